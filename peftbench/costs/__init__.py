@@ -1,0 +1,1 @@
+"""Costs of four kinds that are never mixed: estimated, counted, traced, measured."""

@@ -1,0 +1,1 @@
+"""Methods: one file each, under the protocol in base.py."""

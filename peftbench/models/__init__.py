@@ -1,0 +1,1 @@
+"""Backbones: loading, families, attention, scoring. No method is known here."""

@@ -1,0 +1,216 @@
+"""A recipe says what to run; it expands to cells, and one cell gives one record."""
+
+import itertools
+import tomllib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, ClassVar, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from peftbench.errors import PeftbenchError, RecipeError
+
+End = Literal["eos", "separator", "none"]
+Table = TypeVar("Table", bound=BaseModel)
+
+
+class Settings(BaseModel):
+    """A frozen table of settings; unknown names are refused."""
+
+    model_config: ClassVar[ConfigDict] = ConfigDict(frozen=True, extra="forbid")
+
+
+class TaskSpec(Settings):
+    """Which task: a name, a group, a path to a task TOML, or one's own rows.
+
+    Args:
+        name: Task name, or path to a TOML; with `template` given, the name that the record shows.
+        train: File of training rows; replaces the task's own.
+        test: File of test rows; replaces the task's own.
+        template: Jinja "input ||| target" for rows without a task TOML.
+        choices: Answer choices that go with `template`.
+    """
+
+    name: str
+    train: Path | None = None
+    test: Path | None = None
+    template: str | None = None
+    choices: tuple[str, ...] | None = None
+
+
+class Training(Settings):
+    """How a method's parameters are trained; the values here are T-Few's for (IA)^3.
+
+    Args:
+        lr: Peak learning rate, reached after warm-up, then decayed linearly to zero.
+        num_steps: Optimiser steps.
+        batch_size: Examples per step; each comes with all its answer choices.
+        warmup_ratio: Share of the steps in which the rate rises: 0.06 is 60 of 1000.
+        scale_parameter: Adafactor only: scale each step by the parameter's root mean square. It shrinks the first
+            steps of zero-initialised parameters a thousandfold (1e-3 is its floor).
+        max_grad_norm: Global gradient norm above which gradients are scaled down.
+        lm_loss: Weight of L_LM; 0 leaves the loss out.
+        unlikelihood_loss: Weight of L_UL.
+        length_norm_loss: Weight of L_LN.
+        loss_form: "paper" for the equations, "t-few" for what the authors' code computes.
+
+    Paper: 2205.05638, section 3.2 (losses) and appendix (optimisation).
+    """
+
+    optimizer: Literal["adafactor", "adamw"] = "adafactor"
+    lr: float = Field(3e-3, gt=0)
+    num_steps: int = Field(1000, ge=0)
+    batch_size: int = Field(8, ge=1)
+    warmup_ratio: float = Field(0.06, ge=0, le=1)
+    weight_decay: float = Field(0.0, ge=0)
+    scale_parameter: bool = True
+    max_grad_norm: float = Field(1.0, gt=0)
+    lm_loss: float = Field(1.0, ge=0)
+    unlikelihood_loss: float = Field(1.0, ge=0)
+    length_norm_loss: float = Field(1.0, ge=0)
+    loss_form: Literal["paper", "t-few"] = "paper"
+
+    @model_validator(mode="after")
+    def _some_loss(self) -> "Training":
+        if not (self.lm_loss or self.unlikelihood_loss or self.length_norm_loss):
+            raise ValueError("all three losses are off; give at least one of them a weight")
+        return self
+
+
+class IclOptions(Settings):
+    """Options of in-context learning.
+
+    Args:
+        fit_shots: Take as many shots as the model's positions hold, where they do not hold all; recorded.
+    """
+
+    fit_shots: bool = False
+
+
+class Scoring(Settings):
+    """How answer choices are scored; the same for both learners.
+
+    Args:
+        end: What closes an answer and is scored with it; None takes the model kind's own: "eos" for
+            encoder-decoders (as T-Few), "none" for decoder-only models (as lm-evaluation-harness).
+        separator: What stands between shots.
+        max_input_tokens: Cut each example's input to this many tokens (T-Few: 256); None cuts nothing.
+        cache: Whether prompts share the keys and values of the tokens that they have in common.
+    """
+
+    end: End | None = None
+    separator: str = "\n\n"
+    max_input_tokens: int | None = Field(None, ge=1)
+    cache: bool = True
+
+
+class Cell(Settings):
+    """One run: (model, task, learner, shots, seed), all its templates inside. It gives one record."""
+
+    learner: Literal["icl", "tune"]
+    model: str
+    revision: str | None = None
+    task: TaskSpec
+    shots: int = Field(32, ge=0)
+    seed: int = Field(0, ge=0)
+    templates: tuple[int, ...] | None = None
+    limit: int | None = Field(None, ge=1)
+    method: str | None = None
+    method_config: dict[str, Any] = {}
+    training: dict[str, Any] = {}
+    icl: IclOptions = IclOptions()
+    scoring: Scoring = Scoring()
+    device: str = "auto"
+    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+    allow_pickle: bool = False
+
+    @model_validator(mode="after")
+    def _method_goes_with_tune(self) -> "Cell":
+        if (self.learner == "tune") != (self.method is not None):
+            raise ValueError("learner 'tune' needs a method, and learner 'icl' takes none")
+        if self.learner == "tune" and not self.shots:
+            raise ValueError("tuning needs at least one shot; `icl` with shots = 0 is zero-shot")
+        return self
+
+
+class Run(Settings):
+    """One [[run]] table of a recipe: a cell whose model, task, shots, seed, method and settings may be lists."""
+
+    learner: Literal["icl", "tune"]
+    model: str | list[str]
+    task: str | list[str]
+    shots: int | list[int] = 32
+    seeds: list[int] = [0]
+    method: str | list[str] | None = None
+    set: dict[str, Any] = {}
+    training: dict[str, Any] = {}
+    icl: IclOptions = IclOptions()
+    scoring: Scoring = Scoring()
+    templates: list[int] | None = None
+    limit: int | None = None
+    revision: str | None = None
+    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+
+
+class Recipe(Settings):
+    """The contents of a recipe TOML: what it reproduces, and its runs."""
+
+    name: str
+    description: str
+    run: list[Run] = Field(min_length=1)
+
+
+def _listed(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value]
+
+
+def cells(run: Run, tasks: Sequence[str]) -> list[Cell]:
+    """Expand one run over models, tasks, methods, shots and seeds.
+
+    Args:
+        tasks: The names for which `run.task` stands, groups resolved.
+    """
+    shared = run.model_dump(exclude={"model", "task", "shots", "seeds", "method", "set"})
+    grid = itertools.product(_listed(run.model), tasks, _listed(run.method), _listed(run.shots), run.seeds)
+    return [
+        Cell(**shared, model=model, task=TaskSpec(name=task), method=method, method_config=run.set, shots=shots, seed=seed)
+        for model, task, method, shots, seed in grid
+    ]
+
+
+def read(path: Path) -> Recipe:
+    """Read and check a recipe file.
+
+    Raises:
+        RecipeError: The file is missing, is no TOML, or has faults; all faults are listed at once.
+    """
+    try:
+        table = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise RecipeError(f"cannot read recipe '{path}': {error.strerror}", hint="`peftbench list recipes` names those that come along") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise RecipeError(f"recipe '{path}' is not valid TOML: {error}") from None
+    return checked(Recipe, table, f"recipe '{path}'", RecipeError)
+
+
+def checked(schema: type[Table], table: dict[str, Any], what: str, error: type[PeftbenchError]) -> Table:
+    """Build `schema` from a table and turn all of its faults into one error.
+
+    Raises:
+        PeftbenchError: As `error`; names each faulty field.
+    """
+    try:
+        return schema.model_validate(table)
+    except ValidationError as faults:
+        raise error(f"{what}: {'; '.join(_fault(fault) for fault in faults.errors())}", hint=_hint(schema, faults)) from None
+
+
+def _fault(fault: Any) -> str:
+    where = ".".join(str(part) for part in fault["loc"])
+    text = fault["msg"].removeprefix("Value error, ")
+    return f"{where}: {text}" if where else text
+
+
+def _hint(schema: type[BaseModel], faults: ValidationError) -> str | None:
+    unknown = any(fault["type"] == "extra_forbidden" and len(fault["loc"]) == 1 for fault in faults.errors())
+    return f"known fields: {', '.join(schema.model_fields)}" if unknown else None

@@ -1,0 +1,250 @@
+"""A record: everything that is known about one finished cell; written once, whole or not at all."""
+
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from peftbench.errors import RecordError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+SCHEMA_VERSION = 1
+Normalization = Literal["token", "char", "byte", "none"]
+
+
+class Part(BaseModel):
+    """A frozen part of a record; unknown fields are a fault."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Cost(Part):
+    """One number with its unit, kind and convention; absent with a reason where it could not be had.
+
+    Args:
+        name: What it is, e.g. "inference_flops_per_example".
+        kind: "estimated" by the paper's rule, "counted" in closed form from shapes, "traced" from the graph,
+            "measured" by the clock or the file system.
+        convention: How it was counted, in one sentence.
+        reason: Why `value` is absent.
+    """
+
+    name: str
+    value: float | int | None
+    unit: str
+    kind: Literal["estimated", "counted", "traced", "measured"]
+    convention: str
+    reason: str | None = None
+
+
+class TemplateResult(Part):
+    """Accuracy under one template, by each length normalisation of the choices' log-probabilities."""
+
+    template: int
+    name: str
+    num_examples: int
+    num_correct: dict[Normalization, int]
+
+    def accuracy(self, normalization: Normalization = "token") -> float:
+        """Give the share of right answers, 0 to 1."""
+        return self.num_correct[normalization] / self.num_examples
+
+
+class ModelInfo(Part):
+    """The backbone that was run."""
+
+    name: str
+    revision: str | None
+    fingerprint: str
+    family: str
+    is_encoder_decoder: bool
+    num_parameters: int
+    dtype: str
+    device: str
+
+
+class TaskInfo(Part):
+    """The task that was run; `sha256` is over its rows and templates."""
+
+    name: str
+    family: str
+    version: int
+    sha256: str
+    chance: float
+    metric: str
+
+
+class Learned(Part):
+    """What the learner did.
+
+    Args:
+        num_shots: Shots that were used; fewer than asked where `fit_shots` took what fits.
+        shot_ids: Positions of the shots in the task's training rows.
+        method: Name of the method; None for in-context learning.
+        config: The method's resolved settings.
+        training: The resolved training settings.
+        num_trained_parameters: Parameters that were trained and are saved.
+    """
+
+    learner: Literal["icl", "tune"]
+    num_shots: int
+    shot_ids: list[int]
+    method: str | None = None
+    config: dict[str, Any] | None = None
+    training: dict[str, Any] | None = None
+    num_trained_parameters: int = 0
+
+
+class Record(Part):
+    """One cell's outcome.
+
+    Args:
+        id: First 16 hex digits of the SHA-256 of `identity`.
+        identity: What makes this cell this cell: settings, data, weights, dtype, scorer's version.
+        work: Token counts of what was run, padding and cut tokens included.
+        versions: Versions of the packages that had a part in it.
+    """
+
+    schema_version: int = SCHEMA_VERSION
+    id: str
+    created_at: str
+    identity: dict[str, Any]
+    model: ModelInfo
+    task: TaskInfo
+    learned: Learned
+    seed: int
+    end: str
+    results: list[TemplateResult]
+    costs: list[Cost]
+    work: dict[str, int]
+    versions: dict[str, str]
+
+    def cost(self, name: str, kind: str) -> Cost | None:
+        """Give the cost `name` of one kind, or None where the record has none."""
+        return next((cost for cost in self.costs if (cost.name, cost.kind) == (name, kind)), None)
+
+
+UPGRADES: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {}
+"""Schema version -> function that lifts a record's JSON to the next version."""
+
+
+def identify(identity: Mapping[str, Any]) -> str:
+    """Hash an identity, independent of the order of its keys."""
+    text = json.dumps(identity, sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def now() -> str:
+    """Give the time in UTC, ISO 8601, to the second."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+class Store:
+    """A results folder: `records/ID.json`, the per-example `scores/ID.parquet` beside it, `adapters/ID/`."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.records = root / "records"
+        self.scores = root / "scores"
+        self.adapters = root / "adapters"
+
+    def check_writable(self) -> None:
+        """Make sure that results can be written, before anything is computed.
+
+        Raises:
+            RecordError: The folder cannot be made or written.
+        """
+        try:
+            for folder in (self.records, self.scores, self.adapters):
+                folder.mkdir(parents=True, exist_ok=True)
+                with tempfile.TemporaryFile(dir=folder):
+                    pass
+        except OSError as error:
+            hint = "give a folder that you may write with --results DIR"
+            raise RecordError(f"cannot write results to '{self.root}': {error.strerror}", hint=hint) from None
+
+    def find(self, record_id: str) -> Record | None:
+        """Give the record with this id, or None.
+
+        Raises:
+            RecordError: The file is there and damaged.
+        """
+        path = self.records / f"{record_id}.json"
+        return _read(path) if path.exists() else None
+
+    def all(self) -> list[Record]:
+        """Give all records, oldest first.
+
+        Raises:
+            RecordError: Some files are damaged; all of them are named.
+        """
+        records, faults = [], []
+        for path in sorted(self.records.glob("*.json")):
+            try:
+                records.append(_read(path))
+            except RecordError as error:
+                faults.append(error)
+        if faults:
+            raise RecordError("; ".join(fault.message for fault in faults), hint=faults[0].hint)
+        return sorted(records, key=lambda record: (record.created_at, record.id))
+
+    def read_scores(self, record_id: str) -> "pd.DataFrame":
+        """Give the stored scores, one row per (template, example, choice)."""
+        import pandas as pd
+
+        return pd.read_parquet(self.scores / f"{record_id}.parquet")
+
+    def write(self, record: Record, scores: "pd.DataFrame") -> Path:
+        """Write the scores, then the record: a record that is there is complete.
+
+        Raises:
+            RecordError: The disk is full or the folder went away; no half-written file stays.
+        """
+        path = self.records / f"{record.id}.json"
+        try:
+            with replacing(self.scores / f"{record.id}.parquet") as temporary:
+                scores.to_parquet(temporary, index=False)
+            with replacing(path) as temporary:
+                temporary.write_text(record.model_dump_json(indent=2) + "\n", encoding="utf-8")
+        except OSError as error:
+            raise RecordError(f"cannot write '{path}': {error.strerror}", hint="nothing half-written was left") from None
+        return path
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Give a temporary path beside `path` that takes its place when the block ends well, and goes away otherwise."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        yield temporary
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _read(path: Path) -> Record:
+    hint = "remove the file, or run the cell again with --force"
+    try:
+        table = json.loads(path.read_text(encoding="utf-8"))
+        version = table["schema_version"]
+        if version > SCHEMA_VERSION:
+            raise RecordError(
+                f"record '{path}' has schema version {version}; this peftbench reads up to {SCHEMA_VERSION}",
+                hint="update peftbench",
+            )
+        for step in range(version, SCHEMA_VERSION):
+            table = UPGRADES[step](table)
+        return Record.model_validate(table)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        why = f"{error.error_count()} faulty fields" if isinstance(error, ValidationError) else str(error)
+        raise RecordError(f"record '{path}' is damaged: {why}", hint=hint) from None

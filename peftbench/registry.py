@@ -1,0 +1,88 @@
+"""Names -> where they live, as strings: looking a name up imports nothing until it is used."""
+
+import difflib
+import importlib
+from collections.abc import Iterable
+from pathlib import Path
+from types import ModuleType
+
+from peftbench.errors import MethodError, ModelError, PeftbenchError, TaskError
+
+PACKAGE = Path(__file__).parent
+
+METHODS = {
+    "ia3": "peftbench.methods.ia3",
+    "lora": "peftbench.methods.lora",
+    "prompt_tuning": "peftbench.methods.prompt_tuning",
+    "prefix_tuning": "peftbench.methods.prefix_tuning",
+    "full": "peftbench.methods.full",
+}
+
+# Hugging Face's model_type -> the file that knows its sizes and sites.
+FAMILIES = {
+    "t5": "peftbench.models.t5",
+    "gpt2": "peftbench.models.gpt2",
+    "llama": "peftbench.models.llama",
+    "mistral": "peftbench.models.llama",
+    "qwen2": "peftbench.models.llama",
+    "qwen3": "peftbench.models.llama",
+    "smollm3": "peftbench.models.llama",
+}
+
+TASK_FOLDERS = (PACKAGE / "tasks" / "library", PACKAGE / "lab" / "tasks")
+TASK_GROUPS = ("lab", "lab-all", "lab-train", "lab-validation")
+MODEL_FOLDER = PACKAGE / "lab" / "models"
+
+
+def method(name: str) -> ModuleType:
+    """Import the method `name`.
+
+    Raises:
+        MethodError: No such method; the hint names the nearest and all known ones.
+    """
+    return importlib.import_module(METHODS[known(name, METHODS, "method", MethodError)])
+
+
+def family(model_type: str) -> ModuleType:
+    """Import the file that knows the backbone family `model_type`.
+
+    Raises:
+        ModelError: A family without a file here; the hint names the known ones.
+    """
+    return importlib.import_module(FAMILIES[known(model_type, FAMILIES, "model family", ModelError)])
+
+
+def embedded_models() -> dict[str, Path]:
+    """Name -> folder of each model that comes with the package."""
+    folders = sorted(MODEL_FOLDER.glob("*/config.json"))
+    return {path.parent.name: path.parent for path in folders}
+
+
+def task_files() -> dict[str, Path]:
+    """Name -> TOML file of each task that comes with the package."""
+    files = [path for folder in TASK_FOLDERS for path in sorted(folder.glob("*.toml"))]
+    return {path.stem: path for path in files}
+
+
+def task_file(name: str) -> Path:
+    """Find the TOML file of the task `name`.
+
+    Raises:
+        TaskError: No such task; the hint names the nearest and all known ones.
+    """
+    files = task_files()
+    return files[known(name, (*files, *TASK_GROUPS), "task", TaskError)]
+
+
+def known(name: str, names: Iterable[str], kind: str, error: type[PeftbenchError]) -> str:
+    """Give `name` back if it is one of `names`.
+
+    Raises:
+        PeftbenchError: As `error`, with "did you mean" and the list of what is known.
+    """
+    names = list(names)
+    if name in names:
+        return name
+    near = difflib.get_close_matches(name, names, n=1)
+    guess = f"did you mean '{near[0]}'? " if near else ""
+    raise error(f"unknown {kind} '{name}'", hint=f"{guess}known: {', '.join(names)}")

@@ -1,0 +1,1 @@
+"""Tasks: data, templates and shots. No torch here."""
