@@ -1,0 +1,106 @@
+import ast
+import importlib
+import subprocess
+import sys
+
+import pytest
+
+from peftbench import registry
+from peftbench.errors import MethodError
+
+PACKAGE = registry.PACKAGE
+
+# What each part may import, from the top of the house to its foundations.
+ORDER = [
+    ["cli"],
+    ["run"],
+    ["outcome"],
+    ["learners", "costs"],
+    ["methods"],
+    ["models"],
+    ["tasks"],
+    ["recipe"],
+    ["record", "registry"],
+    ["errors"],
+]
+RANK = {part: rank for rank, parts in enumerate(ORDER) for part in parts}
+
+
+def imports() -> list[tuple[str, str, str]]:
+    """(file, its part, imported part) of each import of peftbench in peftbench."""
+    found = []
+    for path in sorted(PACKAGE.rglob("*.py")):
+        part = path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+        for node in ast.walk(ast.parse(path.read_text())):
+            names = []
+            if isinstance(node, ast.ImportFrom) and node.module:
+                names = [
+                    f"{node.module}.{alias.name}" if node.module == "peftbench" else node.module for alias in node.names
+                ]
+            elif isinstance(node, ast.Import):
+                names = [alias.name for alias in node.names]
+            found += [(str(path), part, name.split(".")[1]) for name in names if name.startswith("peftbench.")]
+    return found
+
+
+def test_imports_point_one_way():
+    edges = imports()
+    assert len(edges) > 50
+    wrong = [
+        edge
+        for edge in edges
+        if edge[1] in RANK and edge[2] in RANK and edge[1] != edge[2] and RANK[edge[1]] >= RANK[edge[2]]
+    ]
+    assert not wrong
+
+
+def test_the_report_sees_records_only():
+    assert {target for _, part, target in imports() if part == "report"} <= {"report", "record", "registry", "errors"}
+
+
+def test_nothing_but_the_command_line_imports_the_lab():
+    assert {part for _, part, target in imports() if target == "lab"} <= {"lab", "cli"}
+
+
+def test_no_method_imports_another_method():
+    for path in (PACKAGE / "methods").glob("*.py"):
+        if path.stem in registry.METHODS:
+            others = {f"peftbench.methods.{name}" for name in registry.METHODS} - {f"peftbench.methods.{path.stem}"}
+            assert not [name for name in others if name in path.read_text()]
+
+
+@pytest.mark.parametrize("name", registry.METHODS)
+def test_each_method_offers_the_protocol(name):
+    module = registry.method(name)
+    assert module.__doc__
+    for attribute in ("PAPER", "IDENTITY_AT_INIT", "DEAD", "DEFAULTS", "Config", "attach", "added", "merge"):
+        assert hasattr(module, attribute), attribute
+
+
+@pytest.mark.parametrize("target", sorted(set(registry.FAMILIES.values())))
+def test_each_family_can_be_imported(target):
+    assert importlib.import_module(target).__doc__
+
+
+def test_a_wrong_name_is_met_with_the_nearest_one():
+    with pytest.raises(MethodError, match="unknown method 'ia'") as caught:
+        registry.method("ia")
+    assert "did you mean 'ia3'?" in str(caught.value.hint)
+
+
+def loaded_by(code: str) -> set[str]:
+    """Top-level packages in a fresh interpreter after `code`."""
+    script = f"import sys\n{code}\nprint(' '.join({{name.split('.')[0] for name in sys.modules}}))"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    return set(done.stdout.splitlines()[-1].split())
+
+
+HEAVY = {"torch", "transformers", "datasets", "pandas"}
+
+
+def test_the_registry_and_recipes_import_nothing_heavy():
+    assert not HEAVY & loaded_by("import peftbench.registry, peftbench.recipe, peftbench.record")
+
+
+def test_the_check_for_heavy_imports_can_fail():
+    assert "pandas" in loaded_by("import pandas")
