@@ -6,7 +6,9 @@ READY := .venv/.ready
 .PHONY: demo test lint bench clean
 
 demo: $(READY)
-	PATH="$(CURDIR)/$(BIN):$$PATH" sh demo.sh
+	$(BIN)/peftbench icl --shots 32
+	$(BIN)/peftbench tune --method ia3
+	$(BIN)/peftbench report
 
 test: $(READY)
 	$(BIN)/python -m pytest -q

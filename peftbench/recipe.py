@@ -173,7 +173,15 @@ def cells(run: Run, tasks: Sequence[str]) -> list[Cell]:
     shared = run.model_dump(exclude={"model", "task", "shots", "seeds", "method", "set"})
     grid = itertools.product(_listed(run.model), tasks, _listed(run.method), _listed(run.shots), run.seeds)
     return [
-        Cell(**shared, model=model, task=TaskSpec(name=task), method=method, method_config=run.set, shots=shots, seed=seed)
+        Cell(
+            **shared,
+            model=model,
+            task=TaskSpec(name=task),
+            method=method,
+            method_config=run.set,
+            shots=shots,
+            seed=seed,
+        )
         for model, task, method, shots, seed in grid
     ]
 
@@ -187,7 +195,10 @@ def read(path: Path) -> Recipe:
     try:
         table = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise RecipeError(f"cannot read recipe '{path}': {error.strerror}", hint="`peftbench list recipes` names those that come along") from None
+        raise RecipeError(
+            f"cannot read recipe '{path}': {error.strerror}",
+            hint="`peftbench list recipes` names those that come along",
+        ) from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise RecipeError(f"recipe '{path}' is not valid TOML: {error}") from None
     return checked(Recipe, table, f"recipe '{path}'", RecipeError)
@@ -202,7 +213,9 @@ def checked(schema: type[Table], table: dict[str, Any], what: str, error: type[P
     try:
         return schema.model_validate(table)
     except ValidationError as faults:
-        raise error(f"{what}: {'; '.join(_fault(fault) for fault in faults.errors())}", hint=_hint(schema, faults)) from None
+        raise error(
+            f"{what}: {'; '.join(_fault(fault) for fault in faults.errors())}", hint=_hint(schema, faults)
+        ) from None
 
 
 def _fault(fault: Any) -> str:

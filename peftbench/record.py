@@ -216,7 +216,9 @@ class Store:
             with replacing(path) as temporary:
                 temporary.write_text(record.model_dump_json(indent=2) + "\n", encoding="utf-8")
         except OSError as error:
-            raise RecordError(f"cannot write '{path}': {error.strerror}", hint="nothing half-written was left") from None
+            raise RecordError(
+                f"cannot write '{path}': {error.strerror}", hint="nothing half-written was left"
+            ) from None
         return path
 
 

@@ -1,1 +1,1 @@
-"""The command line: one file per command. Heavy imports stay inside the commands."""
+"""One file per command. A command parses, calls, prints; what is heavy to import is imported inside it."""

@@ -20,7 +20,7 @@ from peftbench.lab.rows import FOLDER
 GUARDED = ("lab-all", "lab-validation")
 WORDING_WORDS = 3  # a template's piece of that many words is wording; shorter ones ("Label:", "yes or no") are anybody's
 _SLOT = re.compile(r"\{\{.*?\}\}")
-_PLAIN = re.compile(r"[a-z0-9']+")
+_PLAIN = re.compile(r"[a-z0-9'_]+")
 # Per row, the fields whose text must not be trained on: one sentence, or several that only together make the row.
 ROW_FIELDS = (("text",), ("premise", "hypothesis"), ("start",), ("first", "second"), ("options",))
 

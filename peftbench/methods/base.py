@@ -40,14 +40,15 @@ class Added:
     """What a method adds to a model, as data; parameters, FLOPs and bytes follow from it.
 
     Args:
-        num_parameters: Parameters that the method adds or frees: what is trained and saved.
+        num_parameters: Parameters that the method adds or frees: what is trained and saved; None: all of the model's
+            own (full fine-tuning), which the sizes alone do not number.
         ops: Matmuls, per token.
         extra_tokens: Virtual tokens before the input (prompt tuning): they pass through every layer.
         extra_keys: Virtual keys and values per attention block (prefix tuning): attended to, never computed.
         first_layer: Lowest adapted (stack, layer); None where the gradient runs down to the embeddings.
     """
 
-    num_parameters: int
+    num_parameters: int | None
     ops: tuple[Op, ...] = ()
     extra_tokens: int = 0
     extra_keys: int = 0

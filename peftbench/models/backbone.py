@@ -1,14 +1,19 @@
 """A backbone: a loaded transformer with named places where methods attach. It knows no method."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+
+from peftbench.models.attention import PREFIX
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerFast
+
+SOFT_PROMPT = "soft_prompt"
 
 Role = Literal["q", "k", "v", "o", "ff_gate", "ff_up", "ff_out", "ff_hidden"]
 Stack = Literal["encoder", "decoder"]
@@ -83,3 +88,196 @@ class Attention:
     kind: Literal["self", "cross"]
     num_kv_heads: int
     d_kv: int
+
+
+@dataclass(frozen=True)
+class Block:
+    """A part of a layer in which linear modules lie: an attention block or a feed-forward block."""
+
+    module: str
+    stack: Stack
+    layer: int
+    attention: Literal["self", "cross"] | None = None
+
+    def output(self, role: Role, name: str, in_features: int, features: int, start: int = 0) -> Site:
+        """Build the site at the output of the linear layer `name`; `start` where several roles share it."""
+        module = f"{self.module}.{name}"
+        stop = start + features
+        return Site(role, module, "output", start, stop, in_features, self.stack, self.layer, self.attention)
+
+    def input(self, role: Role, name: str, in_features: int) -> Site:
+        """Build the site at the input of the linear layer `name`."""
+        module = f"{self.module}.{name}"
+        return Site(role, module, "input", 0, in_features, in_features, self.stack, self.layer, self.attention)
+
+
+class Backbone:
+    """A loaded transformer: frozen, in eval mode, with named places where methods attach.
+
+    Args:
+        name: As the user wrote it.
+        revision: The hub's revision, where one was asked for.
+        fingerprint: SHA-256 over the weight files.
+        model: The transformers model, loaded with this package's attention.
+        tokenizer: A fast tokenizer (character offsets are needed).
+        family: The module that knows the sizes and sites of this kind of model.
+        tables: The tables of the model folder's peftbench.toml.
+    """
+
+    def __init__(
+        self,
+        *,
+        name: str,
+        revision: str | None,
+        fingerprint: str,
+        model: "PreTrainedModel",
+        tokenizer: "PreTrainedTokenizerFast",
+        family: ModuleType,
+        tables: Mapping[str, Any] | None = None,
+    ) -> None:
+        self.name, self.revision, self.fingerprint = name, revision, fingerprint
+        self.model, self.tokenizer, self.tables = model, tokenizer, dict(tables or {})
+        self.sizes: Sizes = family.sizes(model.config)
+        self.max_positions: int | None = family.max_positions(model.config)
+        self.is_encoder_decoder = self.sizes.is_encoder_decoder
+        self.num_parameters = sum(parameter.numel() for parameter in model.parameters())
+        self._sites: list[Site] = family.sites(self.sizes)
+        self._attentions: list[Attention] = family.attentions(self.sizes)
+        self._undo: list[Callable[[], None]] = []
+        self._loaded: dict[str, Tensor] = {}
+        self._base = {name for name, _ in model.named_parameters()}
+        model.requires_grad_(False).eval()
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return self.embeddings.weight.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """In which type the weights are."""
+        return self.embeddings.weight.dtype
+
+    @property
+    def embeddings(self) -> nn.Embedding:
+        """The input embeddings, (vocab_size, d_model)."""
+        return self.model.get_input_embeddings()
+
+    @property
+    def soft_prompt(self) -> nn.Module | None:
+        """What `set_soft_prompt` put before the input; its forward gives (num_virtual_tokens, d_model)."""
+        return getattr(self.model, SOFT_PROMPT, None)
+
+    def sites(self, role: Role) -> list[Site]:
+        """List the sites of a role, encoder first; empty if this family has none."""
+        return [site for site in self._sites if site.role == role]
+
+    def attentions(self) -> list[Attention]:
+        """List the attention blocks, encoder first."""
+        return list(self._attentions)
+
+    def settings(self, method: str) -> dict[str, Any]:
+        """Give the training settings that come with the model folder: [tune], overridden by [tune.<method>]."""
+        table = self.tables.get("tune", {})
+        shared = {key: value for key, value in table.items() if not isinstance(value, dict)}
+        return shared | table.get(method, {})
+
+    def insert(self, site: Site, name: str, module: nn.Module) -> None:
+        """Let `module` act at a site: piece <- module(piece, x), on the output's or the input's slice.
+
+        It becomes the submodule `name` of the site's linear layer, so that its parameters read
+        "<linear>.<name>.<parameter>"; base weights keep their names. Several modules on one layer act in the order in
+        which they came. `module` may be in float32 on a half-precision backbone: what it returns is cast back.
+
+        Args:
+            site: Where.
+            name: Not yet taken on that layer. GPT-2 has q, k and v on one layer: put the role into the name.
+            module: forward(piece, x): piece (..., site.features), x (..., in_features) the layer's input.
+        """
+        linear = self.model.get_submodule(site.module)
+        assert not hasattr(linear, name), f"'{name}' is taken on {site.module}"
+        self._adopt(linear, name, module)
+        if site.side == "input":
+            handle = linear.register_forward_pre_hook(_input_hook(site, module))
+        else:
+            handle = linear.register_forward_hook(_output_hook(site, module, _out_features(linear)))
+        self._undo.append(handle.remove)
+
+    def insert_prefix(self, attention: Attention, module: nn.Module) -> None:
+        """Put keys and values before those of an attention block's tokens; all queries see them, at no position.
+
+        Args:
+            attention: Where; the module becomes its submodule "prefix".
+            module: forward() gives (k, v), each (num_kv_heads, num_keys, d_kv).
+        """
+        block = self.model.get_submodule(attention.module)
+        assert not hasattr(block, PREFIX), f"{attention.module} has a prefix"
+        self._adopt(block, PREFIX, module)
+
+    def set_soft_prompt(self, module: nn.Module) -> None:
+        """Put virtual tokens before the encoder's input, or before the sequence of a decoder-only model.
+
+        Args:
+            module: forward() gives (num_virtual_tokens, d_model); it becomes the model's submodule "soft_prompt".
+        """
+        assert self.soft_prompt is None, "there is a soft prompt"
+        self._adopt(self.model, SOFT_PROMPT, module)
+
+    def parameters_named(self, names: Iterable[str]) -> dict[str, nn.Parameter]:
+        """Give the parameters of these full names, in the order of `names`."""
+        parameters = dict(self.model.named_parameters())
+        return {name: parameters[name] for name in names}
+
+    def train_only(self, names: Iterable[str]) -> None:
+        """Let exactly these parameters require gradients; `detach_all` puts base weights among them back."""
+        names = list(names)
+        self.keep(names)
+        self.model.requires_grad_(False)
+        for parameter in self.parameters_named(names).values():
+            parameter.requires_grad_(True)
+
+    def keep(self, names: Iterable[str]) -> None:
+        """Copy base weights that are about to change (training, merging), so that `detach_all` can put them back."""
+        for name in self._base.intersection(names).difference(self._loaded):
+            self._loaded[name] = self.model.get_parameter(name).detach().clone()
+
+    def detach_all(self) -> None:
+        """Take out all that was inserted and put changed weights back: the backbone is as it was loaded."""
+        while self._undo:
+            self._undo.pop()()
+        with torch.no_grad():
+            for name, weight in self._loaded.items():
+                self.model.get_parameter(name).copy_(weight)
+        self._loaded.clear()
+        self.model.requires_grad_(False).eval()
+        self.model.zero_grad(set_to_none=True)
+
+    def _adopt(self, parent: nn.Module, name: str, module: nn.Module) -> None:
+        parent.add_module(name, module.to(self.device))
+        self._undo.append(lambda: delattr(parent, name))
+
+
+def _out_features(linear: nn.Module) -> int:
+    return linear.out_features if isinstance(linear, nn.Linear) else linear.nf  # type: ignore[return-value] # Conv1D
+
+
+def _output_hook(site: Site, module: nn.Module, features: int) -> Callable[..., Tensor]:
+    def hook(_linear: nn.Module, args: tuple[Tensor, ...], output: Tensor) -> Tensor:
+        return _replaced(output, site, features, args[0], module)
+
+    return hook
+
+
+def _input_hook(site: Site, module: nn.Module) -> Callable[..., tuple[Tensor, ...]]:
+    def hook(_linear: nn.Module, args: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        return (_replaced(args[0], site, site.in_features, args[0], module), *args[1:])
+
+    return hook
+
+
+def _replaced(values: Tensor, site: Site, features: int, x: Tensor, module: nn.Module) -> Tensor:
+    """Replace the site's slice of `values` (..., features); out of place, so that gradients flow."""
+    if site.features == features:
+        return module(values, x).to(values.dtype)
+    piece = module(values[..., site.start : site.stop], x).to(values.dtype)
+    return torch.cat((values[..., : site.start], piece, values[..., site.stop :]), -1)

@@ -1,1 +1,1 @@
-"""Records -> tables. No torch here."""
+"""From records to a table: nothing in this folder imports torch, nor pandas; it sees records only."""

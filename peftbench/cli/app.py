@@ -1,0 +1,93 @@
+"""The `peftbench` command: its commands by name, and what becomes of errors."""
+
+import os
+import sys
+from collections.abc import Sequence
+from typing import Annotated
+
+import typer
+
+from peftbench import __version__
+from peftbench.cli.icl import icl
+from peftbench.cli.lab import lab
+from peftbench.cli.list import show_list
+from peftbench.cli.options import spread
+from peftbench.cli.report import report
+from peftbench.cli.run import run
+from peftbench.cli.tune import tune
+from peftbench.errors import PeftbenchError
+
+INTERRUPTED = 130
+"""Exit code of a program that Ctrl-C ended: 128 + SIGINT."""
+
+# typer does not export the class of all errors of usage; this is it.
+UsageError = typer.BadParameter.__base__
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="Start with: peftbench icl --shots 32, peftbench tune --method ia3, peftbench report",
+)
+app.command("icl")(spread(icl))
+app.command("tune")(spread(tune))
+app.command("report")(spread(report))
+app.command("run")(spread(run))
+app.command("list")(show_list)
+app.add_typer(lab, name="lab")
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"peftbench {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def peftbench(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    """In-context learning or parameter-efficient fine-tuning: what each costs and how accurate it is, in one table."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line.
+
+    Args:
+        arguments: Words after the program's name; those of the process where None.
+
+    Returns:
+        Exit code: 0 done, 2 wrong input, 1 a failed run, 130 interrupted. Other exceptions are bugs and go through.
+    """
+    try:
+        code = app(arguments, prog_name="peftbench", standalone_mode=False)
+    except PeftbenchError as error:
+        return _fail(error.message, error.hint, error.exit_code)
+    except UsageError as error:  # type: ignore[misc]
+        return _usage(error)
+    except (KeyboardInterrupt, typer.Abort):
+        code = INTERRUPTED
+    except BrokenPipeError:
+        # Whoever read stdout has seen enough. What is still buffered must go nowhere, or Python complains at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    if code == INTERRUPTED:
+        typer.echo("interrupted: finished records are kept, nothing half-written is left", err=True)
+    return code or 0
+
+
+def _usage(error: Exception) -> int:
+    context = error.ctx  # type: ignore[attr-defined]
+    command = context.command_path if context else "peftbench"
+    message = error.format_message()  # type: ignore[attr-defined]
+    if not message:  # a command without any words after it has shown its help
+        return 2
+    return _fail(message.rstrip("."), f"`{command} --help` shows the options", 2)
+
+
+def _fail(message: str, hint: str | None, code: int) -> int:
+    typer.echo(f"error: {message}" + (f"\n\nhint: {hint}" if hint else ""), err=True)
+    return code

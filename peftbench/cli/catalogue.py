@@ -1,0 +1,99 @@
+"""The lines of `peftbench list`."""
+
+import ast
+import importlib.util
+import json
+import math
+import struct
+from pathlib import Path
+from typing import Any
+
+from peftbench import registry
+from peftbench.cli.list import Listing
+from peftbench.cli.run import shipped
+from peftbench.recipe import read
+
+
+def methods() -> Listing:
+    """Read each method's docstring and paper from its source, as importing it would import torch."""
+    lines = []
+    for name, module in registry.METHODS.items():
+        spec = importlib.util.find_spec(module)
+        assert spec is not None, module
+        assert spec.origin is not None, module
+        tree = ast.parse(Path(spec.origin).read_text(encoding="utf-8"))
+        about = (ast.get_docstring(tree) or "").partition("\n")[0]
+        lines.append({"method": name, "paper": _constant(tree, "PAPER"), "what it does": about})
+    return Listing(lines, "peftbench tune --method ia3")
+
+
+def tasks() -> Listing:
+    """List the tasks that come along; rows of hub data are not known before they are loaded."""
+    from peftbench.tasks.load import catalogue
+
+    lines = [
+        {
+            "task": info.name,
+            "groups": ", ".join(["lab"] * info.default + ([info.group] if info.group else [])),
+            "family": info.family,
+            "chance": info.chance,
+            "num_templates": info.num_templates,
+            "num_train": info.num_train,
+            "num_test": info.num_test,
+            "description": info.description,
+        }
+        for info in sorted(catalogue(), key=lambda info: (info.group or "", info.name))
+    ]
+    remark = (
+        f"Groups for --task: {', '.join(registry.TASK_GROUPS)}. "
+        "A task without row counts reads the hub's, or --train and --test. Own rows: --template and --choices besides."
+    )
+    return Listing(lines, "peftbench lab show lab-nli2", remark, hidden=frozenset({"description"}))
+
+
+def models() -> Listing:
+    """List the embedded models, by their configs and the heads of their weight files."""
+    lines = [_model(name, folder) for name, folder in registry.embedded_models().items()]
+    remark = (
+        "--model also takes a local folder in the Hugging Face layout, or a hub id, of these families: "
+        f"{', '.join(registry.FAMILIES)}."
+    )
+    return Listing(lines, "peftbench icl --model mini-gpt --shots 32", remark)
+
+
+def recipes() -> Listing:
+    """List the recipes that come along."""
+    lines = [{"recipe": name, "what it makes": read(path).description} for name, path in shipped().items()]
+    return Listing(lines, "peftbench run t-few")
+
+
+def _model(name: str, folder: Path) -> dict[str, Any]:
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    files = sorted(folder.glob("*.safetensors"))
+    layers = next(config[key] for key in ("num_layers", "num_hidden_layers", "n_layer") if key in config)
+    width = next(config[key] for key in ("d_model", "hidden_size", "n_embd") if key in config)
+    return {
+        "model": name,
+        "family": config["model_type"],
+        "kind": "encoder-decoder" if config.get("is_encoder_decoder") else "decoder-only",
+        "num_parameters": sum(_num_parameters(file) for file in files),
+        "num_layers": layers,
+        "d_model": width,
+        "disk_bytes": sum(file.stat().st_size for file in files),
+    }
+
+
+def _num_parameters(path: Path) -> int:
+    """Count from a safetensors file's head: a length in eight bytes, then JSON with each tensor's shape."""
+    with path.open("rb") as file:
+        (length,) = struct.unpack("<Q", file.read(8))
+        head = json.loads(file.read(length))
+    return sum(math.prod(tensor["shape"]) for name, tensor in head.items() if name != "__metadata__")
+
+
+def _constant(tree: ast.Module, name: str) -> str:
+    for node in tree.body:
+        targets = node.targets if isinstance(node, ast.Assign) else [node.target] if isinstance(node, ast.AnnAssign) else []
+        if any(isinstance(target, ast.Name) and target.id == name for target in targets) and node.value:  # type: ignore[attr-defined]
+            return str(ast.literal_eval(node.value))  # type: ignore[attr-defined]
+    return ""

@@ -1,0 +1,99 @@
+"""What `icl`, `tune` and `run` have in common: cells are run, their records shown, the next command named."""
+
+import re
+import statistics
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import typer
+
+from peftbench.cli.options import TASK, Format, OutputOptions, RunOptions, TaskOptions, numbers
+from peftbench.cli.watch import watch
+from peftbench.errors import RecipeError
+from peftbench.recipe import Cell, TaskSpec, checked
+from peftbench.record import Record, Store
+from peftbench.report import setting, units
+
+
+def cells(task: TaskOptions, run: RunOptions, **settings: Any) -> list[Cell]:
+    """Make the cells that a command line stands for: its tasks x its seeds.
+
+    Raises:
+        RecipeError: Options that contradict each other, or values out of range.
+        TaskError: No such task.
+    """
+    templates = None if task.templates == "all" else tuple(numbers(task.templates, "templates"))
+    shared = {
+        "revision": run.revision,
+        "device": run.device,
+        "dtype": run.dtype,
+        "allow_pickle": run.allow_pickle,
+        "templates": templates,
+        "limit": task.limit,
+        **settings,
+    }
+    tables = [
+        shared | {"task": spec.model_dump(), "seed": seed}
+        for spec in _specs(task)
+        for seed in numbers(task.seeds, "seeds")
+    ]
+    return distinct([checked(Cell, table, "options", RecipeError) for table in tables])
+
+
+def distinct(some: Sequence[Cell]) -> list[Cell]:
+    """Drop repeated cells; zero-shot draws no rows, so that all of its seeds are seed 0."""
+    plain = [cell if cell.shots else cell.model_copy(update={"seed": 0}) for cell in some]
+    return [cell for place, cell in enumerate(plain) if cell not in plain[:place]]
+
+
+def carry_out(some: Sequence[Cell], run: RunOptions, output: OutputOptions, form: Format, step: str) -> None:
+    """Run cells, print the table of their records, and name the next command."""
+    from peftbench.cli.show import rendered, say_next
+    from peftbench.report.document import compose
+    from peftbench.run import run as run_cells
+
+    onlooker = watch(quiet=output.quiet)
+    store = Store(output.results)
+    records = []
+    started = time.perf_counter()
+    for number, outcome in enumerate(run_cells(some, store, onlooker, force=run.force), 1):
+        took = f"{time.perf_counter() - started:.1f} s" if outcome.is_new else f"there already, in {store.records}"
+        onlooker.say(f"[{number}/{len(some)}] {_line(outcome.record)}  ({took})")
+        if not outcome.is_new and number == len(some):
+            onlooker.say("--force runs again what has a record")
+        records.append(outcome.record)
+        started = time.perf_counter()
+    typer.echo(rendered(compose(records), form), nl=False)
+    say_next(onlooker, step)
+
+
+def _line(record: Record) -> str:
+    values = [result.accuracy() for result in record.results]
+    way = f"{setting.method(record)} on {record.model.name}, {record.learned.num_shots} shots, seed {record.seed}"
+    accuracy = units.percent(statistics.median(values))
+    chance = units.percent(record.task.chance)
+    return f"{record.task.name}: {way}: accuracy {accuracy}, median of {len(values)} templates, chance {chance}"
+
+
+def _specs(task: TaskOptions) -> list[TaskSpec]:
+    if task.template is not None or task.choices is not None:
+        return [_own(task)]
+    if task.task is None and (task.train or task.test):
+        raise RecipeError(
+            "--train and --test do not say how to read the rows",
+            hint='add --task NAME, or --template "{{text}} Sentiment: ||| {{label}}" --choices "negative,positive"',
+        )
+    from peftbench.tasks.load import expand
+
+    names = expand(task.task or TASK)
+    if len(names) > 1 and (task.train or task.test):
+        raise RecipeError(f"'{task.task}' is {len(names)} tasks; --train and --test go with one")
+    return [TaskSpec(name=name, train=task.train, test=task.test) for name in names]
+
+
+def _own(task: TaskOptions) -> TaskSpec:
+    # A comma inside {{...}} belongs to Jinja and separates nothing.
+    choices = re.split(r",(?![^{]*}})", task.choices) if task.choices else None
+    name = task.task or (task.test.stem if task.test else "own")
+    return TaskSpec(name=name, train=task.train, test=task.test, template=task.template, choices=choices)

@@ -1,0 +1,50 @@
+"""`peftbench lab`: how the embedded models were made, and what a task looks like."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from typer import Argument, Option
+
+lab = typer.Typer(no_args_is_help=True, help="How the embedded models were made; what a task looks like.")
+
+
+@lab.command()
+def show(
+    task: Annotated[str, Argument(help="A task's name, or the path to its TOML.")],
+    rows: Annotated[int, Option(help="Test rows to show, each under every template.", min=1)] = 2,
+) -> None:
+    """Show a task as a model sees it: rendered inputs and their answer choices."""
+    from peftbench.cli.show import say_next
+    from peftbench.cli.watch import watch
+    from peftbench.recipe import TaskSpec
+    from peftbench.tasks.load import load
+
+    loaded = load(TaskSpec(name=task))
+    typer.echo(f"{loaded.name}: {loaded.description}")
+    typer.echo(f"chance {100 * loaded.chance:.1f}, {len(loaded.train)} train rows, {len(loaded.test)} test rows")
+    for template in loaded.templates:
+        typer.echo(f"\ntemplate {template.index}: {template.name}")
+        for example in (template.render(row) for row in loaded.test[:rows]):
+            typer.echo("  " + example.input.replace("\n", "\n  "))
+            marked = (f"[{text}]" if place == example.label else text for place, text in enumerate(example.choices))
+            typer.echo(f"  ->  {'  |  '.join(marked)}\n")
+    say_next(watch(quiet=False), f"peftbench icl --task {task} --shots 32")
+
+
+@lab.command()
+def build(
+    model: Annotated[str | None, Option(help="Which model; all where none is named.")] = None,
+    out: Annotated[Path, Option(help="Folder that the models are written into.")] = Path("lab-build"),
+    device: Annotated[str, Option(help="auto, cpu, cuda, ...")] = "auto",
+) -> None:
+    """Make the embedded models again, from their seed: data, training, checks. Resumes where it was stopped."""
+    from peftbench.cli.show import say_next
+    from peftbench.cli.watch import watch
+    from peftbench.lab.build import build as build_models
+
+    onlooker = watch(quiet=False)
+    folders = build_models(model, out, device=device, watch=onlooker)
+    for folder in folders:
+        typer.echo(folder)
+    say_next(onlooker, f"peftbench icl --model {folders[0]}")

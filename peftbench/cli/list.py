@@ -1,0 +1,75 @@
+"""`peftbench list`: what there is to run; looks without importing torch, and reads no weights."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Annotated, Any
+
+import typer
+from typer import Argument
+
+from peftbench.cli.options import Table
+
+
+class Kind(StrEnum):
+    """What can be listed."""
+
+    methods = "methods"
+    tasks = "tasks"
+    models = "models"
+    recipes = "recipes"
+
+
+@dataclass(frozen=True)
+class Listing:
+    """Lines with equal fields, how to use one, and a remark.
+
+    Args:
+        hidden: Fields that only --format json shows.
+    """
+
+    lines: Sequence[dict[str, Any]]
+    step: str
+    remark: str = ""
+    hidden: frozenset[str] = frozenset()
+
+
+def show_list(kind: Annotated[Kind, Argument(help="What to list.")], form: Table = "table") -> None:
+    """List methods, tasks, models or recipes."""
+    from peftbench.cli import catalogue
+    from peftbench.cli.show import say_next
+    from peftbench.cli.watch import watch
+
+    listing: Listing = getattr(catalogue, kind.value)()
+    if form == "json":
+        typer.echo(json.dumps(listing.lines, indent=2))
+        return
+    typer.echo(_drawn(listing), nl=False)
+    say_next(watch(quiet=False), listing.step)
+
+
+def _drawn(listing: Listing) -> str:
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table as RichTable
+    from rich.text import Text
+
+    from peftbench.cli.show import captured, stdout
+
+    grid = RichTable(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False, header_style="bold")
+    lines = [{name: value for name, value in line.items() if name not in listing.hidden} for line in listing.lines]
+    for name, value in (lines[0] if lines else {}).items():
+        header = name.removeprefix("num_").removesuffix("_bytes")
+        grid.add_column(header, justify="left" if isinstance(value, str) else "right", overflow="fold")
+    for line in lines:
+        grid.add_row(*(Text(_text(name, value)) for name, value in line.items()))
+    return captured(stdout(), grid if lines else "none", *(["", listing.remark] if listing.remark else []))
+
+
+def _text(name: str, value: Any) -> str:
+    from peftbench.report import units
+
+    if value is None:
+        return "-"
+    forms = {"num_parameters": units.number, "disk_bytes": units.size, "chance": units.percent}
+    return forms.get(name, str)(value)

@@ -1,0 +1,188 @@
+"""Options that commands share: each is written once, means the same everywhere, and reaches a command as one object."""
+
+import functools
+import inspect
+import shlex
+import tomllib
+from collections.abc import Callable, Sequence
+from dataclasses import MISSING, dataclass, fields, is_dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_type_hints
+
+from typer import Option
+
+from peftbench.errors import RecipeError
+
+TASK = "lab"
+RESULTS = Path("results")
+DATA, RUNNING, SCORING, OUTPUT = "Task and data", "Running", "Prompts and scoring", "Output"
+
+Format = Literal["table", "json"]
+Table = Annotated[Format, Option("--format", help="How to print: table, or json as one document.", rich_help_panel=OUTPUT)]
+
+
+@dataclass(frozen=True)
+class TaskOptions:
+    """Which rows and templates."""
+
+    task: Annotated[
+        str | None,
+        Option(help=f"Task, group or path to a task TOML; see `peftbench list tasks`. \\[default: {TASK}]", rich_help_panel=DATA),
+    ] = None
+    train: Annotated[
+        Path | None, Option(help="Training rows: CSV, JSONL or Parquet.", rich_help_panel=DATA)
+    ] = None
+    test: Annotated[Path | None, Option(help="Test rows: CSV, JSONL or Parquet.", rich_help_panel=DATA)] = None
+    template: Annotated[
+        str | None,
+        Option(help='Jinja template for own rows: "{{text}} Sentiment: ||| {{label}}".', rich_help_panel=DATA),
+    ] = None
+    choices: Annotated[
+        str | None, Option(help='Answer choices for --template: "negative,positive".', rich_help_panel=DATA)
+    ] = None
+    templates: Annotated[
+        str, Option(help="Numbers of the templates to use, or all.", rich_help_panel=DATA)
+    ] = "all"
+    seeds: Annotated[
+        str, Option(help="Seeds; each draws its own shots: 0,1,2.", rich_help_panel=DATA)
+    ] = "0"
+    limit: Annotated[
+        int | None, Option(help="Use the first N test rows only.", min=1, rich_help_panel=DATA)
+    ] = None
+
+    def typed(self) -> str:
+        """Give back the options that say which data, as they would be typed."""
+        names = ("task", "train", "test", "template", "choices")
+        return "".join(f" --{name} {shlex.quote(str(getattr(self, name)))}" for name in names if getattr(self, name))
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """On what, and where to."""
+
+    revision: Annotated[
+        str | None, Option(help="Branch, tag or commit of a hub model.", rich_help_panel=RUNNING)
+    ] = None
+    device: Annotated[str, Option(help="auto, cpu, cuda, mps, ...", rich_help_panel=RUNNING)] = "auto"
+    dtype: Annotated[
+        Literal["float32", "bfloat16", "float16"], Option(help="Precision of the backbone.", rich_help_panel=RUNNING)
+    ] = "float32"
+    allow_pickle: Annotated[
+        bool, Option("--allow-pickle", help="Read .bin weights where there are no safetensors.", rich_help_panel=RUNNING)
+    ] = False
+    force: Annotated[
+        bool, Option("--force", help="Run again what has a record.", rich_help_panel=RUNNING)
+    ] = False
+
+
+@dataclass(frozen=True)
+class ScoringOptions:
+    """How prompts are written and answers scored."""
+
+    end: Annotated[
+        Literal["eos", "separator", "none"] | None,
+        Option(help="What closes an answer. \\[default: eos for encoder-decoders, else none]", rich_help_panel=SCORING),
+    ] = None
+    separator: Annotated[
+        str, Option(help="What stands between shots; \\n is a new line.", rich_help_panel=SCORING)
+    ] = "\\n\\n"
+    max_input_tokens: Annotated[
+        int | None, Option(help="Cut each input to this many tokens.", min=1, rich_help_panel=SCORING)
+    ] = None
+    no_cache: Annotated[
+        bool, Option("--no-cache", help="Run each prompt whole: the slow reference.", rich_help_panel=SCORING)
+    ] = False
+
+    def table(self) -> dict[str, Any]:
+        """Give the fields of `recipe.Scoring`."""
+        separator = self.separator.replace("\\n", "\n")
+        return {
+            "end": self.end,
+            "separator": separator,
+            "max_input_tokens": self.max_input_tokens,
+            "cache": not self.no_cache,
+        }
+
+
+@dataclass(frozen=True)
+class OutputOptions:
+    """Where results lie, and what is said."""
+
+    results: Annotated[Path, Option(help="Folder of the records.", rich_help_panel=OUTPUT)] = RESULTS
+    quiet: Annotated[bool, Option("--quiet", "-q", help="No progress, no remarks.", rich_help_panel=OUTPUT)] = False
+
+    def typed(self) -> str:
+        """Give back the results folder as it would be typed; nothing for the default."""
+        return "" if self.results == RESULTS else f" --results {shlex.quote(str(self.results))}"
+
+
+def spread(command: Callable[..., None]) -> Callable[..., None]:
+    """Let a command take option objects: each of their fields becomes an option of the command line."""
+    outer = inspect.signature(command, eval_str=True).parameters
+    groups = {name: parameter.annotation for name, parameter in outer.items() if is_dataclass(parameter.annotation)}
+    parameters = [
+        one
+        for name, parameter in outer.items()
+        for one in (_parameters(groups[name]) if name in groups else [parameter])
+    ]
+
+    @functools.wraps(command)
+    def spread_out(**values: Any) -> None:
+        objects = {
+            name: group(**{field.name: values.pop(field.name) for field in fields(group)})
+            for name, group in groups.items()
+        }
+        command(**values, **objects)
+
+    spread_out.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
+        [one.replace(kind=inspect.Parameter.KEYWORD_ONLY) for one in parameters]
+    )
+    spread_out.__annotations__ = {one.name: one.annotation for one in parameters}
+    return spread_out
+
+
+def _parameters(group: Any) -> list[inspect.Parameter]:
+    hints = get_type_hints(group, include_extras=True)
+    return [
+        inspect.Parameter(
+            field.name,
+            inspect.Parameter.KEYWORD_ONLY,
+            default=inspect.Parameter.empty if field.default is MISSING else field.default,
+            annotation=hints[field.name],
+        )
+        for field in fields(group)
+    ]
+
+
+def numbers(text: str, option: str) -> list[int]:
+    """Read "0,1,2".
+
+    Raises:
+        RecipeError: Something else stands there.
+    """
+    try:
+        return [int(part) for part in text.split(",")]
+    except ValueError:
+        raise RecipeError(f"--{option} '{text}' is no list of whole numbers", hint=f"for example --{option} 0,1,2") from None
+
+
+def assignments(texts: Sequence[str]) -> dict[str, Any]:
+    """Read "KEY=VALUE" pairs; a value is read as TOML, and as plain text where it is none.
+
+    Raises:
+        RecipeError: There is no "=".
+    """
+    table = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not equals or not name.strip():
+            raise RecipeError(f"--set '{text}' is no KEY=VALUE", hint="for example --set rank=8")
+        table[name.strip()] = _value(value.strip())
+    return table
+
+
+def _value(text: str) -> Any:
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text

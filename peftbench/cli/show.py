@@ -1,0 +1,43 @@
+"""A report on stdout, in each of its formats."""
+
+import json
+from typing import Literal
+
+from rich.console import Console, RenderableType
+
+from peftbench.cli.watch import Watch
+from peftbench.report import data, text
+from peftbench.report.document import Document
+
+Form = Literal["table", "md", "latex", "json", "csv"]
+WIDTH = 100
+"""Columns where stdout is no terminal."""
+
+
+def rendered(document: Document, form: Form) -> str:
+    """Write a report in a format."""
+    if form == "table":
+        return text.terminal(document, stdout())
+    if form == "json":
+        return json.dumps(data.to_json(document), indent=2) + "\n"
+    return {"md": text.markdown, "latex": text.latex, "csv": data.to_csv}[form](document)
+
+
+def stdout() -> Console:
+    """Make a console for stdout, as wide as the terminal; COLUMNS speaks where there is none."""
+    console = Console()
+    return console if console.is_terminal or "COLUMNS" in console._environ else Console(width=WIDTH)
+
+
+def captured(console: Console, *parts: RenderableType) -> str:
+    """Draw as the console would print; without trailing blanks where it is no terminal."""
+    with console.capture() as capture:
+        for part in parts:
+            console.print(part, markup=False, highlight=False)
+    drawn = capture.get()
+    return drawn if console.is_terminal else "".join(f"{line.rstrip()}\n" for line in drawn.splitlines())
+
+
+def say_next(onlooker: Watch, step: str) -> None:
+    """Name the command to type next."""
+    onlooker.say(f"\nnext: {step}")

@@ -1,0 +1,178 @@
+"""Exact forward FLOPs in closed form, from shapes alone. Kind `counted`.
+
+Counted: every matmul, that is projections, feed-forward blocks, attention scores and values, cross-attention, the LM
+head, and what a method adds. A multiply-add is 2 FLOPs. Attention is counted in full, not halved for a causal mask.
+Left out: elementwise work (norms, activations, softmax, residuals, products with vectors), embedding look-ups and position
+tables.
+"""
+
+from dataclasses import dataclass
+
+from peftbench.errors import CostError
+from peftbench.methods.base import Added
+from peftbench.models.backbone import Sizes
+
+NOTHING = Added(num_parameters=0)
+
+
+@dataclass(frozen=True)
+class Query:
+    """Token lengths of one query with all its answer choices.
+
+    Args:
+        shot_tokens: Tokens of the shots before the input; 0 after tuning and for zero-shot.
+        input_tokens: Tokens of the input, that is of what all choices share.
+        choice_tokens: Tokens of each choice, as fed to the model. A choice's last token is only predicted, so an
+            encoder-decoder is fed as many as the choice has (the start token first), and a decoder-only model one
+            less: 0 for a choice of one token.
+
+    Raises:
+        CostError: A negative length, or no choices.
+    """
+
+    shot_tokens: int
+    input_tokens: int
+    choice_tokens: tuple[int, ...]
+
+    def __post_init__(self) -> None:
+        if min(self.shot_tokens, self.input_tokens, *self.choice_tokens) < 0 or not self.choice_tokens:
+            raise CostError(
+                f"impossible token counts: {self.shot_tokens} for the shots, {self.input_tokens} for the input, "
+                f"{list(self.choice_tokens)} for the choices",
+                hint="counts are whole numbers from 0 up, with one for each answer choice",
+            )
+
+
+@dataclass(frozen=True)
+class Stream:
+    """How many tokens run where.
+
+    Args:
+        encoder: Tokens through the encoder's layers; 0 for decoder-only models.
+        decoder: Tokens through the decoder's layers.
+        self_pairs: (query, key) pairs in one decoder self-attention.
+        head: Tokens through the LM head.
+    """
+
+    encoder: int
+    decoder: int
+    self_pairs: int
+    head: int
+
+
+def forward_flops(
+    sizes: Sizes, query: Query, added: Added | None = None, *, merged: bool = True, cached: bool = False
+) -> int:
+    """Count the forward pass that scores one query with all its choices.
+
+    Decoder-only models run one sequence: shots, input, then the choices, which share what is before them. An
+    encoder-decoder encodes shots and input once, computes cross-attention's keys and values once, and decodes each
+    choice as a sequence of its own. Only positions that predict an answer token pass the LM head: those of the
+    choices, and for decoder-only models the input's last one, which predicts the first token of every choice.
+
+    Args:
+        sizes: The model's shapes.
+        query: Token lengths.
+        added: What a method adds; None for the bare model.
+        merged: Whether the method was folded into the weights, as far as it can be.
+        cached: Whether keys and values of what stands before the input (virtual tokens and shots) are read from
+            a cache; what filling it costs once is `prefill_flops`.
+
+    Returns:
+        FLOPs per query.
+
+    Raises:
+        CostError: `cached` for an encoder-decoder, or impossible sizes.
+    """
+    check(sizes)
+    added = added or NOTHING
+    if cached and sizes.is_encoder_decoder:
+        raise CostError(
+            "the shots of an encoder-decoder cannot be cached: its encoder reads shots and query together",
+            hint="count it without the cache",
+        )
+    return _flops(sizes, _stream(sizes, query, added, cached), added, merged=merged)
+
+
+def prefill_flops(sizes: Sizes, shot_tokens: int, added: Added | None = None, *, merged: bool = True) -> int:
+    """Count what it costs, once, to compute the keys and values of virtual tokens and shots; the LM head stays idle.
+
+    Args:
+        sizes: The model's shapes; decoder-only.
+        shot_tokens: Tokens that all queries have in common.
+        added: What a method adds; None for the bare model.
+        merged: Whether the method was folded into the weights, as far as it can be.
+
+    Raises:
+        CostError: An encoder-decoder, or impossible sizes.
+    """
+    check(sizes)
+    if sizes.is_encoder_decoder:
+        raise CostError("an encoder-decoder has no cache of shots to fill", hint="count it without the cache")
+    added = added or NOTHING
+    tokens = added.extra_tokens + shot_tokens
+    stream = Stream(0, tokens, self_pairs=tokens * (tokens + added.extra_keys), head=0)
+    return _flops(sizes, stream, added, merged=merged)
+
+
+def check(sizes: Sizes) -> None:
+    """Refuse shapes that no transformer has.
+
+    Raises:
+        CostError: A size below one, heads that do not divide, or layers that do not go with the kind of model.
+    """
+    positive = ("num_decoder_layers", "d_model", "d_kv", "d_ff", "num_heads", "num_kv_heads", "vocab_size")
+    wrong = [f"{name} = {getattr(sizes, name)}" for name in positive if getattr(sizes, name) < 1]
+    if not wrong and sizes.num_heads % sizes.num_kv_heads:
+        wrong.append(f"num_heads = {sizes.num_heads} is no multiple of num_kv_heads = {sizes.num_kv_heads}")
+    if sizes.num_encoder_layers < 0 or sizes.is_encoder_decoder != (sizes.num_encoder_layers > 0):
+        kind = "an encoder-decoder" if sizes.is_encoder_decoder else "a decoder-only model"
+        wrong.append(f"num_encoder_layers = {sizes.num_encoder_layers} for {kind}")
+    if wrong:
+        raise CostError(f"impossible model sizes: {'; '.join(wrong)}", hint="check the model's config.json")
+
+
+def _stream(sizes: Sizes, query: Query, added: Added, cached: bool) -> Stream:
+    before, choices = added.extra_tokens + query.shot_tokens, sum(query.choice_tokens)
+    if sizes.is_encoder_decoder:
+        pairs = sum(tokens * (tokens + added.extra_keys) for tokens in query.choice_tokens)
+        return Stream(before + query.input_tokens, choices, self_pairs=pairs, head=choices)
+    keys = before + query.input_tokens + choices
+    queries = keys - before if cached else keys
+    return Stream(0, queries, self_pairs=queries * (keys + added.extra_keys), head=choices + 1)
+
+
+def _flops(sizes: Sizes, stream: Stream, added: Added, *, merged: bool) -> int:
+    token, keys_values = _layer_flops_per_token(sizes), _keys_values_flops_per_token(sizes)
+    encoder_pairs = stream.encoder * (stream.encoder + added.extra_keys)
+    total = sizes.num_encoder_layers * (stream.encoder * token + _attention_flops(sizes, encoder_pairs))
+    total += sizes.num_decoder_layers * (stream.decoder * token + _attention_flops(sizes, stream.self_pairs))
+    if sizes.is_encoder_decoder:
+        cross_pairs = stream.decoder * (stream.encoder + added.extra_keys)
+        cross = stream.decoder * _query_output_flops_per_token(sizes) + stream.encoder * keys_values
+        total += sizes.num_decoder_layers * (cross + _attention_flops(sizes, cross_pairs))
+    return total + 2 * stream.head * sizes.d_model * sizes.vocab_size + _added_flops(stream, added, merged=merged)
+
+
+def _added_flops(stream: Stream, added: Added, *, merged: bool) -> int:
+    tokens = {"encoder": stream.encoder, "decoder": stream.decoder, "cross": stream.encoder}
+    return sum(2 * tokens[op.tokens] * op.k * op.n for op in added.ops if not (merged and op.mergeable))
+
+
+def _layer_flops_per_token(sizes: Sizes) -> int:
+    """Self-attention's four projections and the feed-forward block."""
+    feed_forward = 2 * (3 if sizes.gated else 2) * sizes.d_model * sizes.d_ff
+    return _query_output_flops_per_token(sizes) + _keys_values_flops_per_token(sizes) + feed_forward
+
+
+def _query_output_flops_per_token(sizes: Sizes) -> int:
+    return 2 * 2 * sizes.d_model * sizes.num_heads * sizes.d_kv
+
+
+def _keys_values_flops_per_token(sizes: Sizes) -> int:
+    return 2 * 2 * sizes.d_model * sizes.num_kv_heads * sizes.d_kv
+
+
+def _attention_flops(sizes: Sizes, pairs: int) -> int:
+    """Scores and values, (query, key) pairs in all heads; grouped keys are shared, their products are not."""
+    return 2 * 2 * pairs * sizes.num_heads * sizes.d_kv

@@ -1,0 +1,90 @@
+"""The optimiser of tuning: Adafactor or AdamW, a linear schedule, clipped gradients, float32 throughout."""
+
+import math
+from collections.abc import Iterable
+
+import torch
+from torch import nn
+from transformers.optimization import Adafactor
+
+from peftbench.errors import RunError
+from peftbench.recipe import Training
+
+
+def rate(step: int, training: Training) -> float:
+    """Give a step's learning rate: linearly up to lr over the warm-up, then linearly down towards zero.
+
+    Args:
+        step: Counted from 0.
+        training: lr, num_steps and warmup_ratio.
+
+    Differs: the authors' first step has rate zero and is lost; here the rate is above zero in all steps.
+    """
+    num_warmup = round(training.warmup_ratio * training.num_steps)
+    if step < num_warmup:
+        return training.lr * (step + 1) / (num_warmup + 1)
+    return training.lr * (training.num_steps - step) / (training.num_steps - num_warmup)
+
+
+class Optimizer:
+    """Steps parameters by their gradients.
+
+    Half-precision parameters (full fine-tuning) are stepped as float32 copies, since small steps would be rounded away.
+
+    Args:
+        parameters: What is trained.
+        training: Its settings.
+    """
+
+    def __init__(self, parameters: Iterable[nn.Parameter], training: Training) -> None:
+        self._training = training
+        self._parameters = list(parameters)
+        self._copies = [
+            parameter if parameter.dtype == torch.float32 else nn.Parameter(parameter.detach().float())
+            for parameter in self._parameters
+        ]
+        self._optimizer = _optimizer(self._copies, training)
+
+    def step(self, step: int, loss: float) -> None:
+        """Take one step and clear the gradients.
+
+        Args:
+            step: Counted from 0.
+            loss: What the gradients are of.
+
+        Raises:
+            RunError: The loss or a gradient is not finite; nothing is stepped.
+        """
+        for parameter, copy in zip(self._parameters, self._copies, strict=True):
+            if copy is not parameter:
+                copy.grad = None if parameter.grad is None else parameter.grad.float()
+        norm = float(nn.utils.clip_grad_norm_(self._copies, self._training.max_grad_norm))
+        if not (math.isfinite(loss) and math.isfinite(norm)):
+            raise RunError(
+                f"training broke at step {step + 1}: loss {loss:.4g}, gradient norm {norm:.4g}",
+                hint=f"a lower learning rate (it was {self._training.lr:g}), or --dtype float32 if it was another",
+            )
+        for group in self._optimizer.param_groups:
+            group["lr"] = rate(step, self._training)
+        self._optimizer.step()
+        self._write_back()
+
+    @torch.no_grad()
+    def _write_back(self) -> None:
+        for parameter, copy in zip(self._parameters, self._copies, strict=True):
+            parameter.grad = copy.grad = None
+            if copy is not parameter:
+                parameter.copy_(copy)
+
+
+def _optimizer(parameters: list[nn.Parameter], training: Training) -> torch.optim.Optimizer:
+    if training.optimizer == "adamw":
+        return torch.optim.AdamW(parameters, lr=training.lr, weight_decay=training.weight_decay)
+    return Adafactor(
+        parameters,
+        lr=training.lr,
+        weight_decay=training.weight_decay,
+        scale_parameter=training.scale_parameter,
+        relative_step=False,
+        warmup_init=False,
+    )

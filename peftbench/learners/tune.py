@@ -1,0 +1,233 @@
+"""Tuning: a method's parameters are trained on the shots, with T-Few's losses over all answer choices."""
+
+import random
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+
+import torch
+from torch import Tensor
+
+from peftbench import registry
+from peftbench.learners import losses
+from peftbench.learners.inputs import shorten
+from peftbench.learners.optimizer import Optimizer
+from peftbench.methods.base import MethodConfig
+from peftbench.models.backbone import Backbone
+from peftbench.models.encoding import Encoded, Prompt, check_fits, encode_all, num_virtual_tokens
+from peftbench.models.forward import choice_log_probs
+from peftbench.models.scoring import Length, Scores, score
+from peftbench.recipe import Scoring, Training
+from peftbench.tasks.task import Example, Row
+from peftbench.tasks.template import Template
+
+
+@dataclass
+class TunePredictor:
+    """Scores queries with the tuned backbone, which must stay attached as `learn` left it.
+
+    Args:
+        backbone: The tuned model.
+        scoring: How choices are scored; `end` is resolved.
+        names: Full names of the trained parameters.
+        num_shots: Shots that it was trained on.
+        num_cut_tokens: Tokens cut so far: from the shots, once per template, and from scored inputs.
+        prompt_tokens: No shots stand in the prompt.
+        log: Losses of each step by name: "loss" is the weighted sum, beside it those that are on.
+        lengths: Lengths in tokens of the examples that were trained on, each with the times that it was seen.
+        num_padding_tokens: Tokens run for nothing in training.
+        seconds: Wall time of training.
+    """
+
+    backbone: Backbone
+    scoring: Scoring
+    names: list[str]
+    num_shots: int
+    num_cut_tokens: int
+    prompt_tokens: int = 0
+    log: list[dict[str, float]] = field(default_factory=list)
+    lengths: Counter[Length] = field(default_factory=Counter)
+    num_padding_tokens: int = 0
+    seconds: float = 0.0
+
+    @property
+    def num_parameters(self) -> int:
+        """Number of trained values."""
+        return sum(parameter.numel() for parameter in self.backbone.parameters_named(self.names).values())
+
+    @property
+    def num_tokens(self) -> int:
+        """Tokens that training ran through the model, padding left out."""
+        return sum(times * (length.context + sum(length.choices)) for length, times in self.lengths.items())
+
+    def score(self, examples: Sequence[Example], progress: Callable[[int], None] | None = None) -> Scores:
+        """Score each example's choices, as `models.scoring.score`."""
+        queries, num_cut = shorten(self.backbone, examples, self.scoring.max_input_tokens)
+        prompts = [Prompt(query.input, query.choices) for query in queries]
+        scores = score(
+            self.backbone,
+            prompts,
+            end=str(self.scoring.end),
+            separator=self.scoring.separator,
+            cache=self.scoring.cache,
+            progress=progress,
+        )
+        self.num_cut_tokens += num_cut
+        return scores
+
+
+def learn(
+    backbone: Backbone,
+    method: str,
+    config: MethodConfig,
+    templates: Sequence[Template],
+    shots: Sequence[Row],
+    training: Training,
+    scoring: Scoring,
+    seed: int,
+    progress: Callable[[int, float], None] | None = None,
+) -> TunePredictor:
+    """Attach a method, train it on the shots, and leave it attached.
+
+    L = w_LM L_LM + w_UL L_UL + w_LN L_LN
+
+    Each example comes with a template drawn anew each time and with all its choices, the encoder being run once for
+    them; with L_LM alone only the right choice is run. Equal arguments give equal results; the method has no influence
+    on batches and templates.
+
+    Args:
+        backbone: With nothing attached.
+        method: Name in the registry.
+        config: The method's settings.
+        templates: At least one.
+        shots: Training rows.
+        training: Optimiser and losses.
+        scoring: Cut and end of answers; the same as in evaluation.
+        seed: Of initial values, dropout, batches and templates.
+        progress: Called after each step with the steps done and the loss.
+
+    Raises:
+        MethodError: The method does not fit the backbone.
+        ModelError: A shot is longer than the model's positions, or its choices cannot be told apart.
+        RunError: The loss or a gradient is not finite.
+
+    Paper: 2205.05638, sections 3.2 and 3.5.
+    Differs: batches are cut from one running shuffle of the shots, so that none is left out; the authors' loader drops
+        an epoch's last batch where it is not full, and gives none at all where a batch holds more than there are shots.
+    """
+    with torch.random.fork_rng([backbone.device] if backbone.device.type == "cuda" else []):
+        torch.manual_seed(seed)
+        names = registry.method(method).attach(backbone, config)
+        backbone.train_only(names)
+        encoded, num_cut = _encode(backbone, templates, shots, training, scoring)
+        predictor = TunePredictor(backbone, scoring, names, len(shots), num_cut)
+        _train(predictor, encoded, training, seed, progress)
+    return predictor
+
+
+def _encode(
+    backbone: Backbone, templates: Sequence[Template], shots: Sequence[Row], training: Training, scoring: Scoring
+) -> tuple[list[list[Encoded]], int]:
+    """Encode each shot with each template, once: encoded[shot][template]."""
+    examples, num_cut = shorten(
+        backbone, [template.render(row) for row in shots for template in templates], scoring.max_input_tokens
+    )
+    encoded = encode_all(
+        backbone,
+        [Prompt(example.input, example.choices) for example in examples],
+        end=str(scoring.end),
+        separator=scoring.separator,
+        labels=[example.label for example in examples],
+    )
+    if not (training.unlikelihood_loss or training.length_norm_loss):
+        encoded = [_right_only(each) for each in encoded]
+    if not backbone.is_encoder_decoder:
+        check_fits(backbone, encoded)
+    width = len(templates)
+    return [encoded[start : start + width] for start in range(0, len(encoded), width)], num_cut
+
+
+def _right_only(encoded: Encoded) -> Encoded:
+    assert encoded.label is not None
+    right = slice(encoded.label, encoded.label + 1)
+    return replace(encoded, choices=encoded.choices[right], starts=encoded.starts[right], label=0)
+
+
+def _train(
+    predictor: TunePredictor,
+    encoded: Sequence[Sequence[Encoded]],
+    training: Training,
+    seed: int,
+    progress: Callable[[int, float], None] | None,
+) -> None:
+    backbone, started = predictor.backbone, time.perf_counter()
+    optimizer = Optimizer(backbone.parameters_named(predictor.names).values(), training)
+    batches = draw_batches(encoded, training.batch_size, seed)
+    backbone.model.train()  # for the model's own dropout
+    try:
+        for step, batch in zip(range(training.num_steps), batches, strict=False):
+            terms = _losses(backbone, batch, training)
+            terms["loss"].backward()
+            values = {name: term.item() for name, term in terms.items()}
+            optimizer.step(step, values["loss"])
+            _note(predictor, batch, values)
+            if progress is not None:
+                progress(step + 1, values["loss"])
+    finally:
+        backbone.model.eval()
+    predictor.seconds = time.perf_counter() - started
+
+
+def draw_batches(encoded: Sequence[Sequence[Encoded]], batch_size: int, seed: int) -> Iterator[list[Encoded]]:
+    """Cut full batches from an endless run of shuffled shots, each with a template of its own drawing.
+
+    Args:
+        encoded: Per shot, per template.
+        batch_size: May exceed the number of shots; then a batch holds some twice.
+        seed: Of the order and the templates.
+    """
+    generator = random.Random(seed)
+    waiting: list[int] = []
+    while True:
+        while len(waiting) < batch_size:
+            waiting += generator.sample(range(len(encoded)), len(encoded))
+        batch, waiting = waiting[:batch_size], waiting[batch_size:]
+        yield [generator.choice(encoded[shot]) for shot in batch]
+
+
+def _losses(backbone: Backbone, batch: Sequence[Encoded], training: Training) -> dict[str, Tensor]:
+    """Compute the losses that are on, and under "loss" their weighted sum."""
+    log_probs, mask = choice_log_probs(backbone, batch)
+    label = torch.tensor([example.label for example in batch], device=log_probs.device)
+    terms: dict[str, Tensor] = {}
+    if training.lm_loss:
+        terms["lm_loss"] = losses.lm_loss(log_probs, mask, label, training.loss_form)
+    if training.unlikelihood_loss:
+        terms["unlikelihood_loss"] = losses.unlikelihood_loss(log_probs, mask, label, training.loss_form)
+    if training.length_norm_loss:
+        terms["length_norm_loss"] = losses.length_norm_loss(log_probs, mask, label)
+    total = torch.stack([getattr(training, name) * term for name, term in terms.items()]).sum()
+    return {"loss": total, **terms}
+
+
+def _note(predictor: TunePredictor, batch: Sequence[Encoded], values: dict[str, float]) -> None:
+    """Write down a step's losses and the tokens that it ran."""
+    backbone = predictor.backbone
+    unfed = 0 if backbone.is_encoder_decoder else 1  # a decoder-only model's last token is only predicted
+    virtual = num_virtual_tokens(backbone)
+    lengths = [Length(virtual + len(each.context), tuple(len(ids) - unfed for ids in each.choices)) for each in batch]
+    predictor.log.append(values)
+    predictor.lengths.update(lengths)
+    predictor.num_padding_tokens += _num_run(lengths, backbone.is_encoder_decoder) - sum(
+        length.context + sum(length.choices) for length in lengths
+    )
+
+
+def _num_run(lengths: Sequence[Length], is_encoder_decoder: bool) -> int:
+    """Count the tokens that a batch is padded to."""
+    if not is_encoder_decoder:
+        return len(lengths) * max(length.context + sum(length.choices) for length in lengths)
+    context = max(length.context for length in lengths)
+    num_choices = max(len(length.choices) for length in lengths)
+    return len(lengths) * (context + num_choices * max(max(length.choices) for length in lengths))

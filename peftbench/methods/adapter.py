@@ -1,0 +1,167 @@
+"""Adapters on disk: a folder with adapter.safetensors (what was trained) and adapter.json (how to put it back)."""
+
+import json
+import os
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, ClassVar
+
+import torch
+from pydantic import BaseModel, ConfigDict, ValidationError
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from peftbench import registry
+from peftbench.errors import MethodError
+from peftbench.methods.base import MethodConfig
+from peftbench.models import weights
+from peftbench.models.backbone import Backbone
+from peftbench.recipe import checked
+
+FORMAT_VERSION = 1
+TENSORS, CARD = "adapter.safetensors", "adapter.json"
+
+
+class Card(BaseModel):
+    """The contents of adapter.json.
+
+    Args:
+        config: The method's settings.
+        model: Name of the model as the user wrote it; `fingerprint` is what counts.
+        parameters: Full name -> shape, in the order in which the method gave them.
+        sha256: Checksum of adapter.safetensors.
+    """
+
+    model_config: ClassVar[ConfigDict] = ConfigDict(frozen=True, extra="forbid")
+
+    format_version: int = FORMAT_VERSION
+    method: str
+    config: dict[str, Any]
+    model: str
+    revision: str | None
+    fingerprint: str
+    parameters: dict[str, tuple[int, ...]]
+    sha256: str
+
+
+def save(folder: Path, backbone: Backbone, method_name: str, config: MethodConfig, names: Sequence[str]) -> Path:
+    """Write the parameters `names` and how they were made; the folder is there whole or not at all.
+
+    Args:
+        folder: Where; an adapter that is there is replaced.
+        backbone: With the method attached.
+        method_name: As in the registry.
+        config: The method's settings.
+        names: What `attach` returned.
+
+    Raises:
+        MethodError: The folder cannot be written.
+    """
+    tensors = {name: value.detach().cpu().contiguous() for name, value in backbone.parameters_named(names).items()}
+    try:
+        with _replacing(folder) as temporary:
+            save_file(tensors, temporary / TENSORS, metadata={"format": "pt"})
+            card = Card(
+                method=method_name,
+                config=config.model_dump(mode="json"),
+                model=backbone.name,
+                revision=backbone.revision,
+                fingerprint=backbone.fingerprint,
+                parameters={name: tuple(tensor.shape) for name, tensor in tensors.items()},
+                sha256=weights.fingerprint([temporary / TENSORS]),
+            )
+            (temporary / CARD).write_text(card.model_dump_json(indent=2) + "\n", encoding="utf-8")
+    except (OSError, SafetensorError) as error:
+        raise MethodError(f"cannot write adapter '{folder}': {error}", hint="nothing half-written was left") from None
+    return folder
+
+
+def load(folder: Path, backbone: Backbone) -> list[str]:
+    """Attach a saved method and copy its parameters in.
+
+    Returns:
+        Names of the parameters, as `attach` gave them.
+
+    Raises:
+        MethodError: No adapter there, one that is damaged, or one that was made for another model.
+    """
+    card = read(folder)
+    if card.fingerprint != backbone.fingerprint:
+        raise MethodError(
+            f"adapter '{folder}' was made for the model '{card.model}' (weights {card.fingerprint[:12]}), "
+            f"and '{backbone.name}' has other weights ({backbone.fingerprint[:12]})",
+            hint=f"use it with --model {card.model}",
+        )
+    method = registry.method(card.method)
+    config = checked(method.Config, card.config, f"adapter '{folder}'", MethodError)
+    tensors = _tensors(folder, card)
+    names: list[str] = method.attach(backbone, config)
+    _copy(folder, backbone, names, tensors)
+    return names
+
+
+def read(folder: Path) -> Card:
+    """Read an adapter's card; no tensor is touched.
+
+    Raises:
+        MethodError: No adapter there, a damaged card, or one of a later format.
+    """
+    path = folder / CARD
+    try:
+        table = json.loads(path.read_text(encoding="utf-8"))
+        version = table["format_version"]
+        if version != FORMAT_VERSION:
+            found = f"adapter '{folder}' has format {version}, this peftbench reads {FORMAT_VERSION}"
+            raise MethodError(found, hint="update peftbench")
+        return Card.model_validate(table)
+    except OSError:
+        hint = "give a folder that `peftbench tune` wrote"
+        raise MethodError(f"'{folder}' is no adapter: it has no {CARD}", hint=hint) from None
+    except (ValueError, KeyError, TypeError) as error:
+        faults = f"{error.error_count()} faulty fields" if isinstance(error, ValidationError) else "no such JSON"
+        raise _damaged(path, faults) from None
+
+
+def _tensors(folder: Path, card: Card) -> dict[str, Tensor]:
+    path = folder / TENSORS
+    try:
+        if weights.fingerprint([path]) != card.sha256:
+            raise _damaged(path, "its checksum is not the one in adapter.json")
+        return load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise _damaged(path, str(error)) from None
+
+
+@torch.no_grad()
+def _copy(folder: Path, backbone: Backbone, names: Sequence[str], tensors: dict[str, Tensor]) -> None:
+    targets = backbone.parameters_named(names)
+    here = {name: target.shape for name, target in targets.items()}
+    if here != {name: tensor.shape for name, tensor in tensors.items()}:
+        backbone.detach_all()
+        raise _damaged(folder / TENSORS, "its tensors are not those of its method and settings")
+    backbone.keep(names)
+    for name, target in targets.items():
+        target.copy_(tensors[name])
+
+
+def _damaged(path: Path, why: str) -> MethodError:
+    return MethodError(f"adapter file '{path}' is damaged: {why}", hint="copy it again, or tune again with --force")
+
+
+@contextmanager
+def _replacing(folder: Path) -> Iterator[Path]:
+    """Give a temporary folder that takes the place of `folder` when the block ends well, and goes away otherwise."""
+    temporary = folder.with_name(f".{folder.name}.{os.getpid()}")
+    old = temporary.with_suffix(".old")
+    try:
+        temporary.mkdir(parents=True)
+        yield temporary
+        if folder.exists():
+            os.replace(folder, old)
+        os.replace(temporary, folder)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+        shutil.rmtree(old, ignore_errors=True)

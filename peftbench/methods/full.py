@@ -1,0 +1,34 @@
+"""Full fine-tuning: every parameter of the model is trained.
+
+    theta <- theta - update          theta: all weights, embeddings and norms
+
+Paper: 1910.10683, section 3.5.1; as a baseline in 2205.05638.
+"""
+
+from typing import Any
+
+from peftbench.methods.base import Added, MethodConfig
+from peftbench.models.backbone import Backbone, Sizes
+
+PAPER = "1910.10683, section 3.5.1"
+IDENTITY_AT_INIT = True
+DEAD: dict[str, str] = {}
+DEFAULTS: dict[str, Any] = {"lr": 3e-4, "scale_parameter": True, "num_steps": 300}
+
+
+class Config(MethodConfig):
+    """Full fine-tuning has no settings."""
+
+
+def attach(backbone: Backbone, config: Config) -> list[str]:
+    """Free all parameters; tied ones are named once."""
+    return [name for name, _ in backbone.model.named_parameters()]
+
+
+def added(sizes: Sizes, config: Config) -> Added:
+    """Give no count: how many parameters a model has beside its matmuls, the sizes do not tell."""
+    return Added(num_parameters=None)
+
+
+def merge(backbone: Backbone) -> None:
+    """Do nothing: what was trained are the weights themselves."""

@@ -1,0 +1,86 @@
+"""The one seam into attention, registered with transformers as "peftbench": prefixes, folded choices, tree masks.
+
+Every backbone is loaded with it, so no family's code is patched.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from transformers import AttentionInterface, AttentionMaskInterface
+from transformers.masking_utils import eager_mask
+
+NAME = "peftbench"
+PREFIX = "prefix"
+
+
+def attend(
+    module: nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    dropout: float = 0.0,
+    scaling: float | None = None,
+    position_bias: Tensor | None = None,
+    sliding_window: int | None = None,
+    distances: Tensor | None = None,
+    **_: Any,
+) -> tuple[Tensor, None]:
+    """Attend, with what stands before the keys and with several query rows for one row of keys.
+
+    softmax(scaling * q [k_prefix; k]^T + mask + bias) [v_prefix; v]
+
+    Args:
+        module: The attention block; its submodule "prefix", where there is one, gives keys and values.
+        query: (rows * choices, num_heads, queries, d_kv).
+        key: (rows, num_kv_heads, keys, d_kv); fewer rows than queries in cross-attention, where the choices of one
+            example share the encoder's keys: they are folded into the query axis, and keys are computed once.
+        value: As `key`.
+        attention_mask: Additive (rows, 1, queries or 1, keys), 0 or the dtype's lowest.
+        dropout: Probability of dropping an attention weight.
+        scaling: Factor on the scores; None takes d_kv ** -0.5.
+        position_bias: Additive (1, num_heads, queries, keys), T5's relative positions; prefix keys get zeros.
+        sliding_window: This layer's window in tokens, where it has one.
+        distances: (rows, 1, queries, keys) int: query position minus key position; given with packed rows, whose mask
+            does not know the window yet.
+
+    Returns:
+        (rows * choices, queries, num_heads, d_kv) and None, as transformers expects.
+    """
+    mask = attention_mask
+    if distances is not None and sliding_window is not None and mask is not None:
+        mask = mask.masked_fill(distances >= sliding_window, torch.finfo(mask.dtype).min)
+    rows, num_queries = key.shape[0], query.shape[2]
+    folded = query.shape[0] != rows
+    if folded:
+        query = query.unflatten(0, (rows, -1)).transpose(1, 2).flatten(2, 3)
+        position_bias = None  # cross-attention's bias is all zeros
+    elif position_bias is not None:
+        mask = position_bias if mask is None else mask + position_bias
+    prefix = getattr(module, PREFIX, None)
+    if prefix is not None:
+        key, value, mask = _prepend(prefix, key, value, mask)
+    groups = getattr(module, "num_key_value_groups", 1)
+    if groups > 1:
+        key, value = key.repeat_interleave(groups, 1), value.repeat_interleave(groups, 1)
+    output = functional.scaled_dot_product_attention(query, key, value, mask, dropout_p=dropout, scale=scaling)
+    if folded:
+        output = output.unflatten(2, (-1, num_queries)).transpose(1, 2).flatten(0, 1)
+    return output.transpose(1, 2).contiguous(), None
+
+
+def _prepend(
+    prefix: nn.Module, key: Tensor, value: Tensor, mask: Tensor | None
+) -> tuple[Tensor, Tensor, Tensor | None]:
+    """Put a prefix's keys and values (num_kv_heads, num_keys, d_kv) before the tokens' own; all queries see them."""
+    keys, values = (piece.to(key.dtype).expand(key.shape[0], -1, -1, -1) for piece in prefix())
+    if mask is not None:
+        mask = functional.pad(mask, (keys.shape[2], 0))
+    return torch.cat((keys, key), 2), torch.cat((values, value), 2), mask
+
+
+AttentionInterface.register(NAME, attend)
+# The eager mask is additive and always there: a prefix can be put before it, and tracing needs it.
+AttentionMaskInterface.register(NAME, eager_mask)

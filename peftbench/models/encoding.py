@@ -1,0 +1,237 @@
+"""Text -> tokens: where the prompt ends, which tokens are the answer's, and what the choices of a prompt share."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from peftbench.errors import ModelError
+from peftbench.models.backbone import Backbone
+
+MARGIN = 8  # characters that prompts must share after the place where their common head is cut off
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """An input with its answer choices; the input already holds the shots."""
+
+    input: str
+    choices: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """A prompt as token ids.
+
+    Args:
+        context: What all choices share: the longest common token prefix, never into an answer token; for an
+            encoder-decoder the encoder's ids.
+        choices: The rest of each choice; for an encoder-decoder the decoder's targets.
+        starts: How many of choices[c] are not yet answer tokens.
+        label: Index of the right choice, where it is known.
+    """
+
+    context: tuple[int, ...]
+    choices: tuple[tuple[int, ...], ...]
+    starts: tuple[int, ...]
+    label: int | None = None
+
+    @property
+    def num_positions(self) -> int:
+        """Positions that a decoder-only model needs: the last token of a choice is predicted, never fed."""
+        return len(self.context) + max(map(len, self.choices)) - 1
+
+
+def join(input: str, target: str) -> str:
+    """Write an input and a target as one text: the prompt ends without white space, the target brings the space."""
+    return f"{input.rstrip()} {target.strip()}"
+
+
+def encode(
+    backbone: Backbone, input: str, choices: Sequence[str], *, end: str, separator: str, label: int | None = None
+) -> Encoded:
+    """Encode one prompt with its choices.
+
+    Args:
+        backbone: Its tokenizer is used.
+        input: The prompt.
+        choices: Rendered answer choices.
+        end: What closes each answer and is scored with it: "eos", "separator" or "none".
+        separator: The text that stands between shots.
+        label: Index of the right choice, where it is known.
+
+    Raises:
+        ModelError: A choice without tokens, or two choices with the same tokens.
+    """
+    return encode_all(backbone, [Prompt(input, tuple(choices))], end=end, separator=separator, labels=[label])[0]
+
+
+def encode_all(
+    backbone: Backbone,
+    prompts: Sequence[Prompt],
+    *,
+    end: str,
+    separator: str,
+    labels: Sequence[int | None] | None = None,
+) -> list[Encoded]:
+    """Encode prompts, tokenizing the text that they begin with alike (their shots) only once where that is exact.
+
+    Decoder-only models see prompt and choice as one text. A token belongs to the answer if its character span ends
+    after the prompt, so a token that straddles the border counts as answer.
+
+    Raises:
+        ModelError: A choice without tokens, or two choices with the same tokens.
+    """
+    labels = labels or [None] * len(prompts)
+    encode_batch = _encode_decoder_only if not backbone.is_encoder_decoder else _encode_encoder_decoder
+    encoded = encode_batch(backbone, prompts, labels, end, separator)
+    for prompt, tokens in zip(prompts, encoded, strict=True):
+        _check(prompt, tokens)
+    return encoded
+
+
+def cut(backbone: Backbone, text: str, max_tokens: int) -> tuple[str, int]:
+    """Cut a text to its first `max_tokens` tokens.
+
+    Returns:
+        The text, and how many tokens were cut.
+    """
+    encoding = _core(backbone).encode(text, add_special_tokens=False)
+    num_cut = len(encoding.ids) - max_tokens
+    return (text[: encoding.offsets[max_tokens - 1][1]], num_cut) if num_cut > 0 else (text, 0)
+
+
+def check_fits(backbone: Backbone, encoded: Sequence[Encoded]) -> None:
+    """Refuse prompts that the model has no positions for.
+
+    Raises:
+        ModelError: Says how many tokens the longest prompt has and how many fit.
+    """
+    virtual = num_virtual_tokens(backbone)
+    found = max((tokens.num_positions for tokens in encoded), default=0) + virtual
+    among = f", {virtual} of them virtual" if virtual else ""
+    if backbone.max_positions is not None and found > backbone.max_positions:
+        raise ModelError(
+            f"a prompt has {found:,} tokens{among}, and '{backbone.name}' takes {backbone.max_positions:,}",
+            hint="fewer --shots, --fit-shots, or --max-input-tokens",
+        )
+
+
+def num_common(sequences: Sequence[Any]) -> int:
+    """Count the elements with which all sequences (lists of ids, or texts) begin alike."""
+    first, last = min(sequences), max(sequences)
+    pairs = enumerate(zip(first, last, strict=False))
+    return next((index for index, (a, b) in pairs if a != b), min(len(first), len(last)))
+
+
+def num_virtual_tokens(backbone: Backbone) -> int:
+    """Count the tokens that a soft prompt puts before the input."""
+    return 0 if backbone.soft_prompt is None else len(backbone.soft_prompt())
+
+
+def _encode_encoder_decoder(
+    backbone: Backbone, prompts: Sequence[Prompt], labels: Sequence[int | None], end: str, separator: str
+) -> list[Encoded]:
+    core, tail = _core(backbone), _tail(backbone, end)
+    close = separator if end == "separator" else ""
+    inputs = core.encode_batch([prompt.input.rstrip() for prompt in prompts])
+    texts = {choice: choice.strip() + close for prompt in prompts for choice in prompt.choices}
+    answers = core.encode_batch(list(texts.values()), add_special_tokens=False)
+    ids = {
+        choice: (*answer.ids, *tail) if choice.strip() else () for choice, answer in zip(texts, answers, strict=True)
+    }
+    return [
+        Encoded(tuple(encoding.ids), tuple(ids[choice] for choice in prompt.choices), (0,) * len(prompt.choices), label)
+        for prompt, encoding, label in zip(prompts, inputs, labels, strict=True)
+    ]
+
+
+def _encode_decoder_only(
+    backbone: Backbone, prompts: Sequence[Prompt], labels: Sequence[int | None], end: str, separator: str
+) -> list[Encoded]:
+    core, tail = _core(backbone), _tail(backbone, end)
+    close = separator if end == "separator" else ""
+    texts = [join(prompt.input, choice) + close for prompt in prompts for choice in prompt.choices]
+    head, length = _head(core, [prompt.input.rstrip() for prompt in prompts], texts)
+    start = (*_first(backbone), *head)
+    encodings = iter(core.encode_batch([text[length:] for text in texts], add_special_tokens=False))
+    encoded = []
+    for prompt, label in zip(prompts, labels, strict=True):
+        border = len(prompt.input.rstrip()) - length
+        pairs = [_ids_and_answer(next(encodings), border, tail) for _ in prompt.choices]
+        first = start or _stand_in(backbone, min(answer for _, answer in pairs))
+        shared = min(*(answer for _, answer in pairs), num_common([ids for ids, _ in pairs]))
+        context = (*first, *pairs[0][0][:shared])
+        choices = tuple(tuple(ids[shared:]) for ids, _ in pairs)
+        encoded.append(Encoded(context, choices, tuple(answer - shared for _, answer in pairs), label))
+    return encoded
+
+
+def _ids_and_answer(encoding: Any, border: int, tail: Sequence[int]) -> tuple[list[int], int]:
+    """Give the ids, and the index of the first one whose characters end after the border."""
+    answer = next((index for index, (_, stop) in enumerate(encoding.offsets) if stop > border), len(encoding.ids))
+    return [*encoding.ids, *tail], answer
+
+
+def _head(core: Any, inputs: Sequence[str], texts: Sequence[str]) -> tuple[list[int], int]:
+    """Tokenize what all inputs begin with, as far as that cannot change any text's tokens.
+
+    The cut is made at a line's start inside the common part, with more common text after it, so that splitting into
+    words sees the same neighbourhood in all texts. Tokenizers that treat the start of a text as special betray
+    themselves on the first and the last text, and then each text is tokenized whole.
+
+    Returns:
+        The head's ids and its length in characters; nothing and 0 where there is no such head.
+    """
+    common = inputs[0][: num_common(inputs)]
+    place = common.rfind("\n", 0, max(0, len(common) - MARGIN)) + 1
+    while place and common[place].isspace():
+        place = common.rfind("\n", 0, place - 1) + 1
+    if not place or core.pre_tokenizer is None:
+        return [], 0
+    witnesses = (texts[0], texts[-1])
+    wholes = core.encode_batch(list(witnesses), add_special_tokens=False)
+    tails = core.encode_batch([text[place:] for text in witnesses], add_special_tokens=False)
+    head = wholes[0].ids[: next(index for index, (_, stop) in enumerate(wholes[0].offsets) if stop > place)]
+    exact = all(whole.ids == head + tail.ids for whole, tail in zip(wholes, tails, strict=True))
+    return (head, place) if exact else ([], 0)
+
+
+def _core(backbone: Backbone) -> Any:
+    return backbone.tokenizer.backend_tokenizer
+
+
+def _first(backbone: Backbone) -> tuple[int, ...]:
+    """Give the token with which the tokenizer opens each text, where it does."""
+    opening = _core(backbone).encode("").ids
+    return tuple(opening[:1]) if opening and opening[0] == backbone.tokenizer.bos_token_id else ()
+
+
+def _stand_in(backbone: Backbone, num_context: int) -> tuple[int, ...]:
+    """Give what an answer without any prompt is predicted from: the first token, or else the end token."""
+    if num_context:
+        return ()
+    tokenizer = backbone.tokenizer
+    return (tokenizer.bos_token_id if tokenizer.bos_token_id is not None else _eos(backbone),)
+
+
+def _tail(backbone: Backbone, end: str) -> tuple[int, ...]:
+    return (_eos(backbone),) if end == "eos" else ()
+
+
+def _eos(backbone: Backbone) -> int:
+    if backbone.tokenizer.eos_token_id is None:
+        raise ModelError(f"the tokenizer of '{backbone.name}' has no end token", hint="--end separator or --end none")
+    return backbone.tokenizer.eos_token_id
+
+
+def _check(prompt: Prompt, encoded: Encoded) -> None:
+    answers = [ids[start:] for ids, start in zip(encoded.choices, encoded.starts, strict=True)]
+    for choice, answer in zip(prompt.choices, answers, strict=True):
+        if not answer or not choice.strip():
+            raise ModelError(f"answer choice '{choice}' has no tokens", hint="give every choice some text")
+    if len(set(encoded.choices)) < len(encoded.choices):
+        twice = next(c for i, c in enumerate(prompt.choices) if encoded.choices[i] in encoded.choices[:i])
+        raise ModelError(
+            f"answer choice '{twice}' has the same tokens as another one",
+            hint="choices must differ for this model's tokenizer",
+        )

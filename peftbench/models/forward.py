@@ -1,0 +1,159 @@
+"""Prompts and choices through the model: log-probabilities of the answer tokens, differentiable."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from transformers import DynamicCache
+
+from peftbench.models import tree
+from peftbench.models.backbone import Backbone
+from peftbench.models.encoding import Encoded, check_fits, num_virtual_tokens
+from peftbench.models.tree import Answers, Tokens
+
+
+def choice_log_probs(backbone: Backbone, batch: Sequence[Encoded]) -> tuple[Tensor, Tensor]:
+    """Compute the log-probability of each answer token of each choice.
+
+    log p(y_t | input, y_<t)
+
+    An encoder-decoder encodes each example once and computes cross-attention's keys and values once per example. A
+    decoder-only model gets one row per example, its choices branching off the context.
+
+    Returns:
+        log_probs (batch, choices, length) float32, 0 where there is no token; mask (batch, choices, length) bool.
+        Examples with fewer choices than others have rows without any token.
+
+    Raises:
+        ModelError: A prompt is longer than the model's positions.
+    """
+    picked, answers = answer_log_probs(backbone, batch)
+    shape = (len(batch), max(answers.choices) + 1, max(answers.slots) + 1)
+    where = torch.tensor([answers.prompts, answers.choices, answers.slots], device=picked.device).unbind()
+    log_probs = picked.new_zeros(shape).index_put(where, picked)
+    mask = torch.zeros(shape, dtype=torch.bool, device=picked.device)
+    mask[where] = True
+    return log_probs, mask
+
+
+def answer_log_probs(backbone: Backbone, batch: Sequence[Encoded]) -> tuple[Tensor, Answers]:
+    """Compute the log-probabilities as a flat (num_answer_tokens,) float32 tensor, with what each entry is."""
+    if backbone.is_encoder_decoder:
+        return _encoder_decoder(backbone, batch)
+    check_fits(backbone, batch)
+    num_virtual = num_virtual_tokens(backbone)
+    answers = Answers()
+    rows = [tree.shared_tokens(num_virtual, ()) for _ in batch]
+    for index, (row, encoded) in enumerate(zip(rows, batch, strict=True)):
+        tree.plant(row, answers, index, index, encoded, 0, num_virtual)
+    tree.pad(rows)
+    hidden = decoder_states(backbone, rows, num_virtual=num_virtual)
+    return log_probs_at(backbone, hidden, answers), answers
+
+
+def decoder_states(
+    backbone: Backbone,
+    rows: Sequence[Tokens],
+    *,
+    num_virtual: int = 0,
+    cache: DynamicCache | None = None,
+    num_cached: int = 0,
+) -> Tensor:
+    """Run rows of equal length through a decoder-only model.
+
+    Args:
+        backbone: The model.
+        rows: Their first `num_virtual` tokens are the soft prompt's.
+        num_virtual: 0, or the soft prompt's length.
+        cache: Keys and values of the tokens before one single row; the row's own are added to it.
+        num_cached: How many tokens the cache holds.
+
+    Returns:
+        Last hidden states (rows, tokens, d_model).
+    """
+    ids = torch.tensor([row.ids for row in rows], device=backbone.device)
+    positions = torch.tensor([row.positions for row in rows], device=backbone.device)
+    embeds = with_soft_prompt(backbone, backbone.embeddings(ids[:, num_virtual:]), num_virtual)
+    windowed = getattr(backbone.model.config, "sliding_window", None) is not None
+    return backbone.model.base_model(
+        inputs_embeds=embeds,
+        attention_mask=tree.mask(rows, num_cached, embeds.dtype, backbone.device),
+        position_ids=positions,
+        past_key_values=cache,
+        use_cache=cache is not None,
+        distances=tree.distances(rows, num_cached, backbone.device) if windowed else None,
+    ).last_hidden_state
+
+
+def log_probs_at(backbone: Backbone, hidden: Tensor, answers: Answers) -> Tensor:
+    """Predict the answer tokens; only the hidden states that predict one pass through the LM head, each once.
+
+    Args:
+        backbone: The model.
+        hidden: (rows, tokens, d_model).
+        answers: Which states predict which tokens.
+
+    Returns:
+        (num_answer_tokens,) float32.
+    """
+    length = hidden.shape[1]
+    flat = torch.tensor([row * length + source for row, source in zip(answers.rows, answers.sources, strict=True)])
+    places, index = (piece.to(hidden.device) for piece in flat.unique(return_inverse=True))
+    targets = torch.tensor(answers.targets, device=hidden.device)
+    logits = backbone.model.get_output_embeddings()(hidden.flatten(0, 1)[places]).float()
+    return logits[index, targets] - logits.logsumexp(-1)[index]
+
+
+def padded(backbone: Backbone, rows: Sequence[Sequence[int]], num_virtual: int) -> tuple[Tensor, Tensor]:
+    """Embed rows of ids, the soft prompt before them, padding after them.
+
+    Returns:
+        Embeddings (rows, num_virtual + length, d_model), and 1 where there is a token, 0 where there is padding.
+    """
+    longest = max(map(len, rows))
+    ids = torch.tensor([[*row, *[0] * (longest - len(row))] for row in rows], device=backbone.device)
+    there = [[1] * (num_virtual + len(row)) + [0] * (longest - len(row)) for row in rows]
+    embeds = with_soft_prompt(backbone, backbone.embeddings(ids), num_virtual)
+    return embeds, torch.tensor(there, device=backbone.device)
+
+
+def with_soft_prompt(backbone: Backbone, embeds: Tensor, num_virtual: int) -> Tensor:
+    """Put the soft prompt before embeddings (rows, tokens, d_model)."""
+    if not num_virtual:
+        return embeds
+    assert backbone.soft_prompt is not None
+    virtual = backbone.soft_prompt().to(embeds.dtype)
+    return torch.cat((virtual.expand(len(embeds), -1, -1), embeds), 1)
+
+
+def _encoder_decoder(backbone: Backbone, batch: Sequence[Encoded]) -> tuple[Tensor, Answers]:
+    """Encode once per example, decode (batch * choices) rows; attention folds the choices of an example."""
+    model = backbone.model
+    num_virtual = num_virtual_tokens(backbone)
+    embeds, seen = padded(backbone, [encoded.context for encoded in batch], num_virtual)
+    states = model.get_encoder()(inputs_embeds=embeds, attention_mask=seen).last_hidden_state
+    rows, answers = _decoder_rows(batch, model.config.decoder_start_token_id)
+    cross = torch.where(seen == 1, 0.0, torch.finfo(states.dtype).min).to(states.dtype)
+    hidden = model.get_decoder()(
+        input_ids=torch.tensor(rows, device=backbone.device),
+        encoder_hidden_states=states,
+        encoder_attention_mask=cross[:, None, None],
+        use_cache=False,
+    ).last_hidden_state
+    if model.config.scale_decoder_outputs:
+        hidden = hidden * backbone.sizes.d_model**-0.5
+    return log_probs_at(backbone, hidden, answers), answers
+
+
+def _decoder_rows(batch: Sequence[Encoded], start: int) -> tuple[list[list[int]], Answers]:
+    """Lay the choices out as rows of equal length, shifted right; examples with fewer choices get idle rows."""
+    num_choices = max(len(encoded.choices) for encoded in batch)
+    length = max(len(ids) for encoded in batch for ids in encoded.choices)
+    rows: list[list[int]] = []
+    answers = Answers()
+    for prompt, encoded in enumerate(batch):
+        for choice, ids in enumerate(encoded.choices):
+            answers.add(len(rows), range(len(ids)), ids, prompt, choice)
+            rows.append([start, *ids[:-1], *[0] * (length - len(ids))])
+        rows += [[start] + [0] * (length - 1)] * (num_choices - len(encoded.choices))
+    return rows, answers

@@ -1,0 +1,51 @@
+"""GPT-2: Conv1D layers (weights lie transposed), q, k and v fused in one of them."""
+
+from typing import Any
+
+from peftbench.models.backbone import Attention, Block, Site, Sizes
+
+
+def sizes(config: Any) -> Sizes:
+    """Read the shapes from a GPT-2 config."""
+    return Sizes(
+        is_encoder_decoder=False,
+        num_encoder_layers=0,
+        num_decoder_layers=config.n_layer,
+        d_model=config.n_embd,
+        d_kv=config.n_embd // config.n_head,
+        d_ff=config.n_inner or 4 * config.n_embd,
+        num_heads=config.n_head,
+        num_kv_heads=config.n_head,
+        gated=False,
+        vocab_size=config.vocab_size,
+    )
+
+
+def max_positions(config: Any) -> int | None:
+    """Give the number of learned positions."""
+    return config.n_positions
+
+
+def sites(sizes: Sizes) -> list[Site]:
+    """Name every site: q, k, v are thirds of c_attn's output; c_fc is ff_up, the second c_proj ff_out."""
+    found = []
+    d_model, d_ff = sizes.d_model, sizes.d_ff
+    for attention in attentions(sizes):
+        layer = attention.layer
+        block = Block(attention.module, "decoder", layer, "self")
+        found.append(block.output("q", "c_attn", d_model, d_model))
+        found.append(block.output("k", "c_attn", d_model, d_model, start=d_model))
+        found.append(block.output("v", "c_attn", d_model, d_model, start=2 * d_model))
+        found.append(block.output("o", "c_proj", d_model, d_model))
+        block = Block(f"transformer.h.{layer}.mlp", "decoder", layer)
+        found.append(block.output("ff_up", "c_fc", d_model, d_ff))
+        found += [block.output("ff_out", "c_proj", d_ff, d_model), block.input("ff_hidden", "c_proj", d_ff)]
+    return found
+
+
+def attentions(sizes: Sizes) -> list[Attention]:
+    """List the self-attention of each layer."""
+    return [
+        Attention(f"transformer.h.{layer}.attn", "decoder", layer, "self", sizes.num_kv_heads, sizes.d_kv)
+        for layer in range(sizes.num_decoder_layers)
+    ]

@@ -1,0 +1,52 @@
+"""The Llama shape: Llama, Mistral, Qwen2, Qwen3, SmolLM3; gated, rotary, often fewer key-value heads than heads."""
+
+from typing import Any
+
+from peftbench.models.backbone import Attention, Block, Site, Sizes
+
+
+def sizes(config: Any) -> Sizes:
+    """Read the shapes from a Llama-like config; head_dim may differ from hidden_size / num_attention_heads."""
+    return Sizes(
+        is_encoder_decoder=False,
+        num_encoder_layers=0,
+        num_decoder_layers=config.num_hidden_layers,
+        d_model=config.hidden_size,
+        d_kv=getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads,
+        d_ff=config.intermediate_size,
+        num_heads=config.num_attention_heads,
+        num_kv_heads=config.num_key_value_heads or config.num_attention_heads,
+        gated=True,
+        vocab_size=config.vocab_size,
+    )
+
+
+def max_positions(config: Any) -> int | None:
+    """Give the number of positions that the model was made for; rotary positions go on, its accuracy does not."""
+    return config.max_position_embeddings
+
+
+def sites(sizes: Sizes) -> list[Site]:
+    """Name every site: q_proj, k_proj, v_proj, o_proj; gate_proj is ff_gate, up_proj ff_up, down_proj ff_out."""
+    found = []
+    d_model, d_ff = sizes.d_model, sizes.d_ff
+    d_query, d_key = sizes.num_heads * sizes.d_kv, sizes.num_kv_heads * sizes.d_kv
+    for attention in attentions(sizes):
+        block = Block(attention.module, "decoder", attention.layer, "self")
+        found.append(block.output("q", "q_proj", d_model, d_query))
+        found.append(block.output("k", "k_proj", d_model, d_key))
+        found.append(block.output("v", "v_proj", d_model, d_key))
+        found.append(block.output("o", "o_proj", d_query, d_model))
+        block = Block(f"model.layers.{attention.layer}.mlp", "decoder", attention.layer)
+        found.append(block.output("ff_gate", "gate_proj", d_model, d_ff))
+        found.append(block.output("ff_up", "up_proj", d_model, d_ff))
+        found += [block.output("ff_out", "down_proj", d_ff, d_model), block.input("ff_hidden", "down_proj", d_ff)]
+    return found
+
+
+def attentions(sizes: Sizes) -> list[Attention]:
+    """List the self-attention of each layer."""
+    return [
+        Attention(f"model.layers.{layer}.self_attn", "decoder", layer, "self", sizes.num_kv_heads, sizes.d_kv)
+        for layer in range(sizes.num_decoder_layers)
+    ]

@@ -1,0 +1,171 @@
+"""Loading a backbone: weights, tokenizer, fingerprint and settings; what the file holds is what is used."""
+
+import contextlib
+import json
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoTokenizer, PreTrainedModel
+from transformers.utils import logging
+
+from peftbench import registry
+from peftbench.errors import ModelError
+from peftbench.models import attention, source, weights
+from peftbench.models.backbone import Backbone
+
+SETTINGS = "peftbench.toml"
+
+
+def load(
+    name: str, *, revision: str | None = None, device: str = "auto", dtype: str = "float32", allow_pickle: bool = False
+) -> Backbone:
+    """Load a backbone, frozen and in eval mode.
+
+    Args:
+        name: Embedded name, local folder in the Hugging Face layout, or hub id.
+        revision: Branch, tag or commit of a hub id.
+        device: "auto" (a GPU where there is one), or any device of torch.
+        dtype: "float32", "bfloat16" or "float16".
+        allow_pickle: Read .bin weights where there are no safetensors, by torch's weights_only loading.
+
+    Raises:
+        ModelError: Nothing of that name, no or damaged weights, weights that do not fit the config, an unknown
+            family, no fast tokenizer, an unknown device.
+    """
+    place = _device(device)
+    folder = source.find(name, revision, allow_pickle)
+    config = read_config(folder)
+    family = registry.family(config.model_type)
+    paths = weights.files(folder, allow_pickle)
+    weights.check(paths)
+    with _quiet():
+        model = _model(folder, config, paths, getattr(torch, dtype))
+        tokenizer = _tokenizer(folder)
+    return Backbone(
+        name=name,
+        revision=revision,
+        fingerprint=weights.fingerprint(paths),
+        model=model.to(place),
+        tokenizer=tokenizer,
+        family=family,
+        tables=_tables(folder / SETTINGS),
+    )
+
+
+def read_config(folder: Path) -> Any:
+    """Read a model folder's config; no code from the folder is run.
+
+    Raises:
+        ModelError: There is none, it is damaged, or its family is unknown.
+    """
+    path = folder / "config.json"
+    try:
+        model_type = json.loads(path.read_text(encoding="utf-8"))["model_type"]
+    except OSError:
+        raise ModelError(f"'{folder}' is no model folder: it has no config.json") from None
+    except (ValueError, KeyError, TypeError):
+        raise ModelError(f"'{path}' is damaged: not a JSON object with a model_type") from None
+    registry.family(model_type)
+    return AutoConfig.from_pretrained(folder, trust_remote_code=False)
+
+
+def _model(folder: Path, config: Any, paths: list[Path], dtype: torch.dtype) -> PreTrainedModel:
+    auto = AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM
+    try:
+        model, found = auto.from_pretrained(
+            folder,
+            config=config,
+            dtype=dtype,
+            attn_implementation=attention.NAME,
+            trust_remote_code=False,
+            use_safetensors=paths[0].suffix == ".safetensors",
+            weights_only=True,
+            output_loading_info=True,
+        )
+    except (RuntimeError, ValueError, OSError) as error:
+        raise ModelError(f"the weights in '{folder}' cannot be loaded: {str(error).splitlines()[0]}") from error
+    faults = {
+        kind: sorted(map(str, found[f"{kind}_keys"]))
+        for kind in ("missing", "unexpected", "mismatched")
+        if found[f"{kind}_keys"]
+    }
+    if faults:
+        listed = "; ".join(
+            f"{kind}: {', '.join(names[:3])}{', ...' if len(names) > 3 else ''}" for kind, names in faults.items()
+        )
+        raise ModelError(
+            f"the weights in '{folder}' do not fit its config.json ({listed})",
+            hint="config and weights must be saved together",
+        )
+    _untie(model, paths)
+    return model
+
+
+def _untie(model: PreTrainedModel, paths: list[Path]) -> None:
+    """Give the model its own LM head where the file holds one.
+
+    transformers 5 ties T5's head to the embeddings by the config, and T5 v1.1 and T0 have a head of their own.
+    """
+    head, embeddings = model.get_output_embeddings(), model.get_input_embeddings()
+    if head.weight is not embeddings.weight:
+        return
+    stored = weights.tensor(paths, "lm_head.weight")
+    if stored is not None and not torch.equal(stored.to(head.weight.dtype), embeddings.weight):
+        head.weight = torch.nn.Parameter(stored.to(head.weight.dtype))
+
+
+def _tokenizer(folder: Path) -> Any:
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(folder, use_fast=True, trust_remote_code=False)
+    except (OSError, ValueError, ImportError) as error:
+        raise ModelError(f"'{folder}' has no tokenizer that can be loaded: {str(error).splitlines()[0]}") from error
+    if not tokenizer.is_fast:
+        raise ModelError(
+            f"the tokenizer in '{folder}' gives no character offsets",
+            hint="a tokenizer.json (a fast tokenizer) is needed",
+        )
+    # It is called directly: a stored truncation would cut prompts in silence.
+    tokenizer.backend_tokenizer.no_truncation()
+    tokenizer.backend_tokenizer.no_padding()
+    return tokenizer
+
+
+def _tables(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        return {}
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ModelError(f"'{path}' is not valid TOML: {error}") from None
+
+
+def _device(name: str) -> torch.device:
+    if name == "auto":
+        return torch.device(
+            "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+        )
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise ModelError(
+            f"device '{name}' cannot be used: {str(error).splitlines()[0]}", hint="auto, cpu, cuda, cuda:0, mps"
+        ) from None
+    return device
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep transformers' bars and warnings away: what they warn of is an error here, or handled."""
+    level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(level)
+        if bars:
+            logging.enable_progress_bar()

@@ -1,0 +1,243 @@
+"""Scoring answer choices: the one place where in-context learning and tuning are both evaluated."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from transformers import DynamicCache
+
+from peftbench.models import tree
+from peftbench.models.backbone import Backbone
+from peftbench.models.encoding import Encoded, Prompt, check_fits, encode_all, num_common, num_virtual_tokens
+from peftbench.models.forward import answer_log_probs, decoder_states, log_probs_at
+from peftbench.models.plain import plain_log_probs
+from peftbench.models.tree import Answers, Tokens
+
+SCORER_VERSION = 1
+NORMALIZATIONS: tuple[Literal["token", "char", "byte", "none"], ...] = ("token", "char", "byte", "none")
+# Tokens per forward pass. On a CPU more of them only make attention's square larger; a GPU wants to be filled.
+CPU_BUDGET, GPU_BUDGET = 512, 4096
+
+
+@dataclass(frozen=True)
+class ChoiceScore:
+    """A choice's log-probability, and the lengths by which it can be normalised.
+
+    Args:
+        log_prob: Sum over the answer's tokens, its end included where that is scored.
+        num_tokens: Tokens summed over.
+        num_chars: Characters of the choice's text, without its end.
+        num_bytes: UTF-8 bytes of the choice's text.
+    """
+
+    log_prob: float
+    num_tokens: int
+    num_chars: int
+    num_bytes: int
+
+
+@dataclass(frozen=True)
+class Length:
+    """Tokens of one prompt as the model takes them.
+
+    Args:
+        context: Tokens that all choices share, shots and virtual tokens included.
+        choices: Tokens of each choice that are fed; a decoder-only model's last one is only predicted.
+    """
+
+    context: int
+    choices: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Work:
+    """Tokens that went through the model, as run.
+
+    Args:
+        shared_tokens: What all prompts begin with, virtual tokens included; run once.
+        context_tokens: The rest of the prompts' contexts.
+        choice_tokens: Tokens of the choices that were fed.
+        padding_tokens: Tokens run for nothing.
+        cached: Whether prompts shared keys and values.
+    """
+
+    shared_tokens: int = 0
+    context_tokens: int = 0
+    choice_tokens: int = 0
+    padding_tokens: int = 0
+    cached: bool = False
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Choice scores per prompt, in the prompts' order, with the prompts' lengths and the work done."""
+
+    choices: list[list[ChoiceScore]]
+    lengths: list[Length]
+    work: Work
+
+
+def score(
+    backbone: Backbone,
+    prompts: Sequence[Prompt],
+    *,
+    end: str,
+    separator: str,
+    cache: bool = True,
+    progress: Callable[[int], None] | None = None,
+    token_budget: int | None = None,
+) -> Scores:
+    """Score each prompt's choices by their log-probability.
+
+    A decoder-only model runs what all prompts begin with (the shots) once, and then packs many prompts with all their
+    choices into one row, each token seeing its own ancestors only. Sharing changes no choice's tokens.
+
+    Args:
+        backbone: Is scored as it is: with what is attached, in eval mode.
+        prompts: Inputs hold the shots.
+        end: "eos", "separator" or "none": what closes an answer and is scored with it.
+        separator: The text between shots.
+        cache: False runs each (prompt, choice) as a row of its own through the plain model.
+        progress: Called with the number of prompts that were just finished.
+        token_budget: Tokens per forward pass; None suits the device. It does not change the scores beyond rounding.
+
+    Raises:
+        ModelError: A choice without tokens, two choices with the same tokens, or a prompt longer than the model takes.
+    """
+    if not prompts:
+        return Scores([], [], Work())
+    encoded = encode_all(backbone, prompts, end=end, separator=separator)
+    budget = token_budget or (CPU_BUDGET if backbone.device.type == "cpu" else GPU_BUDGET)
+    if not backbone.is_encoder_decoder:
+        check_fits(backbone, encoded)
+    sums: list[list[float]] = [[]] * len(encoded)
+    work = Work()
+    with torch.inference_mode():
+        for indices, found, spent in _run(backbone, encoded, cache, budget):
+            for index, log_probs in zip(indices, found, strict=True):
+                sums[index] = log_probs
+            work = _plus(work, spent)
+            if progress is not None and indices:
+                progress(len(indices))
+    choices = [_choice_scores(*each) for each in zip(prompts, encoded, sums, strict=True)]
+    unfed = 0 if backbone.is_encoder_decoder else 1
+    virtual = num_virtual_tokens(backbone)
+    lengths = [Length(virtual + len(each.context), tuple(len(ids) - unfed for ids in each.choices)) for each in encoded]
+    return Scores(choices, lengths, work)
+
+
+def predict(scores: Sequence[ChoiceScore], normalization: Literal["token", "char", "byte", "none"] = "token") -> int:
+    """Rank classification: the choice with the highest length-normalised log-probability; of equals the first.
+
+    argmax_c  log p(y_c | x) / length(y_c)
+
+    Paper: 2205.05638, section 3.1 (tokens).
+    """
+    lengths = {
+        "token": [score.num_tokens for score in scores],
+        "char": [score.num_chars for score in scores],
+        "byte": [score.num_bytes for score in scores],
+        "none": [1] * len(scores),
+    }[normalization]
+    normalised = [score.log_prob / length for score, length in zip(scores, lengths, strict=True)]
+    return normalised.index(max(normalised))
+
+
+Batch = tuple[list[int], list[list[float]], Work]
+
+
+def _run(backbone: Backbone, encoded: Sequence[Encoded], cache: bool, budget: int) -> Iterator[Batch]:
+    if backbone.is_encoder_decoder:
+        return _folded(backbone, encoded, budget)
+    return _packed(backbone, encoded, budget) if cache else _plain(backbone, encoded, budget)
+
+
+def _folded(backbone: Backbone, encoded: Sequence[Encoded], budget: int) -> Iterator[Batch]:
+    """Encoder-decoders: batches of like length, the choices folded."""
+    virtual = num_virtual_tokens(backbone)
+    for indices in _batches([_cost(each) for each in encoded], budget, padded=True):
+        batch = [encoded[index] for index in indices]
+        picked, answers = answer_log_probs(backbone, batch)
+        context = sum(virtual + len(each.context) for each in batch)
+        fed = sum(map(len, (ids for each in batch for ids in each.choices)))
+        rows = len(batch) * max(len(each.choices) for each in batch)
+        run = len(batch) * (virtual + max(len(each.context) for each in batch)) + rows * (1 + max(answers.slots))
+        yield indices, _sums(picked.tolist(), answers, batch), Work(0, context, fed, run - context - fed)
+
+
+def _packed(backbone: Backbone, encoded: Sequence[Encoded], budget: int) -> Iterator[Batch]:
+    """Decoder-only: the common prefix once, then prompts packed into one row after it."""
+    virtual = num_virtual_tokens(backbone)
+    # Each prompt keeps its last context token: what predicts the first answer token must be run.
+    contexts = [each.context for each in encoded]
+    skip = min(num_common(contexts), min(map(len, contexts)) - 1)
+    cached, cache = tree.shared_tokens(virtual, encoded[0].context[:skip]), DynamicCache()
+    size = len(cached.ids)
+    if size:
+        decoder_states(backbone, [cached], num_virtual=virtual, cache=cache)
+        yield [], [], Work(shared_tokens=size, cached=True)
+    for indices in _batches([_cost(each) - skip for each in encoded], budget, padded=False):
+        batch, row, answers = [encoded[index] for index in indices], Tokens(), Answers()
+        for prompt, each in enumerate(batch):
+            tree.plant(row, answers, 0, prompt, each, skip, virtual)
+        hidden = decoder_states(backbone, [row], cache=cache if size else None, num_cached=size)
+        picked = log_probs_at(backbone, hidden, answers)
+        if size:
+            cache.crop(-len(row.ids))
+        context = sum(len(each.context) - skip for each in batch)
+        yield indices, _sums(picked.tolist(), answers, batch), Work(0, context, len(row.ids) - context, 0, bool(size))
+
+
+def _plain(backbone: Backbone, encoded: Sequence[Encoded], budget: int) -> Iterator[Batch]:
+    """Decoder-only without sharing: one full row per (prompt, choice)."""
+    for indices in _batches([_cost(each) for each in encoded], budget, padded=True):
+        batch = [encoded[index] for index in indices]
+        picked, answers, num_run = plain_log_probs(backbone, batch)
+        virtual = num_virtual_tokens(backbone)
+        context = sum((virtual + len(each.context)) * len(each.choices) for each in batch)
+        fed = sum(len(ids) - 1 for each in batch for ids in each.choices)
+        yield indices, _sums(picked.tolist(), answers, batch), Work(0, context, fed, num_run - context - fed)
+
+
+def _batches(costs: Sequence[int], budget: int, *, padded: bool) -> Iterator[list[int]]:
+    """Group prompts of like length under a token budget, longest first: memory runs out at once or never."""
+    batch: list[int] = []
+    total = 0
+    for index in sorted(range(len(costs)), key=costs.__getitem__, reverse=True):
+        cost = costs[batch[0]] if padded and batch else costs[index]
+        if batch and total + cost > budget:
+            yield batch
+            batch, total, cost = [], 0, costs[index]
+        batch.append(index)
+        total += cost
+    yield batch
+
+
+def _cost(encoded: Encoded) -> int:
+    return len(encoded.context) + sum(map(len, encoded.choices))
+
+
+def _sums(picked: Sequence[float], answers: Answers, batch: Sequence[Encoded]) -> list[list[float]]:
+    sums = [[0.0] * len(each.choices) for each in batch]
+    for value, prompt, choice in zip(picked, answers.prompts, answers.choices, strict=True):
+        sums[prompt][choice] += value
+    return sums
+
+
+def _choice_scores(prompt: Prompt, encoded: Encoded, sums: Sequence[float]) -> list[ChoiceScore]:
+    scores = []
+    for text, ids, start, log_prob in zip(prompt.choices, encoded.choices, encoded.starts, sums, strict=True):
+        answer = text.strip()
+        scores.append(ChoiceScore(log_prob, len(ids) - start, len(answer), len(answer.encode())))
+    return scores
+
+
+def _plus(a: Work, b: Work) -> Work:
+    return Work(
+        a.shared_tokens + b.shared_tokens,
+        a.context_tokens + b.context_tokens,
+        a.choice_tokens + b.choice_tokens,
+        a.padding_tokens + b.padding_tokens,
+        a.cached or b.cached,
+    )

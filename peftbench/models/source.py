@@ -1,0 +1,63 @@
+"""Where a model lies: an embedded name, a local folder or a hub id -> a folder on disk."""
+
+import difflib
+import re
+from pathlib import Path
+
+from peftbench import registry
+from peftbench.errors import ModelError
+
+HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
+# The top folder only: many repositories hold further formats in subfolders.
+WANTED = ["*.json", "*.safetensors", "*.model", "*.txt", "*.toml", "*.jinja"]
+
+
+def find(name: str, revision: str | None = None, allow_pickle: bool = False) -> Path:
+    """Give the folder in which the model `name` lies, downloading it where it is a hub id.
+
+    Raises:
+        ModelError: Nothing is found under this name, or the hub cannot be reached.
+    """
+    embedded = registry.embedded_models()
+    if name in embedded:
+        return _local(embedded[name], name, revision)
+    if Path(name).is_dir():
+        return _local(Path(name), name, revision)
+    if HUB_ID.fullmatch(name) and not Path(name).exists():
+        return _download(name, revision, allow_pickle)
+    near = difflib.get_close_matches(name, embedded, n=1)
+    guess = f"did you mean '{near[0]}'? " if near else ""
+    raise ModelError(
+        f"unknown model '{name}'",
+        hint=f"{guess}embedded: {', '.join(embedded) or 'none'}; or a Hugging Face folder, or a hub id OWNER/NAME",
+    )
+
+
+def _local(folder: Path, name: str, revision: str | None) -> Path:
+    if revision is not None:
+        raise ModelError(f"model '{name}' is local and has no revision '{revision}'", hint="leave --revision out")
+    return folder
+
+
+def _download(name: str, revision: str | None, allow_pickle: bool) -> Path:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError, RevisionNotFoundError
+
+    wanted = [*WANTED, "*.bin"] if allow_pickle else WANTED
+    local = "a local folder in the Hugging Face layout works as well"
+    try:
+        return Path(snapshot_download(name, revision=revision, allow_patterns=wanted, ignore_patterns=["*/*"]))
+    except GatedRepoError:
+        hint = f"accept its terms there and log in with `hf auth login`; {local}"
+        raise ModelError(f"model '{name}' is gated on the hub", hint=hint) from None
+    except RepositoryNotFoundError:
+        hint = f"check its spelling; {local}"
+        raise ModelError(f"model '{name}' is neither a folder here nor known to the hub", hint=hint) from None
+    except RevisionNotFoundError:
+        raise ModelError(f"model '{name}' has no revision '{revision}' on the hub") from None
+    except Exception as error:  # the network fails in many ways, in several libraries' classes
+        reason = (str(error) or type(error).__name__).splitlines()[0]
+        raise ModelError(
+            f"model '{name}' is no folder here, and the hub could not be reached: {reason}",
+            hint=f"check the network and HF_HUB_OFFLINE; {local}",
+        ) from error

@@ -1,0 +1,61 @@
+"""T5: v1.0 (ReLU) and the gated v1.1, LM-adapted, T0 and FLAN shapes."""
+
+from typing import Any
+
+from peftbench.models.backbone import Attention, Block, Site, Sizes, Stack
+
+
+def sizes(config: Any) -> Sizes:
+    """Read the shapes from a T5 config; d_kv is its own field, not d_model / num_heads."""
+    return Sizes(
+        is_encoder_decoder=True,
+        num_encoder_layers=config.num_layers,
+        num_decoder_layers=config.num_decoder_layers,
+        d_model=config.d_model,
+        d_kv=config.d_kv,
+        d_ff=config.d_ff,
+        num_heads=config.num_heads,
+        num_kv_heads=config.num_heads,
+        gated=config.is_gated_act,
+        vocab_size=config.vocab_size,
+    )
+
+
+def max_positions(config: Any) -> int | None:
+    """Give no limit: positions are relative."""
+    return None
+
+
+def sites(sizes: Sizes) -> list[Site]:
+    """Name every site: attention as q, k, v, o; the feed-forward block as wi (v1.0) or wi_0, wi_1 (gated), then wo."""
+    found = []
+    d_model, d_attn, d_ff = sizes.d_model, sizes.num_heads * sizes.d_kv, sizes.d_ff
+    for attention in attentions(sizes):
+        block = Block(attention.module, attention.stack, attention.layer, attention.kind)
+        found += [block.output(role, role, d_model, d_attn) for role in ("q", "k", "v")]
+        found.append(block.output("o", "o", d_attn, d_model))
+    for stack, layer in _layers(sizes):
+        place = 1 if stack == "encoder" else 2
+        block = Block(f"{stack}.block.{layer}.layer.{place}.DenseReluDense", stack, layer)
+        if sizes.gated:
+            found.append(block.output("ff_gate", "wi_0", d_model, d_ff))
+        found.append(block.output("ff_up", "wi_1" if sizes.gated else "wi", d_model, d_ff))
+        found += [block.output("ff_out", "wo", d_ff, d_model), block.input("ff_hidden", "wo", d_ff)]
+    return found
+
+
+def attentions(sizes: Sizes) -> list[Attention]:
+    """List encoder self-attention, then each decoder layer's self- and cross-attention."""
+    blocks = []
+    for stack, layer in _layers(sizes):
+        place = f"{stack}.block.{layer}.layer"
+        heads = (sizes.num_kv_heads, sizes.d_kv)
+        blocks.append(Attention(f"{place}.0.SelfAttention", stack, layer, "self", *heads))
+        if stack == "decoder":
+            blocks.append(Attention(f"{place}.1.EncDecAttention", stack, layer, "cross", *heads))
+    return blocks
+
+
+def _layers(sizes: Sizes) -> list[tuple[Stack, int]]:
+    encoder: list[tuple[Stack, int]] = [("encoder", layer) for layer in range(sizes.num_encoder_layers)]
+    return encoder + [("decoder", layer) for layer in range(sizes.num_decoder_layers)]

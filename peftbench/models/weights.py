@@ -1,0 +1,89 @@
+"""Weight files of a model folder: which there are, whether they are whole, and their fingerprint."""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from peftbench.errors import ModelError
+
+SAFE, PICKLE = "model.safetensors", "pytorch_model.bin"
+
+
+def files(folder: Path, allow_pickle: bool) -> list[Path]:
+    """List the weight files of a folder: safetensors, single or sharded; pickles only where allowed.
+
+    Raises:
+        ModelError: None there, pickles that are not allowed, or a shard is missing.
+    """
+    for name in (SAFE, PICKLE) if allow_pickle else (SAFE,):
+        index = folder / f"{name}.index.json"
+        if index.is_file():
+            return _shards(index)
+        if (folder / name).is_file():
+            return [folder / name]
+    if any(folder.glob("*.bin")):
+        raise ModelError(
+            f"'{folder}' has weights only as pickles (.bin), which can run code when loaded",
+            hint="pass --allow-pickle if you trust them; they are then read by torch's weights_only loading",
+        )
+    hint = f"expected {SAFE}, or its shards with {SAFE}.index.json, beside config.json"
+    raise ModelError(f"'{folder}' has no weights", hint=hint)
+
+
+def fingerprint(paths: list[Path]) -> str:
+    """Hash the files' contents with SHA-256, in order, without reading a whole file into memory."""
+    digest = hashlib.sha256()
+    for path in paths:
+        with path.open("rb") as file:
+            while block := file.read(1 << 22):
+                digest.update(block)
+    return digest.hexdigest()
+
+
+def check(paths: list[Path]) -> None:
+    """Open each safetensors file and read its header.
+
+    Raises:
+        ModelError: A file is damaged or cut short.
+    """
+    for path in paths:
+        if path.suffix == ".safetensors":
+            _open(path)
+
+
+def tensor(paths: list[Path], name: str) -> Tensor | None:
+    """Read one tensor from the files; None if no file has it."""
+    for path in paths:
+        if path.suffix == ".safetensors":
+            file = _open(path)
+            if name in file.keys():  # noqa: SIM118 # no dict: it has keys() and no __contains__
+                return file.get_tensor(name)
+        else:
+            state = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+            if name in state:
+                return state[name]
+    return None
+
+
+def _open(path: Path) -> Any:
+    try:
+        return safe_open(path, framework="pt")
+    except (SafetensorError, OSError) as error:
+        raise ModelError(f"weights file '{path}' is damaged: {error}", hint="copy or download it again") from None
+
+
+def _shards(index: Path) -> list[Path]:
+    try:
+        names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise ModelError(f"weights index '{index}' is damaged", hint="copy or download it again") from None
+    paths = [index.parent / name for name in names]
+    missing = [path.name for path in paths if not path.is_file()]
+    if missing:
+        raise ModelError(f"'{index.parent}' lacks weights file {', '.join(missing)}", hint="copy or download it again")
+    return paths

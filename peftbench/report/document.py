@@ -1,0 +1,45 @@
+"""A whole report: its tables, what stands under them, and the command to type next."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from peftbench.errors import RecordError
+from peftbench.record import Record
+from peftbench.report import remarks
+from peftbench.report.table import Table, build
+
+
+@dataclass(frozen=True)
+class Document:
+    """Tables and the notes under them.
+
+    Args:
+        findings: What follows from the rows, and what must not be read into them.
+        conventions: How the numbers were had.
+    """
+
+    tables: tuple[Table, ...]
+    findings: tuple[str, ...]
+    conventions: tuple[str, ...]
+
+
+def compose(records: Sequence[Record], published: Table | None = None) -> Document:
+    """Make a report from records, published rows after them.
+
+    Raises:
+        RecordError: There is nothing to report.
+    """
+    if not records and published is None:
+        raise RecordError("there are no records to report", hint="`peftbench icl --shots 32` makes the first ones")
+    tables = [replace(table, title=_title(table)) for table in build(records)]
+    findings = [note for table in tables for note in (*remarks.break_evens(table), *remarks.cautions(table))]
+    conventions = remarks.conventions(tables) if tables else []
+    if published:
+        tables.append(published)
+        conventions += published.notes
+    return Document(tuple(tables), tuple(dict.fromkeys(findings)), tuple(dict.fromkeys(conventions)))
+
+
+def _title(table: Table) -> str:
+    names = ", ".join(dict.fromkeys(task.name for task in table.tasks))
+    return f"Task: {names}" if len(table.tasks) == 1 else f"Mean over {len(table.tasks)} tasks: {names}"

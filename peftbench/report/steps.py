@@ -1,0 +1,60 @@
+"""The command to type next: what a table still lacks."""
+
+from collections.abc import Sequence
+
+from peftbench.errors import TaskError
+from peftbench.registry import METHODS, TASK_GROUPS
+from peftbench.report.table import Row, Table
+from peftbench.tasks.load import expand
+
+DEFAULT_GROUP = "lab"
+
+
+def same_model(table: Table) -> list[str]:
+    """Name the commands that would put ICL and tuning on one model, where no model has both.
+
+    The tuned model comes first: it takes in-context learning without training.
+    """
+    tuned = {row.model: row for row in table.rows if row.is_tuned}
+    prompted = {row.model: row for row in table.rows if row.is_icl}
+    if set(tuned) & set(prompted):
+        return []
+    return [_icl(table, row) for row in tuned.values()] + [_tune(table, row, "ia3") for row in prompted.values()]
+
+
+def step(table: Table) -> str:
+    """Name the command that adds most to the table."""
+    missing = same_model(table)
+    if missing:
+        return missing[0]
+    tuned = [row for row in table.rows if row.is_tuned]
+    untried = [name for name in METHODS if name not in {row.method for row in tuned}]
+    return _tune(table, (tuned or list(table.rows))[0], untried[0]) if untried else "peftbench list recipes"
+
+
+def task_option(names: Sequence[str]) -> str:
+    """Write the --task that stands for some tasks: a group's name, or the first task's; nothing for the default."""
+    for group in TASK_GROUPS:
+        if _members(group) == set(names):
+            return "" if group == DEFAULT_GROUP else f" --task {group}"
+    return f" --task {names[0]}"
+
+
+def _members(group: str) -> set[str]:
+    try:
+        return set(expand(group))
+    except TaskError:  # no task is in the group
+        return set()
+
+
+def _icl(table: Table, row: Row) -> str:
+    return f"peftbench icl --model {row.model} --shots {row.num_shots}{_task(table)}"
+
+
+def _tune(table: Table, row: Row, method: str) -> str:
+    shots = f" --shots {row.num_shots}" if row.num_shots not in {0, 32} else ""
+    return f"peftbench tune --model {row.model} --method {method}{shots}{_task(table)}"
+
+
+def _task(table: Table) -> str:
+    return task_option([task.name for task in table.tasks])

@@ -1,0 +1,213 @@
+"""Records -> tables of which every row covers every task, so that what stands side by side may be compared."""
+
+import statistics
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from peftbench.record import Cost, Record
+from peftbench.registry import METHODS
+from peftbench.report import setting, units
+
+# Name of a cost -> the kinds in which the report takes it, best first. The paper's estimate is the last resort.
+COLUMNS = {
+    "inference_flops_per_example": ("counted", "estimated"),
+    "cached_inference_flops_per_example": ("counted",),
+    "cache_flops": ("counted",),
+    "training_flops": ("counted", "estimated"),
+    "disk_bytes": ("measured", "counted"),
+    "learn_seconds": ("measured",),
+}
+
+
+@dataclass(frozen=True)
+class Task:
+    """A task as it was evaluated: the same rows, templates and number of examples."""
+
+    name: str
+    chance: float
+    num_examples: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Spread:
+    """Accuracy over templates x seeds, 0 to 1.
+
+    Args:
+        iqr: Interquartile range; None where there is one value only, which has no spread.
+    """
+
+    median: float
+    iqr: float | None
+    num_seeds: int
+    num_templates: int
+
+
+@dataclass(frozen=True)
+class Row:
+    """One way of learning on one model with one number of shots.
+
+    Args:
+        variant: What tells this row from others of the same method, model and shots; mostly "".
+        shots: Shots as asked for, and what was used where fewer fitted.
+        accuracy: Mean over tasks of the median over templates x seeds.
+        iqr: Mean over tasks of the interquartile range.
+        costs: By name; each the mean over tasks of the mean over seeds.
+        spreads: By task.
+        published: Whether the row was copied from a paper.
+    """
+
+    method: str
+    variant: str
+    model: str
+    shots: str
+    num_parameters: int | None
+    num_trained_parameters: int | None
+    accuracy: float
+    iqr: float | None
+    num_examples: int | None
+    num_seeds: str
+    num_templates: str
+    chance: float | None
+    costs: Mapping[str, Cost]
+    spreads: Mapping[Task, Spread]
+    published: bool = False
+    num_cut_tokens: int = 0
+    num_shots: int = 0
+
+    @property
+    def is_tuned(self) -> bool:
+        """Whether parameters were trained."""
+        return self.method in METHODS
+
+    @property
+    def is_icl(self) -> bool:
+        """Whether it learned from shots in its prompt."""
+        return self.method == "ICL"
+
+    def cost(self, name: str) -> float | None:
+        """Give the value of a cost, None where it is absent."""
+        return self.costs[name].value if name in self.costs else None
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows over tasks: each row covers each task."""
+
+    tasks: tuple[Task, ...]
+    rows: tuple[Row, ...]
+    title: str = ""
+    notes: tuple[str, ...] = field(default=())
+
+
+def build(records: Sequence[Record]) -> list[Table]:
+    """Arrange records in as few tables as can be without a row that lacks a task.
+
+    A mean over four tasks beside a mean over three of them would compare tasks, not methods. So tasks share a table
+    if, and only if, the same settings were run on them.
+    """
+    cells: dict[tuple[str, Task], list[Record]] = {}
+    for record in records:
+        cells.setdefault((setting.key(record), _task(record)), []).append(record)
+    variants = _variants({key: group[0] for (key, _), group in cells.items()})
+    settings: dict[Task, list[str]] = {}
+    for key, task in cells:
+        settings.setdefault(task, []).append(key)
+    blocks: dict[frozenset[str], list[Task]] = {}
+    for task in sorted(settings, key=lambda task: (task.name, task.num_examples)):
+        blocks.setdefault(frozenset(settings[task]), []).append(task)
+    return [
+        _table(tasks, [({task: cells[key, task] for task in tasks}, variants[key]) for key in keys])
+        for keys, tasks in blocks.items()
+    ]
+
+
+def _task(record: Record) -> Task:
+    return Task(record.task.name, record.task.chance, record.results[0].num_examples, record.task.sha256)
+
+
+def _variants(examples: Mapping[str, Record]) -> dict[str, str]:
+    alike: dict[tuple[str, str, int], list[str]] = {}
+    for key, record in examples.items():
+        shown = (setting.method(record), record.model.name, record.identity.get("shots", record.learned.num_shots))
+        alike.setdefault(shown, []).append(key)
+    return {
+        key: text
+        for keys in alike.values()
+        for key, text in zip(keys, setting.differences([examples[key] for key in keys]), strict=True)
+    }
+
+
+def _table(tasks: list[Task], groups: Iterable[tuple[dict[Task, list[Record]], str]]) -> Table:
+    rows = [_row(group, variant) for group, variant in groups]
+    return Table(tuple(tasks), tuple(sorted(rows, key=_order)))
+
+
+def _order(row: Row) -> tuple[str, int, int, str]:
+    """Sort by model, then zero-shot, ICL by shots, methods in the registry's order."""
+    place = 1 + list(METHODS).index(row.method) if row.is_tuned else 0
+    return row.model, place, row.num_shots, row.variant
+
+
+def _row(group: Mapping[Task, list[Record]], variant: str) -> Row:
+    records = [record for some in group.values() for record in some]
+    first = records[0]
+    asked = first.identity.get("shots", first.learned.num_shots)
+    used = units.span([record.learned.num_shots for record in records])
+    spreads = {task: _spread(some) for task, some in group.items()}
+    ranges = [spread.iqr for spread in spreads.values() if spread.iqr is not None]
+    return Row(
+        method=setting.method(first),
+        variant=variant,
+        model=first.model.name,
+        shots=used if used == str(asked) else f"{used} of {asked}",
+        num_parameters=first.model.num_parameters,
+        num_trained_parameters=first.learned.num_trained_parameters,
+        accuracy=statistics.fmean(spread.median for spread in spreads.values()),
+        iqr=statistics.fmean(ranges) if len(ranges) == len(spreads) else None,
+        num_examples=sum(task.num_examples for task in group),
+        num_seeds=units.span([spread.num_seeds for spread in spreads.values()]),
+        num_templates=units.span([spread.num_templates for spread in spreads.values()]),
+        chance=statistics.fmean(task.chance for task in group),
+        costs=_costs(group),
+        spreads=spreads,
+        num_cut_tokens=sum(record.work.get("cut_tokens", 0) for record in records),
+        num_shots=asked,
+    )
+
+
+def _spread(records: Sequence[Record]) -> Spread:
+    values = [result.accuracy() for record in records for result in record.results]
+    quarters = statistics.quantiles(values, n=4, method="inclusive") if len(values) > 1 else None
+    return Spread(
+        median=statistics.median(values),
+        iqr=quarters[2] - quarters[0] if quarters else None,
+        num_seeds=len({record.seed for record in records}),
+        num_templates=len({result.template for record in records for result in record.results}),
+    )
+
+
+def _costs(group: Mapping[Task, list[Record]]) -> dict[str, Cost]:
+    """Average each cost in the best kind that all records have; absent, with the reason, where there is none."""
+    costs = {}
+    for name, kinds in COLUMNS.items():
+        found = [_averaged(group, name, kind) for kind in kinds]
+        present = [cost for cost in found if cost]
+        if present:
+            costs[name] = next((cost for cost in present if cost.value is not None), present[0])
+    return costs
+
+
+def _averaged(group: Mapping[Task, list[Record]], name: str, kind: str) -> Cost | None:
+    """Give the mean over tasks of the mean over seeds; None where no record has it."""
+    found = [[record.cost(name, kind) for record in records] for records in group.values()]
+    present = [cost for some in found for cost in some if cost]
+    if not present:
+        return None
+    absent = next((cost for cost in present if cost.value is None), None)
+    if absent or len(present) < sum(len(some) for some in found):
+        reason = absent.reason if absent else "some of the records do not have it"
+        return present[0].model_copy(update={"value": None, "reason": reason})
+    means = [statistics.fmean(cost.value for cost in some if cost and cost.value is not None) for some in found]
+    mean = statistics.fmean(means)
+    return present[0].model_copy(update={"value": mean if present[0].unit == "seconds" else round(mean)})

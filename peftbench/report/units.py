@@ -1,0 +1,51 @@
+"""How numbers are written in tables: k, M, G for counts, kB, MB, GB (powers of ten) for bytes, 1.1e12 for FLOPs."""
+
+PREFIXES = ("", "k", "M", "G", "T", "P")
+ABSENT = "n/a"
+
+
+def flops(value: float | None) -> str:
+    """Write FLOPs as the paper does: 1.1e12; exactly zero is 0."""
+    if value is None:
+        return ABSENT
+    if value == 0:
+        return "0"
+    mantissa, exponent = f"{value:.1e}".split("e")
+    return f"{mantissa}e{int(exponent)}"
+
+
+def number(value: float | None) -> str:
+    """Write a count with three digits and a prefix: 540672 is 541k."""
+    return ABSENT if value is None else "".join(_scaled(value))
+
+
+def size(value: float | None) -> str:
+    """Write bytes with three digits; MB is 10^6 bytes."""
+    if value is None:
+        return ABSENT
+    digits, prefix = _scaled(value)
+    return f"{digits} {prefix}B"
+
+
+def percent(share: float) -> str:
+    """Write a share as a percentage with one decimal and no sign: 0.724 is 72.4."""
+    return f"{100 * share:.1f}"
+
+
+def fraction(share: float) -> str:
+    """Write a small share with two digits: 0.00017 is 0.017%."""
+    return f"{100 * share:.2g}%" if share < 0.1 else f"{100 * share:.0f}%"
+
+
+def span(values: list[int]) -> str:
+    """Write whole numbers as one where they are equal and as lowest-highest where not: 3-5."""
+    low, high = min(values), max(values)
+    return str(low) if low == high else f"{low}-{high}"
+
+
+def _scaled(value: float) -> tuple[str, str]:
+    power = 0
+    # 999.5 would print as 1e+03 with three digits, so it moves on to the next prefix.
+    while abs(value) >= 999.5 and power < len(PREFIXES) - 1:
+        value, power = value / 1000, power + 1
+    return f"{value:.3g}", PREFIXES[power]

@@ -1,0 +1,179 @@
+"""The flow: recipe -> task + shots -> model -> icl | tune -> rank classification -> costs -> record.
+
+Read from `run` downwards for the whole experiment; everything else is a noun that it uses.
+"""
+
+import functools
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from peftbench import registry
+from peftbench.errors import MethodError
+from peftbench.learners import icl, tune
+from peftbench.learners.predictor import Predictor
+from peftbench.methods import adapter
+from peftbench.methods.base import MethodConfig
+from peftbench.models.backbone import Backbone
+from peftbench.models.load import load as load_model
+from peftbench.outcome import Evaluation, Learnt, identity, to_frame, to_record
+from peftbench.recipe import Cell, Scoring, Training, checked
+from peftbench.record import Record, Store, identify
+from peftbench.tasks.load import load as load_task
+from peftbench.tasks.shots import draw
+from peftbench.tasks.task import Row, Task
+from peftbench.tasks.template import Template
+
+
+class Watch(Protocol):
+    """Whoever looks on: is told of each stage's title and length, then of each advance with a remark."""
+
+    def stage(self, title: str, total: int) -> AbstractContextManager[Callable[[int, str], None]]:
+        """Open a stage; the function that it gives takes (advance, remark)."""
+        ...
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A cell with everything resolved that needs no model."""
+
+    cell: Cell
+    task: Task
+    templates: tuple[Template, ...]
+    shots: tuple[Row, ...]
+    test: tuple[Row, ...]
+    config: MethodConfig | None
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A record, and whether it was made now or there before."""
+
+    record: Record
+    is_new: bool
+
+
+def run(cells: Sequence[Cell], store: Store, watch: Watch, *, force: bool = False) -> Iterator[Outcome]:
+    """Run cells in their order, each unless its record is there, and write a record for each.
+
+    Raises:
+        PeftbenchError: Before anything is computed, for all that can be known by then; later for a cell that
+            failed. The records of finished cells stay.
+    """
+    plans = [plan(cell) for cell in cells]
+    store.check_writable()
+    for step in plans:
+        backbone = _backbone(*_address(step.cell))
+        scoring, training = _settings(step, backbone)
+        facts = identity(step.cell, step.task, backbone, step.config, scoring, training)
+        found = None if force else store.find(identify(facts))
+        yield Outcome(found or _record(step, backbone, scoring, training, facts, store, watch), is_new=found is None)
+
+
+def _record(
+    step: Plan,
+    backbone: Backbone,
+    scoring: Scoring,
+    training: Training | None,
+    facts: dict[str, Any],
+    store: Store,
+    watch: Watch,
+) -> Record:
+    """Learn, evaluate, and write down what came out; the backbone is left as it was loaded."""
+    try:
+        learnt = _learn(step, backbone, scoring, training, store.adapters / identify(facts), watch)
+        evaluations = list(_evaluate(step, learnt.predictors, watch))
+        record = to_record(facts, step, backbone, scoring, learnt, evaluations)
+    finally:
+        backbone.detach_all()
+    store.write(record, to_frame(evaluations))
+    return record
+
+
+def plan(cell: Cell) -> Plan:
+    """Load the task, draw the shots and check the method's settings: all faults that need no model show here.
+
+    Raises:
+        PeftbenchError: A fault in the task, its data, the templates, the shots, the method or its settings.
+    """
+    task = load_task(cell.task)
+    return Plan(
+        cell=cell,
+        task=task,
+        templates=task.select("all" if cell.templates is None else cell.templates),
+        shots=draw(task, cell.shots, cell.seed),
+        test=task.test[: cell.limit],
+        config=None if cell.method is None else _config(cell.method, cell),
+    )
+
+
+def _config(method: str, cell: Cell) -> MethodConfig:
+    schema = registry.method(method).Config
+    for key in cell.method_config:
+        registry.known(key, (*schema.model_fields, *Training.model_fields), f"setting of {method}", MethodError)
+    checked(Training, cell.training, "training", MethodError)
+    return checked(schema, cell.method_config, f"method '{method}'", MethodError)
+
+
+def _address(cell: Cell) -> tuple[str, str | None, str, str, bool]:
+    return cell.model, cell.revision, cell.device, cell.dtype, cell.allow_pickle
+
+
+@functools.lru_cache(maxsize=1)
+def _backbone(name: str, revision: str | None, device: str, dtype: str, allow_pickle: bool) -> Backbone:
+    return load_model(name, revision=revision, device=device, dtype=dtype, allow_pickle=allow_pickle)
+
+
+def _settings(step: Plan, backbone: Backbone) -> tuple[Scoring, Training | None]:
+    """Resolve what depends on the model: command line > the model folder's settings > the method's defaults."""
+    end = step.cell.scoring.end or ("eos" if backbone.is_encoder_decoder else "none")
+    scoring = step.cell.scoring.model_copy(update={"end": end})
+    if step.cell.method is None:
+        return scoring, None
+    defaults = registry.method(step.cell.method).DEFAULTS
+    table = {**defaults, **backbone.settings(step.cell.method), **step.cell.training}
+    return scoring, checked(Training, table, f"training settings of '{backbone.name}'", MethodError)
+
+
+def _learn(
+    step: Plan, backbone: Backbone, scoring: Scoring, training: Training | None, folder: Path, watch: Watch
+) -> Learnt:
+    """Learn from the shots: a prompt for each template, or one adapter for all of them."""
+    started = time.perf_counter()
+    if training is None or step.cell.method is None:
+        predictors: list[Predictor] = [
+            icl.learn(backbone, template, step.shots, step.cell.icl, scoring) for template in step.templates
+        ]
+        return Learnt(predictors, time.perf_counter() - started)
+    title = f"{step.task.name}: tuning {step.cell.method}, seed {step.cell.seed}"
+    with watch.stage(title, training.num_steps) as advance:
+        tuned = tune.learn(
+            backbone,
+            step.cell.method,
+            step.config,
+            step.templates,
+            step.shots,
+            training,
+            scoring,
+            step.cell.seed,
+            lambda _, loss: advance(1, f"loss {loss:.3f}"),
+        )
+    seconds = time.perf_counter() - started
+    adapter.save(folder, backbone, step.cell.method, step.config, tuned.names)
+    return Learnt([tuned] * len(step.templates), seconds, tuned=tuned, training=training, adapter=folder)
+
+
+def _evaluate(step: Plan, predictors: Sequence[Predictor], watch: Watch) -> Iterator[Evaluation]:
+    """Rank the choices of each test row under each template."""
+    total = len(step.templates) * len(step.test)
+    with watch.stage(f"{step.task.name}: scoring, {len(step.templates)} templates", total) as advance:
+        for template, predictor in zip(step.templates, predictors, strict=True):
+            started = time.perf_counter()
+            examples = [template.render(row) for row in step.test]
+            scores = predictor.score(examples, lambda done: advance(done, ""))
+            evaluation = Evaluation(template, examples, scores, time.perf_counter() - started)
+            advance(0, f"accuracy {evaluation.result().accuracy():.3f}")
+            yield evaluation

@@ -1,0 +1,207 @@
+"""From what a user names to a task with checked rows: a name, a TOML, or rows and a template of their own."""
+
+import dataclasses
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from peftbench import registry
+from peftbench.errors import TaskError
+from peftbench.recipe import TaskSpec
+from peftbench.tasks import labels, rows, schema
+from peftbench.tasks.own import own_task
+from peftbench.tasks.schema import TaskFile
+from peftbench.tasks.task import Row, Task, fingerprint
+from peftbench.tasks.template import Template
+
+# Labels are checked in all rows, wordings in this many of each file: a template on a million rows takes minutes.
+NUM_CHECKED_ROWS = 1000
+
+
+@dataclass(frozen=True)
+class TaskInfo:
+    """What `list tasks` shows of a task.
+
+    Args:
+        chance: Share right by guessing, 0 to 1; None where only the rows can tell.
+        default: Whether it runs when no task is named.
+        num_train: Training rows; None for data on the hub.
+        num_test: Test rows; None for data on the hub.
+    """
+
+    name: str
+    family: str
+    description: str
+    chance: float | None
+    group: str | None
+    default: bool
+    num_templates: int
+    num_train: int | None
+    num_test: int | None
+
+
+def load(spec: TaskSpec) -> Task:
+    """Load a task and check it as a whole.
+
+    Raises:
+        TaskError: An unknown name, a file that cannot be read, or faults in rows and templates, listed at once.
+    """
+    if spec.template is None and spec.choices is not None:
+        raise TaskError("choices were given without a template", hint='add --template "{{text}} ... ||| {{label}}"')
+    if spec.template is not None:
+        file, folder = own_task(spec), Path()
+    else:
+        path = _path(spec.name)
+        file, folder = schema.read(path), path.parent
+    templates = _templates(file)
+    train = _rows(file, templates, *_read(file, file.data.train, folder, spec.train))
+    test = _rows(file, templates, *_read(file, file.data.test, folder, spec.test))
+    return Task(
+        name=file.name,
+        family=file.family,
+        description=file.description,
+        version=file.version,
+        metric=file.metric,
+        chance=_chance(templates[0], test) if file.chance is None else file.chance,
+        templates=tuple(templates),
+        train=train,
+        test=test,
+        sha256=fingerprint(train, test, templates),
+        group=file.group,
+    )
+
+
+def expand(name: str) -> list[str]:
+    """Give the tasks that a group's name stands for; a task's name or path stands for itself.
+
+    Raises:
+        TaskError: Neither a task nor a group, or a group without tasks.
+    """
+    if name not in registry.TASK_GROUPS:
+        _path(name)
+        return [name]
+    files = {task: schema.read(path) for task, path in registry.task_files().items()}
+    # "lab" is the part of "lab-all" that runs when no task is named.
+    tasks = [task for task, file in files.items() if (file.default if name == "lab" else file.group == name)]
+    if not tasks:
+        raise TaskError(f"no task is in group '{name}'", hint=f"tasks: {', '.join(files)}")
+    return tasks
+
+
+def catalogue() -> list[TaskInfo]:
+    """Describe the tasks that come with the package, without loading their rows."""
+    return [_info(schema.read(path), path.parent) for path in registry.task_files().values()]
+
+
+def _info(file: TaskFile, folder: Path) -> TaskInfo:
+    num_train, num_test = (
+        None if file.data.hub else rows.count(folder / name) for name in (file.data.train, file.data.test)
+    )
+    return TaskInfo(
+        name=file.name,
+        family=file.family,
+        description=file.description,
+        chance=file.chance if file.chance or not file.label.names else 1 / len(file.label.names),
+        group=file.group,
+        default=file.default,
+        num_templates=len(file.templates),
+        num_train=num_train,
+        num_test=num_test,
+    )
+
+
+def _path(name: str) -> Path:
+    if Path(name).suffix or len(Path(name).parts) > 1:
+        return Path(name)
+    if name in registry.TASK_GROUPS:
+        raise TaskError(f"'{name}' is a group of tasks, not a task", hint="`peftbench list tasks` names its tasks")
+    return registry.task_file(name)
+
+
+def _templates(file: TaskFile) -> tuple[Template, ...]:
+    made, faults = [], []
+    num_classes = len(file.label.names or ())
+    for index, wording in enumerate(file.templates):
+        try:
+            template = Template(wording.name, index, wording.text, wording.choices, file.label.field)
+        except TaskError as fault:
+            faults.append(fault)
+            continue
+        if num_classes and template.fixed_choices and len(template.fixed_choices) != num_classes:
+            message = f"template '{wording.name}' has {len(template.fixed_choices)} choices for {num_classes} classes"
+            faults.append(TaskError(message, hint="one choice for each of the label's names, in their order"))
+        made.append(template)
+    _refuse(f"task '{file.name}'", faults)
+    return tuple(made)
+
+
+def _read(file: TaskFile, source: str, folder: Path, replacement: Path | None) -> tuple[str, list[rows.Fields]]:
+    """Give the words by which errors name a split, and its rows."""
+    if replacement is None and file.data.hub is not None:
+        return f"{file.name}, split '{source}'", rows.from_hub(file.data, source)
+    path = replacement or folder / source
+    return f"'{path}'", rows.read(path)
+
+
+def _rows(file: TaskFile, templates: Sequence[Template], where: str, table: list[rows.Fields]) -> tuple[Row, ...]:
+    """Give rows their labels and check them.
+
+    Raises:
+        TaskError: All faults: missing columns, labels outside the choices, one class, templates that do not fit.
+    """
+    columns = f"columns: {', '.join(table[0])}"
+    if all(file.label.field not in fields for fields in table):
+        raise TaskError(f"{where} has no label column '{file.label.field}'", hint=columns)
+    unlabelled = [Row(number, fields, -1) for number, fields in enumerate(table)]
+    try:
+        indices = [_label(file, templates, row) for row in unlabelled]
+    except TaskError as fault:
+        _refuse(where, [fault])
+    found = tuple(dataclasses.replace(row, label=index or 0) for row, index in zip(unlabelled, indices, strict=True))
+    faults = _label_faults(file, templates, unlabelled, indices)
+    for template in templates:
+        try:
+            for row in found[:NUM_CHECKED_ROWS]:
+                template.render(row)
+        except TaskError as fault:
+            faults.append(fault)
+    _refuse(where, faults)
+    return found
+
+
+def _refuse(where: str, faults: Sequence[TaskError]) -> None:
+    """Raise all faults of one file as one error, with the first hint."""
+    if faults:
+        hints = [fault.hint for fault in faults if fault.hint]
+        raise TaskError(f"{where}: {'; '.join(fault.message for fault in faults)}", hint=next(iter(hints), None))
+
+
+def _label(file: TaskFile, templates: Sequence[Template], row: Row) -> int | None:
+    value = row.fields.get(file.label.field)
+    if file.label.names is not None:
+        return labels.index(value, file.label.names)
+    # The first wording that shows the label as one of its choices decides; the others share its order.
+    found = (labels.index_in_row(value, template.choices_of(row)) for template in templates)
+    return next((index for index in found if index is not None), None)
+
+
+def _label_faults(
+    file: TaskFile, templates: Sequence[Template], table: Sequence[Row], indices: Sequence[int | None]
+) -> list[TaskError]:
+    field = file.label.field
+    wrong = [row for row, index in zip(table, indices, strict=True) if index is None]
+    if wrong:
+        known = ", ".join(file.label.names) if file.label.names else "the row's choices"
+        more = f" ({len(wrong)} such rows)" if len(wrong) > 1 else ""
+        message = f"label {wrong[0].fields.get(field)!r} in row {wrong[0].id + 1} is none of {known}{more}"
+        return [TaskError(message, hint=f"labels are written as a name or as an index from 0, in column '{field}'")]
+    if len(set(indices)) == 1 and templates[0].fixed_choices:
+        message = f"all {len(table)} rows have one label, {table[0].fields[field]!r}"
+        return [TaskError(message, hint="rows of at least two classes are needed")]
+    return []
+
+
+def _chance(template: Template, test: Sequence[Row]) -> float:
+    """Give the share right by guessing: the mean over rows of 1 / number of choices."""
+    return statistics.fmean(1 / len(template.choices_of(row)) for row in test)

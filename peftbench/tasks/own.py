@@ -1,0 +1,57 @@
+"""A task out of the user's own rows and one template, without a TOML."""
+
+import jinja2
+
+from peftbench.errors import TaskError
+from peftbench.recipe import TaskSpec, checked
+from peftbench.tasks.schema import TaskFile
+from peftbench.tasks.template import CHOICE, CHOICES, ROW, SEPARATOR, variables
+
+DEFAULT = "label"
+
+
+def own_task(spec: TaskSpec) -> TaskFile:
+    """Describe the task that a template, its choices and two files make.
+
+    The label's column is the one that the target names ("||| {{label}}"), or "label" where it names none
+    ("||| {{choice}}"). Choices are the classes' names as well, unless they come from the row.
+
+    Raises:
+        TaskError: A part is missing, or the target names two columns.
+    """
+    missing = [f"--{name}" for name in ("train", "test", "choices") if getattr(spec, name) is None]
+    if missing or spec.template is None:
+        raise TaskError(
+            f"a template of your own needs {', '.join(missing)} too",
+            hint='for example --train rows.csv --test rows.csv --choices "negative,positive"',
+        )
+    choices = [choice.strip() for choice in spec.choices or ()]
+    from_row = any("{{" in choice or "{%" in choice for choice in choices)
+    table = {
+        "name": spec.name,
+        "family": "own data",
+        "description": spec.template,
+        "data": {"train": str(spec.train), "test": str(spec.test)},
+        "label": {"field": _label_column(spec.template), "names": None if from_row else choices},
+        "templates": [
+            {"name": "own", "text": spec.template, "choices": choices if len(choices) > 1 else "".join(choices)}
+        ],
+    }
+    return checked(TaskFile, table, f"task '{spec.name}'", TaskError)
+
+
+def _label_column(template: str) -> str:
+    """Find the column that the target names; the input, and what is no Jinja, are `Template`'s to judge."""
+    try:
+        names = variables(template.partition(SEPARATOR)[2])
+    except jinja2.TemplateSyntaxError:
+        return DEFAULT
+    columns = names - {CHOICE, CHOICES, ROW}
+    if CHOICE in names or DEFAULT in columns or not columns:
+        return DEFAULT
+    if len(columns) > 1:
+        raise TaskError(
+            f"the target names several columns, and one of them must be the label: {', '.join(sorted(columns))}",
+            hint="write {{choice}} for the answer, and call the label's column 'label'",
+        )
+    return columns.pop()

@@ -1,0 +1,104 @@
+"""What may stand in a task's TOML file."""
+
+import tomllib
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from peftbench.errors import TaskError
+from peftbench.recipe import Settings, checked
+
+
+class Data(Settings):
+    """Where the rows are: two files, or two splits of a data set on the hub.
+
+    Args:
+        train: Path relative to the TOML, or the name of a split.
+        test: As `train`.
+        hub: Id of the data set; None where `train` and `test` are files.
+        config: The data set's configuration.
+        revision: Branch, tag or commit on the hub.
+    """
+
+    train: str
+    test: str
+    hub: str | None = None
+    config: str | None = None
+    revision: str | None = None
+
+    @model_validator(mode="after")
+    def _hub_settings_need_a_hub(self) -> "Data":
+        if self.hub is None and (self.config or self.revision):
+            raise ValueError("'config' and 'revision' go with 'hub'")
+        return self
+
+
+class Label(Settings):
+    """Which column holds the label, and how classes are written there.
+
+    Args:
+        names: Class i is written names[i], or as the integer i; None where each row brings its own choices.
+    """
+
+    field: str = "label"
+    names: tuple[str, ...] | None = Field(None, min_length=2)
+
+    @field_validator("names")
+    @classmethod
+    def _names_differ(cls, names: tuple[str, ...] | None) -> tuple[str, ...] | None:
+        if names and len({name.casefold() for name in names}) < len(names):
+            raise ValueError("names must differ by more than upper and lower case")
+        return names
+
+
+class Wording(Settings):
+    """One [[templates]] table: see `peftbench.tasks.template.Template`."""
+
+    name: str
+    text: str
+    choices: str | tuple[str, ...]
+
+
+class TaskFile(Settings):
+    """A task as its TOML describes it.
+
+    Args:
+        chance: Share right by guessing, 0 to 1; None: the mean over test rows of 1 / number of choices.
+        group: The group that it is run with.
+        default: Whether it belongs to the tasks that run when none is named.
+    """
+
+    name: str = Field(min_length=1)
+    family: str
+    description: str
+    version: int = Field(1, ge=1)
+    metric: Literal["accuracy"] = "accuracy"
+    chance: float | None = Field(None, gt=0, lt=1)
+    data: Data
+    label: Label = Label()
+    templates: tuple[Wording, ...] = Field(min_length=1)
+    group: str | None = None
+    default: bool = False
+
+
+def read(path: Path) -> TaskFile:
+    """Read and check a task's TOML.
+
+    Raises:
+        TaskError: The file is missing, is no TOML, or has faults; all faults are listed at once.
+    """
+    if path.suffix != ".toml":
+        raise TaskError(
+            f"'{path}' is not a task TOML",
+            hint="rows of your own go in with --train, --test, --template and --choices",
+        )
+    try:
+        table = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise TaskError(
+            f"cannot read task '{path}': {error.strerror}", hint="`peftbench list tasks` names those that come along"
+        ) from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise TaskError(f"task '{path}' is not valid TOML: {error}") from None
+    return checked(TaskFile, table, f"task '{path}'", TaskError)

@@ -1,0 +1,101 @@
+"""The nouns: a row of data, an example that a template made of it, and the task that holds rows and templates."""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+from peftbench.errors import TaskError
+
+if TYPE_CHECKING:
+    from peftbench.tasks.template import Template
+
+
+@dataclass(frozen=True)
+class Row:
+    """A row as its file has it.
+
+    Args:
+        id: Position in its file, from 0.
+        fields: Column -> value, the label's column included.
+        label: Index of the right class, or of the right answer choice where choices come from the row.
+    """
+
+    id: int
+    fields: Mapping[str, Any]
+    label: int
+
+
+@dataclass(frozen=True)
+class Example:
+    """A row rendered by a template: what a model reads, and the targets of which one is right.
+
+    Args:
+        row_id: The row's `id`.
+        input: Text before the answer, without white space at its ends.
+        choices: Rendered targets, one for each answer choice.
+        label: Index of the right choice.
+    """
+
+    row_id: int
+    input: str
+    choices: tuple[str, ...]
+    label: int
+
+    @property
+    def target(self) -> str:
+        """Give the right choice's text."""
+        return self.choices[self.label]
+
+
+@dataclass(frozen=True)
+class Task:
+    """Rows to learn from, rows to be tested on, and templates that turn either into text.
+
+    Args:
+        chance: Share right by guessing, 0 to 1.
+        sha256: Of all rows and templates: an edited file at the same path is another task's data.
+        group: Name of the group that it belongs to, if any.
+    """
+
+    name: str
+    family: str
+    description: str
+    version: int
+    metric: str
+    chance: float
+    templates: tuple["Template", ...]
+    train: tuple[Row, ...]
+    test: tuple[Row, ...]
+    sha256: str
+    group: str | None = None
+
+    def select(self, templates: Literal["all"] | Sequence[int]) -> tuple["Template", ...]:
+        """Pick templates by number, each once.
+
+        Raises:
+            TaskError: A number without a template; the hint lists those that there are.
+        """
+        if templates == "all":
+            return self.templates
+        known = {template.index: template for template in self.templates}
+        unknown = [str(number) for number in templates if number not in known]
+        if unknown or not templates:
+            raise TaskError(
+                f"task '{self.name}' has no template {', '.join(unknown)}" if unknown else "no template was asked for",
+                hint="known: " + ", ".join(f"{index} ({template.name})" for index, template in known.items()),
+            )
+        return tuple(known[int(number)] for number in dict.fromkeys(templates))
+
+
+def fingerprint(train: Sequence[Row], test: Sequence[Row], templates: Sequence["Template"]) -> str:
+    """Give the SHA-256 of everything that decides what models read and which answer is right."""
+    digest = hashlib.sha256()
+    for rows in (train, test):
+        for row in rows:
+            digest.update(json.dumps([dict(row.fields), row.label], sort_keys=True, default=str).encode())
+        digest.update(b"\0")
+    for template in templates:
+        digest.update(json.dumps([template.name, template.text, template.choices]).encode())
+    return digest.hexdigest()

@@ -1,0 +1,180 @@
+"""`counted` = `traced`, to the last unit: the closed form against two witnesses that share no code with it."""
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional
+from transformers import AutoModelForCausalLM, GPT2Config, T5Config, T5ForConditionalGeneration
+
+from peftbench import registry
+from peftbench.costs.count import Query, forward_flops
+from peftbench.costs.shapes import SHAPES
+from peftbench.costs.trace import graph_flops, kernel_flops
+from peftbench.errors import CostError
+from peftbench.models.encoding import Encoded
+from peftbench.models.forward import choice_log_probs
+from tests.tiny import ENCODER_DECODERS, FAMILIES, tiny_backbone
+
+
+class Plain(nn.Module):
+    """The model as transformers calls it, one row; of a decoder-only model the last `keep` positions pass the head."""
+
+    def __init__(self, model, keep=None):
+        super().__init__()
+        self.model, self.keep = model, keep
+
+    def forward(self, ids, mask, decoder_ids, decoder_mask):
+        if self.keep is None:
+            call = {"decoder_input_ids": decoder_ids, "decoder_attention_mask": decoder_mask}
+        else:
+            call = {"logits_to_keep": self.keep}
+        return self.model(input_ids=ids, attention_mask=mask, use_cache=False, **call).logits
+
+
+class Choices(nn.Module):
+    """One prompt with its choices, as it is trained and scored."""
+
+    def __init__(self, backbone, context, choices):
+        super().__init__()
+        self.model, self.backbone = backbone.model, backbone
+        tokens = tuple(tuple(range(3 + index, 3 + index + length)) for index, length in enumerate(choices))
+        self.encoded = Encoded(tuple(range(3, 3 + context)), tokens, (0,) * len(choices))
+
+    def forward(self, _=None):
+        return choice_log_probs(self.backbone, [self.encoded])[0]
+
+
+def inputs(context, fed, *, is_encoder_decoder, device="cpu"):
+    """Token ids, explicit 4-D masks that let everything through, and decoder ids: values do not change FLOPs."""
+    length = context if is_encoder_decoder else context + fed
+    ids, decoder_ids = (torch.ones(1, tokens, dtype=torch.long, device=device) for tokens in (length, fed))
+    mask, decoder_mask = (torch.zeros(1, 1, 1, tokens, device=device) for tokens in (length, fed))
+    return ids, mask, decoder_ids, decoder_mask
+
+
+def traced(module, *arguments):
+    """Both witnesses; they must agree."""
+    with torch.no_grad():
+        kernels = kernel_flops(lambda: module(*arguments))
+    assert graph_flops(module, *arguments) == kernels
+    return kernels
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("attention", ["peftbench", "eager", "sdpa"])
+def test_plain_forward(family, attention):
+    backbone = tiny_backbone(family)
+    backbone.model.set_attn_implementation(attention)
+    for shots, context, fed in ((0, 1, 1), (20, 7, 3)):
+        keep = None if backbone.is_encoder_decoder else fed + 1
+        arguments = inputs(shots + context, fed, is_encoder_decoder=backbone.is_encoder_decoder)
+        expected = forward_flops(backbone.sizes, Query(shots, context, (fed,)))
+        assert traced(Plain(backbone.model, keep), *arguments) == expected
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("choices", [(1,), (1, 1, 1), (4, 4)])
+def test_choices_share_the_query(family, choices):
+    backbone = tiny_backbone(family)
+    assert traced(Choices(backbone, 9, choices), torch.zeros(1)) == forward_flops(backbone.sizes, query(backbone, choices))
+
+
+@pytest.mark.parametrize("family", [family for family in FAMILIES if family not in ENCODER_DECODERS])
+def test_choices_of_different_lengths_in_one_sequence(family):
+    backbone, choices = tiny_backbone(family), (1, 5, 2)
+    assert traced(Choices(backbone, 9, choices), torch.zeros(1)) == forward_flops(backbone.sizes, query(backbone, choices))
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("name", registry.METHODS)
+def test_every_method_by_the_ops_that_it_declares(family, name):
+    backbone, method = tiny_backbone(family), registry.method(name)
+    module, lengths = Choices(backbone, 9, (3, 3)), query(backbone, (3, 3))
+    added = method.added(backbone.sizes, method.Config())
+    method.attach(backbone, method.Config())
+    assert traced(module, torch.zeros(1)) == forward_flops(backbone.sizes, lengths, added, merged=False)
+    if method.merge is not None:
+        method.merge(backbone)
+        assert traced(module, torch.zeros(1)) == forward_flops(backbone.sizes, lengths, added)
+
+
+def query(backbone, choices):
+    """A decoder-only model is not fed a choice's last token."""
+    return Query(0, 9, choices if backbone.is_encoder_decoder else tuple(length - 1 for length in choices))
+
+
+def test_t0_11b_without_weights():
+    config = T5Config(
+        vocab_size=32_128, d_model=4096, d_kv=64, d_ff=10_240, num_layers=24, num_heads=64, feed_forward_proj="gated-gelu",
+        attn_implementation="sdpa",
+    )  # fmt: skip
+    with torch.device("meta"):
+        model = T5ForConditionalGeneration(config).eval()
+    arguments = inputs(103, 4, is_encoder_decoder=True, device="meta")
+    assert traced(Plain(model), *arguments) == forward_flops(SHAPES["t0-11b"].sizes, Query(0, 103, (4,)))
+
+
+def test_gpt3_6_7b_without_weights():
+    config = GPT2Config(n_embd=4096, n_layer=32, n_head=32, n_positions=2048, attn_implementation="sdpa")
+    with torch.device("meta"):
+        model = AutoModelForCausalLM.from_config(config).eval()
+    arguments = inputs(4018 + 99, 4, is_encoder_decoder=False, device="meta")
+    assert traced(Plain(model, 5), *arguments) == forward_flops(SHAPES["gpt3-6.7b"].sizes, Query(4018, 99, (4,)))
+
+
+class Operator(nn.Module):
+    def __init__(self, function):
+        super().__init__()
+        self.function = function
+
+    def forward(self, *tensors):
+        return self.function(*tensors)
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda a, b: torch.einsum("ij,jk->ik", a, b),
+        lambda a, b: torch.mv(a, b[:, 0]),
+        lambda a, b: torch.tensordot(a, b, 1),
+        lambda a, b: torch.dot(a[0], b[:, 0]),
+        lambda a, b: functional.conv1d(a[None], b.T[..., None]),
+        lambda a, b: functional.bilinear(a, b.T, a[None, 0, :, None] * b[None]),
+    ],
+)
+def test_a_matmul_like_operator_without_a_handle_is_an_error_not_a_zero(function):
+    with pytest.raises(CostError, match="cannot be counted: aten::"):
+        graph_flops(Operator(function), torch.ones(4, 4), torch.ones(4, 4))
+
+
+@pytest.mark.parametrize(
+    ("function", "flops"),
+    [
+        (lambda a, b: a @ b, 2 * 2 * 3 * 4 * 5),
+        (lambda a, b: a[0] @ b, 2 * 2 * 3 * 4 * 5),  # batch broadcast from the right operand
+        (lambda a, b: a @ b[0], 2 * 2 * 3 * 4 * 5),
+        (lambda a, b: a @ b[0, :, 0], 2 * 2 * 3 * 4),
+        (lambda a, b: torch.bmm(a, b), 2 * 2 * 3 * 4 * 5),
+        (lambda a, b: torch.baddbmm(a[..., :1], a, b), 2 * 2 * 3 * 4 * 5),
+        (lambda a, b: torch.addmm(b[0, 0], a[0], b[0]), 2 * 3 * 4 * 5),
+        (lambda a, b: torch.mm(a[0], b[0]), 2 * 3 * 4 * 5),
+        (lambda a, b: functional.linear(a, b[0].T), 2 * 2 * 3 * 4 * 5),
+        (lambda a, b: functional.layer_norm(a, (4,)) * a.softmax(-1), 0),
+    ],
+)
+def test_operators_by_hand(function, flops):
+    assert graph_flops(Operator(function), torch.ones(2, 3, 4), torch.ones(2, 4, 5)) == flops
+
+
+def test_attention_by_hand():
+    query, key, value = torch.ones(2, 4, 3, 5), torch.ones(2, 4, 7, 5), torch.ones(2, 4, 7, 6)
+    flops = 2 * 2 * 4 * 3 * 7 * 5 + 2 * 2 * 4 * 3 * 7 * 6
+    assert graph_flops(Operator(functional.scaled_dot_product_attention), query, key, value) == flops
+    assert kernel_flops(lambda: functional.scaled_dot_product_attention(query, key, value)) == flops
+
+
+def test_the_backward_pass_of_a_linear_layer_by_hand():
+    layer, x = nn.Linear(4, 5, bias=False), torch.ones(3, 4, requires_grad=True)
+    assert kernel_flops(lambda: layer(x).sum().backward()) == 3 * (2 * 3 * 4 * 5)
+    layer.requires_grad_(False)
+    assert kernel_flops(lambda: layer(x).sum().backward()) == 2 * (2 * 3 * 4 * 5)

@@ -1,0 +1,127 @@
+import json
+
+import pytest
+import torch
+
+from peftbench.errors import MethodError
+from peftbench.methods import adapter, full, ia3, lora
+from tests.tiny import tiny_backbone
+
+
+@pytest.fixture
+def saved(tmp_path):
+    backbone = tiny_backbone("t5")
+    config = lora.Config(rank=2)
+    return adapter.save(tmp_path / "a", backbone, "lora", config, lora.attach(backbone, config))
+
+
+def test_the_card_says_how_the_adapter_was_made(saved):
+    card = json.loads((saved / "adapter.json").read_text())
+    assert card["method"] == "lora"
+    assert card["config"] == {"rank": 2, "alpha": 4.0, "roles": "all"}
+    assert card["fingerprint"] == tiny_backbone("t5").fingerprint
+    assert card["parameters"]["encoder.block.0.layer.0.SelfAttention.q.lora_q.A"] == [2, 16]
+
+
+def test_saving_again_replaces_the_adapter_and_leaves_nothing_beside_it(saved):
+    backbone = tiny_backbone("t5")
+    adapter.save(saved, backbone, "ia3", ia3.Config(), ia3.attach(backbone, ia3.Config()))
+    assert adapter.read(saved).method == "ia3"
+    assert [path.name for path in saved.parent.iterdir()] == ["a"]
+
+
+def test_an_interrupted_save_leaves_the_old_adapter_and_nothing_beside_it(saved, monkeypatch):
+    backbone = tiny_backbone("t5")
+    names = ia3.attach(backbone, ia3.Config())
+
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(adapter.weights, "fingerprint", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        adapter.save(saved, backbone, "ia3", ia3.Config(), names)
+    assert adapter.read(saved).method == "lora"
+    assert [path.name for path in saved.parent.iterdir()] == ["a"]
+
+
+def test_another_model_is_refused(saved):
+    with pytest.raises(MethodError, match="other weights") as error:
+        adapter.load(saved, tiny_backbone("t5-v1.0"))
+    assert "--model" in error.value.hint
+
+
+def flip(data):
+    return data[:-1] + bytes([data[-1] ^ 1])
+
+
+@pytest.mark.parametrize("damage", [flip, lambda data: data[:-40], lambda data: b""])
+def test_a_damaged_file_of_tensors_is_refused_before_anything_is_attached(saved, damage):
+    path = saved / "adapter.safetensors"
+    path.write_bytes(damage(path.read_bytes()))
+    backbone = tiny_backbone("t5")
+    num_modules = len(list(backbone.model.modules()))
+    with pytest.raises(MethodError, match=r"adapter\.safetensors' is damaged"):
+        adapter.load(saved, backbone)
+    assert len(list(backbone.model.modules())) == num_modules
+
+
+def edited(card, **changes):
+    return json.dumps(card | changes)
+
+
+@pytest.mark.parametrize(
+    ("edit", "message"),
+    [
+        (lambda card: json.dumps(card)[:-5], "damaged"),
+        (lambda card: "[]", "damaged"),
+        (lambda card: edited(card, parameters=None), "damaged: 1 faulty fields"),
+        (lambda card: edited(card, format_version=2), "format 2"),
+        (lambda card: edited(card, method="lorra"), "unknown method 'lorra'"),
+        (lambda card: edited(card, config={"rank": 0}), "rank"),
+        (lambda card: edited(card, config={"rank": 3}), "not those of its method and settings"),
+        (lambda card: edited(card, config={"rank": 2, "roles": ["q"]}), "not those of its method and settings"),
+    ],
+)
+def test_a_card_that_does_not_fit_is_refused_and_the_backbone_stays_bare(saved, edit, message):
+    path = saved / "adapter.json"
+    path.write_text(edit(json.loads(path.read_text())))
+    backbone = tiny_backbone("t5")
+    num_modules = len(list(backbone.model.modules()))
+    with pytest.raises(MethodError, match=message):
+        adapter.load(saved, backbone)
+    assert len(list(backbone.model.modules())) == num_modules
+
+
+def test_a_folder_without_an_adapter_is_refused(tmp_path):
+    with pytest.raises(MethodError, match="is no adapter"):
+        adapter.read(tmp_path)
+
+
+def test_a_missing_file_of_tensors_is_refused(saved):
+    (saved / "adapter.safetensors").unlink()
+    with pytest.raises(MethodError, match="damaged"):
+        adapter.load(saved, tiny_backbone("t5"))
+
+
+def test_a_folder_that_cannot_be_written_is_an_error(tmp_path):
+    (tmp_path / "file").write_text("")
+    backbone = tiny_backbone("t5")
+    names = ia3.attach(backbone, ia3.Config())
+    with pytest.raises(MethodError, match="cannot write"):
+        adapter.save(tmp_path / "file" / "a", backbone, "ia3", ia3.Config(), names)
+
+
+def test_trained_base_weights_go_back_when_the_adapter_comes_off(tmp_path):
+    backbone = tiny_backbone("t5")
+    names = [name for name, _ in backbone.model.named_parameters()]
+    backbone.train_only(names)
+    with torch.no_grad():
+        backbone.embeddings.weight.add_(1.0)
+    trained = backbone.embeddings.weight.detach().clone()
+    adapter.save(tmp_path / "full", backbone, "full", full.Config(), names)
+    other = tiny_backbone("t5")
+    loaded = other.embeddings.weight.detach().clone()
+    adapter.load(tmp_path / "full", other)
+    assert torch.equal(other.embeddings.weight, trained)
+    other.detach_all()
+    assert torch.equal(other.embeddings.weight, loaded)

@@ -1,0 +1,91 @@
+import peft
+import pytest
+import torch
+from transformers import T5Config, T5ForConditionalGeneration
+
+from peftbench.methods import ia3
+from peftbench.models import t5
+from peftbench.models.backbone import Backbone, Sizes
+from tests.tiny import ENCODER_DECODERS, tiny_backbone
+
+T0_3B = Sizes(True, 24, 24, 2048, 64, 5120, 32, 32, True, 32128)
+T0_11B = Sizes(True, 24, 24, 4096, 64, 10240, 64, 64, True, 32128)
+
+
+@pytest.mark.parametrize(("sizes", "published"), [(T0_3B, 540_672), (T0_11B, 1_081_344)])
+def test_the_published_models_have_the_published_number_of_parameters(sizes, published):
+    assert ia3.added(sizes, ia3.Config()).num_parameters == published
+
+
+def test_names_and_shapes_on_t0_3b_are_those_of_the_authors_checkpoint():
+    backbone = t0_3b_without_weights()
+    parameters = backbone.parameters_named(ia3.attach(backbone, ia3.Config()))
+    assert {authors_name(name): (*value.shape, 1) for name, value in parameters.items()} == authors_checkpoint()
+
+
+def t0_3b_without_weights():
+    shape = {"d_model": 2048, "d_kv": 64, "d_ff": 5120, "num_layers": 24, "num_heads": 32}
+    with torch.device("meta"):
+        model = T5ForConditionalGeneration(T5Config(feed_forward_proj="gated-gelu", **shape))
+    return Backbone(name="t0-3b", revision=None, fingerprint="", model=model, tokenizer=None, family=t5)
+
+
+def authors_name(name):
+    """Ours -> theirs: l_ff sits on the input of wo here, on the output of wi_1 there."""
+    linear, vector, _ = name.rsplit(".", 2)
+    return f"{linear.removesuffix('.wo') + '.wi_1' if vector == 'l_ff' else linear}.multi_lora_b"
+
+
+def authors_checkpoint():
+    """List what t03b_ia3_finish.pt holds: 3 vectors per encoder block, 5 per decoder block, 192 in all."""
+    blocks = {
+        "encoder": {"0.SelfAttention": "kv", "1.DenseReluDense": ["wi_1"]},
+        "decoder": {"0.SelfAttention": "kv", "1.EncDecAttention": "kv", "2.DenseReluDense": ["wi_1"]},
+    }
+    shapes = {
+        f"{stack}.block.{block}.layer.{layer}.{linear}.multi_lora_b": (5120 if linear == "wi_1" else 2048, 1)
+        for stack, layers in blocks.items()
+        for block in range(24)
+        for layer, linears in layers.items()
+        for linear in linears
+    }
+    assert len(shapes) == 192
+    return shapes
+
+
+@pytest.mark.parametrize("family", [*ENCODER_DECODERS, "llama", "qwen2"])
+@pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning")  # peft asks transformers
+def test_outputs_equal_those_of_peft(family):
+    ours, theirs = tiny_backbone(family), tiny_backbone(family).model
+    names = ia3.attach(ours, ia3.Config())
+    k, v, out = ("k", "v", "wo") if ours.is_encoder_decoder else ("k_proj", "v_proj", "down_proj")
+    config = peft.IA3Config(target_modules=[k, v, out], feedforward_modules=[out])
+    reference, generator = peft.get_peft_model(theirs, config).eval(), torch.Generator().manual_seed(0)
+    assert sum(".ia3_l." in name for name, _ in reference.named_parameters()) == len(names)
+    for name, vector in ours.parameters_named(names).items():
+        vector.data = 1 + 0.3 * torch.randn(vector.shape, generator=generator)
+        linear = name.rsplit(".", 2)[0]
+        slot = theirs.get_submodule(linear).ia3_l["default"]
+        slot.data = vector.detach().reshape(slot.shape)
+    inputs = {"input_ids": torch.arange(3, 33).view(2, 15)}
+    if ours.is_encoder_decoder:
+        inputs["decoder_input_ids"] = torch.arange(40, 52).view(2, 6)
+    with torch.no_grad():
+        expected, bare = reference(**inputs).logits, tiny_backbone(family).model(**inputs).logits
+        torch.testing.assert_close(ours.model(**inputs).logits, expected, atol=1e-6, rtol=1e-5)
+    assert (expected - bare).abs().max() > 1e-2
+
+
+def test_merging_into_gpt2_scales_the_bias_with_the_keys_and_leaves_the_queries():
+    backbone = tiny_backbone("gpt2")
+    names = ia3.attach(backbone, ia3.Config())
+    fused = backbone.model.get_submodule("transformer.h.0.attn.c_attn")
+    with torch.no_grad():
+        fused.bias.fill_(1.0)
+        for vector in backbone.parameters_named(names).values():
+            vector.fill_(3.0)
+    before = fused.weight.clone()
+    ia3.merge(backbone)
+    assert fused.bias.tolist() == [1.0] * 16 + [3.0] * 32
+    assert torch.equal(fused.weight[:, :16], before[:, :16])
+    assert torch.equal(fused.weight[:, 16:], 3 * before[:, 16:])

@@ -1,0 +1,60 @@
+import torch
+from torch import nn
+
+from peftbench.models.attention import attend
+
+LOWEST = torch.finfo(torch.float32).min
+
+
+class Block(nn.Module):
+    num_key_value_groups = 2
+
+    def __init__(self, k=None, v=None):
+        super().__init__()
+        if k is not None:
+            self.add_module("prefix", Given(k, v))
+
+
+class Given(nn.Module):
+    def __init__(self, k, v):
+        super().__init__()
+        self.k, self.v = k, v
+
+    def forward(self):
+        return self.k, self.v
+
+
+def by_hand(query, key, value, bias):
+    """One row, one head: softmax(q k / sqrt(d) + bias) v."""
+    return (query @ key.T / query.shape[-1] ** 0.5 + bias).softmax(-1) @ value
+
+
+def test_a_prefix_stands_before_the_keys_and_is_seen_by_all_queries():
+    torch.manual_seed(0)
+    query, key, value = torch.randn(1, 4, 3, 6), torch.randn(1, 2, 3, 6), torch.randn(1, 2, 3, 6)
+    k, v = torch.randn(2, 5, 6), torch.randn(2, 5, 6)
+    causal = torch.full((3, 3), LOWEST).triu(1)
+    bias = torch.randn(1, 4, 3, 3)
+    output, _ = attend(Block(k, v), query, key, value, causal[None, None], position_bias=bias)
+    for head in range(4):
+        full = torch.cat((torch.zeros(3, 5), causal + bias[0, head]), 1)
+        keys, values = torch.cat((k[head // 2], key[0, head // 2])), torch.cat((v[head // 2], value[0, head // 2]))
+        torch.testing.assert_close(output[0, :, head], by_hand(query[0, head], keys, values, full))
+
+
+def test_choices_share_the_keys_of_their_example():
+    torch.manual_seed(0)
+    query, key, value = torch.randn(6, 4, 2, 6), torch.randn(3, 2, 5, 6), torch.randn(3, 2, 5, 6)
+    mask = torch.zeros(3, 1, 1, 5)
+    mask[1, ..., 3:] = LOWEST
+    folded, _ = attend(Block(), query, key, value, mask)
+    twice = [piece.repeat_interleave(2, 0) for piece in (key, value, mask)]
+    torch.testing.assert_close(folded, attend(Block(), query, *twice)[0])
+
+
+def test_a_window_hides_what_stands_too_far_back():
+    torch.manual_seed(0)
+    query, key, value = torch.randn(1, 4, 3, 6), torch.randn(1, 2, 3, 6), torch.randn(1, 2, 3, 6)
+    distances = (torch.arange(3)[:, None] - torch.arange(3))[None, None]
+    output, _ = attend(Block(), query, key, value, torch.zeros(1, 1, 3, 3), sliding_window=1, distances=distances.abs())
+    torch.testing.assert_close(output, value.repeat_interleave(2, 1).transpose(1, 2))

@@ -1,0 +1,75 @@
+import pytest
+import torch
+from torch import nn
+
+from peftbench.models.encoding import Prompt, encode_all
+from peftbench.models.forward import choice_log_probs
+from tests.models.prompts import SEPARATOR, prompts
+from tests.models.test_scoring import assert_equal_scores, by_plain_transformers, tuned
+from tests.tiny import ENCODER_DECODERS, FAMILIES, tiny_backbone, tiny_folder
+
+
+def batch_of(backbone, count=4):
+    return encode_all(backbone, prompts(count, num_shots=1), end="eos", separator=SEPARATOR)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_ragged_batch_gives_what_each_choice_gives_alone(family, tmp_path):
+    backbone = tiny_backbone(family)
+    encoded = batch_of(backbone)
+    log_probs, mask = choice_log_probs(backbone, encoded)
+    assert len({len(each.choices) for each in encoded}) == 2
+    assert mask.any(-1).sum(1).tolist() == [len(each.choices) for each in encoded]
+    assert torch.equal(log_probs != 0, mask)
+    expected = by_plain_transformers(tiny_folder(family, tmp_path / family), prompts(4, num_shots=1), "eos")
+    found = [row[: len(each)] for row, each in zip(log_probs.sum(-1).tolist(), expected, strict=True)]
+    assert_equal_scores(found, expected)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_every_prefix_and_the_soft_prompt_get_gradients(family):
+    backbone = tuned(family)
+    names = [name for name, _ in backbone.model.named_parameters() if "prefix" in name or "soft_prompt" in name]
+    short = encode_all(backbone, [Prompt("no", ("yes",))], end="eos", separator="")  # within mistral's window
+    assert len(names) == 1 + 2 * len(backbone.attentions())
+    backbone.train_only(names)
+    choice_log_probs(backbone, short)[0].sum().backward()
+    dead = [name for name, weight in backbone.parameters_named(names).items() if not weight.grad.abs().sum() > 0]
+    assert dead == []
+
+
+class FromProjection(nn.Module):
+    """Keys and values that are computed, as a reparameterised prefix is."""
+
+    def __init__(self, attention):
+        super().__init__()
+        self.linear = nn.Linear(1, 2 * attention.num_kv_heads * attention.d_kv)
+        self.shape = (2, attention.num_kv_heads, 1, attention.d_kv)
+
+    def forward(self):
+        return tuple(self.linear(torch.ones(1)).view(self.shape))
+
+
+@pytest.mark.parametrize("family", ["t5", "llama"])
+def test_gradients_reach_what_a_prefix_is_computed_from(family):
+    backbone = tiny_backbone(family)
+    for attention in backbone.attentions():
+        backbone.insert_prefix(attention, FromProjection(attention))
+    names = [name for name, _ in backbone.model.named_parameters() if "prefix" in name]
+    backbone.train_only(names)
+    choice_log_probs(backbone, batch_of(backbone))[0].sum().backward()
+    assert all(weight.grad.abs().sum() > 0 for weight in backbone.parameters_named(names).values())
+
+
+@pytest.mark.parametrize("family", ENCODER_DECODERS)
+def test_the_encoder_runs_once_per_example_and_cross_attention_projects_its_states_once(family):
+    backbone = tiny_backbone(family)
+    encoded, rows = batch_of(backbone), {}
+    for site in (*backbone.sites("q"), *backbone.sites("k")):
+        module = backbone.model.get_submodule(site.module)
+        key = (site.stack, site.attention, site.role)
+        module.register_forward_pre_hook(lambda _m, args, key=key: rows.update({key: len(args[0])}))
+    choice_log_probs(backbone, encoded)
+    num_rows = len(encoded) * max(len(each.choices) for each in encoded)
+    assert rows["encoder", "self", "k"] == rows["decoder", "cross", "k"] == len(encoded)
+    assert rows["decoder", "cross", "q"] == rows["decoder", "self", "k"] == num_rows

@@ -1,0 +1,169 @@
+import pytest
+import torch
+from torch import nn
+from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM
+
+from peftbench.errors import ModelError
+from peftbench.models.encoding import Prompt
+from peftbench.models.scoring import ChoiceScore, predict, score
+from tests.models.prompts import CHOICES, SEPARATOR, prompts
+from tests.tiny import ENCODER_DECODERS, FAMILIES, tiny_backbone, tiny_folder, tiny_tokenizer
+
+DECODERS = [family for family in FAMILIES if family not in ENCODER_DECODERS]
+
+
+def log_probs(scores):
+    return [[choice.log_prob for choice in choices] for choices in scores.choices]
+
+
+def assert_equal_scores(found, expected, tolerance=1e-4):
+    for ours, theirs in zip(found, expected, strict=True):
+        assert ours == pytest.approx(theirs, abs=tolerance)
+
+
+@torch.no_grad()
+def by_plain_transformers(folder, batch, end):
+    """Each (prompt, choice) alone through the plain model with its own eager attention."""
+    auto = AutoModelForSeq2SeqLM if "t5" in folder.name else AutoModelForCausalLM
+    model = auto.from_pretrained(folder, attn_implementation="eager").eval()
+    tokenizer = tiny_tokenizer(folder.name)
+    return [alone(model, tokenizer, prompt, end) for prompt in batch]
+
+
+def alone(model, tokenizer, prompt, end):
+    tail = [tokenizer.eos_token_id] if end == "eos" else []
+    close = SEPARATOR if end == "separator" else ""
+    sums = []
+    for choice in prompt.choices:
+        if model.config.is_encoder_decoder:
+            answer = tokenizer(choice + close, add_special_tokens=False).input_ids + tail
+            logits = model(**tokenizer(prompt.input, return_tensors="pt"), labels=torch.tensor([answer])).logits[0]
+        else:
+            answer = tokenizer(f" {choice}{close}", add_special_tokens=False).input_ids + tail
+            ids = tokenizer(prompt.input).input_ids + answer
+            logits = model(torch.tensor([ids])).logits[0, -len(answer) - 1 : -1]
+        sums.append(sum(logits.log_softmax(-1)[t, token].item() for t, token in enumerate(answer)))
+    return sums
+
+
+@pytest.mark.parametrize("end", ["eos", "separator", "none"])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_each_choice_scores_as_it_does_alone_in_the_plain_model(family, end, tmp_path):
+    batch = prompts(4)
+    expected = by_plain_transformers(tiny_folder(family, tmp_path / family), batch, end)
+    found = score(tiny_backbone(family), batch, end=end, separator=SEPARATOR)
+    assert_equal_scores(log_probs(found), expected)
+    assert [predict(c, "none") for c in found.choices] == [row.index(max(row)) for row in expected]
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_batch_size_changes_no_score_and_no_prediction(family):
+    backbone, batch = tiny_backbone(family), prompts(16)
+    together = score(backbone, batch, end="none", separator=SEPARATOR, token_budget=10_000)
+    alone = score(backbone, batch, end="none", separator=SEPARATOR, token_budget=1)
+    assert_equal_scores(log_probs(together), log_probs(alone))
+    assert list(map(predict, together.choices)) == list(map(predict, alone.choices))
+
+
+class Virtual(nn.Module):
+    def __init__(self, weight):
+        super().__init__()
+        self.weight = nn.Parameter(weight)
+
+    def forward(self):
+        return self.weight
+
+
+class Prefix(nn.Module):
+    def __init__(self, attention, num_keys=3):
+        super().__init__()
+        self.k, self.v = (nn.Parameter(torch.randn(attention.num_kv_heads, num_keys, attention.d_kv)) for _ in "kv")
+
+    def forward(self):
+        return self.k, self.v
+
+
+def tuned(family):
+    torch.manual_seed(1)
+    backbone = tiny_backbone(family)
+    backbone.set_soft_prompt(Virtual(torch.randn(4, backbone.sizes.d_model)))
+    for attention in backbone.attentions():
+        backbone.insert_prefix(attention, Prefix(attention))
+    return backbone
+
+
+@pytest.mark.parametrize("make", [tiny_backbone, tuned])
+@pytest.mark.parametrize("num_shots", [0, 4])
+@pytest.mark.parametrize("family", DECODERS)
+def test_sharing_keys_and_values_changes_no_score(family, num_shots, make):
+    backbone, batch = make(family), prompts(8, num_shots)
+    shared = score(backbone, batch, end="eos", separator=SEPARATOR)
+    plain = score(backbone, batch, end="eos", separator=SEPARATOR, cache=False)
+    assert_equal_scores(log_probs(shared), log_probs(plain))
+    assert shared.work.cached == bool(shared.work.shared_tokens)
+    assert not plain.work.cached
+
+
+@pytest.mark.parametrize("family", DECODERS)
+def test_in_bfloat16_sharing_strays_no_further_than_the_plain_path_does(family):
+    backbone, batch = tiny_backbone(family), prompts(8)
+    exact = score(backbone, batch, end="none", separator=SEPARATOR, cache=False)
+    backbone.model.to(torch.bfloat16)
+    errors = []
+    for cache in (True, False):
+        found = score(backbone, batch, end="none", separator=SEPARATOR, cache=cache)
+        pairs = zip(sum(log_probs(found), []), sum(log_probs(exact), []), strict=True)
+        errors.append(max(abs(a - b) for a, b in pairs))
+    assert errors[0] <= 2 * errors[1]
+
+
+def test_the_work_counts_each_token_where_it_is_run():
+    backbone = tiny_backbone("gpt2")
+    batch = [Prompt("x yes", ("yes", "no yes no")), Prompt("x no yes", ("yes", "no yes no"))]
+    found = score(backbone, batch, end="none", separator=SEPARATOR)
+    assert found.work.shared_tokens == 1
+    assert found.work.context_tokens == 1 + 2
+    assert found.work.choice_tokens == 2 * 2  # "yes" and the last token of "no yes no" are only predicted
+    assert found.work.padding_tokens == 0
+    assert [length.context for length in found.lengths] == [2, 3]
+    assert found.lengths[0].choices == (0, 2)
+
+
+def test_scores_carry_the_lengths_of_the_answer():
+    (choices,) = score(tiny_backbone("gpt2"), [Prompt("no", ("yes", "\u00e9t\u00e9"))], end="eos", separator="").choices
+    assert (choices[0].num_tokens, choices[0].num_chars, choices[0].num_bytes) == (2, 3, 3)
+    assert (choices[1].num_chars, choices[1].num_bytes) == (3, 5)
+
+
+def test_scoring_leaves_no_gradient_and_reports_progress():
+    backbone = tiny_backbone("t5")
+    backbone.train_only(["shared.weight"])
+    done = []
+    score(backbone, prompts(5), end="eos", separator=SEPARATOR, progress=done.append, token_budget=1)
+    assert sum(done) == 5
+    assert backbone.embeddings.weight.grad is None
+
+
+def test_no_prompts_give_no_scores():
+    assert score(tiny_backbone("gpt2"), [], end="none", separator="").choices == []
+
+
+@pytest.mark.parametrize("cache", [True, False])
+def test_a_prompt_longer_than_the_model_takes_is_refused_with_both_numbers(cache):
+    with pytest.raises(ModelError, match=r"a prompt has 600 tokens, and '.*' takes 512") as error:
+        score(tiny_backbone("gpt2"), [Prompt("yes" + " yes" * 599, CHOICES[:1])], end="none", separator="", cache=cache)
+    assert "--fit-shots" in error.value.hint
+
+
+def test_a_prompt_that_just_fits_is_scored():
+    (choices,) = score(tiny_backbone("gpt2"), [Prompt("yes" + " yes" * 511, ("no",))], end="none", separator="").choices
+    assert choices[0].num_tokens == 1
+
+
+def test_predict_divides_by_the_length_asked_for_and_takes_the_first_of_equals():
+    short, long = ChoiceScore(-2.0, 1, 2, 8), ChoiceScore(-3.0, 3, 4, 8)
+    assert predict([short, long], "none") == 0
+    assert predict([short, long], "token") == 1
+    assert predict([short, long], "char") == 1
+    assert predict([short, long], "byte") == 0
+    assert predict([short, short]) == 0

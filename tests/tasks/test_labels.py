@@ -1,0 +1,34 @@
+import pytest
+
+from peftbench.tasks.labels import index, index_in_row
+
+NLI = ("entailment", "not_entailment")
+
+
+@pytest.mark.parametrize("value", [1, "1", " 1 ", "not_entailment", "NOT_entailment", True, "true"])
+def test_a_class_may_be_written_in_many_ways(value):
+    assert index(value, NLI) == 1
+
+
+@pytest.mark.parametrize("value", [2, -1, "2", "maybe", "", None, 0.5, "1.0"])
+def test_what_is_no_label_is_told(value):
+    assert index(value, NLI) is None
+
+
+@pytest.mark.parametrize("names", [("yes", "no"), ("true", "false"), ("True", "False")])
+def test_booleans_find_their_names_whatever_the_order(names):
+    assert [index(value, names) for value in (True, False, "true", "FALSE")] == [0, 1, 0, 1]
+
+
+def test_names_that_are_numbers_leave_no_room_for_indices():
+    stars = ("1", "2", "3")
+    assert [index(value, stars) for value in (1, "3", 2)] == [0, 2, 1]
+    assert index(0, stars) is None
+
+
+def test_in_a_rows_own_choices_an_integer_is_a_position_and_a_string_a_text():
+    options = ("4", "0", "1")
+    assert index_in_row(1, options) == 1
+    assert index_in_row("1", options) == 2
+    assert index_in_row("2", ("a", "b", "c")) == 2
+    assert index_in_row(3, options) is None

@@ -1,0 +1,179 @@
+import contextlib
+import json
+
+import pytest
+
+from peftbench.errors import MethodError, RecordError, TaskError
+from peftbench.models.load import load
+from peftbench.recipe import Cell, TaskSpec
+from peftbench.record import Store
+from peftbench.run import plan, run
+from tests.tiny import tiny_folder
+
+ROWS = [
+    {"text": text, "label": label}
+    for text, label in [
+        ("the soup was warm", "good"),
+        ("the bed was hard", "bad"),
+        ("a fine day", "good"),
+        ("rain all week", "bad"),
+        ("she smiled at me", "good"),
+        ("the key broke", "bad"),
+    ]
+]
+TEMPLATE = "{{text}} How is it? ||| {{label}}"
+
+
+class Watch:
+    """Keeps what it is told."""
+
+    def __init__(self):
+        self.told = []
+
+    @contextlib.contextmanager
+    def stage(self, title, total):
+        yield lambda advance, remark: self.told.append((title, total, advance, remark))
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory):
+    root = tmp_path_factory.mktemp("models")
+    for family in ("t5", "llama"):
+        tiny_folder(family, root / family)
+    return root
+
+
+@pytest.fixture
+def cell(folders, tmp_path):
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text("".join(json.dumps(row) + "\n" for row in ROWS))
+    task = TaskSpec(name="mine", train=rows, test=rows, template=TEMPLATE, choices=("good", "bad"))
+    return Cell(learner="icl", model=str(folders / "llama"), task=task, shots=2)
+
+
+def only(outcomes):
+    (outcome,) = outcomes
+    return outcome
+
+
+def tuned(cell, folders, model="t5", **fields):
+    fields = {"method": "ia3", "training": {"num_steps": 3}, "shots": 4} | fields
+    return Cell(**{**dict(cell), "learner": "tune", "model": str(folders / model), **fields})
+
+
+def test_a_cell_gives_one_record_whose_counts_follow_from_the_stored_scores(cell, tmp_path):
+    store = Store(tmp_path / "results")
+    record = only(run([cell], store, Watch())).record
+    scores = store.read_scores(record.id)
+    right = 0
+    for _, rows in scores.groupby("row_id"):
+        normalised = (rows["log_prob"] / rows["num_tokens"]).tolist()
+        right += normalised.index(max(normalised)) == rows["label"].iloc[0]
+    assert record.results[0].num_examples == len(ROWS)
+    assert record.results[0].num_correct["token"] == right
+
+
+def test_the_second_run_gives_the_first_ones_record(cell, tmp_path):
+    store = Store(tmp_path / "results")
+    first = only(run([cell], store, Watch()))
+    watch = Watch()
+    second = only(run([cell], store, watch))
+    assert (first.is_new, second.is_new) == (True, False)
+    assert second.record == first.record
+    assert watch.told == []
+
+
+def test_force_runs_again_to_the_same_scores(cell, tmp_path):
+    store = Store(tmp_path / "results")
+    first = only(run([cell], store, Watch())).record
+    again = only(run([cell], store, Watch(), force=True))
+    assert again.is_new
+    assert again.record.results == first.results
+
+
+def test_an_edited_file_at_the_same_path_is_another_cell(cell, tmp_path):
+    store = Store(tmp_path / "results")
+    first = only(run([cell], store, Watch())).record
+    path = cell.task.test
+    path.write_text(path.read_text().replace("soup", "milk"))
+    assert only(run([cell], store, Watch())).record.id != first.id
+
+
+@pytest.mark.parametrize("model", ["t5", "llama"])
+def test_tuning_saves_an_adapter_and_leaves_the_model_as_it_was(cell, folders, tmp_path, model):
+    store = Store(tmp_path / "results")
+    zero_shot = cell.model_copy(update={"model": str(folders / model), "shots": 0})
+    cells = [zero_shot, tuned(cell, folders, model), zero_shot.model_copy(update={"seed": 1})]
+    before, learned, after = [outcome.record for outcome in run(cells, store, Watch())]
+    assert learned.learned.num_trained_parameters > 0
+    measured = learned.cost("disk_bytes", "measured")
+    assert measured.value == sum(file.stat().st_size for file in (store.adapters / learned.id).iterdir())
+    first, last = store.read_scores(before.id), store.read_scores(after.id)
+    assert first["log_prob"].tolist() == last["log_prob"].tolist()
+
+
+def test_full_tuning_learns_its_training_rows(cell, folders, tmp_path):
+    store = Store(tmp_path / "results")
+    one = tuned(cell, folders, shots=6, method="full", training={"num_steps": 40, "lr": 0.02, "scale_parameter": False})
+    watch = Watch()
+    record = only(run([one], store, watch)).record
+    losses = [float(remark.split()[1]) for *_, remark in watch.told if remark.startswith("loss")]
+    assert len(losses) == 40
+    assert losses[-1] < losses[0]
+    assert record.results[0].accuracy() >= 5 / 6
+
+
+def test_command_line_settings_win_over_the_model_folders_and_those_over_the_methods(cell, folders, tmp_path):
+    folder = tmp_path / "t5"
+    tiny_folder("t5", folder)
+    (folder / "peftbench.toml").write_text("[tune]\nlr = 0.5\nbatch_size = 2\n[tune.ia3]\nnum_steps = 1\n")
+    one = tuned(cell, tmp_path, training={"batch_size": 3})
+    training = only(run([one], Store(tmp_path / "results"), Watch())).record.learned.training
+    assert (training["lr"], training["batch_size"], training["num_steps"]) == (0.5, 3, 1)
+    assert training["scale_parameter"] is True
+
+
+def test_all_cells_are_checked_before_the_first_one_runs(cell, folders, tmp_path):
+    store = Store(tmp_path / "results")
+    watch = Watch()
+    with pytest.raises(MethodError, match="unknown setting of lora 'rnk'") as caught:
+        list(run([cell, tuned(cell, folders, method="lora", method_config={"rnk": 2})], store, watch))
+    assert "did you mean 'rank'" in caught.value.hint
+    assert not store.root.exists()
+    assert not watch.told
+
+
+def test_more_shots_than_rows_is_refused(cell):
+    with pytest.raises(TaskError, match="7"):
+        plan(cell.model_copy(update={"shots": 7}))
+
+
+def test_a_damaged_record_is_not_run_over(cell, tmp_path):
+    store = Store(tmp_path / "results")
+    record = only(run([cell], store, Watch())).record
+    (store.records / f"{record.id}.json").write_text("{")
+    with pytest.raises(RecordError, match="damaged"):
+        list(run([cell], store, Watch()))
+    assert only(run([cell], store, Watch(), force=True)).record.results == record.results
+
+
+def test_an_interrupted_cell_leaves_no_record(cell, tmp_path):
+    class Impatient(Watch):
+        @contextlib.contextmanager
+        def stage(self, title, total):
+            raise KeyboardInterrupt
+            yield
+
+    store = Store(tmp_path / "results")
+    with pytest.raises(KeyboardInterrupt):
+        list(run([cell], store, Impatient()))
+    assert [path for path in store.root.rglob("*") if path.is_file()] == []
+
+
+def test_what_was_cut_is_in_the_record(cell, tmp_path):
+    scoring = cell.scoring.model_copy(update={"max_input_tokens": 4})
+    record = only(run([cell.model_copy(update={"scoring": scoring})], Store(tmp_path / "results"), Watch())).record
+    backbone = load(cell.model)
+    lengths = [len(backbone.tokenizer.tokenize(f"{row['text']} How is it?")) for row in ROWS]
+    shots = [lengths[index] for index in record.learned.shot_ids]
+    assert record.work["cut_tokens"] == sum(length - 4 for length in (*lengths, *shots))

@@ -1,0 +1,120 @@
+"""Two-layer backbones of each family, made offline in a second; shapes are chosen to catch mix-ups."""
+
+import tempfile
+from functools import cache
+from pathlib import Path
+
+import torch
+from safetensors.torch import save_file
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
+from torch import nn
+from transformers import (
+    AutoModelForCausalLM,
+    GPT2Config,
+    LlamaConfig,
+    MistralConfig,
+    PreTrainedTokenizerFast,
+    Qwen2Config,
+    Qwen3Config,
+    T5Config,
+    T5ForConditionalGeneration,
+)
+
+from peftbench.models.backbone import Backbone
+from peftbench.models.load import load
+
+FAMILIES = ("t5", "t5-v1.0", "gpt2", "llama", "qwen2", "qwen3", "mistral")
+ENCODER_DECODERS = ("t5", "t5-v1.0")
+WINDOW = 8  # tokens: shorter than any prompt in the tests
+
+TEXT = "the premise says that the hypothesis does follow yes no true false maybe question answer positive negative"
+BOS = ("llama", "mistral")
+
+
+def tiny_backbone(family: str) -> Backbone:
+    """Load a fresh tiny backbone: random but seeded weights, no dropout, float32 on the CPU."""
+    return load(str(_folder(family)), device="cpu")
+
+
+def tiny_folder(family: str, path: Path) -> Path:
+    """Write a tiny model of a family into `path` as a Hugging Face folder, and give the path back."""
+    tokenizer = tiny_tokenizer(family)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = _t5(family, len(tokenizer)) if family in ENCODER_DECODERS else _decoder(family, len(tokenizer))
+    path.mkdir(parents=True, exist_ok=True)
+    model.config.save_pretrained(path)
+    save_file(_tensors(model), path / "model.safetensors", metadata={"format": "pt"})
+    tokenizer.save_pretrained(path)
+    return path
+
+
+def tiny_tokenizer(family: str) -> PreTrainedTokenizerFast:
+    """Train a byte-level BPE tokenizer on one line: common words are one token, any text can be encoded."""
+    core = Tokenizer(models.BPE())
+    core.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    core.decoder = decoders.ByteLevel()
+    special = ["<pad>", "</s>", "<s>"]
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    trainer = trainers.BpeTrainer(
+        vocab_size=320, special_tokens=special, initial_alphabet=alphabet, show_progress=False
+    )
+    core.train_from_iterator([TEXT] * 2, trainer)
+    if family in ENCODER_DECODERS:
+        core.post_processor = processors.TemplateProcessing(single="$A </s>", special_tokens=[("</s>", 1)])
+    elif family in BOS:
+        core.post_processor = processors.TemplateProcessing(single="<s> $A", special_tokens=[("<s>", 2)])
+    names = {"bos_token": "<s>"} if family in BOS else {}
+    return PreTrainedTokenizerFast(tokenizer_object=core, pad_token="<pad>", eos_token="</s>", **names)
+
+
+@cache
+def _folder(family: str) -> Path:
+    return tiny_folder(family, Path(tempfile.mkdtemp(prefix=f"tiny-{family}-")))
+
+
+def _t5(family: str, vocab_size: int) -> nn.Module:
+    gated = family == "t5"
+    config = T5Config(
+        vocab_size=vocab_size, d_model=16, d_kv=6, d_ff=40, num_layers=2, num_heads=4, dropout_rate=0.0,
+        feed_forward_proj="gated-gelu" if gated else "relu", decoder_start_token_id=0, tie_word_embeddings=not gated,
+        relative_attention_num_buckets=8, relative_attention_max_distance=16,
+    )  # fmt: skip
+    model = T5ForConditionalGeneration(config)
+    if gated:
+        model.lm_head.weight = nn.Parameter(0.3 * torch.randn(vocab_size, 16))
+    return model
+
+
+def _decoder(family: str, vocab_size: int) -> nn.Module:
+    special = {"vocab_size": vocab_size, "pad_token_id": 0, "eos_token_id": 1}
+    special["bos_token_id"] = 2 if family in BOS else None
+    if family == "gpt2":
+        dropout = {"resid_pdrop": 0.0, "embd_pdrop": 0.0, "attn_pdrop": 0.0}
+        config = GPT2Config(
+            n_embd=16, n_layer=2, n_head=4, n_positions=512, initializer_range=0.2, **dropout, **special
+        )
+        return AutoModelForCausalLM.from_config(config)
+    shape = {
+        "hidden_size": 16, "intermediate_size": 40, "num_hidden_layers": 2, "num_attention_heads": 4, "head_dim": 6,
+        "num_key_value_heads": 2, "max_position_embeddings": 512, "initializer_range": 0.2,
+        "tie_word_embeddings": family != "llama",
+    }  # fmt: skip
+    window = {"use_sliding_window": True, "sliding_window": WINDOW, "max_window_layers": 1}
+    configs = {
+        "llama": (LlamaConfig, {}),
+        "mistral": (MistralConfig, {"sliding_window": WINDOW}),
+        "qwen2": (Qwen2Config, window),
+        "qwen3": (Qwen3Config, {}),
+    }
+    kind, more = configs[family]
+    return AutoModelForCausalLM.from_config(kind(**shape, **special, **more))
+
+
+def _tensors(model: nn.Module) -> dict[str, torch.Tensor]:
+    """Give each tensor under its first name only: tied ones are stored once, as save_pretrained does."""
+    names: dict[int, str] = {}
+    weights = model.state_dict(keep_vars=True)
+    for name, weight in weights.items():
+        names.setdefault(id(weight), name)
+    return {name: weights[name].detach().clone() for name in names.values()}
