@@ -1,7 +1,5 @@
 """The `peftbench` command: its commands by name, and what becomes of errors."""
 
-import os
-import sys
 from collections.abc import Sequence
 from typing import Annotated
 
@@ -70,10 +68,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _usage(error)
     except (KeyboardInterrupt, typer.Abort):
         code = INTERRUPTED
-    except BrokenPipeError:
-        # Whoever read stdout has seen enough. What is still buffered must go nowhere, or Python complains at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
     if code == INTERRUPTED:
         typer.echo("interrupted: finished records are kept, nothing half-written is left", err=True)
     return code or 0
@@ -85,7 +79,7 @@ def _usage(error: Exception) -> int:
     message = error.format_message()  # type: ignore[attr-defined]
     if not message:  # a command without any words after it has shown its help
         return 2
-    return _fail(message.rstrip("."), f"`{command} --help` shows the options", 2)
+    return _fail(message.rstrip(".").replace("Value error, ", ""), f"`{command} --help` shows the options", 2)
 
 
 def _fail(message: str, hint: str | None, code: int) -> int:

@@ -93,7 +93,6 @@ def _num_parameters(path: Path) -> int:
 
 def _constant(tree: ast.Module, name: str) -> str:
     for node in tree.body:
-        targets = node.targets if isinstance(node, ast.Assign) else [node.target] if isinstance(node, ast.AnnAssign) else []
-        if any(isinstance(target, ast.Name) and target.id == name for target in targets) and node.value:  # type: ignore[attr-defined]
-            return str(ast.literal_eval(node.value))  # type: ignore[attr-defined]
+        if isinstance(node, ast.Assign) and any(isinstance(to, ast.Name) and to.id == name for to in node.targets):
+            return str(ast.literal_eval(node.value))
     return ""

@@ -44,16 +44,18 @@ def cells(task: TaskOptions, run: RunOptions, **settings: Any) -> list[Cell]:
 def distinct(some: Sequence[Cell]) -> list[Cell]:
     """Drop repeated cells; zero-shot draws no rows, so that all of its seeds are seed 0."""
     plain = [cell if cell.shots else cell.model_copy(update={"seed": 0}) for cell in some]
-    return [cell for place, cell in enumerate(plain) if cell not in plain[:place]]
+    return list({cell.model_dump_json(): cell for cell in plain}.values())
 
 
 def carry_out(some: Sequence[Cell], run: RunOptions, output: OutputOptions, form: Format, step: str) -> None:
     """Run cells, print the table of their records, and name the next command."""
     from peftbench.cli.show import rendered, say_next
     from peftbench.report.document import compose
-    from peftbench.run import run as run_cells
 
     onlooker = watch(quiet=output.quiet)
+    with onlooker.waiting("loading torch and transformers"):
+        from peftbench.run import run as run_cells
+
     store = Store(output.results)
     records = []
     started = time.perf_counter()

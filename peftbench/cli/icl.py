@@ -1,5 +1,6 @@
 """`peftbench icl`: in-context learning."""
 
+import shlex
 from typing import Annotated
 
 from typer import Option
@@ -16,9 +17,7 @@ def icl(
     output: OutputOptions,
     model: Annotated[str, Option(help="Embedded name, local folder or hub id.")] = MODEL,
     shots: Annotated[int, Option(help="Labelled examples in each prompt; 0 is zero-shot.", min=0)] = 32,
-    fit_shots: Annotated[
-        bool, Option("--fit-shots", help="Take as many shots as fit the model's positions.")
-    ] = False,
+    fit_shots: Annotated[bool, Option("--fit-shots", help="Take as many shots as fit the model's positions.")] = False,
     form: Table = "table",
 ) -> None:
     """Evaluate in-context learning: k labelled examples in front of every query."""
@@ -33,4 +32,10 @@ def icl(
         icl={"fit_shots": fit_shots},
         scoring=scoring.table(),
     )
-    carry_out(some, run, output, form, f"peftbench tune --method ia3{task.typed()}{output.typed()}")
+    step = f"peftbench tune --method ia3{_own_model(model)}{task.typed()}{output.typed()}"
+    carry_out(some, run, output, form, step)
+
+
+def _own_model(model: str) -> str:
+    """Stay with a model that was chosen; the default one for tuning is another."""
+    return "" if model == MODEL else f" --model {shlex.quote(model)}"

@@ -34,17 +34,23 @@ def show(
 
 @lab.command()
 def build(
-    model: Annotated[str | None, Option(help="Which model; all where none is named.")] = None,
-    out: Annotated[Path, Option(help="Folder that the models are written into.")] = Path("lab-build"),
-    device: Annotated[str, Option(help="auto, cpu, cuda, ...")] = "auto",
+    model: Annotated[list[str] | None, Option(help="Which model; may be repeated; all where none is named.")] = None,
+    out: Annotated[Path, Option(help="Folder in which each model gets a folder of its own.")] = Path("lab-build"),
+    device: Annotated[str, Option(help="cpu, cuda, ...")] = "cpu",
+    steps: Annotated[int | None, Option(help="Stop after so many steps, for a trial.", min=1)] = None,
 ) -> None:
-    """Make the embedded models again, from their seed: data, training, checks. Resumes where it was stopped."""
+    """Make the embedded models again from their seed. What was interrupted goes on where it stopped."""
     from peftbench.cli.show import say_next
     from peftbench.cli.watch import watch
-    from peftbench.lab.build import build as build_models
 
     onlooker = watch(quiet=False)
-    folders = build_models(model, out, device=device, watch=onlooker)
-    for folder in folders:
-        typer.echo(folder)
-    say_next(onlooker, f"peftbench icl --model {folders[0]}")
+    with onlooker.waiting("loading torch and transformers"):
+        from peftbench.lab.build import build as build_model
+        from peftbench.lab.build import models, read_spec
+
+    names = model or list(models())
+    for name in names:  # an unknown name shows before the first hour of training
+        read_spec(name, steps)
+    for name in names:
+        typer.echo(build_model(name, out / name, device, steps))
+    say_next(onlooker, f"peftbench icl --model {out / names[0]} --shots 32")

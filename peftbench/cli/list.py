@@ -54,7 +54,8 @@ def _drawn(listing: Listing) -> str:
     from rich.table import Table as RichTable
     from rich.text import Text
 
-    from peftbench.cli.show import captured, stdout
+    from peftbench.cli.show import stdout
+    from peftbench.report.text import draw
 
     grid = RichTable(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False, header_style="bold")
     lines = [{name: value for name, value in line.items() if name not in listing.hidden} for line in listing.lines]
@@ -63,7 +64,7 @@ def _drawn(listing: Listing) -> str:
         grid.add_column(header, justify="left" if isinstance(value, str) else "right", overflow="fold")
     for line in lines:
         grid.add_row(*(Text(_text(name, value)) for name, value in line.items()))
-    return captured(stdout(), grid if lines else "none", *(["", listing.remark] if listing.remark else []))
+    return draw(stdout(), [grid if lines else "none", *(["", listing.remark] if listing.remark else [])])
 
 
 def _text(name: str, value: Any) -> str:

@@ -18,7 +18,7 @@ RESULTS = Path("results")
 DATA, RUNNING, SCORING, OUTPUT = "Task and data", "Running", "Prompts and scoring", "Output"
 
 Format = Literal["table", "json"]
-Table = Annotated[Format, Option("--format", help="How to print: table, or json as one document.", rich_help_panel=OUTPUT)]
+Table = Annotated[Format, Option("--format", help="table, or json as one document.", rich_help_panel=OUTPUT)]
 
 
 @dataclass(frozen=True)
@@ -27,11 +27,9 @@ class TaskOptions:
 
     task: Annotated[
         str | None,
-        Option(help=f"Task, group or path to a task TOML; see `peftbench list tasks`. \\[default: {TASK}]", rich_help_panel=DATA),
+        Option(help=f"Task, group or task TOML: `peftbench list tasks`. \\[default: {TASK}]", rich_help_panel=DATA),
     ] = None
-    train: Annotated[
-        Path | None, Option(help="Training rows: CSV, JSONL or Parquet.", rich_help_panel=DATA)
-    ] = None
+    train: Annotated[Path | None, Option(help="Training rows: CSV, JSONL or Parquet.", rich_help_panel=DATA)] = None
     test: Annotated[Path | None, Option(help="Test rows: CSV, JSONL or Parquet.", rich_help_panel=DATA)] = None
     template: Annotated[
         str | None,
@@ -40,15 +38,9 @@ class TaskOptions:
     choices: Annotated[
         str | None, Option(help='Answer choices for --template: "negative,positive".', rich_help_panel=DATA)
     ] = None
-    templates: Annotated[
-        str, Option(help="Numbers of the templates to use, or all.", rich_help_panel=DATA)
-    ] = "all"
-    seeds: Annotated[
-        str, Option(help="Seeds; each draws its own shots: 0,1,2.", rich_help_panel=DATA)
-    ] = "0"
-    limit: Annotated[
-        int | None, Option(help="Use the first N test rows only.", min=1, rich_help_panel=DATA)
-    ] = None
+    templates: Annotated[str, Option(help="Numbers of the templates to use, or all.", rich_help_panel=DATA)] = "all"
+    seeds: Annotated[str, Option(help="Seeds; each draws its own shots: 0,1,2.", rich_help_panel=DATA)] = "0"
+    limit: Annotated[int | None, Option(help="Use the first N test rows only.", min=1, rich_help_panel=DATA)] = None
 
     def typed(self) -> str:
         """Give back the options that say which data, as they would be typed."""
@@ -60,19 +52,17 @@ class TaskOptions:
 class RunOptions:
     """On what, and where to."""
 
-    revision: Annotated[
-        str | None, Option(help="Branch, tag or commit of a hub model.", rich_help_panel=RUNNING)
-    ] = None
+    revision: Annotated[str | None, Option(help="Branch, tag or commit of a hub model.", rich_help_panel=RUNNING)] = (
+        None
+    )
     device: Annotated[str, Option(help="auto, cpu, cuda, mps, ...", rich_help_panel=RUNNING)] = "auto"
     dtype: Annotated[
         Literal["float32", "bfloat16", "float16"], Option(help="Precision of the backbone.", rich_help_panel=RUNNING)
     ] = "float32"
     allow_pickle: Annotated[
-        bool, Option("--allow-pickle", help="Read .bin weights where there are no safetensors.", rich_help_panel=RUNNING)
+        bool, Option("--allow-pickle", help="Read .bin weights if there are no safetensors.", rich_help_panel=RUNNING)
     ] = False
-    force: Annotated[
-        bool, Option("--force", help="Run again what has a record.", rich_help_panel=RUNNING)
-    ] = False
+    force: Annotated[bool, Option("--force", help="Run again what has a record.", rich_help_panel=RUNNING)] = False
 
 
 @dataclass(frozen=True)
@@ -83,9 +73,9 @@ class ScoringOptions:
         Literal["eos", "separator", "none"] | None,
         Option(help="What closes an answer. \\[default: eos for encoder-decoders, else none]", rich_help_panel=SCORING),
     ] = None
-    separator: Annotated[
-        str, Option(help="What stands between shots; \\n is a new line.", rich_help_panel=SCORING)
-    ] = "\\n\\n"
+    separator: Annotated[str, Option(help="What stands between shots; \\n is a new line.", rich_help_panel=SCORING)] = (
+        "\\n\\n"
+    )
     max_input_tokens: Annotated[
         int | None, Option(help="Cut each input to this many tokens.", min=1, rich_help_panel=SCORING)
     ] = None
@@ -119,7 +109,9 @@ class OutputOptions:
 def spread(command: Callable[..., None]) -> Callable[..., None]:
     """Let a command take option objects: each of their fields becomes an option of the command line."""
     outer = inspect.signature(command, eval_str=True).parameters
-    groups = {name: parameter.annotation for name, parameter in outer.items() if is_dataclass(parameter.annotation)}
+    groups: dict[str, Any] = {
+        name: parameter.annotation for name, parameter in outer.items() if is_dataclass(parameter.annotation)
+    }
     parameters = [
         one
         for name, parameter in outer.items()
@@ -163,7 +155,8 @@ def numbers(text: str, option: str) -> list[int]:
     try:
         return [int(part) for part in text.split(",")]
     except ValueError:
-        raise RecipeError(f"--{option} '{text}' is no list of whole numbers", hint=f"for example --{option} 0,1,2") from None
+        message = f"--{option} '{text}' is no list of whole numbers"
+        raise RecipeError(message, hint=f"for example --{option} 0,1,2") from None
 
 
 def assignments(texts: Sequence[str]) -> dict[str, Any]:

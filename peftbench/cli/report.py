@@ -14,9 +14,7 @@ FILE = "report.csv"
 def report(
     output: OutputOptions,
     reference: Annotated[str | None, Option(help="Show published rows below: t-few.")] = None,
-    form: Annotated[
-        Literal["table", "md", "latex", "json", "csv"], Option("--format", help="How to print.")
-    ] = "table",
+    form: Annotated[Literal["table", "md", "latex", "json", "csv"], Option("--format", help="How to print.")] = "table",
 ) -> None:
     """Show all records as a table: accuracy beside FLOPs, bytes and trained parameters."""
     from peftbench.cli.show import rendered, say_next

@@ -3,7 +3,7 @@
 import json
 from typing import Literal
 
-from rich.console import Console, RenderableType
+from rich.console import Console
 
 from peftbench.cli.watch import Watch
 from peftbench.report import data, text
@@ -27,15 +27,6 @@ def stdout() -> Console:
     """Make a console for stdout, as wide as the terminal; COLUMNS speaks where there is none."""
     console = Console()
     return console if console.is_terminal or "COLUMNS" in console._environ else Console(width=WIDTH)
-
-
-def captured(console: Console, *parts: RenderableType) -> str:
-    """Draw as the console would print; without trailing blanks where it is no terminal."""
-    with console.capture() as capture:
-        for part in parts:
-            console.print(part, markup=False, highlight=False)
-    drawn = capture.get()
-    return drawn if console.is_terminal else "".join(f"{line.rstrip()}\n" for line in drawn.splitlines())
 
 
 def say_next(onlooker: Watch, step: str) -> None:

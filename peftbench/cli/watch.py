@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Protocol
 
 from rich.console import Console
@@ -17,6 +17,10 @@ class Watch(Protocol):
 
     def stage(self, title: str, total: int) -> AbstractContextManager[Advance]:
         """Open a stage; the function that it gives takes (advance, remark)."""
+        ...
+
+    def waiting(self, title: str) -> AbstractContextManager[object]:
+        """Open a stage of unknown length."""
         ...
 
     def say(self, text: str) -> None:
@@ -45,9 +49,15 @@ class Bars:
             task = progress.add_task(title, total=total, remark="")
 
             def advance(steps: int, remark: str) -> None:
-                progress.update(task, advance=steps, **({"remark": remark} if remark else {}))
+                progress.advance(task, steps)
+                if remark:
+                    progress.update(task, remark=remark)
 
             yield advance
+
+    def waiting(self, title: str) -> AbstractContextManager[object]:
+        """Turn a spinner."""
+        return self.console.status(title)
 
     def say(self, text: str) -> None:
         """Print above the bars."""
@@ -74,6 +84,10 @@ class Lines:
 
         yield advance
 
+    def waiting(self, title: str) -> AbstractContextManager[object]:
+        """Say nothing: whoever reads a file is not waiting."""
+        return nullcontext()
+
     def say(self, text: str) -> None:
         """Print one line, however long."""
         self.console.print(text, markup=False, highlight=False, soft_wrap=True)
@@ -86,6 +100,10 @@ class Silence:
     def stage(self, title: str, total: int) -> Iterator[Advance]:
         """Take note of nothing."""
         yield lambda steps, remark: None
+
+    def waiting(self, title: str) -> AbstractContextManager[object]:
+        """Say nothing."""
+        return nullcontext()
 
     def say(self, text: str) -> None:
         """Say nothing."""

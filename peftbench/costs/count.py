@@ -2,8 +2,8 @@
 
 Counted: every matmul, that is projections, feed-forward blocks, attention scores and values, cross-attention, the LM
 head, and what a method adds. A multiply-add is 2 FLOPs. Attention is counted in full, not halved for a causal mask.
-Left out: elementwise work (norms, activations, softmax, residuals, products with vectors), embedding look-ups and position
-tables.
+Left out: elementwise work (norms, activations, softmax, residuals, products with vectors), embedding look-ups,
+position tables.
 """
 
 from dataclasses import dataclass

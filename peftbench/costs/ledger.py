@@ -76,7 +76,6 @@ def _inference(facts: Facts) -> list[Cost]:
 
 def _cached(facts: Facts, queries: Sequence[count.Query]) -> list[Cost]:
     cached = [count.forward_flops(facts.sizes, query, facts.added, cached=True) for query in queries]
-    shots = {query.shot_tokens for query in queries}
     return [
         Cost(
             name="cached_inference_flops_per_example",
@@ -87,7 +86,7 @@ def _cached(facts: Facts, queries: Sequence[count.Query]) -> list[Cost]:
         ),
         Cost(
             name="cache_flops",
-            value=_mean([count.prefill_flops(facts.sizes, tokens, facts.added) for tokens in shots]),
+            value=_mean([count.prefill_flops(facts.sizes, query.shot_tokens, facts.added) for query in queries]),
             unit="FLOPs",
             kind="counted",
             convention="filling the cache of the shots' keys and values, once per template",
@@ -109,7 +108,9 @@ def _storage(facts: Facts) -> list[Cost]:
     if facts.adapter is not None:
         size = storage.file_bytes(facts.adapter)
         return [
-            Cost(name="disk_bytes", value=size, unit="bytes", kind="measured", convention="size of the adapter's files"),
+            Cost(
+                name="disk_bytes", value=size, unit="bytes", kind="measured", convention="size of the adapter's files"
+            ),
             Cost(
                 name="tensor_bytes",
                 value=storage.tensor_bytes(facts.num_trained_parameters),
@@ -139,10 +140,13 @@ def _query(facts: Facts, shot_tokens: int, length: Length) -> count.Query:
 
 
 def _rule(facts: Facts, query: count.Query) -> int:
-    tokens = query.shot_tokens + query.input_tokens + sum(query.choice_tokens)
+    unfed = (
+        0 if facts.sizes.is_encoder_decoder else len(query.choice_tokens)
+    )  # the paper counts all tokens of the choices
+    tokens = query.shot_tokens + query.input_tokens + sum(query.choice_tokens) + unfed
     return rule.inference_flops(facts.num_parameters, tokens, is_encoder_decoder=facts.sizes.is_encoder_decoder)
 
 
 def _mean(values: Sequence[int]) -> int:
-    """Round to whole FLOPs; exact for one value."""
-    return round(sum(values) / len(values))
+    """Round the mean to whole FLOPs, in integers: floats end at 2^53."""
+    return (2 * sum(values) + len(values)) // (2 * len(values))

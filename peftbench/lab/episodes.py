@@ -33,12 +33,14 @@ class Stage:
         length: Tokens a row.
         mix: Kind of row -> share: repeat, binding, text, word, phrase, sentence.
         plain_share: Share of episodes in bare styles.
+        tokens: Tokens a step, rows x length.
     """
 
     steps: int
     length: int
     mix: dict[str, float] = field(default_factory=dict)
     plain_share: float = 1.0
+    tokens: int = 2048
 
 
 @dataclass(frozen=True)
@@ -56,7 +58,6 @@ def episode_stream(
     tokenizer: PreTrainedTokenizerFast,
     stages: list[Stage],
     seed: int,
-    tokens_per_step: int = 4096,
     text_weight: float = 0.3,
 ) -> Stream:
     """Return the stream of the whole curriculum; after the last stage it stays there.
@@ -66,7 +67,6 @@ def episode_stream(
         tokenizer: mini-gpt's.
         stages: In order.
         seed: Of the stream.
-        tokens_per_step: Rows x length.
         text_weight: Weight of a token of plain text against a label's.
     """
 
@@ -75,7 +75,7 @@ def episode_stream(
         stage = stage_at(stages, step)
         kinds, shares = list(stage.mix), list(stage.mix.values())
         rows = []
-        for kind in rng.choices(kinds, shares, k=max(1, tokens_per_step // stage.length)):
+        for kind in rng.choices(kinds, shares, k=max(1, stage.tokens // stage.length)):
             if kind in LEVELS:
                 rows.append(episode(world, tokenizer, rng, kind, stage.length, stage.plain_share))
             else:

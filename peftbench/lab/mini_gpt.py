@@ -23,7 +23,7 @@ def material(data: dict[str, Any], seed: int) -> Material:
     stages = [Stage(**stage) for stage in data["stages"]]
     return Material(
         corpus(world, seed),
-        lambda tokenizer: episode_stream(world, tokenizer, stages, seed, data["tokens_per_step"], data["text_weight"]),
+        lambda tokenizer: episode_stream(world, tokenizer, stages, seed, data["text_weight"]),
         lambda model, tokenizer: figures(model, tokenizer, world),
     )
 

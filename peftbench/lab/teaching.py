@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Sequence
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from transformers import PreTrainedTokenizerFast
 
-from peftbench.lab.batches import Material, seq2seq_stream
+from peftbench.lab.batches import Material, Stream, seq2seq_stream
 from peftbench.lab.lexicon import lexicon
 from peftbench.lab.mixture import pairs
 from peftbench.lab.world import World
+from peftbench.recipe import TaskSpec
 from peftbench.tasks.load import expand, load
 from peftbench.tasks.task import Example
 
@@ -32,7 +32,7 @@ def material(data: dict[str, Any], seed: int) -> Material:
     world = World.generate(data["world_seed"])
     draw = pairs(world)
 
-    def stream(tokenizer: PreTrainedTokenizerFast) -> Callable[[int], list[Any]]:
+    def stream(tokenizer: PreTrainedTokenizerFast) -> Stream:
         return seq2seq_stream(draw, tokenizer, seed, data["examples_per_step"], data["num_micro_batches"])
 
     return Material(corpus(world, draw, seed, data["corpus_rows"]), stream, zero_shot)
@@ -56,8 +56,18 @@ def zero_shot(model: Any, tokenizer: PreTrainedTokenizerFast) -> dict[str, float
     """
     found = {}
     for name in (task for group in MEASURED for task in expand(group)):
-        task = load_task(name)
+        task = load(TaskSpec(name=name))
         rows = task.test[:ROWS_PER_TEMPLATE]
         hits = [_is_right(model, tokenizer, template.render(row)) for template in task.templates for row in rows]
         found[f"zero-shot {name}, chance {task.chance:.2f}"] = sum(hits) / len(hits)
     return found
+
+
+@torch.inference_mode()
+def _is_right(model: Any, tokenizer: PreTrainedTokenizerFast, example: Example) -> bool:
+    source = tokenizer([example.input] * len(example.choices), return_tensors="pt")
+    target = tokenizer(list(example.choices), return_tensors="pt", padding=True)
+    logits = model(**source, labels=target["input_ids"]).logits.float()  # (choices, length, vocabulary)
+    log_probs = logits.log_softmax(-1).gather(-1, target["input_ids"][..., None])[..., 0]
+    mask = target["attention_mask"]
+    return int(((log_probs * mask).sum(-1) / mask.sum(-1)).argmax()) == example.label

@@ -86,14 +86,13 @@ def train(
     model.to(device).train()
     optimizers = make_optimizers(model, settings)
     logs = load_checkpoint(model, optimizers, folder, device)
-    if settings.compile:
-        body = model if model.config.is_encoder_decoder else model.model  # type: ignore[union-attr]
-        body.compile(dynamic=True)  # type: ignore[operator]
+    body = body_of(model)
+    body = torch.compile(body, dynamic=True) if settings.compile else body
     last_saved = time.monotonic()
     for step in range(len(logs), settings.steps):
         torch.manual_seed(settings.seed * 1_000_003 + step)
         start = time.perf_counter()
-        loss, num_tokens = _step(model, optimizers, stream(step), settings, step, device)
+        loss, num_tokens = _step(model, body, optimizers, stream(step), settings, step, device)
         logs.append(StepLog(step, loss, num_tokens, time.perf_counter() - start))
         report(logs[-1])
         if time.monotonic() - last_saved > settings.checkpoint_seconds or step + 1 == settings.steps:
@@ -122,8 +121,15 @@ def lr_factor(step: int, settings: TrainSettings) -> float:
     return min(warm, left)
 
 
+def body_of(model: Any) -> Callable[..., Any]:
+    """Return what runs before the positions with a loss are picked: all of an encoder-decoder, a decoder's layers."""
+    body: Callable[..., Any] = model if model.config.is_encoder_decoder else model.model
+    return body
+
+
 def _step(
     model: nn.Module,
+    body: Callable[..., Any],
     optimizers: list[torch.optim.Optimizer],
     batches: list[Batch],
     settings: TrainSettings,
@@ -133,7 +139,7 @@ def _step(
     total_weight = sum(float(batch.weights.sum()) for batch in batches)
     loss_sum = 0.0
     for batch in batches:
-        loss = weighted_loss(model, batch, device) / total_weight
+        loss = weighted_loss(model, batch, device, body) / total_weight
         loss.backward()  # type: ignore[no-untyped-call]
         loss_sum += loss.item()
     nn.utils.clip_grad_norm_(model.parameters(), settings.grad_norm)
@@ -146,24 +152,24 @@ def _step(
     return loss_sum, sum(batch.num_tokens for batch in batches)
 
 
-def weighted_loss(model: nn.Module, batch: Batch, device: str) -> Tensor:
-    """Return the sum over positions of weight x cross-entropy, in nats."""
+def weighted_loss(model: Any, batch: Batch, device: str, body: Callable[..., Any] | None = None) -> Tensor:
+    """Return the sum over positions of weight x cross-entropy, in nats.
+
+    A decoder's output layer runs on the positions with a loss only: in an episode one token in ten has one.
+
+    Args:
+        model: What `body` belongs to.
+        batch: One forward pass.
+        device: Where to compute.
+        body: A compiled form of `body_of(model)`.
+    """
     keep = (batch.weights > 0).to(device)
     inputs = {name: tensor.to(device) for name, tensor in batch.inputs.items()}
     with torch.autocast(device_type=device.split(":")[0], dtype=torch.bfloat16, enabled=device != "cpu"):
-        logits = logits_at(model, inputs, keep)
+        out = (body_of(model) if body is None else body)(**inputs, use_cache=False)
+        logits = out.logits[keep] if model.config.is_encoder_decoder else model.lm_head(out.last_hidden_state[keep])
     losses = nn.functional.cross_entropy(logits.float(), batch.targets.to(device)[keep], reduction="none")
     return (losses * batch.weights.to(device)[keep]).sum()
-
-
-def logits_at(model: Any, inputs: dict[str, Tensor], keep: Tensor) -> Tensor:
-    """Return the logits (positions, vocabulary) at the positions kept, (batch, length) bool.
-
-    A decoder's output layer runs on these positions only: in an episode one token in ten has a loss.
-    """
-    if model.config.is_encoder_decoder:
-        return model(**inputs, use_cache=False).logits[keep]
-    return model.lm_head(model.model(**inputs, use_cache=False).last_hidden_state[keep])
 
 
 def save_checkpoint(

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import pickle
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
@@ -41,6 +42,7 @@ def load(
     family = registry.family(config.model_type)
     paths = weights.files(folder, allow_pickle)
     weights.check(paths)
+    weights.check_sums(folder)
     with _quiet():
         model = _model(folder, config, paths, getattr(torch, dtype))
         tokenizer = _tokenizer(folder)
@@ -83,25 +85,31 @@ def _model(folder: Path, config: Any, paths: list[Path], dtype: torch.dtype) -> 
             trust_remote_code=False,
             use_safetensors=paths[0].suffix == ".safetensors",
             weights_only=True,
+            ignore_mismatched_sizes=True,  # they are listed and refused below
             output_loading_info=True,
         )
+    except pickle.UnpicklingError:
+        hint = "convert it to safetensors where you trust it"
+        raise ModelError(f"the pickle in '{folder}' holds more than tensors and is not loaded", hint=hint) from None
     except (RuntimeError, ValueError, OSError) as error:
         raise ModelError(f"the weights in '{folder}' cannot be loaded: {str(error).splitlines()[0]}") from error
-    faults = {
-        kind: sorted(map(str, found[f"{kind}_keys"]))
-        for kind in ("missing", "unexpected", "mismatched")
-        if found[f"{kind}_keys"]
-    }
-    if faults:
-        listed = "; ".join(
-            f"{kind}: {', '.join(names[:3])}{', ...' if len(names) > 3 else ''}" for kind, names in faults.items()
-        )
-        raise ModelError(
-            f"the weights in '{folder}' do not fit its config.json ({listed})",
-            hint="config and weights must be saved together",
-        )
+    _check_complete(folder, found)
     _untie(model, paths)
     return model
+
+
+def _check_complete(folder: Path, found: dict[str, Any]) -> None:
+    """Refuse weights that are not exactly the model's: what is missing would be random, what is too much ignored."""
+    faults = []
+    for kind in ("missing", "unexpected", "mismatched"):
+        names = sorted(key if isinstance(key, str) else key[0] for key in found[f"{kind}_keys"])
+        if names:
+            faults.append(f"{kind}: {', '.join(names[:3])}{', ...' if len(names) > 3 else ''}")
+    if faults:
+        raise ModelError(
+            f"the weights in '{folder}' do not fit its config.json ({'; '.join(faults)})",
+            hint="config and weights must be saved together",
+        )
 
 
 def _untie(model: PreTrainedModel, paths: list[Path]) -> None:

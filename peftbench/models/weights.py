@@ -11,7 +11,7 @@ from torch import Tensor
 
 from peftbench.errors import ModelError
 
-SAFE, PICKLE = "model.safetensors", "pytorch_model.bin"
+SAFE, PICKLE, SUMS = "model.safetensors", "pytorch_model.bin", "SHA256SUMS"
 
 
 def files(folder: Path, allow_pickle: bool) -> list[Path]:
@@ -31,7 +31,7 @@ def files(folder: Path, allow_pickle: bool) -> list[Path]:
             f"'{folder}' has weights only as pickles (.bin), which can run code when loaded",
             hint="pass --allow-pickle if you trust them; they are then read by torch's weights_only loading",
         )
-    hint = f"expected {SAFE}, or its shards with {SAFE}.index.json, beside config.json"
+    hint = f"expected {SAFE} or its shards beside config.json; .bin weights need --allow-pickle"
     raise ModelError(f"'{folder}' has no weights", hint=hint)
 
 
@@ -54,6 +54,23 @@ def check(paths: list[Path]) -> None:
     for path in paths:
         if path.suffix == ".safetensors":
             _open(path)
+
+
+def check_sums(folder: Path) -> None:
+    """Compare files with the checksums that the folder brings along (SHA256SUMS, as embedded models do), if any.
+
+    Raises:
+        ModelError: A file is missing or is not the one that the checksum was made from.
+    """
+    sums = folder / SUMS
+    lines = sums.read_text(encoding="utf-8").splitlines() if sums.is_file() else []
+    for digest, name in (line.split(maxsplit=1) for line in lines):
+        path = folder / name
+        if not path.is_file() or fingerprint([path]) != digest:
+            raise ModelError(
+                f"'{path}' is damaged or was changed: its SHA-256 is not the one in {SUMS}",
+                hint=f"copy or install it again; remove {SUMS} if you changed it on purpose",
+            )
 
 
 def tensor(paths: list[Path], name: str) -> Tensor | None:

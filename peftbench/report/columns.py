@@ -9,22 +9,40 @@ from peftbench.report.table import Row, Spread, Table, Task
 MARK = "~"
 """Stands before a number that is estimated by the paper's rule and not counted."""
 
+METHOD_WIDTH, MODEL_WIDTH = 13, 10
+"""Characters beyond which names may fold: the longest method's, and enough for an embedded model's."""
+
 
 @dataclass(frozen=True)
 class Column:
-    """A header of one or more lines, and one text for each row."""
+    """A header of one or more lines, and one text for each row.
+
+    Args:
+        is_key: Whether it says which row this is, so that it is repeated where a table is cut in parts.
+        fold_at: Width from which on texts may go on in the next line; None where they may not.
+    """
 
     header: tuple[str, ...]
     values: tuple[str, ...]
     is_text: bool = False
-    may_fold: bool = False
+    is_key: bool = False
+    fold_at: int | None = None
+
+    @property
+    def width(self) -> int:
+        """Characters of the longest line."""
+        return max(len(text) for text in (*self.header, *self.values))
+
+    @property
+    def least_width(self) -> int:
+        """Characters that it cannot do without."""
+        return min(self.width, self.fold_at or self.width)
 
 
 def summary(rows: Sequence[Row]) -> list[Column]:
     """Lay out what the rows cost and how accurate they are, as the paper's Table 1 does."""
     return [
-        *_names(rows),
-        Column(("shots",), tuple(row.shots for row in rows)),
+        *_keys(rows),
         Column(("inference", "FLOPs/ex."), tuple(_flops(row, "inference_flops_per_example") for row in rows)),
         Column(("training", "FLOPs"), tuple(_flops(row, "training_flops") for row in rows)),
         Column(("disk",), tuple(units.size(row.cost("disk_bytes")) for row in rows)),
@@ -36,33 +54,28 @@ def summary(rows: Sequence[Row]) -> list[Column]:
     ]
 
 
-def per_task(table: Table, tasks: Sequence[Task]) -> list[Column]:
-    """Lay out median and interquartile range of some of the table's tasks."""
-    several_shots = len({row.shots for row in table.rows}) > 1
-    columns = _names(table.rows)
-    if several_shots:
-        columns.append(Column(("shots",), tuple(row.shots for row in table.rows)))
-    return columns + [
-        Column(_heading(table, task), _aligned([_spread(row.spreads[task]) for row in table.rows])) for task in tasks
+def per_task(table: Table) -> list[Column]:
+    """Lay out median and interquartile range of each of the table's tasks."""
+    return _keys(table.rows) + [
+        Column(_heading(task), _aligned([_spread(row.spreads[task]) for row in table.rows])) for task in table.tasks
     ]
 
 
-def _names(rows: Sequence[Row]) -> list[Column]:
-    methods = tuple(_method(row) for row in rows)
+def _keys(rows: Sequence[Row]) -> list[Column]:
+    methods, models = tuple(_method(row) for row in rows), tuple(row.model for row in rows)
     return [
-        Column(("method",), methods, is_text=True, may_fold=any(row.variant for row in rows)),
-        Column(("model",), tuple(row.model for row in rows), is_text=True, may_fold=True),
+        Column(("method",), methods, is_text=True, is_key=True, fold_at=METHOD_WIDTH),
+        Column(("model",), models, is_text=True, is_key=True, fold_at=MODEL_WIDTH),
+        Column(("shots",), tuple(row.shots for row in rows), is_key=True),
     ]
 
 
-def _heading(table: Table, task: Task) -> tuple[str, ...]:
-    namesakes = [other for other in table.tasks if other.name == task.name]
-    name = f"{task.name} [{task.sha256[:6]}]" if len(namesakes) > 1 else task.name
-    return name, f"chance {units.percent(task.chance)}", f"n {task.num_examples:,}"
+def _heading(task: Task) -> tuple[str, ...]:
+    return task.name, f"chance {units.percent(task.chance)}", f"n {task.num_examples:,}"
 
 
 def _method(row: Row) -> str:
-    return f"{row.method} ({row.variant})" if row.variant else row.method
+    return f"{row.method} {row.variant}" if row.variant else row.method
 
 
 def _flops(row: Row, name: str) -> str:

@@ -1,5 +1,6 @@
 """A whole report: its tables, what stands under them, and the command to type next."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -31,7 +32,9 @@ def compose(records: Sequence[Record], published: Table | None = None) -> Docume
     """
     if not records and published is None:
         raise RecordError("there are no records to report", hint="`peftbench icl --shots 32` makes the first ones")
-    tables = [replace(table, title=_title(table)) for table in build(records)]
+    built = build(records)
+    named = Counter(task.name for table in built for task in table.tasks)
+    tables = [replace(table, title=_title(table, named)) for table in built]
     findings = [note for table in tables for note in (*remarks.break_evens(table), *remarks.cautions(table))]
     conventions = remarks.conventions(tables) if tables else []
     if published:
@@ -40,6 +43,10 @@ def compose(records: Sequence[Record], published: Table | None = None) -> Docume
     return Document(tuple(tables), tuple(dict.fromkeys(findings)), tuple(dict.fromkeys(conventions)))
 
 
-def _title(table: Table) -> str:
-    names = ", ".join(dict.fromkeys(task.name for task in table.tasks))
+def _title(table: Table, named: Counter[str]) -> str:
+    """Name the tasks; where a name stands for several sets of rows in the report, say which."""
+    names = ", ".join(
+        f"{task.name} [{task.num_examples} rows, data {task.sha256[:6]}]" if named[task.name] > 1 else task.name
+        for task in table.tasks
+    )
     return f"Task: {names}" if len(table.tasks) == 1 else f"Mean over {len(table.tasks)} tasks: {names}"

@@ -12,10 +12,10 @@ from peftbench.report.table import Row, Spread, Table, Task
 FOLDER = Path(__file__).parent / "published"
 TABLES = {
     "t-few": (
-        "Published: arXiv 2205.05638, Table 1 (per task: Table 9). Other models, other tasks: not comparable line by line.",
+        "Published: arXiv 2205.05638, Table 1 (per task: Table 9). Other models and tasks than above.",
         (
-            "published values are as printed: FLOPs and disk by the paper's rule, from 103 tokens per query and 98 per shot",
-            "published: the 6.7B and 13B rows leave the query's 103 tokens out of 2N x tokens (5.5e13, 1.1e14 with them); "
+            "published values are as printed: FLOPs and disk by the paper's rule, 103 tokens a query, 98 a shot",
+            "published: the 6.7B and 13B rows leave the query's 103 tokens out (5.5e13, 1.1e14 with them); "
             "the T5+LM row is computed for concatenated shots, while 41 one-shot prompts were run (9.1e13)",
             "published: T0's 66.9 is not the mean of its own per-task row, which is 62.5; "
             "T0 and GPT-3 were copied from other papers with other pipelines",
@@ -71,7 +71,7 @@ def _row(line: dict[str, str], spreads: dict[Task, Spread]) -> Row:
 
 def _cost(name: str, text: str) -> Cost:
     convention = "published, as printed; by the paper's rule"
-    return Cost(name=name, value=float(text), unit=COSTS[name], kind="estimated", convention=convention)
+    return Cost(name=name, value=round(float(text)), unit=COSTS[name], kind="estimated", convention=convention)
 
 
 def _read(name: str) -> Iterator[dict[str, str]]:

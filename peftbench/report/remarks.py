@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 
 from peftbench.costs.rule import break_even_queries
-from peftbench.report import units
+from peftbench.report import steps, units
 from peftbench.report.columns import MARK
 from peftbench.report.table import Row, Table
 
@@ -18,14 +18,17 @@ def conventions(tables: Sequence[Table]) -> list[str]:
     """Say how the columns were counted, each convention once, and why values are absent."""
     rows = [row for table in tables for row in table.rows]
     notes = [
-        "accuracy: median (interquartile range) over templates x seeds; over several tasks the mean of their medians (and "
-        "of their ranges); n = examples"
+        "accuracy: median (interquartile range) over templates x seeds; over several tasks the mean of their medians "
+        "(and of their ranges); n = examples"
     ]
+    if any(note for table in tables for note in break_evens(table)):
+        notes.append("break-even: training FLOPs / FLOPs that a query then costs less than with ICL, rounded up")
     for name, title in TITLES.items():
         costs = [row.costs[name] for row in rows if name in row.costs and not row.published]
         kinds = dict.fromkeys((cost.kind, cost.convention) for cost in costs if cost.value)
         notes += [f"{title}: {_marked(kind)}; {how}" for kind, how in kinds]
-        notes += [f"{title}: {units.ABSENT} because {why}" for why in dict.fromkeys(c.reason for c in costs if c.reason)]
+        reasons = dict.fromkeys(cost.reason for cost in costs if cost.reason)
+        notes += [f"{title}: {units.ABSENT} because {reason}" for reason in reasons]
     return notes
 
 
@@ -49,9 +52,13 @@ def cautions(table: Table) -> Iterator[str]:
 def _unequal_models(table: Table) -> Iterator[str]:
     tuned = {row.model: row for row in table.rows if row.is_tuned}
     prompted = {row.model: row for row in table.rows if row.is_icl}
-    if tuned and prompted and not set(tuned) & set(prompted):
+    if tuned and prompted and steps.same_model(table):
         sizes = ", ".join(f"{row.model} {units.number(row.num_parameters)}" for row in (tuned | prompted).values())
-        yield f"ICL and tuning stand on different models here (parameters: {sizes}): the rows compare models, too"
+        commands = " and ".join(f"`{command}`" for command in steps.same_model(table))
+        yield (
+            f"ICL and tuning stand on different models here (parameters: {sizes}): the rows compare models, too; "
+            f"for the same model both ways: {commands}"
+        )
 
 
 def break_evens(table: Table) -> Iterator[str]:

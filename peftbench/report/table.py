@@ -1,5 +1,6 @@
 """Records -> tables of which every row covers every task, so that what stands side by side may be compared."""
 
+import itertools
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -104,7 +105,7 @@ def build(records: Sequence[Record]) -> list[Table]:
     """Arrange records in as few tables as can be without a row that lacks a task.
 
     A mean over four tasks beside a mean over three of them would compare tasks, not methods. So tasks share a table
-    if, and only if, the same settings were run on them.
+    if, and only if, the same settings were run on them; a name that stands for two sets of rows never does.
     """
     cells: dict[tuple[str, Task], list[Record]] = {}
     for record in records:
@@ -113,12 +114,14 @@ def build(records: Sequence[Record]) -> list[Table]:
     settings: dict[Task, list[str]] = {}
     for key, task in cells:
         settings.setdefault(task, []).append(key)
-    blocks: dict[frozenset[str], list[Task]] = {}
+    blocks: dict[tuple[frozenset[str], int], list[Task]] = {}
     for task in sorted(settings, key=lambda task: (task.name, task.num_examples)):
-        blocks.setdefault(frozenset(settings[task]), []).append(task)
+        keys = frozenset(settings[task])
+        place = next(n for n in itertools.count() if task.name not in {t.name for t in blocks.get((keys, n), [])})
+        blocks.setdefault((keys, place), []).append(task)
     return [
         _table(tasks, [({task: cells[key, task] for task in tasks}, variants[key]) for key in keys])
-        for keys, tasks in blocks.items()
+        for (keys, _), tasks in blocks.items()
     ]
 
 

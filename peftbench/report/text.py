@@ -1,9 +1,9 @@
 """Tables as text: the terminal, Markdown and LaTeX."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from rich.box import SIMPLE_HEAD
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.table import Table as RichTable
 from rich.text import Text
 
@@ -21,16 +21,21 @@ LATEX_SPECIAL = {character: f"\\{character}" for character in "&%$#_{}"} | {
 
 def terminal(document: Document, console: Console) -> str:
     """Draw the tables for a terminal; readable without colour, and at 100 columns."""
+    parts: list[RenderableType] = []
+    for table in document.tables:
+        parts.append(Text(table.title, style="bold"))
+        for columns in _both(table):
+            parts += [part for some in _fitted(columns, console.width) for part in (_grid(some, console.width), "")]
+    parts += [_note(note, "") for note in document.findings]
+    parts += [_note(note, "dim") for note in document.conventions]
+    return draw(console, parts)
+
+
+def draw(console: Console, parts: Iterable[RenderableType]) -> str:
+    """Give what the console would print, one part below the other; no blanks at line ends if it is no terminal."""
     with console.capture() as captured:
-        for table in document.tables:
-            console.print(Text(table.title, style="bold"), "")
-            console.print(_drawn(summary(table.rows), console), "")
-            for tasks in _chunks(table, console) if len(table.tasks) > 1 else []:
-                console.print(_drawn(tasks, console), "")
-        for note in document.findings:
-            console.print(_note(note, ""))
-        for note in document.conventions:
-            console.print(_note(note, "dim"))
+        for part in parts:
+            console.print(part, markup=False, highlight=False)
     text = captured.get()
     return text if console.is_terminal else "".join(f"{line.rstrip()}\n" for line in text.splitlines())
 
@@ -56,39 +61,47 @@ def latex(document: Document) -> str:
 
 
 def _both(table: Table) -> list[list[Column]]:
-    tasks = [per_task(table, table.tasks)] if len(table.tasks) > 1 else []
+    tasks = [per_task(table)] if len(table.tasks) > 1 else []
     return [summary(table.rows), *tasks]
 
 
-def _drawn(columns: Sequence[Column], console: Console) -> RichTable:
-    """Draw columns two spaces apart, one where the console is too narrow for two."""
+def _fitted(columns: Sequence[Column], width: int) -> list[list[Column]]:
+    """Cut columns into as few parts as fit the width; each part begins with the columns that are keys."""
+    keys = [column for column in columns if column.is_key]
+    parts = [keys]
+    for column in columns[len(keys) :]:
+        if len(parts[-1]) > len(keys) and _width([*parts[-1], column]) > width:
+            parts.append(keys)
+        parts[-1] = [*parts[-1], column]
+    return parts
+
+
+def _width(columns: Sequence[Column]) -> int:
+    return sum(column.least_width + 1 for column in columns) - 1
+
+
+def _grid(columns: Sequence[Column], width: int) -> RichTable:
+    """Draw columns two spaces apart, one where the width does not allow two."""
     # The box itself puts one space between columns.
-    padding = (0, 1 if _width(columns, gap=2) <= console.width else 0, 0, 0)
-    grid = RichTable(box=SIMPLE_HEAD, padding=padding, pad_edge=False, header_style="", show_edge=False)
+    is_roomy = sum(column.width + 2 for column in columns) - 2 <= width
+    grid = RichTable(
+        box=SIMPLE_HEAD, padding=(0, int(is_roomy), 0, 0), pad_edge=False, header_style="", show_edge=False
+    )
+    height = max(len(column.header) for column in columns)
+    spare = max(width - _width(columns), 0)
     for column in columns:
-        justify = "left" if column.is_text else "right"
-        header = Text("\n".join(column.header), style="bold")
-        grid.add_column(header, justify=justify, vertical="bottom", overflow="fold", no_wrap=not column.may_fold)
+        extra = min(column.width - column.least_width, spare)
+        spare -= extra
+        grid.add_column(
+            Text("\n" * (height - len(column.header)) + "\n".join(column.header), style="bold"),
+            justify="left" if column.is_text else "right",
+            overflow="fold",
+            no_wrap=column.fold_at is None,
+            width=column.least_width + extra,
+        )
     for values in zip(*(column.values for column in columns), strict=True):
         grid.add_row(*(Text(value) for value in values))
     return grid
-
-
-def _chunks(table: Table, console: Console) -> list[list[Column]]:
-    """Cut the tasks into as few tables as fit the console's width."""
-    chunks: list[list[Column]] = []
-    tasks = list(table.tasks)
-    while tasks:
-        count = len(tasks)
-        while count > 1 and _width(per_task(table, tasks[:count])) > console.width:
-            count -= 1
-        chunks.append(per_task(table, tasks[:count]))
-        tasks = tasks[count:]
-    return chunks
-
-
-def _width(columns: Sequence[Column], gap: int = 1) -> int:
-    return sum(gap + max(len(text) for text in (*column.header, *column.values)) for column in columns) - gap
 
 
 def _note(note: str, style: str) -> RichTable:

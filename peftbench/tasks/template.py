@@ -145,7 +145,7 @@ class Template:
         try:
             return part.render(context).strip()
         except SecurityError as error:
-            message = f"template '{self.name}' reads what no template may: {error}"
+            message = f"template '{self.name}' reads what no template may: {str(error).rstrip('.')}"
             raise TaskError(message, hint="templates see the row's columns, nothing behind them") from None
         except _MissingValueError:
             empty = [name for name in sorted(self._variables) if row and row.fields.get(name, "") is None]

@@ -102,7 +102,6 @@ def test_grouped_keys_save_projections_and_no_attention():
 
 
 def test_t0_11b_with_103_and_4_tokens():
-    # 24 * (103 * 4 * 2 * 4096^2 + 2 * 2 * 103^2 * 4096 + 103 * 3 * 2 * 4096 * 10240), and so on: the figure in docs/costs.md.
     assert forward_flops(SHAPES["t0-11b"].sizes, Query(0, 103, (4,))) == 1_168_657_743_872
 
 

@@ -7,9 +7,7 @@ from peftbench.costs.rule import break_even_queries, inference_flops, training_f
 SHOTS, SHOT_TOKENS, QUERY_TOKENS = 41, 98, 103
 PROMPT_TOKENS = SHOTS * SHOT_TOKENS + QUERY_TOKENS
 TFEW = inference_flops(11 * 10**9, QUERY_TOKENS, is_encoder_decoder=True)
-TFEW_TRAINING = training_flops(
-    11 * 10**9, QUERY_TOKENS, num_steps=1000, batch_size=8, is_encoder_decoder=True
-)
+TFEW_TRAINING = training_flops(11 * 10**9, QUERY_TOKENS, num_steps=1000, batch_size=8, is_encoder_decoder=True)
 
 
 def gpt3(num_parameters, num_tokens=PROMPT_TOKENS):

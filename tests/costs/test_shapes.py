@@ -25,7 +25,9 @@ def count(model):
 
 def test_gpt2_as_transformers_builds_it():
     with torch.device("meta"):
-        model = AutoModelForCausalLM.from_config(GPT2Config(n_embd=24, n_layer=3, n_head=2, vocab_size=50, n_positions=9))
+        model = AutoModelForCausalLM.from_config(
+            GPT2Config(n_embd=24, n_layer=3, n_head=2, vocab_size=50, n_positions=9)
+        )
     sizes = Sizes(False, 0, 3, 24, 12, 96, 2, 2, gated=False, vocab_size=50)
     assert num_parameters(Shape(sizes, tied=True, biases=True, num_positions=9)) == count(model)
 

@@ -76,13 +76,17 @@ def test_plain_forward(family, attention):
 @pytest.mark.parametrize("choices", [(1,), (1, 1, 1), (4, 4)])
 def test_choices_share_the_query(family, choices):
     backbone = tiny_backbone(family)
-    assert traced(Choices(backbone, 9, choices), torch.zeros(1)) == forward_flops(backbone.sizes, query(backbone, choices))
+    assert traced(Choices(backbone, 9, choices), torch.zeros(1)) == forward_flops(
+        backbone.sizes, query(backbone, choices)
+    )
 
 
 @pytest.mark.parametrize("family", [family for family in FAMILIES if family not in ENCODER_DECODERS])
 def test_choices_of_different_lengths_in_one_sequence(family):
     backbone, choices = tiny_backbone(family), (1, 5, 2)
-    assert traced(Choices(backbone, 9, choices), torch.zeros(1)) == forward_flops(backbone.sizes, query(backbone, choices))
+    assert traced(Choices(backbone, 9, choices), torch.zeros(1)) == forward_flops(
+        backbone.sizes, query(backbone, choices)
+    )
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -105,8 +109,8 @@ def query(backbone, choices):
 
 def test_t0_11b_without_weights():
     config = T5Config(
-        vocab_size=32_128, d_model=4096, d_kv=64, d_ff=10_240, num_layers=24, num_heads=64, feed_forward_proj="gated-gelu",
-        attn_implementation="sdpa",
+        vocab_size=32_128, d_model=4096, d_kv=64, d_ff=10_240, num_layers=24, num_heads=64,
+        feed_forward_proj="gated-gelu", attn_implementation="sdpa",
     )  # fmt: skip
     with torch.device("meta"):
         model = T5ForConditionalGeneration(config).eval()

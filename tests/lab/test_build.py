@@ -42,10 +42,10 @@ SPEC: dict[str, Any] = {
 
 def material(data: dict[str, Any], seed: int) -> Material:
     """Words in short episodes."""
-    stages = [Stage(8, 32, {"word": 0.5, "text": 0.2, "binding": 0.2, "repeat": 0.1})]
+    stages = [Stage(8, 32, {"word": 0.5, "text": 0.2, "binding": 0.2, "repeat": 0.1}, tokens=128)]
     return Material(
         [WORLD.passage(random.Random(i)) for i in range(20)],
-        lambda tokenizer: episode_stream(WORLD, tokenizer, stages, seed, tokens_per_step=128),
+        lambda tokenizer: episode_stream(WORLD, tokenizer, stages, seed),
         lambda model, tokenizer: {"a figure": 0.25},
     )
 

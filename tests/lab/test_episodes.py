@@ -70,8 +70,8 @@ def test_no_episode_and_no_text_gives_a_held_out_task_away() -> None:
 
 
 def test_the_stream_is_a_function_of_the_step_alone() -> None:
-    stages = [Stage(2, 64, {"repeat": 1.0, "word": 1.0}), Stage(2, 128, {"text": 1.0})]
-    make = [episode_stream(WORLD, TOKENIZER, stages, seed=3, tokens_per_step=256) for _ in range(2)]
+    stages = [Stage(2, 64, {"repeat": 1.0, "word": 1.0}, tokens=256), Stage(2, 128, {"text": 1.0}, tokens=256)]
+    make = [episode_stream(WORLD, TOKENIZER, stages, seed=3) for _ in range(2)]
     late = [make[0](step)[0] for step in (0, 1, 2)][2]
     again = make[1](2)[0]
     assert torch.equal(late.inputs["input_ids"], again.inputs["input_ids"])

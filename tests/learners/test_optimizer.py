@@ -1,5 +1,7 @@
 """The schedule by hand, and what the optimiser guards: float32 steps, clipped gradients, finite numbers."""
 
+import itertools
+
 import pytest
 import torch
 from torch import nn
@@ -39,6 +41,19 @@ def test_half_precision_weights_keep_steps_that_are_too_small_for_them():
     assert found.dtype == torch.bfloat16
     assert (found < 0.99).all()
     assert torch.equal(found, expected.bfloat16())
+
+
+def test_each_step_is_as_long_as_the_schedule_says():
+    training = Training(optimizer="adamw", lr=0.1, num_steps=5, warmup_ratio=0.4)
+    parameter = nn.Parameter(torch.zeros(1))
+    optimizer, places = Optimizer([parameter], training), [0.0]
+    for step in range(5):
+        parameter.grad = torch.ones(1)
+        optimizer.step(step, 1.0)
+        places.append(parameter.item())
+    # Adam's step under a constant gradient is the rate itself.
+    moves = [before - after for before, after in itertools.pairwise(places)]
+    assert moves == pytest.approx([rate(step, training) for step in range(5)], rel=1e-4)
 
 
 def test_adafactor_scales_its_step_by_the_parameter_where_it_is_told_to():

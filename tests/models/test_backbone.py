@@ -33,7 +33,9 @@ def test_sites_have_the_shapes_of_the_modules_that_they_name(family):
         linear = backbone.model.get_submodule(site.module)
         shape = linear.weight.shape if isinstance(linear, nn.Linear) else linear.weight.shape[::-1]
         assert site.in_features == shape[1]
-        assert site.features == (shape[1] if site.side == "input" else shape[0] // (3 if "c_attn" in site.module else 1))
+        assert site.features == (
+            shape[1] if site.side == "input" else shape[0] // (3 if "c_attn" in site.module else 1)
+        )
 
 
 @pytest.mark.parametrize("family", FAMILIES)

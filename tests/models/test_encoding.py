@@ -60,7 +60,10 @@ def test_the_context_stops_before_the_answer_even_where_choices_begin_alike():
 
 def test_the_end_is_what_was_asked_for():
     backbone = BACKBONES["gpt2"]
-    ids = {end: encode(backbone, "no", ["yes"], end=end, separator=SEPARATOR).choices[0] for end in ("none", "eos", "separator")}
+    ids = {
+        end: encode(backbone, "no", ["yes"], end=end, separator=SEPARATOR).choices[0]
+        for end in ("none", "eos", "separator")
+    }
     assert ids["eos"] == (*ids["none"], backbone.tokenizer.eos_token_id)
     assert backbone.tokenizer.decode(ids["separator"]) == " yes\n\n"
 

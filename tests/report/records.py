@@ -63,5 +63,7 @@ def _costs(tuned, shots, training_flops):
     return [
         flops("inference_flops_per_example", 47_000_000 * (1 if tuned else 1 + shots), "counted"),
         flops("training_flops", training, "estimated") if tuned else flops("training_flops", 0, "counted"),
-        Cost(name="disk_bytes", value=26_100 if tuned else 40 * shots, unit="bytes", kind="measured", convention="file"),
+        Cost(
+            name="disk_bytes", value=26_100 if tuned else 40 * shots, unit="bytes", kind="measured", convention="file"
+        ),
     ]

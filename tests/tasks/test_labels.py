@@ -32,3 +32,8 @@ def test_in_a_rows_own_choices_an_integer_is_a_position_and_a_string_a_text():
     assert index_in_row("1", options) == 2
     assert index_in_row("2", ("a", "b", "c")) == 2
     assert index_in_row(3, options) is None
+
+
+def test_the_exact_name_wins_over_one_of_another_case():
+    assert index_in_row("us", ("US", "us")) == 1
+    assert index_in_row("Us", ("US", "us")) is None

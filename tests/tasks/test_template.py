@@ -71,7 +71,9 @@ def test_null_is_refused_instead_of_shown_as_the_word_none():
         make("{{text}} ||| {{choice}}").render(Row(0, {"text": None, "label": 0}, label=0))
 
 
-@pytest.mark.parametrize("text", ["{{text} ||| {{choice}}", "{% for %} ||| {{choice}}", "{{text | nope}} ||| {{choice}}"])
+@pytest.mark.parametrize(
+    "text", ["{{text} ||| {{choice}}", "{% for %} ||| {{choice}}", "{{text | nope}} ||| {{choice}}"]
+)
 def test_a_syntax_error_is_told(text):
     with pytest.raises(TaskError, match="template 'own' has a syntax error"):
         make(text)
@@ -79,7 +81,12 @@ def test_a_syntax_error_is_told(text):
 
 @pytest.mark.parametrize(
     "expression",
-    ["''.__class__.__mro__", "text.__class__.__base__.__subclasses__()", "choices.__init__.__globals__", "cycler.__init__.__globals__"],
+    [
+        "''.__class__.__mro__",
+        "text.__class__.__base__.__subclasses__()",
+        "choices.__init__.__globals__",
+        "cycler.__init__.__globals__",
+    ],
 )
 def test_a_template_cannot_reach_behind_the_columns(expression):
     with pytest.raises(TaskError, match="reads what no template may: access to attribute '__"):

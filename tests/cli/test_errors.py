@@ -1,0 +1,91 @@
+import os
+import subprocess
+import sys
+
+import pytest
+
+from peftbench.cli import app
+from peftbench.errors import RunError
+
+
+def fails(capsys, *words):
+    code = app.main(words)
+    out, err = capsys.readouterr()
+    assert out == ""
+    return code, err
+
+
+@pytest.fixture(autouse=True)
+def empty_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    yield
+    assert not list(tmp_path.iterdir()), "wrong input wrote something"
+
+
+def test_an_error_is_one_line_then_a_hint(capsys):
+    code, err = fails(capsys, "report")
+    assert code == 2
+    assert err == "error: no records in 'results'\n\nhint: `peftbench icl --shots 32` makes the first ones\n"
+
+
+@pytest.mark.parametrize(
+    ("words", "message", "hint"),
+    [
+        ("tune --method ia", "unknown method 'ia'", "did you mean 'ia3'?"),
+        ("icl --task lab-nli", "unknown task 'lab-nli'", "did you mean 'lab-nli"),
+        ("icl --seeds a", "--seeds 'a' is no list of whole numbers", "--seeds 0,1,2"),
+        ("icl --shots -1", "Invalid value for '--shots'", "peftbench icl --help"),
+        ("icl --seeds -1", "options: seed: Input should be greater than or equal to 0", None),
+        ("icl --train r.csv", "--train and --test do not say how to read the rows", "--template"),
+        ("icl --task lab --test r.csv", "'lab' is 4 tasks; --train and --test go with one", None),
+        ("tune --method ia3 --set rank", "--set 'rank' is no KEY=VALUE", "--set rank=8"),
+        ("tune", "Missing option '--method'", "peftbench tune --help"),
+        ("icl --shot 3", "No such option: --shot", "peftbench icl --help"),
+        ("run nowhere.toml", "cannot read recipe 'nowhere.toml'", "peftbench list recipes"),
+        ("report --reference x", "unknown reference 'x'", "t-few"),
+        ("lab show lab-nli", "unknown task 'lab-nli'", "did you mean"),
+        ("list method", "Invalid value for 'kind': 'method' is not one of 'methods'", "peftbench list --help"),
+    ],
+)
+def test_wrong_input_says_what_was_asked_and_what_would_work(capsys, words, message, hint):
+    code, err = fails(capsys, *words.split())
+    assert code == 2
+    assert err.startswith(f"error: {message}")
+    assert err.partition("\n\nhint: ")[2].find(hint or "") >= 0
+
+
+def raising(monkeypatch, error):
+    def command(*_, **__):
+        raise error
+
+    monkeypatch.setattr(app, "app", command)
+    return app.main([])
+
+
+def test_a_failed_run_exits_with_one(monkeypatch, capsys):
+    assert raising(monkeypatch, RunError("loss is not finite at step 3", hint="lower --set lr")) == 1
+    assert capsys.readouterr().err.startswith("error: loss is not finite at step 3\n\nhint: ")
+
+
+def test_ctrl_c_is_one_line(monkeypatch, capsys):
+    assert raising(monkeypatch, KeyboardInterrupt()) == 130
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_a_bug_keeps_its_traceback(monkeypatch):
+    with pytest.raises(ZeroDivisionError):
+        raising(monkeypatch, ZeroDivisionError())
+
+
+def test_no_words_at_all_show_the_help(capsys):
+    assert app.main([]) == 2
+    assert "Usage: peftbench" in capsys.readouterr().out
+
+
+def test_a_reader_that_has_seen_enough_gets_no_traceback():
+    program = "import sys; from peftbench.cli.app import main; sys.exit(main(['report', '--reference', 't-few']))"
+    reader, writer = os.pipe()
+    os.close(reader)
+    run = subprocess.run([sys.executable, "-c", program], stdout=writer, stderr=subprocess.PIPE, text=True, check=False)
+    os.close(writer)
+    assert run.stderr == ""

@@ -1,0 +1,62 @@
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from peftbench.cli.options import OutputOptions, ScoringOptions, TaskOptions, assignments, numbers, spread
+from peftbench.errors import RecipeError
+
+
+@dataclass(frozen=True)
+class Pair:
+    left: Annotated[int, typer.Option(help="The left one.")]
+    right: Annotated[str, typer.Option(help="The right one.")] = "r"
+
+
+def test_each_field_of_an_option_object_is_an_option():
+    seen = []
+
+    def command(pair: Pair, other: int = 3) -> None:
+        seen.append((pair, other))
+
+    app = typer.Typer()
+    app.command()(spread(command))
+    assert CliRunner().invoke(app, ["--left", "1", "--other", "5"]).exit_code == 0
+    assert seen == [(Pair(1, "r"), 5)]
+
+
+def test_numbers_are_read_from_a_list_with_commas():
+    assert numbers("0,1, 42", "seeds") == [0, 1, 42]
+
+
+@pytest.mark.parametrize("text", ["", "a", "1;2", "0.5"])
+def test_what_is_no_number_is_refused(text):
+    with pytest.raises(RecipeError, match=r"--seeds .* is no list of whole numbers"):
+        numbers(text, "seeds")
+
+
+def test_values_are_read_as_toml_and_else_as_text():
+    read = assignments(["rank=8", "lr=1e-3", "scale_parameter=false", "optimizer=adamw", "roles=['q', 'v']"])
+    assert read == {"rank": 8, "lr": 1e-3, "scale_parameter": False, "optimizer": "adamw", "roles": ["q", "v"]}
+
+
+@pytest.mark.parametrize("text", ["rank", "=8"])
+def test_a_setting_without_name_or_value_is_refused(text):
+    with pytest.raises(RecipeError, match="is no KEY=VALUE"):
+        assignments([text])
+
+
+def test_data_options_can_be_typed_again():
+    options = TaskOptions(task="rte", train=Path("my rows.csv"))
+    assert options.typed() == " --task rte --train 'my rows.csv'"
+
+
+def test_only_another_results_folder_is_typed_again():
+    assert (OutputOptions().typed(), OutputOptions(results=Path("r")).typed()) == ("", " --results r")
+
+
+def test_a_separator_may_be_typed_with_backslashes():
+    assert ScoringOptions().table()["separator"] == "\n\n"

@@ -1,0 +1,42 @@
+import subprocess
+import sys
+
+import pytest
+
+HEAVY = ("torch", "transformers", "datasets", "pandas")
+PROGRAM = """
+import sys
+from peftbench.cli.app import main
+code = main(sys.argv[1:])
+print("imported:", *(name for name in {heavy} if name in sys.modules), file=sys.stderr)
+sys.exit(code)
+"""
+
+
+def imported(*words, program=PROGRAM):
+    run = subprocess.run(
+        [sys.executable, "-c", program.format(heavy=HEAVY), *words], capture_output=True, text=True, check=False
+    )
+    assert run.returncode == 0, run.stderr
+    return run.stderr.splitlines()[-1].split()[1:]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--help"],
+        ["icl", "--help"],
+        ["tune", "--help"],
+        ["report", "--reference", "t-few", "--results", "nowhere"],
+        ["list", "methods"],
+        ["list", "tasks"],
+        ["list", "models"],
+        ["list", "recipes"],
+    ],
+)
+def test_looking_imports_nothing_heavy(words):
+    assert imported(*words) == []
+
+
+def test_the_check_would_see_a_heavy_import():
+    assert imported("--version", program="import pandas\n" + PROGRAM) == ["pandas"]

@@ -1,0 +1,44 @@
+import io
+
+import pytest
+from rich.console import Console
+
+from peftbench.cli import watch
+
+
+@pytest.fixture
+def stream():
+    return io.StringIO()
+
+
+def test_a_log_file_gets_a_line_now_and_then(stream, monkeypatch):
+    clock = iter([0.0, 1.0, 11.0, 11.0, 12.0])
+    monkeypatch.setattr(watch.time, "monotonic", lambda: next(clock))
+    with watch.Lines(Console(file=stream)).stage("rte: tuning ia3", 1000) as advance:
+        advance(1, "loss 2.000")
+        advance(99, "")
+        advance(1, "loss 1.000")
+    assert stream.getvalue() == "rte: tuning ia3: 100 of 1,000, loss 2.000\n"
+
+
+def test_a_terminal_gets_a_bar_with_the_last_remark_which_goes_away(stream):
+    console = Console(file=stream, force_terminal=True, width=120)
+    with watch.Bars(console).stage("rte: scoring", 10) as advance:
+        advance(5, "accuracy 0.500")
+        advance(5, "")
+    assert "accuracy 0.500" in stream.getvalue()
+    assert "10/10" in stream.getvalue()
+    assert stream.getvalue().endswith("\x1b[2K")
+
+
+def test_remarks_are_printed_as_they_are(stream):
+    watch.Lines(Console(file=stream, width=20)).say("[1/2] " + "long " * 10)
+    assert stream.getvalue() == "[1/2] " + "long " * 10 + "\n"
+
+
+def test_quiet_says_nothing(capsys):
+    silent = watch.watch(quiet=True)
+    with silent.waiting("w"), silent.stage("s", 2) as advance:
+        advance(1, "r")
+    silent.say("t")
+    assert capsys.readouterr() == ("", "")

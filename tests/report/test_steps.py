@@ -1,0 +1,31 @@
+import pytest
+
+from peftbench import registry
+from peftbench.report import steps
+from peftbench.report.table import build
+from tests.report.records import record
+
+LAB = ("lab-completion", "lab-hazard", "lab-nli2", "lab-region")
+
+
+def step(*settings, tasks=("nli",)):
+    (table,) = build([record(*setting, task=task) for setting in settings for task in tasks])
+    return steps.step(table)
+
+
+def test_what_is_missing_for_the_same_model_comes_first():
+    assert step(("ICL", "mini-gpt"), ("ia3", "mini-t0")) == "peftbench icl --model mini-t0 --shots 32 --task nli"
+
+
+def test_then_come_the_methods_that_were_not_tried():
+    assert step(("ICL", "mini-t0"), ("ia3", "mini-t0")) == "peftbench tune --model mini-t0 --method lora --task nli"
+
+
+def test_after_all_methods_come_recipes():
+    both = [(name, "mini-t0") for name in ("ICL", *registry.METHODS)]
+    assert step(*both) == "peftbench list recipes"
+
+
+@pytest.mark.parametrize(("tasks", "option"), [(LAB, ""), (("rte",), " --task rte"), (("rte", "cb"), " --task rte")])
+def test_tasks_are_named_by_their_group_where_they_are_one(tasks, option):
+    assert steps.task_option(tasks) == option
