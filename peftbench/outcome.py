@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pandas as pd
 
@@ -13,16 +13,13 @@ from peftbench import registry
 from peftbench.costs.ledger import Facts, ledger
 from peftbench.learners.predictor import Predictor
 from peftbench.learners.tune import TunePredictor
-from peftbench.methods.base import MethodConfig
 from peftbench.models.backbone import Backbone
 from peftbench.models.scoring import NORMALIZATIONS, SCORER_VERSION, Scores, predict
-from peftbench.recipe import Cell, Scoring, Training
+from peftbench.plan import Plan
+from peftbench.recipe import Scoring, Training
 from peftbench.record import Learned, ModelInfo, Record, TaskInfo, TemplateResult, identify, now
 from peftbench.tasks.task import Example, Task
 from peftbench.tasks.template import Template
-
-if TYPE_CHECKING:
-    from peftbench.run import Plan
 
 PACKAGES = ("peftbench", "torch", "transformers", "tokenizers", "datasets", "safetensors")
 # Where and how fast a cell runs does not make it another cell.
@@ -69,24 +66,17 @@ class Evaluation:
         )
 
 
-def identity(
-    cell: Cell,
-    task: Task,
-    backbone: Backbone,
-    config: MethodConfig | None,
-    scoring: Scoring,
-    training: Training | None,
-) -> dict[str, Any]:
+def identity(step: Plan, backbone: Backbone, scoring: Scoring, training: Training | None) -> dict[str, Any]:
     """Say what makes a cell this cell; equal identities give equal results.
 
     A file's path is not part of it, its rows are: an edited file at the same path is another cell.
     """
     return {
-        **cell.model_dump(mode="json", exclude=NOT_IDENTITY),
+        **step.cell.model_dump(mode="json", exclude=NOT_IDENTITY),
         "fingerprint": backbone.fingerprint,
-        "task": task.name,
-        "task_sha256": task.sha256,
-        "method_config": config and config.model_dump(mode="json"),
+        "task": step.task.name,
+        "task_sha256": step.task.sha256,
+        "method_config": step.config and step.config.model_dump(mode="json"),
         "training": training and training.model_dump(mode="json"),
         "scoring": scoring.model_dump(mode="json"),
         "scorer_version": SCORER_VERSION,
@@ -95,7 +85,7 @@ def identity(
 
 def to_record(
     facts: dict[str, Any],
-    step: "Plan",
+    step: Plan,
     backbone: Backbone,
     scoring: Scoring,
     learnt: Learnt,
@@ -162,7 +152,7 @@ def _task_info(task: Task) -> TaskInfo:
     )
 
 
-def _learned(step: "Plan", learnt: Learnt) -> Learned:
+def _learned(step: Plan, learnt: Learnt) -> Learned:
     num_shots = min(predictor.num_shots for predictor in learnt.predictors)
     return Learned(
         learner=step.cell.learner,
@@ -175,14 +165,14 @@ def _learned(step: "Plan", learnt: Learnt) -> Learned:
     )
 
 
-def _facts(step: "Plan", backbone: Backbone, learnt: Learnt, evaluations: Sequence[Evaluation]) -> Facts:
+def _facts(step: Plan, backbone: Backbone, learnt: Learnt, evaluations: Sequence[Evaluation]) -> Facts:
     method = None if step.cell.method is None else registry.method(step.cell.method)
     shot_tokens = [predictor.prompt_tokens for predictor in learnt.predictors]
     return Facts(
         sizes=backbone.sizes,
         num_parameters=backbone.num_parameters,
         num_trained_parameters=learnt.tuned.num_parameters if learnt.tuned else 0,
-        added=method and method.added(backbone.sizes, step.config),
+        added=None if method is None else method.added(backbone.sizes, step.config),
         merges=method is not None and method.merge is not None,
         lengths=[
             (tokens, length)

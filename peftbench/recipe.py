@@ -168,6 +168,7 @@ def cells(run: Run, tasks: Sequence[str]) -> list[Cell]:
     """Expand one run over models, tasks, methods, shots and seeds.
 
     Args:
+        run: The table.
         tasks: The names for which `run.task` stands, groups resolved.
     """
     shared = run.model_dump(exclude={"model", "task", "shots", "seeds", "method", "set"})

@@ -16,16 +16,12 @@ from peftbench.errors import MethodError
 from peftbench.learners import icl, tune
 from peftbench.learners.predictor import Predictor
 from peftbench.methods import adapter
-from peftbench.methods.base import MethodConfig
 from peftbench.models.backbone import Backbone
 from peftbench.models.load import load as load_model
 from peftbench.outcome import Evaluation, Learnt, identity, to_frame, to_record
+from peftbench.plan import Plan, plan
 from peftbench.recipe import Cell, Scoring, Training, checked
 from peftbench.record import Record, Store, identify
-from peftbench.tasks.load import load as load_task
-from peftbench.tasks.shots import draw
-from peftbench.tasks.task import Row, Task
-from peftbench.tasks.template import Template
 
 
 class Watch(Protocol):
@@ -34,18 +30,6 @@ class Watch(Protocol):
     def stage(self, title: str, total: int) -> AbstractContextManager[Callable[[int, str], None]]:
         """Open a stage; the function that it gives takes (advance, remark)."""
         ...
-
-
-@dataclass(frozen=True)
-class Plan:
-    """A cell with everything resolved that needs no model."""
-
-    cell: Cell
-    task: Task
-    templates: tuple[Template, ...]
-    shots: tuple[Row, ...]
-    test: tuple[Row, ...]
-    config: MethodConfig | None
 
 
 @dataclass(frozen=True)
@@ -68,7 +52,7 @@ def run(cells: Sequence[Cell], store: Store, watch: Watch, *, force: bool = Fals
     for step in plans:
         backbone = _backbone(*_address(step.cell))
         scoring, training = _settings(step, backbone)
-        facts = identity(step.cell, step.task, backbone, step.config, scoring, training)
+        facts = identity(step, backbone, scoring, training)
         found = None if force else store.find(identify(facts))
         yield Outcome(found or _record(step, backbone, scoring, training, facts, store, watch), is_new=found is None)
 
@@ -91,31 +75,6 @@ def _record(
         backbone.detach_all()
     store.write(record, to_frame(evaluations))
     return record
-
-
-def plan(cell: Cell) -> Plan:
-    """Load the task, draw the shots and check the method's settings: all faults that need no model show here.
-
-    Raises:
-        PeftbenchError: A fault in the task, its data, the templates, the shots, the method or its settings.
-    """
-    task = load_task(cell.task)
-    return Plan(
-        cell=cell,
-        task=task,
-        templates=task.select("all" if cell.templates is None else cell.templates),
-        shots=draw(task, cell.shots, cell.seed),
-        test=task.test[: cell.limit],
-        config=None if cell.method is None else _config(cell.method, cell),
-    )
-
-
-def _config(method: str, cell: Cell) -> MethodConfig:
-    schema = registry.method(method).Config
-    for key in cell.method_config:
-        registry.known(key, (*schema.model_fields, *Training.model_fields), f"setting of {method}", MethodError)
-    checked(Training, cell.training, "training", MethodError)
-    return checked(schema, cell.method_config, f"method '{method}'", MethodError)
 
 
 def _address(cell: Cell) -> tuple[str, str | None, str, str, bool]:

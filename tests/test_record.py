@@ -94,20 +94,24 @@ def test_a_record_from_a_later_version_says_to_update(tmp_path):
         store.all()
 
 
+def half_write(path, error):
+    with replacing(path) as temporary:
+        temporary.write_text("half")
+        raise error
+
+
 def test_an_interrupted_write_leaves_nothing(tmp_path):
     path = tmp_path / "file"
-    with pytest.raises(KeyboardInterrupt), replacing(path) as temporary:
-        temporary.write_text("half")
-        raise KeyboardInterrupt
+    with pytest.raises(KeyboardInterrupt):
+        half_write(path, KeyboardInterrupt())
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_failed_rewrite_keeps_the_old_file(tmp_path):
     path = tmp_path / "file"
     path.write_text("old")
-    with pytest.raises(OSError, match="disk"), replacing(path) as temporary:
-        temporary.write_text("half")
-        raise OSError("disk")
+    with pytest.raises(OSError, match="disk"):
+        half_write(path, OSError("disk"))
     assert path.read_text() == "old"
 
 

@@ -51,7 +51,7 @@ def ledger(facts: Facts) -> list[Cost]:
 
 def _inference(facts: Facts) -> list[Cost]:
     name = "inference_flops_per_example"
-    how = " method folded into the weights" if facts.merges else ""
+    merged = "method folded into the weights; " if facts.merges else ""
     queries = [_query(facts, shots, length) for shots, length in facts.lengths]
     costs = [
         Cost(
@@ -59,7 +59,7 @@ def _inference(facts: Facts) -> list[Cost]:
             value=_mean([count.forward_flops(facts.sizes, query, facts.added) for query in queries]),
             unit="FLOPs",
             kind="counted",
-            convention=f"{EXACT};{how} mean over examples and templates".replace(";;", ";"),
+            convention=f"{EXACT}; {merged}mean over examples and templates",
         ),
         Cost(
             name=name,

@@ -1,7 +1,7 @@
 """`lab build`: makes one of the embedded models again, from its TOML and a seed.
 
-While it works, the folder holds `.building/` (what is built, the log, the checkpoint); an interrupted build goes on from
-there. The finished folder is an ordinary Hugging Face one, with a model card of measured figures and checksums.
+While it works, the folder holds `.building/` (what is built, the log, the checkpoint); an interrupted build goes on
+from there. The finished folder is an ordinary Hugging Face one, with a model card of measured figures and checksums.
 """
 
 from __future__ import annotations

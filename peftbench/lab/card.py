@@ -25,6 +25,7 @@ def model_card(spec: dict[str, Any], num_parameters: int, logs: list[StepLog], m
     num_tokens = sum(log.num_tokens for log in logs)
     seconds = sum(log.seconds for log in logs)
     tail = logs[-LAST:]
+    last_loss = sum(log.loss for log in tail) / len(tail)
     rows = {
         "architecture": spec["config"]["architecture"],
         "parameters": f"{num_parameters:,}",
@@ -32,7 +33,7 @@ def model_card(spec: dict[str, Any], num_parameters: int, logs: list[StepLog], m
         "tokens seen (padding left out)": f"{num_tokens:,}",
         "training seconds (wall)": f"{seconds:,.0f}",
         "training FLOPs, estimated (6 x parameters x tokens)": f"{6 * num_parameters * num_tokens:.2e}",
-        f"loss, mean of the last {len(tail)} steps (nats a weighted token)": f"{sum(x.loss for x in tail) / len(tail):.3f}",
+        f"loss, mean of the last {len(tail)} steps (nats a weighted token)": f"{last_loss:.3f}",
     }
     table = "".join(f"| {name} | {value} |\n" for name, value in rows.items())
     figures = "".join(f"| {name} | {value:.3f} |\n" for name, value in measured.items())

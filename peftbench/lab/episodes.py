@@ -1,9 +1,10 @@
 """mini-gpt's stream: repeated random tokens, plain text, and few-shot episodes with random label words.
 
-Random labels for random attributes alone teach a small model to copy labels, not to match them. What makes it match is the
-order: token sequences that repeat, and bindings between random tokens, form the heads that look back for what followed
-last time; then words, phrases and sentences are bound in the same way, in ever longer contexts and in many styles.
-One row of a batch is one episode. Only labels are learnt in an episode (its texts are random draws), all tokens in text.
+Random labels for random attributes alone teach a small model to copy labels, not to match them. What makes it match is
+the order: token sequences that repeat, and bindings between random tokens, form the heads that look back for what
+followed last time; then words, phrases and sentences are bound in the same way, in ever longer contexts and in many
+styles. One row of a batch is one episode. In an episode only labels are learnt (its texts are random draws), in text
+all tokens.
 """
 
 from __future__ import annotations
@@ -103,7 +104,7 @@ def episode(
     plain_share: float,
     part: str = TRAIN,
 ) -> Row:
-    """Draw an episode: classes of a training attribute, each with a random label, shot after shot until the row is full."""
+    """Draw an episode: groups of a training attribute's classes, each with a random label, and shots that fill the row."""
     num_classes = rng.choice((2, 2, 2, 2, 3, 4))
     attribute = rng.choice([name for name, found in world.attributes.items() if len(found) >= num_classes])
     groups = world.grouping(rng, attribute, num_classes)

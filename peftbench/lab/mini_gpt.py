@@ -29,7 +29,7 @@ def material(data: dict[str, Any], seed: int) -> Material:
 
 
 def figures(model: Any, tokenizer: PreTrainedTokenizerFast, world: World) -> dict[str, float]:
-    """Measure the learning curves on training attributes in unseen sentences and on the validation task of this kind."""
+    """Measure learning curves on training attributes in unseen sentences and on the validation task of this kind."""
     sets = {
         "word episodes": unseen_episodes(world, tokenizer, "word", TOKENS // 4, EPISODES),
         "phrase episodes": unseen_episodes(world, tokenizer, "phrase", TOKENS // 2, EPISODES),

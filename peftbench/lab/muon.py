@@ -1,9 +1,9 @@
-"""Muon: momentum whose matrices are made orthogonal before they are applied; it beat AdamW at equal time on these sizes.
+"""Muon: momentum whose matrices are made orthogonal before they are applied; at these sizes it beats AdamW.
 
 M <- mu M + G;   W <- W - lr 0.2 sqrt(max(rows, columns)) orthogonal(G + mu M)
 
-torch.optim.Muon computes the orthogonal factor in bfloat16, which a CPU without bfloat16 units does five times slower than
-float32; this one keeps the weights' dtype and takes all matrices of one shape in one batched product.
+torch.optim.Muon computes the orthogonal factor in bfloat16, which a CPU without bfloat16 units does several times slower
+than float32; this one keeps the weights' dtype and takes all matrices of one shape in one batched product.
 """
 
 from __future__ import annotations
@@ -50,9 +50,7 @@ class Muon(torch.optim.Optimizer):
     Paper: the scale 0.2 sqrt(max(rows, columns)) is Liu et al. 2025 (arXiv 2502.16982), section 2.2.
     """
 
-    def __init__(
-        self, params: Iterable[Tensor], lr: float, momentum: float = 0.95, weight_decay: float = 0.0
-    ) -> None:
+    def __init__(self, params: Iterable[Tensor], lr: float, momentum: float = 0.95, weight_decay: float = 0.0) -> None:
         super().__init__(params, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay})
 
     @torch.no_grad()

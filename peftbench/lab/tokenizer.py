@@ -54,9 +54,7 @@ def _dress(bpe: Tokenizer) -> None:
     """Give a tokenizer the hidden spaces, the byte alphabet and the decoder that takes both away."""
     bpe.normalizer = normalizers.Sequence([normalizers.Prepend(" "), normalizers.Replace("\n", "\n ")])
     bpe.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, trim_offsets=False)
-    bpe.decoder = decoders.Sequence(
-        [decoders.ByteLevel(), decoders.Replace("\n ", "\n"), decoders.Strip(" ", 1, 0)]
-    )
+    bpe.decoder = decoders.Sequence([decoders.ByteLevel(), decoders.Replace("\n ", "\n"), decoders.Strip(" ", 1, 0)])
 
 
 def _pieces(texts: Sequence[str], num_merges: int) -> Tokenizer:

@@ -140,7 +140,7 @@ def _step(
     loss_sum = 0.0
     for batch in batches:
         loss = weighted_loss(model, batch, device, body) / total_weight
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         loss_sum += loss.item()
     nn.utils.clip_grad_norm_(model.parameters(), settings.grad_norm)
     full = (settings.matrix_lr, settings.other_lr)

@@ -16,8 +16,9 @@ from peftbench.models.tree import Answers, Tokens
 
 SCORER_VERSION = 1
 NORMALIZATIONS: tuple[Literal["token", "char", "byte", "none"], ...] = ("token", "char", "byte", "none")
-# Tokens per forward pass. On a CPU more of them only make attention's square larger; a GPU wants to be filled.
-CPU_BUDGET, GPU_BUDGET = 512, 4096
+# Tokens per forward pass, measured: on a CPU longer packed rows only make attention's square larger; a GPU wants to
+# be filled.
+PACKED_BUDGET, FOLDED_BUDGET, GPU_BUDGET = 512, 1024, 4096
 
 
 @dataclass(frozen=True)
@@ -108,7 +109,7 @@ def score(
     if not prompts:
         return Scores([], [], Work())
     encoded = encode_all(backbone, prompts, end=end, separator=separator)
-    budget = token_budget or (CPU_BUDGET if backbone.device.type == "cpu" else GPU_BUDGET)
+    budget = token_budget or _budget(backbone)
     if not backbone.is_encoder_decoder:
         check_fits(backbone, encoded)
     sums: list[list[float]] = [[]] * len(encoded)
@@ -142,6 +143,12 @@ def predict(scores: Sequence[ChoiceScore], normalization: Literal["token", "char
     }[normalization]
     normalised = [score.log_prob / length for score, length in zip(scores, lengths, strict=True)]
     return normalised.index(max(normalised))
+
+
+def _budget(backbone: Backbone) -> int:
+    if backbone.device.type != "cpu":
+        return GPU_BUDGET
+    return FOLDED_BUDGET if backbone.is_encoder_decoder else PACKED_BUDGET
 
 
 Batch = tuple[list[int], list[list[float]], Work]

@@ -3,6 +3,8 @@ import sys
 
 import pytest
 
+from tests.report.records import record
+
 HEAVY = ("torch", "transformers", "datasets", "pandas")
 PROGRAM = """
 import sys
@@ -36,6 +38,14 @@ def imported(*words, program=PROGRAM):
 )
 def test_looking_imports_nothing_heavy(words):
     assert imported(*words) == []
+
+
+def test_a_report_over_records_imports_nothing_heavy(tmp_path):
+    records = tmp_path / "records"
+    records.mkdir()
+    for one in (record(), record("ia3", "mini-t0")):
+        (records / f"{one.id}.json").write_text(one.model_dump_json())
+    assert imported("report", "--results", str(tmp_path)) == []
 
 
 def test_the_check_would_see_a_heavy_import():

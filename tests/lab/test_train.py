@@ -66,7 +66,14 @@ def test_micro_batches_add_up_to_the_gradient_of_the_whole_batch(tmp_path: Path)
 
 def test_the_loss_is_transformers_own_on_a_t5_with_labels() -> None:
     config = T5Config(
-        vocab_size=20, d_model=16, d_kv=8, d_ff=24, num_layers=1, num_heads=2, dropout_rate=0.0, decoder_start_token_id=0
+        vocab_size=20,
+        d_model=16,
+        d_kv=8,
+        d_ff=24,
+        num_layers=1,
+        num_heads=2,
+        dropout_rate=0.0,
+        decoder_start_token_id=0,
     )
     model = T5ForConditionalGeneration(config)
     batch = _seq2seq_batch([([5, 6, 7, 1], [8, 1]), ([5, 1], [9, 10, 11, 1])], max_tokens=10)
