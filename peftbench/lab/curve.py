@@ -49,7 +49,7 @@ def icl_curve(model: Any, tokenizer: PreTrainedTokenizerFast, rows: Iterable[Row
 def unseen_episodes(
     world: World, tokenizer: PreTrainedTokenizerFast, level: str, length: int, count: int, plain_share: float = 0.2
 ) -> list[Row]:
-    """Draw episodes of training attributes in sentences that training never shows; labels differ in their first token."""
+    """Draw episodes of training attributes in sentences that training never shows; labels differ in token one."""
     rng = random.Random(f"curve/{level}")
     rows: list[Row] = []
     while len(rows) < count:

@@ -104,7 +104,7 @@ def episode(
     plain_share: float,
     part: str = TRAIN,
 ) -> Row:
-    """Draw an episode: groups of a training attribute's classes, each with a random label, and shots that fill the row."""
+    """Draw an episode: groups of a training attribute's classes, each with a random label, and fill the row."""
     num_classes = rng.choice((2, 2, 2, 2, 3, 4))
     attribute = rng.choice([name for name, found in world.attributes.items() if len(found) >= num_classes])
     groups = world.grouping(rng, attribute, num_classes)

@@ -3,17 +3,21 @@
 Each maker draws one row (fields and label) for a wanted class. All its sentences come from the world's HELD part.
 """
 
+import functools
 import random
 from collections.abc import Callable
 
-from peftbench.lab.lexicon import Need, a_kind, with_article
+from peftbench.lab.lexicon import Need, Place, a_kind, with_article
 from peftbench.lab.scenes import Scene, capital, where
 from peftbench.lab.world import HELD, World, draw_from, part_of
 
 Row = dict[str, object]
 Maker = Callable[[World, random.Random, int], Row]  # (world, rng, class) -> row
 
-HAZARD = (("wild beast", "weapon", "disaster"), ("furniture", "clothing", "flower", "bird", "instrument", "farm animal"))
+HAZARD = (
+    ("wild beast", "weapon", "disaster"),
+    ("furniture", "clothing", "flower", "bird", "instrument", "farm animal"),
+)
 REGION = (("mountain", "forest", "farm"), ("coast", "river", "town"))
 DIET = (("meat",), ("fruit", "vegetable"), ("sweet", "drink"))
 SHELF = (("tool", "machine", "vehicle"), ("clothing", "toy", "jewel"))
@@ -74,7 +78,7 @@ def _follows(world: World, rng: random.Random, scene: Scene) -> str:
     opposites = [v for v in world.words.verbs if v.group == scene.verb.opposite]
     says = [
         lambda: _short(world, rng, scene),
-        lambda: f"{scene.who.name} {scene.verb.past} {a_kind(scene.thing.category)}.",  # type: ignore[union-attr]
+        lambda: f"{scene.who.name} {scene.verb.past} {a_kind(scene.thing.category)}.",
         lambda: scene.but(quality=_like(world, rng, scene, same=True), place=None).tell("There was {a}."),
         lambda: f"{scene.who.name} was {scene.where}.",
         lambda: _short(world, rng, scene.but(verb=rng.choice(synonyms or [scene.verb]))),
@@ -92,7 +96,7 @@ def _conflicts(world: World, rng: random.Random, scene: Scene) -> str:
         lambda: _denied(scene),
         lambda: f"The {scene.thing.word} was {_like(world, rng, scene, same=False)}.",
         lambda: f"{scene.who.name} was {where(_elsewhere(world, rng, scene))}.",
-        lambda: f"Nobody {scene.verb.past} {a_kind(scene.thing.category)}.",  # type: ignore[union-attr]
+        lambda: f"Nobody {scene.verb.past} {a_kind(scene.thing.category)}.",
     ]
     if opposites:
         says.append(lambda: _short(world, rng, scene.but(verb=rng.choice(opposites))))
@@ -125,9 +129,10 @@ def _like(world: World, rng: random.Random, scene: Scene, same: bool) -> str:
     return rng.choice(fits).word
 
 
-def _elsewhere(world: World, rng: random.Random, scene: Scene) -> object:
+def _elsewhere(world: World, rng: random.Random, scene: Scene) -> Place:
     assert scene.place
-    return rng.choice([p for p in world.words.places if p.kind != scene.place.kind])  # type: ignore[union-attr]
+    kind = scene.place.kind
+    return rng.choice([p for p in world.words.places if p.kind != kind])
 
 
 def _inference(says: tuple[Callable[[World, random.Random, Scene], str], ...]) -> Maker:
@@ -181,13 +186,17 @@ def completion(world: World, rng: random.Random, label: int) -> Row:
         lack: Need
         lack, other = rng.sample(world.words.needs, 2)
         who = world.person(rng)
-        start = rng.choice(("{} was {}, so {}", "{} felt {} and so {}")).format(who.name, rng.choice(lack.states), who.pronoun)
+        start = rng.choice(("{} was {}, so {}", "{} felt {} and so {}")).format(
+            who.name, rng.choice(lack.states), who.pronoun
+        )
         return start, rng.choice(lack.deeds), rng.choice(other.deeds)
 
     def work() -> tuple[str, str, str]:
         (job, about), (_, other) = rng.sample(world.words.jobs, 2)
         who = world.person(rng)
-        ends = [f"chose {with_article(noun.word, noun.mass)}" for noun in (world.noun(rng, about), world.noun(rng, other))]
+        ends = [
+            f"chose {with_article(noun.word, noun.mass)}" for noun in (world.noun(rng, about), world.noun(rng, other))
+        ]
         return f"{who.name} was {with_article(job)}, and at work {who.pronoun}", ends[0], ends[1]
 
     draw = rng.choice((need, need, work))
@@ -215,7 +224,7 @@ def same_kind(world: World, rng: random.Random, label: int) -> Row:
     """Draw two sentences about things of the same category (0) or of two (1)."""
     one, other = rng.sample(sorted(world.nouns_by_category), 2)
     pair = (one, one if label == 0 else other)
-    texts = [draw_from(HELD, lambda name=name: _kind_sentence(world, rng, name)) for name in pair]  # type: ignore[misc]
+    texts = [draw_from(HELD, functools.partial(_kind_sentence, world, rng, name)) for name in pair]
     return {"first": texts[0], "second": texts[1], "label": label}
 
 

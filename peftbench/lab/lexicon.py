@@ -166,10 +166,15 @@ def _adjectives(table: dict[str, list[str]]) -> tuple[Adjective, ...]:
 def _verbs(table: dict[str, list[str]], nouns: tuple[Noun, ...]) -> tuple[Verb, ...]:
     kinds = {noun.category: noun.kind for noun in nouns}
     return tuple(
-        Verb(*forms.split(), group, opposite, _suits(scope, kinds))
+        Verb(*_three(forms), group, opposite, _suits(scope, kinds))
         for group, (scope, opposite, words) in table.items()
         for forms in words.split(", ")
     )
+
+
+def _three(forms: str) -> tuple[str, str, str]:
+    base, past, participle = forms.split()
+    return base, past, participle
 
 
 def _suits(scope: str, kinds: dict[str, str]) -> frozenset[str]:

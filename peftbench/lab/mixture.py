@@ -1,4 +1,4 @@
-"""mini-t0's training text: (input, target) pairs of 26 families, each in several wordings, in the manner of T0's mixture.
+"""mini-t0's training text: (input, target) pairs of 26 families, each in several wordings, as T0's mixture was.
 
 No held-out or validation family is among them; tests/lab/test_split.py proves it over what is drawn here.
 """
@@ -12,7 +12,18 @@ from typing import Any
 
 from peftbench.lab.lexicon import Adjective, a_kind, lexicon, with_article
 from peftbench.lab.scenes import Scene, capital
-from peftbench.lab.taught import event, extraction, multiple_choice, paraphrase, question, reworded, sentiment, tell, topic, yes_no
+from peftbench.lab.taught import (
+    event,
+    extraction,
+    multiple_choice,
+    paraphrase,
+    question,
+    reworded,
+    sentiment,
+    tell,
+    topic,
+    yes_no,
+)
 from peftbench.lab.world import TRAIN, World
 
 RESERVED = lexicon().reserved
@@ -106,7 +117,11 @@ def _continue(world: World, rng: random.Random) -> Fields:
     words = world.passage(rng).split()
     cut = rng.randint(2, min(len(words) - 1, 20))
     end = " ".join(words[cut : cut + 12])
-    return {"start": " ".join(words[:cut]), "end": end} if end.strip(".,").lower() not in RESERVED else _continue(world, rng)
+    return (
+        {"start": " ".join(words[:cut]), "end": end}
+        if end.strip(".,").lower() not in RESERVED
+        else _continue(world, rng)
+    )
 
 
 def _fill(world: World, rng: random.Random) -> Fields:

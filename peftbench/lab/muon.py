@@ -2,8 +2,8 @@
 
 M <- mu M + G;   W <- W - lr 0.2 sqrt(max(rows, columns)) orthogonal(G + mu M)
 
-torch.optim.Muon computes the orthogonal factor in bfloat16, which a CPU without bfloat16 units does several times slower
-than float32; this one keeps the weights' dtype and takes all matrices of one shape in one batched product.
+torch.optim.Muon computes the orthogonal factor in bfloat16, several times slower than float32 on a CPU without
+bfloat16 units; this one keeps the weights' dtype and takes all matrices of one shape in one batched product.
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 from peftbench.lab.lexicon import Adjective, Noun, Person, Place, Verb, with_article
 
-# {who} {past} {did} {thing} {a} {the} {at} {when} are filled by `fields`. {at} and {when} bring their own space or are empty.
+# What stands in braces is filled by `Scene.fields`; {at} and {when} bring their own space or are empty.
 EVENTS = (
     "{who} {past} {a}{at}{when}.",
     "{who} {past} {the}{at}{when}.",

@@ -6,19 +6,19 @@ of a held-out template, and a label word of an opaque task in a label's place.
 
 import json
 import re
+import tomllib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import tomllib
-
 from peftbench.lab.lexicon import lexicon
 from peftbench.lab.rows import FOLDER
 
 GUARDED = ("lab-all", "lab-validation")
-WORDING_WORDS = 3  # a template's piece of that many words is wording; shorter ones ("Label:", "yes or no") are anybody's
+# A piece of a template of that many words is wording; shorter ones ("Label:", "Answer:") are anybody's.
+WORDING_WORDS = 3
 _SLOT = re.compile(r"\{\{.*?\}\}")
 _PLAIN = re.compile(r"[a-z0-9'_]+")
 # Per row, the fields whose text must not be trained on: one sentence, or several that only together make the row.
@@ -80,7 +80,7 @@ class Guard:
                     yield f"row: {' / '.join(piece.strip() for piece in pieces)}"
 
     def _starts(self, text: str) -> Iterator[str]:
-        """List what might be a row's first piece: each sentence or line, any two in a row, and what stands after a colon."""
+        """List what might be a row's first piece: each sentence or line, any two in a row, what follows a colon."""
         sentences = [part for part in re.split(r"(?<=[.?!])\s+|\n|: | / ", text) if part]
         for one, two in zip(sentences, [*sentences[1:], ""], strict=True):
             yield plain(one)

@@ -1,4 +1,4 @@
-"""Rows of the training families that are tasks too (group lab-train): what mini-t0 is taught, on sentences it never saw.
+"""Rows of the training families that are tasks too (group lab-train), on sentences that training never shows.
 
 mixture.py teaches the same skills, in these wordings and in many others, on the world's TRAIN part.
 """
@@ -71,7 +71,12 @@ def question(rng: random.Random, scene: Scene, about: str) -> str:
     """Ask whether a scene took place, in words that name the part `about`."""
     asks = {
         "who": ("Did {who} {base} {a}?", "Was it {who} who {past} {a}?", "Did {who} {base} something?"),
-        "thing": ("Did {who} {base} {a}?", "Was {a} {participle}?", "Did {who} {base} {kind}?", "Is there {kind} in it?"),
+        "thing": (
+            "Did {who} {base} {a}?",
+            "Was {a} {participle}?",
+            "Did {who} {base} {kind}?",
+            "Is there {kind} in it?",
+        ),
         "place": ("Was {who} {at}?", "Did {who} {base} {a} {at}?", "Did it happen {at}?"),
     }[about]
     fields = scene.but(quality=None).fields()

@@ -1,4 +1,4 @@
-"""What mini-t0 is made of: its tokenizer's text, its stream of prompted pairs, and what is measured when it is built."""
+"""What mini-t0 is made of: its tokenizer's text, its stream of prompted pairs, and what a build measures."""
 
 from __future__ import annotations
 
@@ -38,9 +38,7 @@ def material(data: dict[str, Any], seed: int) -> Material:
     return Material(corpus(world, draw, seed, data["corpus_rows"]), stream, zero_shot)
 
 
-def corpus(
-    world: World, draw: Callable[[random.Random], tuple[str, str]], seed: int, num_rows: int
-) -> list[str]:
+def corpus(world: World, draw: Callable[[random.Random], tuple[str, str]], seed: int, num_rows: int) -> list[str]:
     """Draw the tokenizer's text: training pairs, and each word by itself, so that rare words are whole tokens too."""
     rng = random.Random(f"{seed}/corpus")
     texts = [" ".join(draw(rng)) for _ in range(num_rows)]

@@ -1,4 +1,4 @@
-"""The world: draws scenes, facts and labelled items, and keeps what training may see apart from what tasks hold.
+r"""The world: draws scenes, facts and labelled items, and keeps what training may see apart from what tasks hold.
 
 Every sentence belongs by its checksum to one part, TRAIN or HELD. Training text is made of TRAIN sentences only, the
 rows of all tasks of HELD sentences only, so that no row can stand in any training text, however much of it is drawn.
@@ -7,16 +7,16 @@ For few-shot episodes::
 
     world = World.generate(seed=0)
     world.attributes                        # {"category": ("fruit", ...), "size": ("big", "small"), ...}
-    groups = world.grouping(rng, "category", num_groups=2)   # (("fruit", "tool"), ("bird", "toy")): never a held-out split
+    world.grouping(rng, "category", num_groups=2)            # (("fruit", "tool"), ("bird", "toy")), no held-out split
     world.item(rng, "category", "fruit", level="word")       # "pear"; "phrase": "a cold pear"; "sentence": a whole one
     world.label_words                       # words that may serve as random labels (held-out tasks own other ones)
     world.passage(rng)                      # a few sentences of plain text
 
-Styles in which the tasks' templates speak (fill them with training attributes, never with a held-out task's wording):
-``{text}\\nWhich group, {a} or {b}? ||| {label}``, ``{text}\\nLabel: ||| {label}``, ``Text: {text}\\nGroup: ||| ..``,
-``Note: {text}\\nTray: ||| ..`` (any two nouns), ``Sort this into {a}, {b} or {c}.\\n{text} ||| ..``,
-``{a} or {b}? {text} ||| ..``, ``{first} / {second}\\nSame group? ||| ..`` for pairs, and a question with its options listed,
-``{text}\\n{question}\\n- {a}\\n- {b}\\n||| ..``.
+Styles in which the tasks' templates speak (for training attributes, and never in a held-out task's wording):
+``{text}\nWhich group, {a} or {b}? ||| {label}``, ``{text}\nLabel: ||| {label}``, ``Text: {text}\nGroup: ||| ..``,
+``Note: {text}\nTray: ||| ..`` (any two nouns), ``Sort this into {a}, {b} or {c}.\n{text} ||| ..``,
+``{a} or {b}? {text} ||| ..``, ``{first} / {second}\nSame group? ||| ..`` for pairs, and a question with its options,
+``{text}\n{question}\n- {a}\n- {b}\n||| ..``.
 """
 
 import random
@@ -25,7 +25,18 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from peftbench.lab.lexicon import Adjective, Lexicon, Need, Noun, Person, Place, Sense, Verb, a_kind, lexicon, with_article
+from peftbench.lab.facts import FACTS
+from peftbench.lab.items import ITEMS, quality_item
+from peftbench.lab.lexicon import (
+    Adjective,
+    Lexicon,
+    Noun,
+    Person,
+    Place,
+    Sense,
+    Verb,
+    lexicon,
+)
 from peftbench.lab.scenes import Scene, capital, describes, where
 
 TRAIN, HELD = "train", "held"
@@ -131,7 +142,10 @@ class World:
     @cached_property
     def nouns_by_category(self) -> dict[str, tuple[Noun, ...]]:
         """Category -> its nouns."""
-        return {c: tuple(n for n in self.words.nouns if n.category == c) for c in _names(n.category for n in self.words.nouns)}
+        return {
+            c: tuple(n for n in self.words.nouns if n.category == c)
+            for c in _names(n.category for n in self.words.nouns)
+        }
 
     @cached_property
     def verbs_by_category(self) -> dict[str, tuple[Verb, ...]]:
@@ -142,7 +156,9 @@ class World:
         """Draw a person, not one of `others`."""
         return rng.choice([p for p in self.words.people if p not in others and gender in (None, p.gender)])
 
-    def adjective(self, rng: random.Random, noun: Noun, dimension: str | None = None, pole: str | None = None) -> Adjective:
+    def adjective(
+        self, rng: random.Random, noun: Noun, dimension: str | None = None, pole: str | None = None
+    ) -> Adjective:
         """Draw an adjective that can be said of `noun`."""
         fits = [a for a in self.words.adjectives if dimension in (None, a.dimension) and pole in (None, a.pole)]
         return rng.choice([a for a in fits if describes(a, noun)] or fits)
@@ -192,8 +208,8 @@ class World:
             part: Which part sentences are taken from.
         """
         if level == "sentence":
-            return draw_from(part, lambda: _ITEMS.get(attribute, _quality_item)(self, rng, attribute, label)[2])
-        found = _ITEMS.get(attribute, _quality_item)(self, rng, attribute, label)
+            return draw_from(part, lambda: ITEMS.get(attribute, quality_item)(self, rng, attribute, label)[2])
+        found = ITEMS.get(attribute, quality_item)(self, rng, attribute, label)
         return found[0] if level == "word" else found[1]
 
     def sentence(self, rng: random.Random, part: str = TRAIN) -> str:
@@ -204,15 +220,21 @@ class World:
         if rng.random() < 0.7:
             return self.scene(rng).text(rng)
         attribute = rng.choice(("feeling", "motion", "voice", "size", "quality", "heat", "age", "light"))
-        return _ITEMS.get(attribute, _quality_item)(self, rng, attribute, rng.choice(self.attributes[attribute]))[2]
+        return ITEMS.get(attribute, quality_item)(self, rng, attribute, rng.choice(self.attributes[attribute]))[2]
 
     def fact(self, rng: random.Random) -> str:
         """Draw a sentence that always holds: what things are, what words mean, who people are, what people need."""
-        return rng.choice(_FACTS)(self, rng)
+        return rng.choice(FACTS)(self, rng)
 
     def sense_sentence(self, rng: random.Random, sense: Sense, part: str = TRAIN) -> str:
         """Draw a sentence that uses a homograph in one of its senses."""
-        frames = ("The {0} {1}.", "{2}, the {0} {1}.", "{3} said that the {0} {1}.", "The {0} {1} {4}.", "Then the {0} {1}.")
+        frames = (
+            "The {0} {1}.",
+            "{2}, the {0} {1}.",
+            "{3} said that the {0} {1}.",
+            "The {0} {1} {4}.",
+            "Then the {0} {1}.",
+        )
 
         def draw() -> str:
             at, who, when = capital(where(self.place(rng))), self.person(rng).name, rng.choice(self.words.times)[0]
@@ -233,153 +255,3 @@ def joins_held_out(classes: Sequence[str]) -> bool:
 
 def _names(names: object) -> tuple[str, ...]:
     return tuple(dict.fromkeys(names))  # type: ignore[call-overload]
-
-
-# -- items: (word, phrase, sentence) of one class ----------------------------------------------------------------------
-
-Item = tuple[str, str, str]
-
-
-def _thing_item(world: World, rng: random.Random, attribute: str, label: str) -> Item:
-    noun = world.noun(rng, label)
-    scene = world.scene(rng, thing=noun)
-    return noun.word, scene.but(quality=scene.quality or world.quality(rng, noun)).a_thing, scene.text(rng)
-
-
-def _place_item(world: World, rng: random.Random, attribute: str, label: str) -> Item:
-    place = rng.choice([p for p in world.words.places if label in (p.kind, p.side)])
-    scene = world.scene(rng, place=place, quality=None)
-    return place.word, where(place), scene.text(rng)
-
-
-def _person_item(world: World, rng: random.Random, attribute: str, label: str) -> Item:
-    person = world.person(rng, gender=label)
-    scene = world.scene(rng, who=person, verb=rng.choice(world.words.verbs[:6]), time=None)
-    return person.name, f"{person.name} and {scene.a_thing}", scene.text(rng)
-
-
-def _time_item(world: World, rng: random.Random, attribute: str, label: str) -> Item:
-    time = rng.choice([text for text, half in world.words.times if half == label])
-    scene = world.scene(rng, time=time, quality=None)
-    return time, f"{scene.a_thing} {time}", scene.text(rng)
-
-
-def _feeling_item(world: World, rng: random.Random, attribute: str, label: str) -> Item:
-    word = rng.choice([w for w, name, _ in world.words.feelings if name == label])
-    who, at = world.person(rng).name, where(world.place(rng))
-    sentence = rng.choice((f"{who} was {word} {at}.", f"{who} looked {word}.", f"{capital(at)}, {who} felt {word}."))
-    return word, f"{with_article(word)} {rng.choice(world.words.jobs)[0]}", sentence
-
-
-def _moving_item(world: World, rng: random.Random, attribute: str, label: str) -> Item:
-    pairs = world.words.motions if attribute == "motion" else world.words.voices
-    base, past, _ = rng.choice([pair for pair in pairs if pair[2] == label])
-    who, place = world.person(rng).name, world.place(rng)
-    if attribute == "motion":
-        return base, f"{base} to the {place.word}", f"{who} {past} to the {place.word}."
-    return base, f"{base} {where(place)}", f"{who} {past} something {where(place)}."
-
-
-def _quality_item(world: World, rng: random.Random, attribute: str, label: str) -> Item:
-    noun = world.noun(rng)
-    adjective = world.adjective(rng, noun, attribute, label)
-    while not describes(adjective, noun):
-        noun = world.noun(rng)
-    scene = world.scene(rng, thing=noun, quality=adjective.word)
-    plain = f"The {noun.word}{' ' + scene.where if scene.place else ''} was {adjective.word}."
-    return adjective.word, scene.a_thing, rng.choice((plain, scene.text(rng)))
-
-
-_ITEMS: dict[str, Callable[[World, random.Random, str, str], Item]] = {
-    "category": _thing_item,
-    "kind": _thing_item,
-    "place": _place_item,
-    "side": _place_item,
-    "gender": _person_item,
-    "half": _time_item,
-    "feeling": _feeling_item,
-    "motion": _moving_item,
-    "voice": _moving_item,
-}
-
-
-# -- facts -------------------------------------------------------------------------------------------------------------
-
-
-def _what_is(world: World, rng: random.Random) -> str:
-    noun = world.noun(rng)
-    name = rng.choice((noun.category, noun.kind))
-    thing = capital(noun.word if noun.mass else with_article(noun.word))
-    return rng.choice(
-        (
-            f"{thing} is {a_kind(name)}.",
-            f"{thing} can be {rng.choice(noun.typical)}.",
-            f"{capital(rng.choice(noun.typical))} things are often like {noun.word}.",
-            f"{capital(noun.category)} is a sort of {noun.kind}.",
-        )
-    )
-
-
-def _what_means(world: World, rng: random.Random) -> str:
-    adjective = rng.choice(world.words.adjectives)
-    others = [a for a in world.words.adjectives if a.dimension == adjective.dimension and a != adjective]
-    other = rng.choice(others)
-    if other.pole == adjective.pole:
-        return rng.choice(("{} means {}.", "{} is much like {}.")).format(capital(adjective.word), other.word)
-    return rng.choice(("{} is the opposite of {}.", "{} is far from {}.")).format(capital(adjective.word), other.word)
-
-
-def _what_verb(world: World, rng: random.Random) -> str:
-    verb = rng.choice(world.words.verbs)
-    other = rng.choice([v for v in world.words.verbs if v.group in (verb.group, verb.opposite) and v != verb] or [verb])
-    if other.group == verb.group:
-        return f"To {verb.base} means to {other.base}."
-    return f"To {verb.base} is the opposite of to {other.base}."
-
-
-def _where_is(world: World, rng: random.Random) -> str:
-    place = world.place(rng)
-    return rng.choice(
-        (f"{capital(with_article(place.word))} belongs to the {place.kind}.", f"The {place.word} is {place.side}.")
-    )
-
-
-def _who_is(world: World, rng: random.Random) -> str:
-    who = world.person(rng)
-    job = world.job[who.name]
-    return rng.choice(
-        (
-            f"{who.name} is {with_article(job)}.",
-            f"{who.name} lives near the {world.home[who.name].word}.",
-            f"{who.name} loves every {world.likes[who.name]}.",
-            f"{capital(with_article(job))} works with {world.noun(rng, dict(world.words.jobs)[job]).word}.",
-            f"{who.name} said that {who.pronoun} was {rng.choice(world.words.feelings)[0]}.",
-        )
-    )
-
-
-def _who_needs(world: World, rng: random.Random) -> str:
-    need: Need = rng.choice(world.words.needs)
-    state, deed = rng.choice(need.states), rng.choice(need.deeds)
-    return rng.choice(
-        (
-            f"{capital(with_article(state))} person lacks {need.name}.",
-            f"{capital(with_article(state))} person wants to {need.wish}.",
-            f"Whoever {deed} got {need.name}.",
-            f"{capital(state)} people and {rng.choice(need.states)} people are alike.",
-        )
-    )
-
-
-def _what_sense(world: World, rng: random.Random) -> str:
-    one, other = rng.choice(world.words.senses)
-    sense = rng.choice((one, other))
-    draw = rng.randrange(3)
-    if draw == 0:
-        return f"{capital(with_article(sense.word))} can be {with_article(sense.gloss)}."
-    if draw == 1:
-        return f"As {with_article(sense.gloss)}, the {sense.word} {rng.choice(sense.cues)}."
-    return world.sense_sentence(rng, sense)
-
-
-_FACTS = (_what_is, _what_is, _what_means, _what_verb, _where_is, _who_is, _who_needs, _what_sense)

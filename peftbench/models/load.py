@@ -94,7 +94,6 @@ def _model(folder: Path, config: Any, paths: list[Path], dtype: torch.dtype) -> 
     except (RuntimeError, ValueError, OSError) as error:
         raise ModelError(f"the weights in '{folder}' cannot be loaded: {str(error).splitlines()[0]}") from error
     _check_complete(folder, found)
-    _untie(model, paths)
     return model
 
 
@@ -110,19 +109,6 @@ def _check_complete(folder: Path, found: dict[str, Any]) -> None:
             f"the weights in '{folder}' do not fit its config.json ({'; '.join(faults)})",
             hint="config and weights must be saved together",
         )
-
-
-def _untie(model: PreTrainedModel, paths: list[Path]) -> None:
-    """Give the model its own LM head where the file holds one.
-
-    transformers 5 ties T5's head to the embeddings by the config, and T5 v1.1 and T0 have a head of their own.
-    """
-    head, embeddings = model.get_output_embeddings(), model.get_input_embeddings()
-    if head.weight is not embeddings.weight:
-        return
-    stored = weights.tensor(paths, "lm_head.weight")
-    if stored is not None and not torch.equal(stored.to(head.weight.dtype), embeddings.weight):
-        head.weight = torch.nn.Parameter(stored.to(head.weight.dtype))
 
 
 def _tokenizer(folder: Path) -> Any:

@@ -1,5 +1,6 @@
 """Scoring answer choices: the one place where in-context learning and tuning are both evaluated."""
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -7,6 +8,7 @@ from typing import Literal
 import torch
 from transformers import DynamicCache
 
+from peftbench.errors import RunError
 from peftbench.models import tree
 from peftbench.models.backbone import Backbone
 from peftbench.models.encoding import Encoded, Prompt, check_fits, encode_all, num_common, num_virtual_tokens
@@ -105,6 +107,7 @@ def score(
 
     Raises:
         ModelError: A choice without tokens, two choices with the same tokens, or a prompt longer than the model takes.
+        RunError: A log-probability is not finite.
     """
     if not prompts:
         return Scores([], [], Work())
@@ -117,6 +120,10 @@ def score(
     with torch.inference_mode():
         for indices, found, spent in _run(backbone, encoded, cache, budget):
             for index, log_probs in zip(indices, found, strict=True):
+                if not all(map(math.isfinite, log_probs)):
+                    raise RunError(
+                        f"'{backbone.name}' gives a choice no finite log-probability", hint="--dtype float32"
+                    )
                 sums[index] = log_probs
             work = _plus(work, spent)
             if progress is not None and indices:

@@ -3,11 +3,8 @@
 import hashlib
 import json
 from pathlib import Path
-from typing import Any
 
-import torch
 from safetensors import SafetensorError, safe_open
-from torch import Tensor
 
 from peftbench.errors import ModelError
 
@@ -51,9 +48,12 @@ def check(paths: list[Path]) -> None:
     Raises:
         ModelError: A file is damaged or cut short.
     """
-    for path in paths:
-        if path.suffix == ".safetensors":
-            _open(path)
+    for path in (path for path in paths if path.suffix == ".safetensors"):
+        try:
+            with safe_open(path, framework="pt"):
+                pass
+        except (SafetensorError, OSError) as error:
+            raise ModelError(f"weights file '{path}' is damaged: {error}", hint="copy or download it again") from None
 
 
 def check_sums(folder: Path) -> None:
@@ -71,27 +71,6 @@ def check_sums(folder: Path) -> None:
                 f"'{path}' is damaged or was changed: its SHA-256 is not the one in {SUMS}",
                 hint=f"copy or install it again; remove {SUMS} if you changed it on purpose",
             )
-
-
-def tensor(paths: list[Path], name: str) -> Tensor | None:
-    """Read one tensor from the files; None if no file has it."""
-    for path in paths:
-        if path.suffix == ".safetensors":
-            file = _open(path)
-            if name in file.keys():  # noqa: SIM118 # no dict: it has keys() and no __contains__
-                return file.get_tensor(name)
-        else:
-            state = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-            if name in state:
-                return state[name]
-    return None
-
-
-def _open(path: Path) -> Any:
-    try:
-        return safe_open(path, framework="pt")
-    except (SafetensorError, OSError) as error:
-        raise ModelError(f"weights file '{path}' is damaged: {error}", hint="copy or download it again") from None
 
 
 def _shards(index: Path) -> list[Path]:

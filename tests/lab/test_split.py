@@ -40,7 +40,9 @@ def test_a_planted_sentence_of_a_held_out_row_is_seen() -> None:
     assert [leak for leak in GUARD.leaks(text) if leak.startswith("row")]
 
 
-@pytest.mark.parametrize(("task", "fields"), [("lab-nli2", ("premise", "hypothesis")), ("lab-sense", ("first", "second"))])
+@pytest.mark.parametrize(
+    ("task", "fields"), [("lab-nli2", ("premise", "hypothesis")), ("lab-sense", ("first", "second"))]
+)
 def test_a_planted_pair_is_seen_and_half_of_it_is_not(task: str, fields: tuple[str, str]) -> None:
     one, two = (held_out_row(task)[field] for field in fields)
     assert any(leak.startswith("row") for leak in GUARD.leaks(f"Given: {one}", f"{two}"))

@@ -2,12 +2,12 @@
 
 import collections
 import json
+import tomllib
 from pathlib import Path
 from typing import Any
 
 import jinja2
 import pytest
-import tomllib
 
 from peftbench.lab.heldout import DIET, HAZARD, HELD_OUT, REGION, SHELF, VALIDATION
 from peftbench.lab.rows import FOLDER, draw_rows
@@ -82,7 +82,12 @@ def test_a_shot_has_at_most_thirty_words_on_average(task: str) -> None:
 
 
 def test_the_default_group_is_two_attributes_and_two_relations() -> None:
-    assert [task for task in TASKS if spec(task).get("default")] == ["lab-completion", "lab-hazard", "lab-nli2", "lab-region"]
+    assert [task for task in TASKS if spec(task).get("default")] == [
+        "lab-completion",
+        "lab-hazard",
+        "lab-nli2",
+        "lab-region",
+    ]
 
 
 def test_groupings_of_held_out_labels_are_guarded() -> None:

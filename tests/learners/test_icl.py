@@ -82,6 +82,9 @@ def test_shots_fit_at_every_length_around_the_limit():
     needed = max(length.context + max(length.choices) for length in learn(backbone, 3).score(QUERIES).lengths)
     backbone.max_positions = needed
     learn(backbone, 3).score(QUERIES)
+    fitted = learn(backbone, 6, fit_shots=True)
+    fitted.score(QUERIES)
+    assert fitted.num_shots == 3
     backbone.max_positions = needed - 1
     with pytest.raises(ModelError, match=f"3 shots and the longest query have {needed} tokens"):
         learn(backbone, 3).score(QUERIES)

@@ -51,6 +51,7 @@ def test_each_step_is_as_long_as_the_schedule_says():
         parameter.grad = torch.ones(1)
         optimizer.step(step, 1.0)
         places.append(parameter.item())
+        assert parameter.grad is None
     # Adam's step under a constant gradient is the rate itself.
     moves = [before - after for before, after in itertools.pairwise(places)]
     assert moves == pytest.approx([rate(step, training) for step in range(5)], rel=1e-4)

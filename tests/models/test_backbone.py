@@ -49,6 +49,16 @@ def test_every_layer_has_every_role_but_the_gate_where_there_is_none(family):
     assert len(backbone.attentions()) == num_attentions
 
 
+@pytest.mark.parametrize(
+    ("family", "up", "gate"),
+    [("t5", "wi_1", "wi_0"), ("t5-v1.0", "wi", None), ("gpt2", "c_fc", None), ("llama", "up_proj", "gate_proj")],
+)
+def test_the_gate_is_the_branch_that_goes_through_the_activation(family, up, gate):
+    backbone = tiny_backbone(family)
+    names = [{site.module.rpartition(".")[2] for site in backbone.sites(role)} for role in ("ff_up", "ff_gate")]
+    assert names == [{up}, {gate} if gate else set()]
+
+
 @pytest.mark.parametrize("family", FAMILIES)
 def test_doubling_at_a_site_is_doubling_its_weights(family):
     backbone = tiny_backbone(family)

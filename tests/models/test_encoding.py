@@ -1,10 +1,10 @@
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 
 from peftbench.errors import ModelError
-from peftbench.models.encoding import Prompt, cut, encode, encode_all, join
+from peftbench.models.encoding import MARGIN, Prompt, _head, cut, encode, encode_all, join
 from tests.models.prompts import SEPARATOR, prompts
 from tests.tiny import FAMILIES, TEXT, tiny_backbone
 
@@ -80,6 +80,20 @@ def test_an_encoder_decoder_closes_its_input_and_leaves_the_answer_to_end():
 @pytest.mark.parametrize(("family", "first"), [("gpt2", 1), ("llama", 2)])
 def test_an_answer_without_a_prompt_is_predicted_from_the_first_token_or_else_the_end_token(family, first):
     assert encode(BACKBONES[family], "", ["yes", "no"], end="none", separator="").context == (first,)
+
+
+def test_shots_in_common_are_tokenized_once_wherever_the_queries_part():
+    core = Tokenizer(models.BPE())
+    lines_and_words = pre_tokenizers.Split(Regex(r"[\r\n]+| ?\S+"), "isolated")  # as in Llama 3 and Qwen
+    core.pre_tokenizer = pre_tokenizers.Sequence([lines_and_words, pre_tokenizers.ByteLevel(use_regex=False)])
+    core.train_from_iterator(["yes\n\nno\n\n"] * 4, trainers.BpeTrainer(show_progress=False))
+    assert core.token_to_id("\u010a\u010a") is not None  # two newlines are one token
+    text = "yes no\n\nyes yes no\n\nno yes yes"
+    for place in range(len("yes no\n\n") + MARGIN, len(text)):
+        inputs = [text[:place] + last for last in "ab"]
+        head, length = _head(core, inputs, inputs)
+        assert length >= len("yes no\n\n")
+        assert head == core.encode(inputs[0]).ids[: len(head)]
 
 
 def test_a_tokenizer_that_marks_the_start_of_a_text_gets_each_text_whole():

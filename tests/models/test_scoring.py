@@ -3,7 +3,7 @@ import torch
 from torch import nn
 from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM
 
-from peftbench.errors import ModelError
+from peftbench.errors import ModelError, RunError
 from peftbench.models.encoding import Prompt
 from peftbench.models.scoring import ChoiceScore, predict, score
 from tests.models.prompts import CHOICES, SEPARATOR, prompts
@@ -143,6 +143,14 @@ def test_scoring_leaves_no_gradient_and_reports_progress():
     score(backbone, prompts(5), end="eos", separator=SEPARATOR, progress=done.append, token_budget=1)
     assert sum(done) == 5
     assert backbone.embeddings.weight.grad is None
+
+
+@pytest.mark.parametrize("family", ["t5", "gpt2"])
+def test_a_model_that_overflows_is_not_ranked(family):
+    backbone = tiny_backbone(family)
+    backbone.embeddings.weight.fill_(float("nan"))
+    with pytest.raises(RunError, match="no finite log-probability"):
+        score(backbone, prompts(2), end="none", separator=SEPARATOR)
 
 
 def test_no_prompts_give_no_scores():

@@ -7,7 +7,7 @@ from peftbench.models.tree import Answers, Tokens
 
 def planted():
     row, answers = tree.shared_tokens(1, ()), Answers()
-    first = Encoded(context=(10, 11, 12), choices=((20,), (21, 22, 23)), starts=(0, 1))
+    first = Encoded(context=(10, 11, 12), choices=((20, 26), (21, 22, 23)), starts=(0, 1))
     second = Encoded(context=(10, 13), choices=((24, 25),), starts=(0,))
     tree.plant(row, answers, 0, 0, first, 1, 1)
     tree.plant(row, answers, 0, 1, second, 1, 1)
@@ -16,14 +16,15 @@ def planted():
 
 def test_choices_continue_their_context_and_their_last_token_is_not_fed():
     row, _ = planted()
-    assert row.ids == [0, 11, 12, 21, 22, 13, 24]
-    assert row.positions == [0, 2, 3, 4, 5, 2, 3]
+    assert row.ids == [0, 11, 12, 20, 21, 22, 13, 24]
+    assert row.positions == [0, 2, 3, 4, 4, 5, 2, 3]
 
 
 def test_each_answer_token_is_predicted_by_the_token_before_it():
     _, answers = planted()
     found = list(zip(answers.prompts, answers.choices, answers.slots, answers.sources, answers.targets, strict=True))
-    assert found == [(0, 0, 0, 2, 20), (0, 1, 0, 3, 22), (0, 1, 1, 4, 23), (1, 0, 0, 5, 24), (1, 0, 1, 6, 25)]
+    assert found[:4] == [(0, 0, 0, 2, 20), (0, 0, 1, 3, 26), (0, 1, 0, 4, 22), (0, 1, 1, 5, 23)]
+    assert found[4:] == [(1, 0, 0, 6, 24), (1, 0, 1, 7, 25)]
 
 
 def test_a_token_sees_its_ancestors_only():
@@ -31,13 +32,14 @@ def test_a_token_sees_its_ancestors_only():
     seen = tree.mask([row], 2, torch.float32, torch.device("cpu"))[0, 0] == 0
     assert seen[:, :3].all()  # two cached tokens and the virtual one
     assert seen[:, 3:].int().tolist() == [
-        [0, 0, 0, 0, 0, 0],
-        [1, 0, 0, 0, 0, 0],
-        [1, 1, 0, 0, 0, 0],
-        [1, 1, 1, 0, 0, 0],
-        [1, 1, 1, 1, 0, 0],
-        [0, 0, 0, 0, 1, 0],
-        [0, 0, 0, 0, 1, 1],
+        [0, 0, 0, 0, 0, 0, 0],
+        [1, 0, 0, 0, 0, 0, 0],
+        [1, 1, 0, 0, 0, 0, 0],
+        [1, 1, 1, 0, 0, 0, 0],
+        [1, 1, 0, 1, 0, 0, 0],
+        [1, 1, 0, 1, 1, 0, 0],
+        [0, 0, 0, 0, 0, 1, 0],
+        [0, 0, 0, 0, 0, 1, 1],
     ]
 
 
