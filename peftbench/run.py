@@ -49,8 +49,16 @@ def run(cells: Sequence[Cell], store: Store, watch: Watch, *, force: bool = Fals
     """
     plans = [plan(cell) for cell in cells]
     store.check_writable()
+    load_once = functools.lru_cache(maxsize=1)(load_model)
     for step in plans:
-        backbone = _backbone(*_address(step.cell))
+        cell = step.cell
+        backbone = load_once(
+            cell.model,
+            revision=cell.revision,
+            device=cell.device,
+            dtype=cell.dtype,
+            allow_pickle=cell.allow_pickle,
+        )
         scoring, training = _settings(step, backbone)
         facts = identity(step, backbone, scoring, training)
         found = None if force else store.find(identify(facts))
@@ -77,15 +85,6 @@ def _record(
     return record
 
 
-def _address(cell: Cell) -> tuple[str, str | None, str, str, bool]:
-    return cell.model, cell.revision, cell.device, cell.dtype, cell.allow_pickle
-
-
-@functools.lru_cache(maxsize=1)
-def _backbone(name: str, revision: str | None, device: str, dtype: str, allow_pickle: bool) -> Backbone:
-    return load_model(name, revision=revision, device=device, dtype=dtype, allow_pickle=allow_pickle)
-
-
 def _settings(step: Plan, backbone: Backbone) -> tuple[Scoring, Training | None]:
     """Resolve what depends on the model: command line > the model folder's settings > the method's defaults."""
     end = step.cell.scoring.end or ("eos" if backbone.is_encoder_decoder else "none")
@@ -102,7 +101,7 @@ def _learn(
 ) -> Learnt:
     """Learn from the shots: a prompt for each template, or one adapter for all of them."""
     started = time.perf_counter()
-    if training is None or step.cell.method is None:
+    if training is None or step.cell.method is None or step.config is None:
         predictors: list[Predictor] = [
             icl.learn(backbone, template, step.shots, step.cell.icl, scoring) for template in step.templates
         ]

@@ -28,6 +28,7 @@ from peftbench import registry
 from peftbench.errors import ModelError, RunError
 from peftbench.lab.batches import Material
 from peftbench.lab.card import model_card
+from peftbench.lab.induction import plant_induction_heads
 from peftbench.lab.tokenizer import train_tokenizer
 from peftbench.lab.train import StepLog, TrainSettings, train
 
@@ -142,7 +143,7 @@ def _material(spec: dict[str, Any]) -> Material:
 
 
 def new_model(spec: dict[str, Any], tokenizer: PreTrainedTokenizerFast, seed: int) -> PreTrainedModel:
-    """Make the untrained model: [config] names the architecture, the rest are its config's fields."""
+    """Make the untrained model: [config] names the architecture and its config's fields, `planted` a head start."""
     fields = dict(spec["config"])
     architecture = getattr(transformers, fields.pop("architecture"))
     torch.manual_seed(seed)
@@ -154,6 +155,8 @@ def new_model(spec: dict[str, Any], tokenizer: PreTrainedTokenizerFast, seed: in
         **fields,
     )
     model: PreTrainedModel = architecture(config)
+    if spec.get("planted"):
+        plant_induction_heads(model, seed)
     return model
 
 

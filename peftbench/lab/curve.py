@@ -47,13 +47,13 @@ def icl_curve(model: Any, tokenizer: PreTrainedTokenizerFast, rows: Iterable[Row
 
 
 def unseen_episodes(
-    world: World, tokenizer: PreTrainedTokenizerFast, level: str, length: int, count: int, plain_share: float = 0.2
+    world: World, tokenizer: PreTrainedTokenizerFast, level: str, length: int, count: int, styles: tuple[float, float] = (0.1, 0.2)
 ) -> list[Row]:
     """Draw episodes of training attributes in sentences that training never shows; labels differ in token one."""
     rng = random.Random(f"curve/{level}")
     rows: list[Row] = []
     while len(rows) < count:
-        row = episode(world, tokenizer, rng, level, length, plain_share, part=HELD)
+        row = episode(world, tokenizer, rng, level, length, *styles, part=HELD)
         if len({tokenizer(label)["input_ids"][0] for label in row.labels}) == len(row.labels):
             rows.append(row)
     return rows

@@ -33,14 +33,16 @@ class Stage:
         steps: How long it lasts.
         length: Tokens a row.
         mix: Kind of row -> share: repeat, binding, text, word, phrase, sentence.
-        plain_share: Share of episodes in bare styles.
+        bare_share: Share of episodes in which the label follows the text at once.
+        plain_share: Share of those with no more than an arrow or a heading between them.
         tokens: Tokens a step, rows x length.
     """
 
     steps: int
     length: int
     mix: dict[str, float] = field(default_factory=dict)
-    plain_share: float = 1.0
+    bare_share: float = 0.0
+    plain_share: float = 0.0
     tokens: int = 2048
 
 
@@ -78,7 +80,7 @@ def episode_stream(
         rows = []
         for kind in rng.choices(kinds, shares, k=max(1, stage.tokens // stage.length)):
             if kind in LEVELS:
-                rows.append(episode(world, tokenizer, rng, kind, stage.length, stage.plain_share))
+                rows.append(episode(world, tokenizer, rng, kind, stage.length, stage.bare_share, stage.plain_share))
             else:
                 rows.append(_DRILLS[kind](world, tokenizer, rng, stage.length, text_weight))
         return [causal_batch([row.ids for row in rows], [row.weights for row in rows])]
@@ -101,6 +103,7 @@ def episode(
     rng: random.Random,
     level: str,
     length: int,
+    bare_share: float,
     plain_share: float,
     part: str = TRAIN,
 ) -> Row:
@@ -109,7 +112,7 @@ def episode(
     attribute = rng.choice([name for name, found in world.attributes.items() if len(found) >= num_classes])
     groups = world.grouping(rng, attribute, num_classes)
     labels = draw_labels(world, rng, len(groups))
-    style = draw_style(rng, rng.sample(labels, len(labels)), world.label_words, plain_share)
+    style = draw_style(rng, rng.sample(labels, len(labels)), world.label_words, bare_share, plain_share)
     text, spans = "", []
     while len(text) < length * CHARS_PER_TOKEN:
         which = rng.randrange(len(groups))
@@ -166,17 +169,25 @@ def _repeat(world: World, tokenizer: PreTrainedTokenizerFast, rng: random.Random
 
 
 def _binding(world: World, tokenizer: PreTrainedTokenizerFast, rng: random.Random, length: int, weight: float) -> Row:
-    """Bind random tokens to few labels and ask again; the loss lies on labels of tokens seen before."""
+    """Bind random tokens to few labels and ask again; the loss lies on labels of tokens seen before.
+
+    Some rows have the same tokens between each key and its label, and after it, as prompts do; some hide the key among
+    tokens that mean nothing, as sentences do.
+    """
     pool = _pool(tokenizer, rng)
     keys = rng.sample(pool, rng.choice((2, 4, 8, 12)))
     labels = rng.sample(pool, rng.choice((2, 3, 4)))
     label_of = {key: rng.choice(labels) for key in keys}
+    between, after = (rng.sample(pool, rng.choice((0, 0, 1, 2, 4))) for _ in range(2))
+    most_noise = rng.choice((0, 0, 2, 5))
     ids: list[int] = []
     weights: list[float] = []
     while len(ids) < length:
         key = rng.choice(keys)
-        weights += [0.0, float(key in ids)]
-        ids += [key, label_of[key]]
+        words = [key, *rng.choices(pool, k=rng.randint(0, most_noise))]
+        rng.shuffle(words)
+        weights += [0.0] * len(words + between) + [float(key in ids)] + [0.0] * len(after)
+        ids += [*words, *between, label_of[key], *after]
     return Row(ids[:length], weights[:length], [-1] * length)
 
 
@@ -213,7 +224,7 @@ def corpus(world: World, seed: int, num_rows: int = 3000) -> list[str]:
     texts = [world.passage(rng) for _ in range(num_rows)]
     for _ in range(num_rows // 3):
         labels = draw_labels(world, rng, 3)
-        style = draw_style(rng, labels, world.label_words, plain_share=0.2)
+        style = draw_style(rng, labels, world.label_words, 0.1, 0.2)
         texts.append(f"{style.prompt(world.sentence(rng))} {labels[0]}{style.separator}{labels[1]}")
     words = {word for text in texts for word in text.replace(".", " ").split() if word.isalpha() and word.islower()}
     return texts + sorted(words | {*world.label_words, *world.words.reserved}) * COPIES_OF_A_WORD

