@@ -70,6 +70,8 @@ def seq2seq_stream(
 ) -> Stream:
     """Batch (input, target) pairs for an encoder-decoder, in micro-batches of like lengths so that little is padded.
 
+    Each pair has the same weight, however long its target: an answer of one word counts as much as a sentence.
+
     Args:
         draw: Draws one pair of texts; all its chance must come from the generator it is given.
         tokenizer: Appends the end token itself.
@@ -84,9 +86,11 @@ def seq2seq_stream(
         pairs = [draw(rng) for _ in range(examples_per_step)]
         inputs = tokenizer([pair[0] for pair in pairs])["input_ids"]
         targets = tokenizer([pair[1] for pair in pairs])["input_ids"]
-        rows = sorted(zip(inputs, targets, strict=True), key=lambda row: (len(row[0]), len(row[1])))
+        rows = sorted(zip(inputs, targets, strict=True), key=lambda row: (len(row[1]), len(row[0])))
         size = -(-len(rows) // num_micro_batches)
-        return [_seq2seq_batch(rows[i : i + size], max_tokens) for i in range(0, len(rows), size)]
+        halves = [sorted(rows[i : i + 2 * size], key=lambda row: len(row[0])) for i in range(0, len(rows), 2 * size)]
+        parts = [half[i : i + size] for half in halves for i in range(0, len(half), size)]
+        return [_seq2seq_batch(part, max_tokens) for part in parts]
 
     return stream
 
@@ -101,7 +105,7 @@ def _seq2seq_batch(rows: list[tuple[list[int], list[int]]], max_tokens: int) -> 
     return Batch(
         {"input_ids": inputs, "attention_mask": mask, "decoder_input_ids": decoder},
         targets,
-        valid.float(),
+        valid / valid.sum(1, keepdim=True),
         int(mask.sum() + valid.sum()),
     )
 

@@ -47,7 +47,12 @@ def icl_curve(model: Any, tokenizer: PreTrainedTokenizerFast, rows: Iterable[Row
 
 
 def unseen_episodes(
-    world: World, tokenizer: PreTrainedTokenizerFast, level: str, length: int, count: int, styles: tuple[float, float] = (0.1, 0.2)
+    world: World,
+    tokenizer: PreTrainedTokenizerFast,
+    level: str,
+    length: int,
+    count: int,
+    styles: tuple[float, float] = (0.1, 0.2),
 ) -> list[Row]:
     """Draw episodes of training attributes in sentences that training never shows; labels differ in token one."""
     rng = random.Random(f"curve/{level}")

@@ -106,10 +106,17 @@ def make_optimizers(model: nn.Module, settings: TrainSettings) -> list[torch.opt
     outer = {id(p) for m in model.modules() if isinstance(m, nn.Embedding) for p in m.parameters()}
     head = getattr(model, "lm_head", None)
     outer |= {id(p) for p in head.parameters()} if isinstance(head, nn.Module) else set()
-    matrices = [p for p in model.parameters() if p.ndim == 2 and id(p) not in outer]
+    matrices = [(name, p) for name, p in model.named_parameters() if p.ndim == 2 and id(p) not in outer]
     others = [p for p in model.parameters() if p.ndim != 2 or id(p) in outer]
+    # T5 folds attention's 1 / sqrt(d_kv) into its query matrices, which are that much smaller; full steps would make
+    # every attention one-hot within a hundred of them, and nothing would be learned from the input any more.
+    d_kv = getattr(model.config, "d_kv", None)
+    small = [p for name, p in matrices if d_kv and name.endswith("Attention.q.weight")]
+    groups = [{"params": [p for _, p in matrices if all(p is not q for q in small)], "share": 1.0}]
+    if d_kv and small:
+        groups.append({"params": small, "share": d_kv**-0.5})
     return [
-        Muon(matrices, lr=settings.matrix_lr, weight_decay=settings.weight_decay),
+        Muon(groups, lr=settings.matrix_lr, weight_decay=settings.weight_decay),
         torch.optim.AdamW(others, lr=settings.other_lr, betas=(0.9, 0.98), weight_decay=0.0),
     ]
 
@@ -146,7 +153,7 @@ def _step(
     full = (settings.matrix_lr, settings.other_lr)
     for optimizer, lr in zip(optimizers, full, strict=True):
         for group in optimizer.param_groups:
-            group["lr"] = lr * lr_factor(step, settings)
+            group["lr"] = lr * lr_factor(step, settings) * group.get("share", 1.0)
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
     return loss_sum, sum(batch.num_tokens for batch in batches)

@@ -64,7 +64,7 @@ def test_micro_batches_add_up_to_the_gradient_of_the_whole_batch(tmp_path: Path)
     assert [log.loss for log in split] == pytest.approx([log.loss for log in joined], abs=1e-4)
 
 
-def test_the_loss_is_transformers_own_on_a_t5_with_labels() -> None:
+def test_the_loss_is_the_mean_over_pairs_of_transformers_own() -> None:
     config = T5Config(
         vocab_size=20,
         d_model=16,
@@ -77,11 +77,23 @@ def test_the_loss_is_transformers_own_on_a_t5_with_labels() -> None:
     )
     model = T5ForConditionalGeneration(config)
     batch = _seq2seq_batch([([5, 6, 7, 1], [8, 1]), ([5, 1], [9, 10, 11, 1])], max_tokens=10)
-    theirs = model(
-        input_ids=batch.inputs["input_ids"], attention_mask=batch.inputs["attention_mask"], labels=batch.targets
-    ).loss
+    theirs = [
+        model(
+            input_ids=batch.inputs["input_ids"][row],
+            attention_mask=batch.inputs["attention_mask"][row],
+            labels=batch.targets[row],
+        ).loss.item()
+        for row in ([0], [1])
+    ]
     ours = weighted_loss(model, batch, "cpu") / batch.weights.sum()
-    assert ours.item() == pytest.approx(theirs.item(), rel=1e-5)
+    assert ours.item() == pytest.approx(sum(theirs) / 2, rel=1e-5)
+
+
+def test_t5s_small_query_matrices_take_small_steps() -> None:
+    config = T5Config(vocab_size=20, d_model=16, d_kv=4, d_ff=24, num_layers=1, num_heads=2)
+    muon = make_optimizers(T5ForConditionalGeneration(config), TrainSettings(steps=1))[0]
+    shares = {group["share"]: len(group["params"]) for group in muon.param_groups}
+    assert shares == {1.0: 13, 0.5: 3}  # three attentions; their k, v, o and the two feed-forward blocks' wi, wo
     assert batch.num_tokens == 6 + 6
 
 
