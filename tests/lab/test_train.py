@@ -87,6 +87,7 @@ def test_the_loss_is_the_mean_over_pairs_of_transformers_own() -> None:
     ]
     ours = weighted_loss(model, batch, "cpu") / batch.weights.sum()
     assert ours.item() == pytest.approx(sum(theirs) / 2, rel=1e-5)
+    assert batch.num_tokens == 6 + 6
 
 
 def test_t5s_small_query_matrices_take_small_steps() -> None:
@@ -94,7 +95,6 @@ def test_t5s_small_query_matrices_take_small_steps() -> None:
     muon = make_optimizers(T5ForConditionalGeneration(config), TrainSettings(steps=1))[0]
     shares = {group["share"]: len(group["params"]) for group in muon.param_groups}
     assert shares == {1.0: 13, 0.5: 3}  # three attentions; their k, v, o and the two feed-forward blocks' wi, wo
-    assert batch.num_tokens == 6 + 6
 
 
 def test_the_learning_rate_warms_up_stays_and_falls_to_zero() -> None:
