@@ -1,15 +1,15 @@
 """Starting weights that already look back: one induction circuit, planted in the first two layers of a Llama.
 
-In-context learning rests on heads that find where the present token stood before and copy what followed it. A model of two
-million parameters takes millions of tokens to form them from random weights; planted, they are there at the first step, and
-training only has to keep and widen them. All other weights start at random.
+In-context learning rests on heads that find where the present token stood before and copy what followed it. A model of
+two million parameters takes millions of tokens to form them from random weights; planted, they are there at the first
+step, and training only has to keep and widen them. All other weights start at random.
 
 - Every embedding gets the same first component. The output layer is tied to it, so it shifts all logits alike and says
   nothing; attention can read it as a constant.
-- Layer 1, head 1: queries and keys come from that constant, turned by one position, so that each token attends to the one
-  before it; it writes a 32-dimensional code of that token into the stream.
-- Layer 2, head 1: the query is the present token's code, the key the written one; what is attended to is copied to the
-  output. Codes sit in the slowest half of the rotary frequencies, where distance hardly turns them.
+- Layer 1, head 1: queries and keys come from that constant, turned by one position, so that each token attends to the
+  one before it; it writes a 32-dimensional code of that token into the stream.
+- Layer 2, head 1: the query is the present token's code, the key the written one; what is attended to is copied to
+  the output. Codes sit in the slowest half of the rotary frequencies, where distance hardly turns them.
 """
 
 from __future__ import annotations
