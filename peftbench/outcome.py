@@ -173,7 +173,6 @@ def _facts(step: Plan, backbone: Backbone, learnt: Learnt, evaluations: Sequence
         num_parameters=backbone.num_parameters,
         num_trained_parameters=learnt.tuned.num_parameters if learnt.tuned else 0,
         added=None if method is None else method.added(backbone.sizes, step.config),
-        merges=method is not None and method.merge is not None,
         lengths=[
             (tokens, length)
             for tokens, evaluation in zip(shot_tokens, evaluations, strict=True)

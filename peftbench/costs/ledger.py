@@ -22,7 +22,6 @@ class Facts:
         num_parameters: Parameters of the bare model.
         num_trained_parameters: Those that were trained and saved; 0 for in-context learning.
         added: What the method adds; None for in-context learning.
-        merges: Whether the method can be folded into the weights.
         lengths: Per scored prompt, over all templates: tokens of the shots, and of context and choices.
         icl_tokens: Tokens of the shots, mean over templates; None after tuning.
         training_tokens: Tokens that training ran through, padding left out; None for in-context learning.
@@ -35,7 +34,6 @@ class Facts:
     num_parameters: int
     num_trained_parameters: int
     added: Added | None
-    merges: bool
     lengths: Sequence[tuple[int, Length]]
     icl_tokens: float | None
     training_tokens: int | None
@@ -51,7 +49,6 @@ def ledger(facts: Facts) -> list[Cost]:
 
 def _inference(facts: Facts) -> list[Cost]:
     name = "inference_flops_per_example"
-    merged = "method folded into the weights; " if facts.merges else ""
     queries = [_query(facts, shots, length) for shots, length in facts.lengths]
     costs = [
         Cost(
@@ -59,7 +56,7 @@ def _inference(facts: Facts) -> list[Cost]:
             value=_mean([count.forward_flops(facts.sizes, query, facts.added) for query in queries]),
             unit="FLOPs",
             kind="counted",
-            convention=f"{EXACT}; {merged}mean over examples and templates",
+            convention=f"{EXACT}; methods folded into the weights where they can be; mean over examples and templates",
         ),
         Cost(
             name=name,
