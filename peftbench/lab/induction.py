@@ -1,82 +1,105 @@
-"""Starting weights that already look back: one induction circuit, planted in the first two layers of a Llama.
+"""Starting weights that already look back: induction circuits, planted in the first four layers of a Llama.
 
-In-context learning rests on heads that find where the present token stood before and copy what followed it. A model of
-two million parameters takes millions of tokens to form them from random weights; planted, they are there at the first
-step, and training only has to keep and widen them. All other weights start at random.
+In-context learning rests on heads that find where the present thing stood before and copy what followed it. A model of
+one or two million parameters takes millions of tokens to form them from random weights, if it does; planted, they are
+there at the first step, and training only has to keep and widen them. All other weights start at random.
+
+The stream's components are shared out: a constant, the token's embedding, and twice half a head's width: `before` for
+what stood before a token, `earlier` for what stood before that. A token's code (`present`) is the first part of its
+embedding. Four heads of the first three layers move codes, two of the fourth layer use them:
 
 - Every embedding gets the same first component. The output layer is tied to it, so it shifts all logits alike and says
-  nothing; attention can read it as a constant.
-- Layer 1, head 1: queries and keys come from that constant, turned by one position, so that each token attends to the
-  one before it; it writes a 32-dimensional code of that token into the stream.
-- Layer 2, head 1: the query is the present token's code, the key the written one; what is attended to is copied to
-  the output. Codes sit in the slowest half of the rotary frequencies, where distance hardly turns them.
+  nothing; attention reads it as a constant, from which a head can look back by position alone.
+- Layer 1 looks one token back: present there -> before here.
+- Layer 2 looks over a window of the last ten tokens or so: their codes, averaged, are added to before. It is the gist
+  of the text that a label follows.
+- Layer 3 looks one token back: before there -> earlier here.
+- Layer 4 has two heads that match and copy. The first matches present with before: "pear red .. pear" goes on with
+  "red". The second matches before with earlier: what stands where the gist of the text was like this one's.
+- Codes sit in the slowest half of the rotary frequencies, where distance hardly turns them.
 """
 
 from __future__ import annotations
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import LlamaForCausalLM
 
-EMBEDDING_STD = 0.1  # at 0.02 and tied, logits begin so small that copying is learnt late
-CONSTANT = 5 * EMBEDDING_STD
-LOOK_BACK = 6.0  # amplitude of the positional query and key
-NUM_FAST_PAIRS = 12  # rotary pairs that tell neighbours apart
-WRITE, MATCH, COPY = 0.22, 2.0, 1.0  # gains of the written code, of queries and keys, of what is copied
+EMBEDDING_STD = 0.15  # at 0.02 and tied, logits begin so small that copying is learnt late
+CONSTANT = 4 * EMBEDDING_STD
+ONE_BACK = (1, range(0, 8), 6.0)  # distance; rotary pairs, fast ones to tell neighbours apart; amplitude
+WINDOW = (5, range(4, 15), 2.7)  # slower pairs: the middle of the window, which fades out over ten tokens
+WRITE, WRITE_GIST, WRITE_EARLIER = 0.15, 0.4, 0.3  # gains of what is moved
+MATCH, COPY = 1.5, 0.5  # gains of queries and keys, and of what is copied
 
 
 @torch.no_grad()
 def plant_induction_heads(model: LlamaForCausalLM, seed: int) -> None:
-    """Overwrite the embeddings and one head of the first and of the second layer.
+    """Overwrite the embeddings, the first head of layers 1 to 3, and the first two of layer 4.
 
     Args:
-        model: Untrained, with tied embeddings and at least two layers.
-        seed: Of embeddings and codes.
+        model: Untrained, with tied embeddings, at least four layers and two heads, d_model at least 2 d_kv.
+        seed: Of the embeddings.
 
     Paper: induction heads are Olsson et al. 2022 (arXiv 2209.11895); starting from weights with the structure that
         training would find is Trockman & Kolter 2023 (arXiv 2305.09828). The construction is ours.
     """
-    rng = torch.Generator().manual_seed(seed)
-    embedding = model.model.embed_tokens.weight
-    embedding.normal_(0.0, EMBEDDING_STD, generator=rng)
-    embedding[:, 0] = CONSTANT
     d_kv, d_model = model.config.head_dim, model.config.hidden_size
-    present, before = _code(d_kv // 2, d_model, rng), _code(d_kv // 2, d_model, rng)
-    _look_back(model, present, before)
-    _match_and_copy(model, present, before, _code(d_kv, d_model, rng))
-
-
-def _code(size: int, d_model: int, rng: torch.Generator) -> Tensor:
-    """Draw (size, d_model) orthonormal directions that are blind to the constant."""
-    directions, _ = torch.linalg.qr(torch.randn(d_model - 1, size, generator=rng))
-    return torch.cat([torch.zeros(size, 1), directions.T], dim=1)
-
-
-def _look_back(model: LlamaForCausalLM, present: Tensor, before: Tensor) -> None:
-    """Make the first head attend to the previous position and write its token's code."""
-    attention, d_kv = model.model.layers[0].self_attn, model.config.head_dim
+    half = d_kv // 2
+    token = range(1, d_model - d_kv)
+    present, before, earlier = token[:half], range(d_model - d_kv, d_model - half), range(d_model - half, d_model)
     embedding = model.model.embed_tokens.weight
-    constant = CONSTANT / float(embedding.pow(2).mean().sqrt())  # as the layer sees it, behind its norm
-    speeds = model.config.rope_parameters["rope_theta"] ** (-torch.arange(0, d_kv, 2).float() / d_kv)
-    turn = speeds[:NUM_FAST_PAIRS]  # radians a position
-    query, key = attention.q_proj.weight[:d_kv], attention.k_proj.weight[:d_kv]
-    query.zero_()
-    key.zero_()
-    query[:NUM_FAST_PAIRS, 0] = LOOK_BACK / constant
-    key[:NUM_FAST_PAIRS, 0] = LOOK_BACK / constant * turn.cos()
-    key[d_kv // 2 : d_kv // 2 + NUM_FAST_PAIRS, 0] = LOOK_BACK / constant * turn.sin()
-    attention.v_proj.weight[:d_kv] = torch.cat([present, torch.zeros_like(present)])
-    attention.o_proj.weight[:, : d_kv // 2] = WRITE * before.T
+    embedding.zero_()
+    embedding[:, 0] = CONSTANT
+    random = torch.randn(len(embedding), len(token), generator=torch.Generator().manual_seed(seed))
+    random *= len(token) ** 0.5 / random.norm(dim=1, keepdim=True)  # one norm, or the constant would look different
+    embedding[:, token] = EMBEDDING_STD * random
+    _look_back(model, 0, ONE_BACK, WRITE, present, before)
+    _look_back(model, 1, WINDOW, WRITE_GIST, present, before)
+    _look_back(model, 2, ONE_BACK, WRITE_EARLIER, before, earlier)
+    _match_and_copy(model, 3, 0, present, before, token[:d_kv])
+    _match_and_copy(model, 3, 1, before, earlier, token[:d_kv])
 
 
-def _match_and_copy(model: LlamaForCausalLM, present: Tensor, before: Tensor, copied: Tensor) -> None:
-    """Make the first head of the second layer find the present token's code and copy the token found there."""
-    attention, d_kv = model.model.layers[1].self_attn, model.config.head_dim
-    slow = torch.cat([torch.arange(d_kv // 4, d_kv // 2), torch.arange(3 * d_kv // 4, d_kv)])
-    query, key = attention.q_proj.weight[:d_kv], attention.k_proj.weight[:d_kv]
-    query.zero_()
-    key.zero_()
-    query[slow] = MATCH * present
-    key[slow] = MATCH * before
-    attention.v_proj.weight[:d_kv] = copied
-    attention.o_proj.weight[:, :d_kv] = COPY * copied.T
+def _look_back(
+    model: LlamaForCausalLM, layer: int, where: tuple[int, range, float], gain: float, read: range, written: range
+) -> None:
+    """Make a layer's first head attend by distance and add components from there to others here."""
+    attention, d_kv = model.model.layers[layer].self_attn, model.config.head_dim
+    distance, pairs, amplitude = where
+    size = amplitude / _constant_seen(model, layer)
+    turn = distance * model.config.rope_parameters["rope_theta"] ** (-2 * torch.tensor(pairs).float() / d_kv)  # radians
+    query, key, value = (_rows(attention, name, 0, d_kv) for name in ("q_proj", "k_proj", "v_proj"))
+    query[pairs, 0] = size
+    key[pairs, 0] = size * turn.cos()
+    key[[d_kv // 2 + pair for pair in pairs], 0] = size * turn.sin()
+    value[range(len(read)), read] = 1.0
+    attention.o_proj.weight[:, :d_kv] = 0.0
+    attention.o_proj.weight[written, range(len(written))] = gain
+
+
+def _constant_seen(model: LlamaForCausalLM, layer: int) -> float:
+    """Measure the constant behind the layer's norm, on random tokens."""
+    ids = torch.randint(model.config.vocab_size, (4, 32), generator=torch.Generator().manual_seed(0))
+    stream = model.model(ids, output_hidden_states=True, use_cache=False).hidden_states[layer]
+    return float(CONSTANT / stream.pow(2).mean(dim=-1).sqrt().mean())
+
+
+def _match_and_copy(
+    model: LlamaForCausalLM, layer: int, head: int, asked: range, found: range, copied: range
+) -> None:
+    """Make a head find where the components `found` equal the present `asked`, and copy the token there."""
+    attention, d_kv = model.model.layers[layer].self_attn, model.config.head_dim
+    slow = [*range(d_kv // 4, d_kv // 2), *range(3 * d_kv // 4, d_kv)]
+    query, key, value = (_rows(attention, name, head, d_kv) for name in ("q_proj", "k_proj", "v_proj"))
+    query[slow, asked] = MATCH
+    key[slow, found] = MATCH
+    value[range(len(copied)), copied] = 1.0
+    attention.o_proj.weight[:, head * d_kv : (head + 1) * d_kv] = 0.0
+    attention.o_proj.weight[copied, range(head * d_kv, head * d_kv + len(copied))] = COPY
+
+
+def _rows(attention: nn.Module, name: str, head: int, d_kv: int) -> Tensor:
+    """Return a head's rows of a projection, set to zero."""
+    rows: Tensor = getattr(attention, name).weight[head * d_kv : (head + 1) * d_kv]
+    return rows.zero_()

@@ -18,12 +18,16 @@ from peftbench.models import attention, source, weights
 from peftbench.models.backbone import Backbone
 
 SETTINGS = "peftbench.toml"
+# Below this many parameters a CPU computes on one thread. Shared matrices of that size gain nothing, and on a machine
+# that does other work besides, threads that wait for each other at every operator cost a multiple (8 x, measured).
+SMALL = 20_000_000
+ALL_THREADS = torch.get_num_threads()
 
 
 def load(
     name: str, *, revision: str | None = None, device: str = "auto", dtype: str = "float32", allow_pickle: bool = False
 ) -> Backbone:
-    """Load a backbone, frozen and in eval mode.
+    """Load a backbone, frozen and in eval mode, and set torch's threads to suit its size.
 
     Args:
         name: Embedded name, local folder in the Hugging Face layout, or hub id.
@@ -46,6 +50,7 @@ def load(
     with _quiet():
         model = _model(folder, config, paths, getattr(torch, dtype))
         tokenizer = _tokenizer(folder)
+    torch.set_num_threads(1 if model.num_parameters() < SMALL else ALL_THREADS)
     return Backbone(
         name=name,
         revision=revision,
