@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from transformers import PreTrainedTokenizerFast
 
-from peftbench.lab.episodes import Row, episode, label_row
+from peftbench.lab.episodes import Row, Stage, episode, label_row
 from peftbench.lab.world import HELD, World
 from peftbench.tasks.task import Task
 
@@ -53,12 +53,14 @@ def unseen_episodes(
     length: int,
     count: int,
     styles: tuple[float, float] = (0.1, 0.2),
+    focus: dict[str, float] | None = None,
 ) -> list[Row]:
     """Draw episodes of training attributes in sentences that training never shows; labels differ in token one."""
     rng = random.Random(f"curve/{level}")
+    stage = Stage(0, length, bare_share=styles[0], plain_share=styles[1], focus=focus or {})
     rows: list[Row] = []
     while len(rows) < count:
-        row = episode(world, tokenizer, rng, level, length, *styles, part=HELD)
+        row = episode(world, tokenizer, rng, level, stage, part=HELD)
         if len({tokenizer(label)["input_ids"][0] for label in row.labels}) == len(row.labels):
             rows.append(row)
     return rows

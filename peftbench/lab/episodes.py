@@ -36,6 +36,7 @@ class Stage:
         bare_share: Share of episodes in which the label follows the text at once.
         plain_share: Share of those with no more than an arrow or a heading between them.
         tokens: Tokens a step, rows x length.
+        focus: Attribute -> share of the episodes that are about it; the others are drawn evenly over all attributes.
     """
 
     steps: int
@@ -44,6 +45,7 @@ class Stage:
     bare_share: float = 0.0
     plain_share: float = 0.0
     tokens: int = 2048
+    focus: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -80,7 +82,7 @@ def episode_stream(
         rows = []
         for kind in rng.choices(kinds, shares, k=max(1, stage.tokens // stage.length)):
             if kind in LEVELS:
-                rows.append(episode(world, tokenizer, rng, kind, stage.length, stage.bare_share, stage.plain_share))
+                rows.append(episode(world, tokenizer, rng, kind, stage))
             else:
                 rows.append(_DRILLS[kind](world, tokenizer, rng, stage.length, text_weight))
         return [causal_batch([row.ids for row in rows], [row.weights for row in rows])]
@@ -102,17 +104,15 @@ def episode(
     tokenizer: PreTrainedTokenizerFast,
     rng: random.Random,
     level: str,
-    length: int,
-    bare_share: float,
-    plain_share: float,
+    stage: Stage,
     part: str = TRAIN,
 ) -> Row:
     """Draw an episode: groups of a training attribute's classes, each with a random label, and fill the row."""
-    num_classes = rng.choice((2, 2, 2, 2, 3, 4))
-    attribute = rng.choice([name for name, found in world.attributes.items() if len(found) >= num_classes])
+    num_classes, length = rng.choice((2, 2, 2, 2, 3, 4)), stage.length
+    attribute = _attribute(world, rng, num_classes, stage.focus)
     groups = world.grouping(rng, attribute, num_classes)
     labels = draw_labels(world, rng, len(groups))
-    style = draw_style(rng, rng.sample(labels, len(labels)), world.label_words, bare_share, plain_share)
+    style = draw_style(rng, rng.sample(labels, len(labels)), world.label_words, stage.bare_share, stage.plain_share)
     text, spans = "", []
     while len(text) < length * CHARS_PER_TOKEN:
         which = rng.randrange(len(groups))
@@ -120,6 +120,17 @@ def episode(
         spans.append((len(text) + len(prompt), len(text) + len(prompt) + 1 + len(labels[which])))
         text += f"{prompt} {labels[which]}{style.separator}"
     return label_row(tokenizer, text, spans, length, tuple(labels))
+
+
+def _attribute(world: World, rng: random.Random, num_classes: int, focus: dict[str, float]) -> str:
+    """Draw an attribute of at least so many classes; those in focus have many, and take longer to learn."""
+    if focus:
+        point = rng.random()
+        for name, share in focus.items():
+            point -= share
+            if point < 0:
+                return name
+    return rng.choice([name for name, found in world.attributes.items() if len(found) >= num_classes])
 
 
 def draw_labels(world: World, rng: random.Random, num_labels: int) -> list[str]:

@@ -34,6 +34,9 @@ def figures(model: Any, tokenizer: PreTrainedTokenizerFast, world: World) -> dic
         "word episodes": unseen_episodes(world, tokenizer, "word", TOKENS // 4, EPISODES),
         "phrase episodes": unseen_episodes(world, tokenizer, "phrase", TOKENS // 2, EPISODES),
         "sentence episodes": unseen_episodes(world, tokenizer, "sentence", TOKENS, EPISODES),
+        "sentences by category": unseen_episodes(
+            world, tokenizer, "sentence", TOKENS, EPISODES, focus={"category": 1.0}
+        ),
         "validation task lab-shelf": task_episodes(load(TaskSpec(name="lab-shelf")), tokenizer, TOKENS, 6),
     }
     return {

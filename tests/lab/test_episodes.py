@@ -33,7 +33,7 @@ def label_texts(row: episodes.Row) -> list[str]:
 @pytest.mark.parametrize("level", LEVELS)
 def test_the_loss_lies_on_the_labels_and_nowhere_else(level: str) -> None:
     for seed in range(20):
-        row = episode(WORLD, TOKENIZER, random.Random(seed), level, length=256, bare_share=0.2, plain_share=0.3)
+        row = episode(WORLD, TOKENIZER, random.Random(seed), level, Stage(0, 256, bare_share=0.2, plain_share=0.3))
         assert len(row.ids) == 256
         assert set(label_texts(row)) <= set(row.labels)
         assert len(label_texts(row)) >= 4
@@ -43,7 +43,7 @@ def test_the_loss_lies_on_the_labels_and_nowhere_else(level: str) -> None:
 def test_a_text_has_the_same_label_throughout_an_episode(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(episodes, "draw_style", lambda *_: Style("{text} ->", "\n", {}))
     for seed in range(20):
-        row = episode(WORLD, TOKENIZER, random.Random(seed), "word", length=200, bare_share=0.0, plain_share=1.0)
+        row = episode(WORLD, TOKENIZER, random.Random(seed), "word", Stage(0, 200, plain_share=1.0))
         label_of: dict[str, str] = {}
         for line in TOKENIZER.decode(row.ids).split("\n")[:-1]:
             text, _, label = line.partition(" -> ")
@@ -54,7 +54,7 @@ def test_a_text_has_the_same_label_throughout_an_episode(monkeypatch: pytest.Mon
 
 def test_training_sentences_and_those_of_the_curve_are_of_different_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(episodes, "draw_style", lambda *_: Style("", "\n", {}))
-    row = episode(WORLD, TOKENIZER, random.Random(0), "sentence", length=256, bare_share=0.0, plain_share=1.0)
+    row = episode(WORLD, TOKENIZER, random.Random(0), "sentence", Stage(0, 256, plain_share=1.0))
     unseen = unseen_episodes(WORLD, TOKENIZER, "sentence", 256, count=1)[0]
     for wanted, found in ((False, row), (True, unseen)):
         sentences = [line.rpartition(". ")[0] + "." for line in TOKENIZER.decode(found.ids).split("\n")[:-1]]
