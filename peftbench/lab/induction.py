@@ -85,9 +85,7 @@ def _constant_seen(model: LlamaForCausalLM, layer: int) -> float:
     return float(CONSTANT / stream.pow(2).mean(dim=-1).sqrt().mean())
 
 
-def _match_and_copy(
-    model: LlamaForCausalLM, layer: int, head: int, asked: range, found: range, copied: range
-) -> None:
+def _match_and_copy(model: LlamaForCausalLM, layer: int, head: int, asked: range, found: range, copied: range) -> None:
     """Make a head find where the components `found` equal the present `asked`, and copy the token there."""
     attention, d_kv = model.model.layers[layer].self_attn, model.config.head_dim
     slow = [*range(d_kv // 4, d_kv // 2), *range(3 * d_kv // 4, d_kv)]
