@@ -44,9 +44,14 @@ class Learnt:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """The test rows under one template, their scores, and the wall time that scoring took."""
+    """The test rows under one template, their scores, and the wall time that scoring took.
+
+    Args:
+        num_shots: Shots that were learned from; in a prompt, those that stood in it.
+    """
 
     template: Template
+    num_shots: int
     examples: Sequence[Example]
     scores: Scores
     seconds: float
@@ -62,7 +67,11 @@ class Evaluation:
             for normalization in NORMALIZATIONS
         }
         return TemplateResult(
-            template=self.template.index, name=self.template.name, num_examples=len(labels), num_correct=right
+            template=self.template.index,
+            name=self.template.name,
+            num_examples=len(labels),
+            num_correct=right,
+            num_shots=self.num_shots,
         )
 
 
@@ -153,11 +162,11 @@ def _task_info(task: Task) -> TaskInfo:
 
 
 def _learned(step: Plan, learnt: Learnt) -> Learned:
-    num_shots = min(predictor.num_shots for predictor in learnt.predictors)
+    num_shots = [predictor.num_shots for predictor in learnt.predictors]
     return Learned(
         learner=step.cell.learner,
-        num_shots=num_shots,
-        shot_ids=[row.id for row in step.shots[:num_shots]],
+        num_shots=min(num_shots),
+        shot_ids=[row.id for row in step.shots[: max(num_shots)]],
         method=step.cell.method,
         config=step.config and step.config.model_dump(mode="json"),
         training=learnt.training and learnt.training.model_dump(mode="json"),
@@ -179,7 +188,9 @@ def _facts(step: Plan, backbone: Backbone, learnt: Learnt, evaluations: Sequence
             for length in evaluation.scores.lengths
         ],
         icl_tokens=None if learnt.tuned else sum(shot_tokens) / len(shot_tokens),
-        training_tokens=learnt.tuned.num_tokens if learnt.tuned else None,
+        passes=[one for evaluation in evaluations for one in evaluation.scores.work.passes],
+        examples=learnt.tuned.lengths if learnt.tuned else None,
+        num_steps=len(learnt.tuned.log) if learnt.tuned else 0,
         adapter=learnt.adapter,
         learn_seconds=learnt.seconds,
         score_seconds=sum(evaluation.seconds for evaluation in evaluations),

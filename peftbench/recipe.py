@@ -1,5 +1,6 @@
 """A recipe says what to run; it expands to cells, and one cell gives one record."""
 
+import difflib
 import itertools
 import tomllib
 from collections.abc import Sequence
@@ -201,7 +202,8 @@ def read(path: Path) -> Recipe:
             hint="`peftbench list recipes` names those that come along",
         ) from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise RecipeError(f"recipe '{path}' is not valid TOML: {error}") from None
+        hint = "`peftbench list recipes` names those that come along; each is a TOML to copy from"
+        raise RecipeError(f"recipe '{path}' is not valid TOML: {error}", hint=hint) from None
     return checked(Recipe, table, f"recipe '{path}'", RecipeError)
 
 
@@ -225,6 +227,13 @@ def _fault(fault: Any) -> str:
     return f"{where}: {text}" if where else text
 
 
-def _hint(schema: type[BaseModel], faults: ValidationError) -> str | None:
-    unknown = any(fault["type"] == "extra_forbidden" and len(fault["loc"]) == 1 for fault in faults.errors())
-    return f"known fields: {', '.join(schema.model_fields)}" if unknown else None
+def _hint(schema: type[BaseModel], faults: ValidationError) -> str:
+    """Name the defaults of fields with a wrong value; where a name is wrong or missing, the names that there are."""
+    names = dict.fromkeys(str(fault["loc"][0]) for fault in faults.errors() if fault["loc"])
+    fields = schema.model_fields
+    plain = [name for name in names if name in fields and isinstance(fields[name].default, str | int | float)]
+    if names and len(plain) == len(names):
+        return "default: " + ", ".join(f"{name} = {fields[name].default!r}" for name in plain)
+    unknown = [name for name in names if name not in fields]
+    near = difflib.get_close_matches(unknown[0], fields, n=1) if unknown else []
+    return (f"did you mean '{near[0]}'? " if near else "") + f"known fields: {', '.join(fields)}"

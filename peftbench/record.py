@@ -47,12 +47,17 @@ class Cost(Part):
 
 
 class TemplateResult(Part):
-    """Accuracy under one template, by each length normalisation of the choices' log-probabilities."""
+    """Accuracy under one template, by each length normalisation of the choices' log-probabilities.
+
+    Args:
+        num_shots: Shots that were used with this template; None where the record does not say it for each.
+    """
 
     template: int
     name: str
     num_examples: int
     num_correct: dict[Normalization, int]
+    num_shots: int | None = None
 
     def accuracy(self, normalization: Normalization = "token") -> float:
         """Give the share of right answers, 0 to 1."""
@@ -87,8 +92,9 @@ class Learned(Part):
     """What the learner did.
 
     Args:
-        num_shots: Shots that were used; fewer than asked where `fit_shots` took what fits.
-        shot_ids: Positions of the shots in the task's training rows.
+        num_shots: Shots that were used; fewer than asked where `fit_shots` took what fits, and then the fewest of all
+            templates.
+        shot_ids: Positions of the shots in the task's training rows; a template used the first `num_shots` of its own.
         method: Name of the method; None for in-context learning.
         config: The method's resolved settings.
         training: The resolved training settings.
@@ -128,6 +134,12 @@ class Record(Part):
     work: dict[str, int]
     versions: dict[str, str]
 
+    @property
+    def num_shots(self) -> list[int]:
+        """Shots that were used with each template."""
+        used = [result.num_shots for result in self.results]
+        return [self.learned.num_shots if num_shots is None else num_shots for num_shots in used]
+
     def cost(self, name: str, kind: str) -> Cost | None:
         """Give the cost `name` of one kind, or None where the record has none."""
         return next((cost for cost in self.costs if (cost.name, cost.kind) == (name, kind)), None)
@@ -165,8 +177,9 @@ class Store:
         """
         try:
             for folder in (self.records, self.scores, self.adapters):
-                folder.mkdir(parents=True, exist_ok=True)
-                with tempfile.TemporaryFile(dir=folder):
+                # In what is there already: input that turns out to be wrong must leave no folders behind.
+                nearest = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+                with tempfile.TemporaryFile(dir=nearest):
                     pass
         except OSError as error:
             hint = "give a folder that you may write with --results DIR"
@@ -212,7 +225,7 @@ class Store:
         path = self.records / f"{record.id}.json"
         try:
             with replacing(self.scores / f"{record.id}.parquet") as temporary:
-                scores.to_parquet(temporary, index=False)
+                scores.to_parquet(temporary, index=False, compression="zstd")
             with replacing(path) as temporary:
                 temporary.write_text(record.model_dump_json(indent=2) + "\n", encoding="utf-8")
         except OSError as error:
@@ -235,7 +248,7 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 def _read(path: Path) -> Record:
-    hint = "remove the file, or run the cell again with --force"
+    hint = "remove the file, or type the command that made it again, with --force"
     try:
         table = json.loads(path.read_text(encoding="utf-8"))
         version = table["schema_version"]

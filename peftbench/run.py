@@ -22,6 +22,10 @@ from peftbench.outcome import Evaluation, Learnt, identity, to_frame, to_record
 from peftbench.plan import Plan, plan
 from peftbench.recipe import Cell, Scoring, Training, checked
 from peftbench.record import Record, Store, identify
+from peftbench.tasks.task import Example
+
+Queries = Sequence[Sequence[Example]]
+"""The test rows, as each template renders them."""
 
 
 class Watch(Protocol):
@@ -75,9 +79,10 @@ def _record(
     watch: Watch,
 ) -> Record:
     """Learn, evaluate, and write down what came out; the backbone is left as it was loaded."""
+    queries = [[template.render(row) for row in step.test] for template in step.templates]
     try:
-        learnt = _learn(step, backbone, scoring, training, store.adapters / identify(facts), watch)
-        evaluations = list(_evaluate(step, learnt.predictors, watch))
+        learnt = _learn(step, backbone, scoring, training, queries, store.adapters / identify(facts), watch)
+        evaluations = list(_evaluate(step, learnt.predictors, queries, watch))
         record = to_record(facts, step, backbone, scoring, learnt, evaluations)
     finally:
         backbone.detach_all()
@@ -97,15 +102,22 @@ def _settings(step: Plan, backbone: Backbone) -> tuple[Scoring, Training | None]
 
 
 def _learn(
-    step: Plan, backbone: Backbone, scoring: Scoring, training: Training | None, folder: Path, watch: Watch
+    step: Plan,
+    backbone: Backbone,
+    scoring: Scoring,
+    training: Training | None,
+    queries: Queries,
+    folder: Path,
+    watch: Watch,
 ) -> Learnt:
     """Learn from the shots: a prompt for each template, or one adapter for all of them."""
     started = time.perf_counter()
+    # Tuning puts no shots before its queries; those that do not fit even so should show before it, not after.
+    shots = step.shots if training is None else ()
+    prompts = [icl.learn(backbone, template, shots, step.cell.icl, scoring) for template in step.templates]
+    icl.fit(prompts, queries)
     if training is None or step.cell.method is None or step.config is None:
-        predictors: list[Predictor] = [
-            icl.learn(backbone, template, step.shots, step.cell.icl, scoring) for template in step.templates
-        ]
-        return Learnt(predictors, time.perf_counter() - started)
+        return Learnt(prompts, time.perf_counter() - started)
     title = f"{step.task.name}: tuning {step.cell.method}, seed {step.cell.seed}"
     with watch.stage(title, training.num_steps) as advance:
         tuned = tune.learn(
@@ -124,14 +136,13 @@ def _learn(
     return Learnt([tuned] * len(step.templates), seconds, tuned=tuned, training=training, adapter=folder)
 
 
-def _evaluate(step: Plan, predictors: Sequence[Predictor], watch: Watch) -> Iterator[Evaluation]:
+def _evaluate(step: Plan, predictors: Sequence[Predictor], queries: Queries, watch: Watch) -> Iterator[Evaluation]:
     """Rank the choices of each test row under each template."""
     total = len(step.templates) * len(step.test)
-    with watch.stage(f"{step.task.name}: scoring, {len(step.templates)} templates", total) as advance:
-        for template, predictor in zip(step.templates, predictors, strict=True):
+    with watch.stage(f"{step.task.name}: scoring", total) as advance:
+        for template, predictor, examples in zip(step.templates, predictors, queries, strict=True):
             started = time.perf_counter()
-            examples = [template.render(row) for row in step.test]
             scores = predictor.score(examples, lambda done: advance(done, ""))
-            evaluation = Evaluation(template, examples, scores, time.perf_counter() - started)
-            advance(0, f"accuracy {evaluation.result().accuracy():.3f}")
+            evaluation = Evaluation(template, predictor.num_shots, examples, scores, time.perf_counter() - started)
+            advance(0, f"accuracy {100 * evaluation.result().accuracy():.1f} with template {template.index}")
             yield evaluation

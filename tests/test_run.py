@@ -3,10 +3,11 @@ import json
 
 import pytest
 
-from peftbench.errors import MethodError, RecordError, TaskError
+from peftbench.errors import MethodError, ModelError, RecordError, TaskError
 from peftbench.models.load import load
-from peftbench.recipe import Cell, TaskSpec
+from peftbench.recipe import Cell, IclOptions, TaskSpec
 from peftbench.record import Store
+from peftbench.report.table import build
 from peftbench.run import plan, run
 from tests.tiny import tiny_folder
 
@@ -22,6 +23,7 @@ ROWS = [
     ]
 ]
 TEMPLATE = "{{text}} How is it? ||| {{label}}"
+WORDING = '[[templates]]\nname = "NAME"\ntext = "{{text}}MORE ||| {{choice}}"\nchoices = ["yes", "no"]\n'
 
 
 class Watch:
@@ -141,6 +143,45 @@ def test_all_cells_are_checked_before_the_first_one_runs(cell, folders, tmp_path
     assert "did you mean 'rank'" in caught.value.hint
     assert not store.root.exists()
     assert not watch.told
+
+
+def two_templates(cell, padding):
+    """Give the cell two wordings of its task, the second one longer by so many words."""
+    path = cell.task.test.parent / "two.toml"
+    path.write_text(
+        'name = "two"\nfamily = "f"\ndescription = "d"\n[data]\ntrain = "rows.jsonl"\ntest = "rows.jsonl"\n'
+        '[label]\nnames = ["good", "bad"]\n'
+        + WORDING.replace("NAME", "short").replace("MORE", "")
+        + WORDING.replace("NAME", "long").replace("MORE", " does" * padding)
+    )
+    return cell.model_copy(update={"task": TaskSpec(name=str(path)), "shots": 6})
+
+
+def test_every_template_is_checked_before_the_first_one_is_scored(cell, tmp_path):
+    store, watch = Store(tmp_path / "results"), Watch()
+    with pytest.raises(ModelError, match=r"6 shots .* in template 'long', and .* takes 512"):
+        list(run([two_templates(cell, 100)], store, watch))
+    assert watch.told == []
+    assert not store.root.exists()
+
+
+def test_a_query_that_does_not_fit_is_told_before_tuning(cell, folders, tmp_path):
+    one = two_templates(cell, 600).model_copy(update={"method": "ia3", "learner": "tune", "training": {"num_steps": 3}})
+    store, watch = Store(tmp_path / "results"), Watch()
+    with pytest.raises(ModelError, match=r"0 shots .* in template 'long', and .* takes 512"):
+        list(run([one], store, watch))
+    assert watch.told == []
+    assert not store.root.exists()
+
+
+def test_the_shots_of_each_template_are_in_the_record_and_in_the_table(cell, tmp_path):
+    fitting = two_templates(cell, 100).model_copy(update={"icl": IclOptions(fit_shots=True)})
+    record = only(run([fitting], Store(tmp_path / "results"), Watch())).record
+    most, fewest = record.num_shots
+    assert (most, 0 < fewest < 6) == (6, True)
+    assert [result.num_shots for result in record.results] == [most, fewest]
+    assert (record.learned.num_shots, len(record.learned.shot_ids)) == (fewest, most)
+    assert build([record])[0].rows[0].shots == f"{fewest}-6 of 6"
 
 
 def test_more_shots_than_rows_is_refused(cell):

@@ -6,6 +6,8 @@ from typing import Annotated
 import typer
 
 from peftbench import __version__
+from peftbench.cli.compare import compare
+from peftbench.cli.cost import cost
 from peftbench.cli.icl import icl
 from peftbench.cli.lab import lab
 from peftbench.cli.list import show_list
@@ -32,6 +34,8 @@ app.command("icl")(spread(icl))
 app.command("tune")(spread(tune))
 app.command("report")(spread(report))
 app.command("run")(spread(run))
+app.command("cost")(spread(cost))
+app.command("compare")(compare)
 app.command("list")(show_list)
 app.add_typer(lab, name="lab")
 
@@ -69,7 +73,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (KeyboardInterrupt, typer.Abort):
         code = INTERRUPTED
     if code == INTERRUPTED:
-        typer.echo("interrupted: finished records are kept, nothing half-written is left", err=True)
+        typer.echo(
+            "interrupted: finished records are kept, nothing half-written is left; the same command goes on", err=True
+        )
     return code or 0
 
 
@@ -83,5 +89,11 @@ def _usage(error: Exception) -> int:
 
 
 def _fail(message: str, hint: str | None, code: int) -> int:
-    typer.echo(f"error: {message}" + (f"\n\nhint: {hint}" if hint else ""), err=True)
+    text = f"error: {_one_line(message)}" + (f"\n\nhint: {_one_line(hint)}" if hint else "")
+    typer.echo(text, err=True)
     return code
+
+
+def _one_line(text: str) -> str:
+    """Show line breaks, of a template for example, as they are typed."""
+    return text.replace("\n", "\\n")

@@ -46,7 +46,8 @@ def tasks() -> Listing:
     ]
     remark = (
         f"Groups for --task: {', '.join(registry.TASK_GROUPS)}. "
-        "A task without row counts reads the hub's, or --train and --test. Own rows: --template and --choices besides."
+        "A task without row counts takes its rows from the hub, or from --train FILE --test FILE. "
+        "Rows of your own need --template and --choices besides."
     )
     return Listing(lines, "peftbench lab show lab-nli2", remark, hidden=frozenset({"description"}))
 
@@ -64,7 +65,7 @@ def models() -> Listing:
 def recipes() -> Listing:
     """List the recipes that come along."""
     lines = [{"recipe": name, "what it makes": read(path).description} for name, path in shipped().items()]
-    return Listing(lines, "peftbench run t-few")
+    return Listing(lines, "peftbench run table1")
 
 
 def _model(name: str, folder: Path) -> dict[str, Any]:

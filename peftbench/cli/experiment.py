@@ -8,7 +8,7 @@ from typing import Any
 
 import typer
 
-from peftbench.cli.options import TASK, Format, OutputOptions, RunOptions, TaskOptions, numbers
+from peftbench.cli.options import TASK, Format, OutputOptions, RunOptions, TaskOptions, WeightOptions, numbers
 from peftbench.cli.watch import watch
 from peftbench.errors import RecipeError
 from peftbench.recipe import Cell, TaskSpec, checked
@@ -16,7 +16,7 @@ from peftbench.record import Record, Store
 from peftbench.report import setting, units
 
 
-def cells(task: TaskOptions, run: RunOptions, **settings: Any) -> list[Cell]:
+def cells(task: TaskOptions, weights: WeightOptions, run: RunOptions, **settings: Any) -> list[Cell]:
     """Make the cells that a command line stands for: its tasks x its seeds.
 
     Raises:
@@ -25,9 +25,9 @@ def cells(task: TaskOptions, run: RunOptions, **settings: Any) -> list[Cell]:
     """
     templates = None if task.templates == "all" else tuple(numbers(task.templates, "templates"))
     shared = {
-        "revision": run.revision,
+        "revision": weights.revision,
+        "dtype": weights.dtype,
         "device": run.device,
-        "dtype": run.dtype,
         "allow_pickle": run.allow_pickle,
         "templates": templates,
         "limit": task.limit,
@@ -72,10 +72,16 @@ def carry_out(some: Sequence[Cell], run: RunOptions, output: OutputOptions, form
 
 def _line(record: Record) -> str:
     values = [result.accuracy() for result in record.results]
-    way = f"{setting.method(record)} on {record.model.name}, {record.learned.num_shots} shots, seed {record.seed}"
+    way = f"{setting.method(record)} on {record.model.name}, {_shots(record)}, seed {record.seed}"
     accuracy = units.percent(statistics.median(values))
-    chance = units.percent(record.task.chance)
-    return f"{record.task.name}: {way}: accuracy {accuracy}, median of {len(values)} templates, chance {chance}"
+    over = f"median of {len(values)} templates" if len(values) > 1 else "one template"
+    return f"{record.task.name}: {way}: accuracy {accuracy}, {over}, chance {units.percent(record.task.chance)}"
+
+
+def _shots(record: Record) -> str:
+    """Say how many shots were used, and how many were asked for where they did not all fit."""
+    used, asked = units.span(record.num_shots), str(record.identity["shots"])
+    return f"{used} shots" if used == asked else f"{used} of {asked} shots"
 
 
 def _specs(task: TaskOptions) -> list[TaskSpec]:
@@ -90,7 +96,8 @@ def _specs(task: TaskOptions) -> list[TaskSpec]:
 
     names = expand(task.task or TASK)
     if len(names) > 1 and (task.train or task.test):
-        raise RecipeError(f"'{task.task}' is {len(names)} tasks; --train and --test go with one")
+        message = f"'{task.task}' is {len(names)} tasks; --train and --test go with one"
+        raise RecipeError(message, hint="`peftbench list tasks` names its tasks")
     return [TaskSpec(name=name, train=task.train, test=task.test) for name in names]
 
 

@@ -5,19 +5,23 @@ from typing import Annotated
 
 from typer import Option
 
-from peftbench.cli.options import OutputOptions, RunOptions, ScoringOptions, Table, TaskOptions
+from peftbench.cli.options import FLAG, OutputOptions, RunOptions, ScoringOptions, Table, TaskOptions, WeightOptions
 
 MODEL = "mini-gpt"
+SHOTS = 32
 
 
 def icl(
     task: TaskOptions,
     scoring: ScoringOptions,
+    weights: WeightOptions,
     run: RunOptions,
     output: OutputOptions,
-    model: Annotated[str, Option(help="Embedded name, local folder or hub id.")] = MODEL,
-    shots: Annotated[int, Option(help="Labelled examples in each prompt; 0 is zero-shot.", min=0)] = 32,
-    fit_shots: Annotated[bool, Option("--fit-shots", help="Take as many shots as fit the model's positions.")] = False,
+    model: Annotated[str, Option(help="Embedded name, local folder or hub id.", metavar="NAME")] = MODEL,
+    shots: Annotated[int, Option(help="Labelled examples in each prompt; 0 is zero-shot.", metavar="K", min=0)] = SHOTS,
+    fit_shots: Annotated[
+        bool, Option("--fit-shots", help="Take as many shots as fit the model's positions.", metavar=FLAG)
+    ] = False,
     form: Table = "table",
 ) -> None:
     """Evaluate in-context learning: k labelled examples in front of every query."""
@@ -25,6 +29,7 @@ def icl(
 
     some = cells(
         task,
+        weights,
         run,
         learner="icl",
         model=model,
@@ -32,8 +37,13 @@ def icl(
         icl={"fit_shots": fit_shots},
         scoring=scoring.table(),
     )
-    step = f"peftbench tune --method ia3{_own_model(model)}{task.typed()}{output.typed()}"
+    step = f"peftbench tune --method ia3{_own_model(model)}{_own_shots(shots)}{task.typed()}{output.typed()}"
     carry_out(some, run, output, form, step)
+
+
+def _own_shots(shots: int) -> str:
+    """Tune on as many shots as stood in the prompt; zero-shot comes with tuning anyway."""
+    return "" if shots in {0, SHOTS} else f" --shots {shots}"
 
 
 def _own_model(model: str) -> str:

@@ -11,8 +11,8 @@ lab = typer.Typer(no_args_is_help=True, help="How the embedded models were made;
 
 @lab.command()
 def show(
-    task: Annotated[str, Argument(help="A task's name, or the path to its TOML.")],
-    rows: Annotated[int, Option(help="Test rows to show, each under every template.", min=1)] = 2,
+    task: Annotated[str, Argument(help="A task's name, or the path to its TOML.", metavar="TASK")],
+    rows: Annotated[int, Option(help="Test rows to show, each under every template.", metavar="N", min=1)] = 2,
 ) -> None:
     """Show a task as a model sees it: rendered inputs and their answer choices."""
     from peftbench.cli.show import say_next
@@ -23,6 +23,7 @@ def show(
     loaded = load(TaskSpec(name=task))
     typer.echo(f"{loaded.name}: {loaded.description}")
     typer.echo(f"chance {100 * loaded.chance:.1f}, {len(loaded.train)} train rows, {len(loaded.test)} test rows")
+    typer.echo("Shown is what stands in a prompt, then the answer choices, the right one in brackets.")
     for template in loaded.templates:
         typer.echo(f"\ntemplate {template.index}: {template.name}")
         for example in (template.render(row) for row in loaded.test[:rows]):
@@ -34,10 +35,14 @@ def show(
 
 @lab.command()
 def build(
-    model: Annotated[list[str] | None, Option(help="Which model; may be repeated; all where none is named.")] = None,
-    out: Annotated[Path, Option(help="Folder in which each model gets a folder of its own.")] = Path("lab-build"),
-    device: Annotated[str, Option(help="cpu, cuda, ...")] = "cpu",
-    steps: Annotated[int | None, Option(help="Stop after so many steps, for a trial.", min=1)] = None,
+    model: Annotated[
+        list[str] | None, Option(help="Which model; may be repeated; all where none is named.", metavar="NAME")
+    ] = None,
+    out: Annotated[Path, Option(help="Folder in which each model gets a folder of its own.", metavar="DIR")] = Path(
+        "lab-build"
+    ),
+    device: Annotated[str, Option(help="cpu, cuda, ...", metavar="NAME")] = "cpu",
+    steps: Annotated[int | None, Option(help="Stop after N steps, for a trial.", metavar="N", min=1)] = None,
 ) -> None:
     """Make the embedded models again from their seed. What was interrupted goes on where it stopped."""
     from peftbench.cli.show import say_next

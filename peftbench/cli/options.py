@@ -15,6 +15,8 @@ from peftbench.errors import RecipeError
 
 TASK = "lab"
 RESULTS = Path("results")
+# Without it a flag looks as if it took a value: "--quiet <bool>".
+FLAG = ""
 DATA, RUNNING, SCORING, OUTPUT = "Task and data", "Running", "Prompts and scoring", "Output"
 
 Format = Literal["table", "json"]
@@ -27,42 +29,80 @@ class TaskOptions:
 
     task: Annotated[
         str | None,
-        Option(help=f"Task, group or task TOML: `peftbench list tasks`. \\[default: {TASK}]", rich_help_panel=DATA),
+        Option(
+            help=f"Task, group or task TOML: `peftbench list tasks`. \\[default: {TASK}]",
+            metavar="NAME",
+            rich_help_panel=DATA,
+        ),
     ] = None
-    train: Annotated[Path | None, Option(help="Training rows: CSV, JSONL or Parquet.", rich_help_panel=DATA)] = None
-    test: Annotated[Path | None, Option(help="Test rows: CSV, JSONL or Parquet.", rich_help_panel=DATA)] = None
+    train: Annotated[
+        Path | None, Option(help="Training rows: CSV, JSONL or Parquet.", metavar="FILE", rich_help_panel=DATA)
+    ] = None
+    test: Annotated[
+        Path | None, Option(help="Test rows: CSV, JSONL or Parquet.", metavar="FILE", rich_help_panel=DATA)
+    ] = None
     template: Annotated[
         str | None,
-        Option(help='Jinja template for own rows: "{{text}} Sentiment: ||| {{label}}".', rich_help_panel=DATA),
+        Option(
+            help='Jinja template for own rows, input ||| answer: "{{text}} Sentiment: ||| {{label}}".',
+            metavar="TEXT",
+            rich_help_panel=DATA,
+        ),
     ] = None
     choices: Annotated[
-        str | None, Option(help='Answer choices for --template: "negative,positive".', rich_help_panel=DATA)
+        str | None,
+        Option(
+            help='Answer choices for --template, one for each class: "negative,positive".',
+            metavar="A,B",
+            rich_help_panel=DATA,
+        ),
     ] = None
-    templates: Annotated[str, Option(help="Numbers of the templates to use, or all.", rich_help_panel=DATA)] = "all"
-    seeds: Annotated[str, Option(help="Seeds; each draws its own shots: 0,1,2.", rich_help_panel=DATA)] = "0"
-    limit: Annotated[int | None, Option(help="Use the first N test rows only.", min=1, rich_help_panel=DATA)] = None
+    templates: Annotated[
+        str, Option(help="Templates to use, by number: 0,2; or all.", metavar="N,N", rich_help_panel=DATA)
+    ] = "all"
+    seeds: Annotated[
+        str, Option(help="Seeds; each draws its own shots: 0,1,2.", metavar="N,N", rich_help_panel=DATA)
+    ] = "0"
+    limit: Annotated[
+        int | None, Option(help="Use the first N test rows only.", metavar="N", min=1, rich_help_panel=DATA)
+    ] = None
 
     def typed(self) -> str:
-        """Give back the options that say which data, as they would be typed."""
-        names = ("task", "train", "test", "template", "choices")
-        return "".join(f" --{name} {shlex.quote(str(getattr(self, name)))}" for name in names if getattr(self, name))
+        """Give back the options as they would be typed; nothing for the default ones."""
+        given = {field.name: getattr(self, field.name) for field in fields(self)}
+        changed = [field.name for field in fields(self) if given[field.name] != field.default]
+        return "".join(f" --{name} {shlex.quote(str(given[name]))}" for name in changed)
+
+
+@dataclass(frozen=True)
+class WeightOptions:
+    """Which weights; a recipe says this itself."""
+
+    revision: Annotated[
+        str | None, Option(help="Branch, tag or commit of a hub model.", metavar="NAME", rich_help_panel=RUNNING)
+    ] = None
+    dtype: Annotated[
+        Literal["float32", "bfloat16", "float16"], Option(help="Precision of the backbone.", rich_help_panel=RUNNING)
+    ] = "float32"
 
 
 @dataclass(frozen=True)
 class RunOptions:
-    """On what, and where to."""
+    """On what, and whether again."""
 
-    revision: Annotated[str | None, Option(help="Branch, tag or commit of a hub model.", rich_help_panel=RUNNING)] = (
-        None
-    )
-    device: Annotated[str, Option(help="auto, cpu, cuda, mps, ...", rich_help_panel=RUNNING)] = "auto"
-    dtype: Annotated[
-        Literal["float32", "bfloat16", "float16"], Option(help="Precision of the backbone.", rich_help_panel=RUNNING)
-    ] = "float32"
+    device: Annotated[str, Option(help="auto, cpu, cuda, mps, ...", metavar="NAME", rich_help_panel=RUNNING)] = "auto"
     allow_pickle: Annotated[
-        bool, Option("--allow-pickle", help="Read .bin weights if there are no safetensors.", rich_help_panel=RUNNING)
+        bool,
+        Option(
+            "--allow-pickle",
+            help="Read .bin weights if there are no safetensors.",
+            metavar=FLAG,
+            rich_help_panel=RUNNING,
+        ),
     ] = False
-    force: Annotated[bool, Option("--force", help="Run again what has a record.", rich_help_panel=RUNNING)] = False
+    force: Annotated[
+        bool, Option("--force", help="Run again what has a record.", metavar=FLAG, rich_help_panel=RUNNING)
+    ] = False
 
 
 @dataclass(frozen=True)
@@ -73,14 +113,15 @@ class ScoringOptions:
         Literal["eos", "separator", "none"] | None,
         Option(help="What closes an answer. \\[default: eos for encoder-decoders, else none]", rich_help_panel=SCORING),
     ] = None
-    separator: Annotated[str, Option(help="What stands between shots; \\n is a new line.", rich_help_panel=SCORING)] = (
-        "\\n\\n"
-    )
+    separator: Annotated[
+        str, Option(help="What stands between shots; \\n is a new line.", metavar="TEXT", rich_help_panel=SCORING)
+    ] = "\\n\\n"
     max_input_tokens: Annotated[
-        int | None, Option(help="Cut each input to this many tokens.", min=1, rich_help_panel=SCORING)
+        int | None, Option(help="Cut each input to its first N tokens.", metavar="N", min=1, rich_help_panel=SCORING)
     ] = None
     no_cache: Annotated[
-        bool, Option("--no-cache", help="Run each prompt whole: the slow reference.", rich_help_panel=SCORING)
+        bool,
+        Option("--no-cache", help="Run each prompt whole: the slow reference.", metavar=FLAG, rich_help_panel=SCORING),
     ] = False
 
     def table(self) -> dict[str, Any]:
@@ -98,8 +139,10 @@ class ScoringOptions:
 class OutputOptions:
     """Where results lie, and what is said."""
 
-    results: Annotated[Path, Option(help="Folder of the records.", rich_help_panel=OUTPUT)] = RESULTS
-    quiet: Annotated[bool, Option("--quiet", "-q", help="No progress, no remarks.", rich_help_panel=OUTPUT)] = False
+    results: Annotated[Path, Option(help="Folder of the records.", metavar="DIR", rich_help_panel=OUTPUT)] = RESULTS
+    quiet: Annotated[
+        bool, Option("--quiet", "-q", help="No progress, no remarks.", metavar=FLAG, rich_help_panel=OUTPUT)
+    ] = False
 
     def typed(self) -> str:
         """Give back the results folder as it would be typed; nothing for the default."""
@@ -152,11 +195,11 @@ def numbers(text: str, option: str) -> list[int]:
     Raises:
         RecipeError: Something else stands there.
     """
-    try:
-        return [int(part) for part in text.split(",")]
-    except ValueError:
+    parts = [part.strip() for part in text.split(",")]
+    if not all(part.isdecimal() for part in parts):
         message = f"--{option} '{text}' is no list of whole numbers"
-        raise RecipeError(message, hint=f"for example --{option} 0,1,2") from None
+        raise RecipeError(message, hint=f"for example --{option} 0,1,2")
+    return [int(part) for part in parts]
 
 
 def assignments(texts: Sequence[str]) -> dict[str, Any]:

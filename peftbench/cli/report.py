@@ -13,10 +13,10 @@ FILE = "report.csv"
 
 def report(
     output: OutputOptions,
-    reference: Annotated[str | None, Option(help="Show published rows below: t-few.")] = None,
+    reference: Annotated[str | None, Option(help="Show published rows below: t-few.", metavar="NAME")] = None,
     form: Annotated[Literal["table", "md", "latex", "json", "csv"], Option("--format", help="How to print.")] = "table",
 ) -> None:
-    """Show all records as a table: accuracy beside FLOPs, bytes and trained parameters."""
+    """Show all records as a table, also in report.csv: accuracy beside FLOPs, bytes and trained parameters."""
     from peftbench.cli.show import rendered, say_next
     from peftbench.cli.watch import watch
     from peftbench.errors import RecordError

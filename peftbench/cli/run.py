@@ -13,9 +13,7 @@ from peftbench.registry import PACKAGE
 
 
 def run(
-    recipes: Annotated[
-        list[str], Argument(metavar="RECIPE...", help="TOML files, or names: `peftbench list recipes`.")
-    ],
+    recipes: Annotated[list[str], Argument(metavar="RECIPE", help="TOML files, or names: `peftbench list recipes`.")],
     run: RunOptions,
     output: OutputOptions,
     form: Table = "table",

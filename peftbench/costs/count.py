@@ -9,8 +9,9 @@ position tables.
 from dataclasses import dataclass
 
 from peftbench.errors import CostError
-from peftbench.methods.base import Added
+from peftbench.methods.base import Added, Op
 from peftbench.models.backbone import Sizes
+from peftbench.models.scoring import Pass
 
 NOTHING = Added(num_parameters=0)
 
@@ -50,14 +51,29 @@ class Stream:
     Args:
         encoder: Tokens through the encoder's layers; 0 for decoder-only models.
         decoder: Tokens through the decoder's layers.
+        encoder_pairs: (query, key) pairs in one encoder self-attention.
         self_pairs: (query, key) pairs in one decoder self-attention.
+        cross_pairs: (query, key) pairs in one cross-attention.
         head: Tokens through the LM head.
     """
 
     encoder: int
     decoder: int
+    encoder_pairs: int
     self_pairs: int
+    cross_pairs: int
     head: int
+
+    @property
+    def tokens(self) -> dict[str | None, int]:
+        """How many tokens pass where an `Op` says that they pass."""
+        return {"encoder": self.encoder, "decoder": self.decoder, "cross": self.encoder}
+
+    def pairs(self, stack: str, block: str) -> int:
+        """Give the (query, key) pairs of one attention block."""
+        if stack == "encoder":
+            return self.encoder_pairs
+        return self.cross_pairs if block == "cross" else self.self_pairs
 
 
 def forward_flops(
@@ -91,7 +107,7 @@ def forward_flops(
             "the shots of an encoder-decoder cannot be cached: its encoder reads shots and query together",
             hint="count it without the cache",
         )
-    return _flops(sizes, _stream(sizes, query, added, cached), added, merged=merged)
+    return flops(sizes, stream(sizes, query, added, cached=cached), added, merged=merged)
 
 
 def prefill_flops(sizes: Sizes, shot_tokens: int, added: Added | None = None, *, merged: bool = True) -> int:
@@ -111,8 +127,8 @@ def prefill_flops(sizes: Sizes, shot_tokens: int, added: Added | None = None, *,
         raise CostError("an encoder-decoder has no cache of shots to fill", hint="count it without the cache")
     added = added or NOTHING
     tokens = added.extra_tokens + shot_tokens
-    stream = Stream(0, tokens, self_pairs=tokens * (tokens + added.extra_keys), head=0)
-    return _flops(sizes, stream, added, merged=merged)
+    filling = Stream(0, tokens, 0, self_pairs=tokens * (tokens + added.extra_keys), cross_pairs=0, head=0)
+    return flops(sizes, filling, added, merged=merged)
 
 
 def check(sizes: Sizes) -> None:
@@ -132,31 +148,68 @@ def check(sizes: Sizes) -> None:
         raise CostError(f"impossible model sizes: {'; '.join(wrong)}", hint="check the model's config.json")
 
 
-def _stream(sizes: Sizes, query: Query, added: Added, cached: bool) -> Stream:
+def stream(sizes: Sizes, query: Query, added: Added, *, cached: bool = False) -> Stream:
+    """Say how many tokens of a query run where; virtual tokens come on top."""
     before, choices = added.extra_tokens + query.shot_tokens, sum(query.choice_tokens)
     if sizes.is_encoder_decoder:
-        pairs = sum(tokens * (tokens + added.extra_keys) for tokens in query.choice_tokens)
-        return Stream(before + query.input_tokens, choices, self_pairs=pairs, head=choices)
+        encoder = before + query.input_tokens
+        return Stream(
+            encoder,
+            choices,
+            encoder_pairs=encoder * (encoder + added.extra_keys),
+            self_pairs=sum(tokens * (tokens + added.extra_keys) for tokens in query.choice_tokens),
+            cross_pairs=choices * (encoder + added.extra_keys),
+            head=choices,
+        )
     keys = before + query.input_tokens + choices
     queries = keys - before if cached else keys
-    return Stream(0, queries, self_pairs=queries * (keys + added.extra_keys), head=choices + 1)
+    return Stream(0, queries, 0, self_pairs=queries * (keys + added.extra_keys), cross_pairs=0, head=choices + 1)
 
 
-def _flops(sizes: Sizes, stream: Stream, added: Added, *, merged: bool) -> int:
+def pass_flops(sizes: Sizes, run: Pass, added: Added | None = None) -> int:
+    """Count one forward pass as it was run, padding included; the method is attached, not merged."""
+    added = added or NOTHING
+    encoder, decoder = run.encoder_rows * run.encoder_tokens, run.decoder_rows * run.decoder_tokens
+    stream = Stream(
+        encoder,
+        decoder,
+        encoder_pairs=encoder * (run.encoder_tokens + added.extra_keys),
+        self_pairs=decoder * (run.cached_tokens + run.decoder_tokens + added.extra_keys),
+        cross_pairs=decoder * (run.encoder_tokens + added.extra_keys) if encoder else 0,
+        head=run.head_tokens,
+    )
+    return flops(sizes, stream, added)
+
+
+def flops(sizes: Sizes, stream: Stream, added: Added, *, merged: bool = False, training: bool = False) -> int:
+    """Count one forward pass.
+
+    Args:
+        sizes: The model's shapes.
+        stream: How many tokens run where.
+        added: What a method adds.
+        merged: Whether the method was folded into the weights, as far as it can be.
+        training: Whether what a method does in training only is there.
+    """
     token, keys_values = _layer_flops_per_token(sizes), _keys_values_flops_per_token(sizes)
-    encoder_pairs = stream.encoder * (stream.encoder + added.extra_keys)
-    total = sizes.num_encoder_layers * (stream.encoder * token + _attention_flops(sizes, encoder_pairs))
+    total = sizes.num_encoder_layers * (stream.encoder * token + _attention_flops(sizes, stream.encoder_pairs))
     total += sizes.num_decoder_layers * (stream.decoder * token + _attention_flops(sizes, stream.self_pairs))
     if sizes.is_encoder_decoder:
-        cross_pairs = stream.decoder * (stream.encoder + added.extra_keys)
         cross = stream.decoder * _query_output_flops_per_token(sizes) + stream.encoder * keys_values
-        total += sizes.num_decoder_layers * (cross + _attention_flops(sizes, cross_pairs))
-    return total + 2 * stream.head * sizes.d_model * sizes.vocab_size + _added_flops(stream, added, merged=merged)
+        total += sizes.num_decoder_layers * (cross + _attention_flops(sizes, stream.cross_pairs))
+    total += head_flops(sizes, stream)
+    there = [op for op in added.ops if not (merged and op.mergeable) and (training or not op.training_only)]
+    return total + sum(op_flops(op, stream) for op in there)
 
 
-def _added_flops(stream: Stream, added: Added, *, merged: bool) -> int:
-    tokens = {"encoder": stream.encoder, "decoder": stream.decoder, "cross": stream.encoder}
-    return sum(2 * tokens[op.tokens] * op.k * op.n for op in added.ops if not (merged and op.mergeable))
+def op_flops(op: Op, stream: Stream) -> int:
+    """Count one matmul of a method, forward."""
+    return 2 * (stream.tokens[op.tokens] if op.rows is None else op.rows) * op.k * op.n
+
+
+def head_flops(sizes: Sizes, stream: Stream) -> int:
+    """Count the LM head, forward."""
+    return 2 * stream.head * sizes.d_model * sizes.vocab_size
 
 
 def _layer_flops_per_token(sizes: Sizes) -> int:

@@ -1,16 +1,22 @@
 """The costs of one finished cell, each with its unit, its kind and its convention."""
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from peftbench.costs import count, rule, storage
+from peftbench.costs import backward, count, rule, storage
 from peftbench.methods.base import Added
 from peftbench.models.backbone import Sizes
-from peftbench.models.scoring import Length
+from peftbench.models.scoring import Length, Pass
 from peftbench.record import Cost
 
 EXACT = "all matmuls incl. attention and LM head, multiply-add = 2, choices share the query, no padding"
+TRAINED = (
+    "all matmuls forward and backward, multiply-add = 2, no padding; frozen weights get no gradient, nothing below the "
+    "first adapted place is run backward; what is run before the first step and the optimiser are left out"
+)
+AS_RUN = "all matmuls of scoring, multiply-add = 2, as run: padding counts, what prompts share was run once"
 PAPER = "2205.05638 section 4.2: 2N FLOPs per token, N for encoder-decoders; N = all parameters"
 
 
@@ -24,7 +30,9 @@ class Facts:
         added: What the method adds; None for in-context learning.
         lengths: Per scored prompt, over all templates: tokens of the shots, and of context and choices.
         icl_tokens: Tokens of the shots, mean over templates; None after tuning.
-        training_tokens: Tokens that training ran through, padding left out; None for in-context learning.
+        passes: The forward passes that scored all examples under all templates, as run.
+        examples: Length of an example -> how often one of it was trained on; None for in-context learning.
+        num_steps: Steps of training.
         adapter: Folder of the saved parameters; None for in-context learning.
         learn_seconds: Wall time of learning.
         score_seconds: Wall time of scoring all examples under all templates.
@@ -36,7 +44,9 @@ class Facts:
     added: Added | None
     lengths: Sequence[tuple[int, Length]]
     icl_tokens: float | None
-    training_tokens: int | None
+    passes: Sequence[Pass]
+    examples: Mapping[Length, int] | None
+    num_steps: int
     adapter: Path | None
     learn_seconds: float
     score_seconds: float
@@ -66,6 +76,8 @@ def _inference(facts: Facts) -> list[Cost]:
             convention=f"{PAPER}; mean over examples and templates",
         ),
     ]
+    run = sum(count.pass_flops(facts.sizes, each, facts.added) for each in facts.passes)
+    costs.append(Cost(name="scoring_flops", value=run, unit="FLOPs", kind="counted", convention=AS_RUN))
     if facts.icl_tokens and not facts.sizes.is_encoder_decoder:
         costs += _cached(facts, queries)
     return costs
@@ -92,13 +104,21 @@ def _cached(facts: Facts, queries: Sequence[count.Query]) -> list[Cost]:
 
 
 def _learning(facts: Facts) -> list[Cost]:
-    if facts.training_tokens is None:
+    if facts.examples is None or facts.added is None:
         return [Cost(name="training_flops", value=0, unit="FLOPs", kind="counted", convention="nothing is trained")]
-    value = 3 * rule.inference_flops(
-        facts.num_parameters, facts.training_tokens, is_encoder_decoder=facts.sizes.is_encoder_decoder
+    examples: Counter[count.Query] = Counter()
+    for length, times in facts.examples.items():
+        examples[_query(facts, 0, length)] += times
+    counted = backward.training_flops(facts.sizes, examples, facts.num_steps, facts.added)
+    tokens = sum(times * (length.context + sum(length.choices)) for length, times in facts.examples.items())
+    estimated = 3 * rule.inference_flops(
+        facts.num_parameters, tokens, is_encoder_decoder=facts.sizes.is_encoder_decoder
     )
     convention = f"{PAPER}; training = 3 x forward, as if all weights were trained; tokens as run, no padding"
-    return [Cost(name="training_flops", value=value, unit="FLOPs", kind="estimated", convention=convention)]
+    return [
+        Cost(name="training_flops", value=counted, unit="FLOPs", kind="counted", convention=TRAINED),
+        Cost(name="training_flops", value=estimated, unit="FLOPs", kind="estimated", convention=convention),
+    ]
 
 
 def _storage(facts: Facts) -> list[Cost]:

@@ -1,9 +1,15 @@
-"""Seconds by the clock, and peak memory where the device tells. Kind `measured`."""
+"""Seconds by the clock, peak memory, and the machine's own rate of matmuls. Kind `measured`."""
 
+import platform
+import resource
+import statistics
+import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -49,3 +55,66 @@ def measured(device: torch.device) -> Iterator[Measurement]:
         result.peak_memory_bytes = torch.cuda.max_memory_allocated(device)
     result.seconds = time.perf_counter() - started
     result.reason = None if is_cuda else f"device '{device.type}' keeps no peak of allocated memory"
+
+
+def seconds_of(function: Callable[[], Any], device: torch.device, repeats: int) -> list[float]:
+    """Time a function again and again, after one run that is not counted.
+
+    Args:
+        function: Work on the device is waited for.
+        device: Where it works.
+        repeats: How often it is timed.
+
+    Returns:
+        Seconds of each run.
+    """
+    function()
+    seconds = []
+    for _ in range(repeats):
+        with measured(device) as result:
+            function()
+        assert result.seconds is not None
+        seconds.append(result.seconds)
+    return seconds
+
+
+def p95(values: list[float]) -> float:
+    """Give the value that 95 % do not exceed, by linear interpolation."""
+    return statistics.quantiles(values, n=20, method="inclusive")[-1]
+
+
+def matmul_flops_per_second(device: torch.device, dtype: torch.dtype, size: int = 1024, repeats: int = 5) -> float:
+    """Measure the best rate that one square matmul reaches here, 2 FLOPs per multiply-add.
+
+    Args:
+        device: Where.
+        dtype: Of the matrices.
+        size: Rows and columns; large enough for the machine to be busy, small enough for a second.
+        repeats: How often it is timed; the fastest counts.
+    """
+    left, right = (torch.randn(size, size, device=device).to(dtype) for _ in range(2))
+    return 2 * size**3 / min(seconds_of(lambda: left @ right, device, repeats))
+
+
+def peak_process_bytes() -> int:
+    """Give the most memory that the process has held since it began (resident set), on Linux and macOS."""
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+def device_name(device: torch.device) -> str:
+    """Name the device on which was measured, with the threads of a CPU."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    if device.type == "cpu":
+        return f"{_cpu_name()}, {torch.get_num_threads()} threads"
+    return device.type
+
+
+def _cpu_name() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        lines = []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from peftbench.errors import ModelError
 from peftbench.learners.inputs import shorten
 from peftbench.models.backbone import Backbone
-from peftbench.models.encoding import Prompt, encode_all, join, num_virtual_tokens
+from peftbench.models.encoding import Encoded, Prompt, encode_all, join, num_virtual_tokens
 from peftbench.models.scoring import Scores, score
 from peftbench.recipe import IclOptions, Scoring
 from peftbench.tasks.task import Example, Row
@@ -21,6 +21,7 @@ class IclPredictor:
 
     Args:
         backbone: The model, as it is.
+        template: Name of the template that rendered the shots.
         shots: The shots' texts, target included.
         options: Whether shots are left out where they do not all fit.
         scoring: How choices are scored; `end` is resolved.
@@ -28,11 +29,17 @@ class IclPredictor:
     """
 
     def __init__(
-        self, backbone: Backbone, shots: Sequence[str], options: IclOptions, scoring: Scoring, num_cut_tokens: int
+        self,
+        backbone: Backbone,
+        template: str,
+        shots: Sequence[str],
+        options: IclOptions,
+        scoring: Scoring,
+        num_cut_tokens: int,
     ) -> None:
         self.num_shots = len(shots)
         self.num_cut_tokens = num_cut_tokens
-        self._backbone, self._options, self._scoring = backbone, options, scoring
+        self._backbone, self._template, self._options, self._scoring = backbone, template, options, scoring
         self._shots = list(shots)
 
     @property
@@ -43,16 +50,14 @@ class IclPredictor:
         return len(self._backbone.tokenizer.backend_tokenizer.encode(text, add_special_tokens=False).ids)
 
     def score(self, examples: Sequence[Example], progress: Callable[[int], None] | None = None) -> Scores:
-        """Score each example's choices after the shots.
-
-        With `fit_shots`, shots are first left out until the longest of these examples fits; they stay out.
+        """Score each example's choices after the shots; with `fit_shots`, after those that fit (see `fit`).
 
         Raises:
             ModelError: A prompt is longer than the model's positions; the hint says how many shots fit. Also what
                 `models.scoring.score` raises.
         """
+        fit([self], [examples])
         queries, num_cut = shorten(self._backbone, examples, self._scoring.max_input_tokens)
-        self._fit(queries)
         scores = score(
             self._backbone,
             self._prompts(queries, self.num_shots),
@@ -64,26 +69,48 @@ class IclPredictor:
         self.num_cut_tokens += num_cut
         return scores
 
+    def check_choices(self, examples: Sequence[Example]) -> None:
+        """See that the model can tell the answer choices apart.
+
+        Raises:
+            ModelError: A choice without tokens, or two choices with the same tokens.
+        """
+        self._encoded(list({example.choices: example for example in examples}.values()), 0)
+
+    def num_fitting(self, examples: Sequence[Example]) -> int:
+        """Count the shots, from the first one on, with which the longest prompt fits; -1: it does not without any."""
+        limit = self._backbone.max_positions
+        queries, _ = shorten(self._backbone, examples, self._scoring.max_input_tokens)
+        if limit is None or not queries or self._surely_fit(queries, limit):
+            return self.num_shots
+        if self._num_positions(queries, self.num_shots) <= limit:
+            return self.num_shots
+        counts = range(self.num_shots)
+        return bisect.bisect_right(counts, limit, key=lambda count: self._num_positions(queries, count)) - 1
+
+    def take(self, num_shots: int, examples: Sequence[Example]) -> None:
+        """Go on with the first `num_shots` shots, as many as fit with these examples.
+
+        Raises:
+            ModelError: That is fewer than there were, and `fit_shots` does not allow it, or not even 0.
+        """
+        if num_shots < 0 or (num_shots < self.num_shots and not self._options.fit_shots):
+            queries, _ = shorten(self._backbone, examples, self._scoring.max_input_tokens)
+            raise ModelError(
+                f"{_plural(self.num_shots, 'shot')} and the longest query have "
+                f"{self._num_positions(queries, self.num_shots):,} tokens in template '{self._template}', "
+                f"and '{self._backbone.name}' takes {self._backbone.max_positions:,}",
+                hint=_hint(num_shots),
+            )
+        self.num_shots = num_shots
+
     def _prompts(self, queries: Sequence[Example], num_shots: int) -> list[Prompt]:
         shots = self._shots[:num_shots]
         return [Prompt(self._scoring.separator.join((*shots, query.input)), query.choices) for query in queries]
 
-    def _fit(self, queries: Sequence[Example]) -> None:
-        limit = self._backbone.max_positions
-        if limit is None or not queries or self._surely_fit(queries, limit):
-            return
-        found = self._num_positions(queries, self.num_shots)
-        if found <= limit:
-            return
-        counts = range(self.num_shots)
-        num_fit = bisect.bisect_right(counts, limit, key=lambda count: self._num_positions(queries, count)) - 1
-        if num_fit < 0 or not self._options.fit_shots:
-            raise ModelError(
-                f"{_plural(self.num_shots, 'shot')} and the longest query have {found:,} tokens, "
-                f"and '{self._backbone.name}' takes {limit:,}",
-                hint=_hint(num_fit),
-            )
-        self.num_shots = num_fit
+    def _encoded(self, queries: Sequence[Example], num_shots: int) -> list[Encoded]:
+        prompts, scoring = self._prompts(queries, num_shots), self._scoring
+        return encode_all(self._backbone, prompts, end=str(scoring.end), separator=scoring.separator)
 
     def _surely_fit(self, queries: Sequence[Example], limit: int) -> bool:
         """Whether all fit even if each byte were a token; then nothing needs to be tokenized to know."""
@@ -92,13 +119,8 @@ class IclPredictor:
 
     def _num_positions(self, queries: Sequence[Example], num_shots: int) -> int:
         """Count the positions that the longest prompt takes, its longest choice included."""
-        encoded = encode_all(
-            self._backbone,
-            self._prompts(queries, num_shots),
-            end=str(self._scoring.end),
-            separator=self._scoring.separator,
-        )
-        return max(tokens.num_positions for tokens in encoded) + num_virtual_tokens(self._backbone)
+        longest = max(tokens.num_positions for tokens in self._encoded(queries, num_shots))
+        return longest + num_virtual_tokens(self._backbone)
 
 
 def learn(
@@ -117,14 +139,34 @@ def learn(
     """
     examples, num_cut = shorten(backbone, [template.render(row) for row in shots], scoring.max_input_tokens)
     texts = [join(example.input, example.target) for example in examples]
-    return IclPredictor(backbone, texts, options, scoring, num_cut)
+    return IclPredictor(backbone, template.name, texts, options, scoring, num_cut)
+
+
+def fit(predictors: Sequence[IclPredictor], queries: Sequence[Sequence[Example]]) -> None:
+    """See that the prompts of all templates fit the model, and their choices differ, before any of them is scored.
+
+    With `fit_shots`, each predictor leaves out shots, the last ones first, until the longest of its queries fits; they
+    stay out.
+
+    Args:
+        predictors: One for each template.
+        queries: For each predictor, what it will score.
+
+    Raises:
+        ModelError: The hint says how many shots fit under every template. Also what `check_choices` raises.
+    """
+    for predictor, examples in zip(predictors, queries, strict=True):
+        predictor.check_choices(examples)
+    fitting = [predictor.num_fitting(examples) for predictor, examples in zip(predictors, queries, strict=True)]
+    for index in sorted(range(len(fitting)), key=fitting.__getitem__):
+        predictors[index].take(fitting[index], queries[index])
 
 
 def _hint(num_fit: int) -> str:
     if num_fit < 0:
-        return "not even the query alone fits: --max-input-tokens cuts inputs"
-    fit = f"{_plural(num_fit, 'shot')} would fit: --shots {num_fit}, or --fit-shots takes as many as fit"
-    return f"{fit}; --max-input-tokens cuts inputs"
+        return "not even the query alone fits: --max-input-tokens cuts inputs, for example --max-input-tokens 256"
+    would = f"{_plural(num_fit, 'shot')} would fit: --shots {num_fit}, or --fit-shots takes as many as fit"
+    return f"{would}; --max-input-tokens cuts inputs"
 
 
 def _plural(count: int, noun: str) -> str:

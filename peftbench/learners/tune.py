@@ -5,15 +5,18 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from peftbench import registry
 from peftbench.learners import losses
 from peftbench.learners.inputs import shorten
 from peftbench.learners.optimizer import Optimizer
+from peftbench.methods import adapter
 from peftbench.methods.base import MethodConfig
+from peftbench.methods.stages import Stages
 from peftbench.models.backbone import Backbone
 from peftbench.models.encoding import Encoded, Prompt, check_fits, encode_all, num_virtual_tokens
 from peftbench.models.forward import choice_log_probs
@@ -30,7 +33,7 @@ class TunePredictor:
     Args:
         backbone: The tuned model.
         scoring: How choices are scored; `end` is resolved.
-        names: Full names of the trained parameters.
+        names: Full names of what was trained, as the method left it when training ended.
         num_shots: Shots that it was trained on.
         num_cut_tokens: Tokens cut so far: from the shots, once per template, and from scored inputs.
         prompt_tokens: No shots stand in the prompt.
@@ -53,8 +56,9 @@ class TunePredictor:
 
     @property
     def num_parameters(self) -> int:
-        """Number of trained values."""
-        return sum(parameter.numel() for parameter in self.backbone.parameters_named(self.names).values())
+        """Number of trained values that are used and saved; a network that was folded into them is not among them."""
+        tensors = self.backbone.tensors_named(self.names).values()
+        return sum(tensor.numel() for tensor in tensors if isinstance(tensor, nn.Parameter))
 
     @property
     def num_tokens(self) -> int:
@@ -87,6 +91,7 @@ def learn(
     scoring: Scoring,
     seed: int,
     progress: Callable[[int, float], None] | None = None,
+    start_from: Path | None = None,
 ) -> TunePredictor:
     """Attach a method, train it on the shots, and leave it attached.
 
@@ -106,9 +111,10 @@ def learn(
         scoring: Cut and end of answers; the same as in evaluation.
         seed: Of initial values, dropout, batches and templates.
         progress: Called after each step with the steps done and the loss.
+        start_from: A saved adapter of the same method and settings, whose values training starts from.
 
     Raises:
-        MethodError: The method does not fit the backbone.
+        MethodError: The method does not fit the backbone, or the starting point does not fit the method.
         ModelError: A shot is longer than the model's positions, or its choices cannot be told apart.
         RunError: The loss or a gradient is not finite.
 
@@ -120,9 +126,14 @@ def learn(
         torch.manual_seed(seed)
         names = registry.method(method).attach(backbone, config)
         backbone.train_only(names)
+        stages = Stages(registry.method(method), backbone, config, names)
         encoded, num_cut = _encode(backbone, templates, shots, training, scoring)
         predictor = TunePredictor(backbone, scoring, names, len(shots), num_cut)
-        _train(predictor, encoded, training, seed, progress)
+        stages.prepare(encoded, lambda batch: _losses(backbone, batch, training)["loss"])
+        if start_from is not None:
+            adapter.start_from(start_from, backbone, method, names)
+        _train(predictor, encoded, training, seed, stages, progress)
+        predictor.names = stages.finish()
     return predictor
 
 
@@ -159,6 +170,7 @@ def _train(
     encoded: Sequence[Sequence[Encoded]],
     training: Training,
     seed: int,
+    stages: Stages,
     progress: Callable[[int, float], None] | None,
 ) -> None:
     backbone, started = predictor.backbone, time.perf_counter()
@@ -167,10 +179,12 @@ def _train(
     backbone.model.train()  # for the model's own dropout
     try:
         for step, batch in zip(range(training.num_steps), batches, strict=False):
-            terms = _losses(backbone, batch, training)
+            terms = stages.penalized(_losses(backbone, batch, training))
             terms["loss"].backward()
             values = {name: term.item() for name, term in terms.items()}
+            stages.before_step(step, training.num_steps)
             optimizer.step(step, values["loss"])
+            stages.after_step(step, training.num_steps)
             _note(predictor, batch, values)
             if progress is not None:
                 progress(step + 1, values["loss"])

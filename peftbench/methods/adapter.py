@@ -16,7 +16,9 @@ from torch import Tensor
 
 from peftbench import registry
 from peftbench.errors import MethodError
+from peftbench.methods import t_few
 from peftbench.methods.base import MethodConfig
+from peftbench.methods.stages import restore
 from peftbench.models import weights
 from peftbench.models.backbone import Backbone
 from peftbench.recipe import checked
@@ -55,12 +57,12 @@ def save(folder: Path, backbone: Backbone, method_name: str, config: MethodConfi
         backbone: With the method attached.
         method_name: As in the registry.
         config: The method's settings.
-        names: What `attach` returned.
+        names: What `attach` returned, or what the method made of it when training ended.
 
     Raises:
         MethodError: The folder cannot be written.
     """
-    tensors = {name: value.detach().cpu().contiguous() for name, value in backbone.parameters_named(names).items()}
+    tensors = {name: value.detach().cpu().contiguous() for name, value in backbone.tensors_named(names).items()}
     try:
         with _replacing(folder) as temporary:
             save_file(tensors, temporary / TENSORS, metadata={"format": "pt"})
@@ -89,18 +91,66 @@ def load(folder: Path, backbone: Backbone) -> list[str]:
         MethodError: No adapter there, one that is damaged, or one that was made for another model.
     """
     card = read(folder)
+    _check_model(folder, card, backbone)
+    method = registry.method(card.method)
+    config = checked(method.Config, card.config, f"adapter '{folder}'", MethodError)
+    tensors = _tensors(folder, card)
+    names = restore(method, backbone, config, card.parameters)
+    _copy(folder, backbone, names, tensors)
+    return names
+
+
+def start_from(path: Path, backbone: Backbone, method_name: str, names: Sequence[str]) -> None:
+    """Give an attached method the values of a saved adapter, to be trained further.
+
+    Args:
+        path: An adapter's folder, or for (IA)^3 a checkpoint file of T-Few's authors.
+        backbone: With the method attached.
+        method_name: As in the registry.
+        names: What `attach` returned; the adapter must hold all of them, in their shapes.
+
+    Raises:
+        MethodError: No adapter there, a damaged one, one of another model or method, or one of another shape.
+    """
+    tensors = t_few.read(path) if path.is_file() else _for_training(path, backbone, method_name)
+    there = {**dict(backbone.model.named_buffers()), **dict(backbone.model.named_parameters())}
+    needed = {**dict.fromkeys(names), **dict.fromkeys(tensors)}
+    for name in needed:
+        here, saved = (tuple(table[name].shape) if name in table else None for table in (there, tensors))
+        if here != saved:
+            raise MethodError(
+                f"'{path}' is no starting point for {method_name} with these settings: '{name}' is "
+                f"{_shape(saved)} there and {_shape(here)} here",
+                hint="start with the settings that it was tuned with (in its adapter.json)",
+            )
+    backbone.keep(tensors)
+    with torch.no_grad():
+        for name, tensor in tensors.items():
+            there[name].copy_(tensor)
+
+
+def _for_training(path: Path, backbone: Backbone, method_name: str) -> dict[str, Tensor]:
+    card = read(path)
+    _check_model(path, card, backbone)
+    if card.method != method_name:
+        raise MethodError(
+            f"adapter '{path}' is one of {card.method}, and {method_name} cannot start from it",
+            hint=f"--method {card.method}",
+        )
+    return _tensors(path, card)
+
+
+def _shape(shape: tuple[int, ...] | None) -> str:
+    return "missing" if shape is None else str(list(shape))
+
+
+def _check_model(folder: Path, card: Card, backbone: Backbone) -> None:
     if card.fingerprint != backbone.fingerprint:
         raise MethodError(
             f"adapter '{folder}' was made for the model '{card.model}' (weights {card.fingerprint[:12]}), "
             f"and '{backbone.name}' has other weights ({backbone.fingerprint[:12]})",
             hint=f"use it with --model {card.model}",
         )
-    method = registry.method(card.method)
-    config = checked(method.Config, card.config, f"adapter '{folder}'", MethodError)
-    tensors = _tensors(folder, card)
-    names: list[str] = method.attach(backbone, config)
-    _copy(folder, backbone, names, tensors)
-    return names
 
 
 def read(folder: Path) -> Card:
@@ -137,7 +187,7 @@ def _tensors(folder: Path, card: Card) -> dict[str, Tensor]:
 
 @torch.no_grad()
 def _copy(folder: Path, backbone: Backbone, names: Sequence[str], tensors: dict[str, Tensor]) -> None:
-    targets = backbone.parameters_named(names)
+    targets = backbone.tensors_named(names)
     here = {name: target.shape for name, target in targets.items()}
     if here != {name: tensor.shape for name, tensor in tensors.items()}:
         backbone.detach_all()

@@ -7,6 +7,7 @@ Paper: 1910.10683, section 3.5.1; as a baseline in 2205.05638.
 
 from typing import Any
 
+from peftbench.methods import places
 from peftbench.methods.base import Added, MethodConfig
 from peftbench.models.backbone import Backbone, Sizes
 
@@ -27,7 +28,7 @@ def attach(backbone: Backbone, config: Config) -> list[str]:
 
 def added(sizes: Sizes, config: Config) -> Added:
     """Give no count: how many parameters a model has beside its matmuls, the sizes do not tell."""
-    return Added(num_parameters=None)
+    return Added(num_parameters=None, weights=places.matrices(sizes), embeddings=True, head=True)
 
 
 def merge(backbone: Backbone) -> None:

@@ -5,20 +5,24 @@
 In encoder-decoders l_k and l_v act in self- and in cross-attention. With a gated feed-forward block the hidden units
 are gate(x) * up(x), and l_ff acts on their product.
 
+With `places = "all"`, a variant in the authors' code (lora_scaling): y = l_out * W (l_in * x) for every linear layer of
+the blocks. Where one layer computes q, k and v (GPT-2), they share l_in.
+
 Paper: 2205.05638, section 3.3.
 Differs: the authors' code scales the output of T5 v1.1's wi_1, this one the input of wo: the same function, since the
     gate is elementwise. On T5 v1.0, whose layer is called wi, the authors' code finds no feed-forward layer and
     silently leaves l_ff out; here it is there, as in the paper.
 """
 
-from typing import Any
+from dataclasses import replace
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
 from peftbench.methods import places
 from peftbench.methods.base import Added, MethodConfig
-from peftbench.models.backbone import Backbone, Role, Sizes
+from peftbench.models.backbone import Backbone, Role, Site, Sizes
 
 PAPER = "2205.05638, section 3.3"
 IDENTITY_AT_INIT = True
@@ -29,7 +33,13 @@ VECTORS: dict[Role, str] = {"k": "l_k", "v": "l_v", "ff_hidden": "l_ff"}
 
 
 class Config(MethodConfig):
-    """(IA)^3 has no settings: where it acts is its definition."""
+    """Settings of (IA)^3.
+
+    Args:
+        places: "paper", or "all": input and output of every linear layer.
+    """
+
+    places: Literal["paper", "all"] = "paper"
 
 
 class Scale(nn.Module):
@@ -54,32 +64,42 @@ class Scale(nn.Module):
 
 
 def attach(backbone: Backbone, config: Config) -> list[str]:
-    """Insert l_k, l_v and l_ff in every layer.
+    """Insert l_k, l_v and l_ff in every layer, or with "all" l_in and l_out at every linear layer.
 
     Raises:
         MethodError: The backbone has no keys, no values or no feed-forward block.
     """
-    sites = [site for role in VECTORS for site in places.required(backbone, role, "(IA)^3")]
+    roles = tuple(VECTORS) if config.places == "paper" else _linear(backbone.sizes)
+    sites = [site for role in roles for site in places.required(backbone, role, "(IA)^3")]
+    if config.places == "all":
+        sites = [*{site.module: site.input() for site in sites}.values(), *sites]
     for site in sites:
-        backbone.insert(site, VECTORS[site.role], Scale(site.features))
-    return [f"{site.module}.{VECTORS[site.role]}.weight" for site in sites]
+        backbone.insert(site, _name(site, config.places), Scale(site.features))
+    return [f"{site.module}.{_name(site, config.places)}.weight" for site in sites]
 
 
 def added(sizes: Sizes, config: Config) -> Added:
     """Give 2 d_attn + d_ff parameters per layer, 4 d_attn + d_ff where it has cross-attention too; no matmuls."""
-    vectors = [linear.n for role in ("k", "v") for linear in places.linears(sizes, role)]
-    vectors += [linear.k for linear in places.linears(sizes, "ff_out")]
-    return Added(num_parameters=sum(vectors), first_layer=places.bottom(sizes))
+    if config.places == "all":
+        ends = [(role, linear) for role in _linear(sizes) for linear in places.linears(sizes, role)]
+        count = sum(linear.n + (0 if sizes.fused and role in ("k", "v") else linear.k) for role, linear in ends)
+        inputs = [replace(linear.place, side="input") for _, linear in ends]
+        return Added(num_parameters=count, places=(*inputs, *(linear.place for _, linear in ends)))
+    keys_values = [linear for role in ("k", "v") for linear in places.linears(sizes, role)]
+    outs = places.linears(sizes, "ff_out")
+    return Added(
+        num_parameters=sum(linear.n for linear in keys_values) + sum(linear.k for linear in outs),
+        places=(*places.keys_values(sizes), *(replace(linear.place, role="ff_hidden") for linear in outs)),
+    )
 
 
 @torch.no_grad()
 def merge(backbone: Backbone) -> None:
-    """Fold the vectors into the weights: rows of W_k and W_v (with their biases), columns of W_2."""
-    sites = [site for role in VECTORS for site in backbone.sites(role)]
-    vectors = [backbone.model.get_parameter(f"{site.module}.{VECTORS[site.role]}.weight") for site in sites]
+    """Fold the vectors into the weights: on an output into rows (with their biases), on an input into columns."""
+    attached = _attached(backbone)
     backbone.detach_all()
-    places.keep(backbone, sites)
-    for site, vector in zip(sites, vectors, strict=True):
+    places.keep(backbone, [site for site, _ in attached])
+    for site, vector in attached:
         if site.side == "input":
             places.weight(backbone, site).mul_(vector)
             continue
@@ -87,3 +107,27 @@ def merge(backbone: Backbone) -> None:
         bias = places.bias(backbone, site)
         if bias is not None:
             bias.mul_(vector)
+
+
+def _linear(sizes: Sizes) -> tuple[Role, ...]:
+    return ("q", "k", "v", "o", *(("ff_gate",) if sizes.gated else ()), "ff_up", "ff_out")
+
+
+def _name(site: Site, where: str) -> str:
+    if where == "paper":
+        return VECTORS[site.role]
+    return "l_in" if site.side == "input" else f"l_out_{site.role}"
+
+
+def _attached(backbone: Backbone) -> list[tuple[Site, Tensor]]:
+    """Find the vectors of either variant, inputs first: a fused layer's comes up for each role, and counts once."""
+    found: dict[str, tuple[Site, Tensor]] = {}
+    outputs = [site for role in _linear(backbone.sizes) for site in backbone.sites(role)]
+    candidates = [(site, VECTORS[site.role]) for role in VECTORS for site in backbone.sites(role)]
+    candidates += [(site.input(), "l_in") for site in outputs]
+    candidates += [(site, f"l_out_{site.role}") for site in outputs]
+    for site, name in candidates:
+        scale = getattr(backbone.model.get_submodule(site.module), name, None)
+        if scale is not None:
+            found[f"{site.module}.{name}"] = (site, scale.weight)
+    return list(found.values())

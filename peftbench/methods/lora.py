@@ -4,8 +4,8 @@
 
 Paper: 2106.09685, section 4.1, equation 3.
 Differs: the paper adapts W_q and W_v only; the default here is every linear layer of the blocks, as T-Few's baseline,
-    whose scale is 1 / rank (alpha = 1) and which trains all layer norms besides. A starts uniform in +-1/sqrt(k), as
-    in the authors' code; the paper says Gaussian, T-Few takes N(0, 0.01^2).
+    whose scale is 1 / rank (alpha = 1) and which trains all layer norms besides (`layer_norms`). A starts uniform in
+    +-1/sqrt(k), as in the authors' code; the paper says Gaussian, T-Few takes N(0, 0.01^2).
 """
 
 import math
@@ -37,11 +37,13 @@ class Config(MethodConfig):
         rank: Inner size r.
         alpha: The update is scaled by alpha / rank.
         roles: Which layers: "all", or roles, in TOML as a list and on the command line as "q,v".
+        layer_norms: Train the norms' own parameters beside A and B, as T-Few.
     """
 
     rank: int = Field(4, ge=1)
     alpha: float = Field(4.0, gt=0)
     roles: Literal["all"] | tuple[LinearRole, ...] = Field("all", min_length=1)
+    layer_norms: bool = False
 
     @field_validator("roles", mode="before")
     @classmethod
@@ -88,10 +90,11 @@ def attach(backbone: Backbone, config: Config) -> list[str]:
         MethodError: A role matches no layer of this backbone.
     """
     sites = [site for role in _roles(backbone.sizes, config) for site in places.required(backbone, role, "LoRA")]
+    freed = places.norms(backbone, "LoRA") if config.layer_norms else []
     for site in sites:
         module = LowRank(site.in_features, site.features, config.rank, config.alpha / config.rank)
         backbone.insert(site, _name(site.role), module)
-    return [f"{site.module}.{_name(site.role)}.{matrix}" for site in sites for matrix in ("A", "B")]
+    return [f"{site.module}.{_name(site.role)}.{matrix}" for site in sites for matrix in ("A", "B")] + freed
 
 
 def added(sizes: Sizes, config: Config) -> Added:
@@ -99,16 +102,18 @@ def added(sizes: Sizes, config: Config) -> Added:
     layers = [linear for role in _roles(sizes, config) for linear in places.linears(sizes, role)]
     ops = []
     for linear in layers:
-        ops.append(Op(linear.tokens, linear.layer, linear.k, config.rank, mergeable=True))
-        ops.append(Op(linear.tokens, linear.layer, config.rank, linear.n, mergeable=True))
-    return Added(num_parameters=sum(op.k * op.n for op in ops), ops=tuple(ops), first_layer=places.bottom(sizes))
+        ops.append(Op(linear.place, linear.k, config.rank, mergeable=True, reads="input"))
+        ops.append(Op(linear.place, config.rank, linear.n, mergeable=True, reads="trained"))
+    count = sum(op.k * op.n for op in ops) + (places.num_norm_parameters(sizes) if config.layer_norms else 0)
+    norms = places.norm_places(sizes) if config.layer_norms else ()
+    return Added(num_parameters=count, ops=tuple(ops), places=norms)
 
 
 @torch.no_grad()
 def merge(backbone: Backbone) -> None:
     """Fold the update into each layer's weight: W + (alpha / rank) B A."""
     updates = [(site, low_rank.update()) for site, low_rank in _attached(backbone)]
-    backbone.detach_all()
+    backbone.take_out()
     places.keep(backbone, [site for site, _ in updates])
     for site, update in updates:
         places.weight(backbone, site).add_(update)

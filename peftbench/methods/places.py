@@ -6,7 +6,10 @@ from typing import Literal, get_args
 from torch import Tensor, nn
 
 from peftbench.errors import MethodError
+from peftbench.methods.base import Place
 from peftbench.models.backbone import Backbone, Role, Site, Sizes, Stack
+
+LINEAR: tuple[Role, ...] = ("q", "k", "v", "o", "ff_gate", "ff_up", "ff_out")
 
 
 @dataclass(frozen=True)
@@ -14,16 +17,24 @@ class Linear:
     """A linear layer of a transformer block, as a shape.
 
     Args:
-        tokens: Whose tokens pass through it, as in `base.Op`.
-        layer: Layer index in its stack.
+        place: Its output.
         k: Features that go in.
         n: Features that come out.
     """
 
-    tokens: Literal["encoder", "decoder", "cross"]
-    layer: int
+    place: Place
     k: int
     n: int
+
+    @property
+    def tokens(self) -> Literal["encoder", "decoder", "cross"]:
+        """Whose tokens pass through it."""
+        return self.place.tokens
+
+    @property
+    def layer(self) -> int:
+        """Layer index in its stack."""
+        return self.place.layer
 
 
 def linears(sizes: Sizes, role: Role) -> list[Linear]:
@@ -44,19 +55,39 @@ def linears(sizes: Sizes, role: Role) -> list[Linear]:
     }
     if sizes.gated:
         shapes["ff_gate"] = shapes["ff_up"]
-    if role not in shapes:
+    if role not in shapes:  # a gate that is not there, or a norm
         return []
-    return [Linear(tokens, layer, *shapes[role]) for tokens, layer in _blocks(sizes, role)]
+    feed_forward = role.startswith("ff")
+    blocks = [block for block in _blocks(sizes) if (block[2] == "ff") == feed_forward]
+    return [Linear(Place(*block, role), *shapes[role]) for block in blocks]
 
 
-def _blocks(sizes: Sizes, role: Role) -> list[tuple[Literal["encoder", "decoder", "cross"], int]]:
-    blocks: list[tuple[Literal["encoder", "decoder", "cross"], int]] = []
-    blocks += [("encoder", layer) for layer in range(sizes.num_encoder_layers)]
+def _blocks(sizes: Sizes) -> list[tuple[Stack, int, Literal["self", "cross", "ff"]]]:
+    """List the blocks in the order in which they run."""
+    blocks: list[tuple[Stack, int, Literal["self", "cross", "ff"]]] = []
+    for layer in range(sizes.num_encoder_layers):
+        blocks += [("encoder", layer, "self"), ("encoder", layer, "ff")]
     for layer in range(sizes.num_decoder_layers):
-        blocks.append(("decoder", layer))
-        if sizes.is_encoder_decoder and not role.startswith("ff"):
-            blocks.append(("cross" if role in ("k", "v") else "decoder", layer))
+        blocks.append(("decoder", layer, "self"))
+        if sizes.is_encoder_decoder:
+            blocks.append(("decoder", layer, "cross"))
+        blocks.append(("decoder", layer, "ff"))
     return blocks
+
+
+def matrices(sizes: Sizes) -> tuple[Place, ...]:
+    """List the places of all linear layers of all blocks."""
+    return tuple(linear.place for role in LINEAR for linear in linears(sizes, role))
+
+
+def keys_values(sizes: Sizes) -> tuple[Place, ...]:
+    """List the places of keys and values in all attention blocks."""
+    return tuple(linear.place for role in ("k", "v") for linear in linears(sizes, role))
+
+
+def norm_places(sizes: Sizes) -> tuple[Place, ...]:
+    """List the norms before the blocks; a stack's last norm has none after it, and lies above them all."""
+    return tuple(Place(*block, "norm") for block in _blocks(sizes))
 
 
 def num_attentions(sizes: Sizes) -> int:
@@ -64,9 +95,57 @@ def num_attentions(sizes: Sizes) -> int:
     return sizes.num_encoder_layers + sizes.num_decoder_layers * (2 if sizes.is_encoder_decoder else 1)
 
 
-def bottom(sizes: Sizes) -> tuple[Stack, int]:
-    """Give the lowest layer, below which a method that acts in every layer needs no backward pass."""
-    return ("encoder" if sizes.is_encoder_decoder else "decoder", 0)
+def block_ends(backbone: Backbone, attention: bool, method: str) -> list[Site]:
+    """List where blocks give what they add to the residual stream: the feed-forward blocks of all layers.
+
+    Args:
+        backbone: Where.
+        attention: Whether to list the self-attention blocks too.
+        method: Who asks.
+
+    Raises:
+        MethodError: The backbone has no such blocks.
+    """
+    sites = required(backbone, "ff_out", method)
+    if attention:
+        sites = [site for site in required(backbone, "o", method) if site.attention == "self"] + sites
+    return sites
+
+
+def block_end_places(sizes: Sizes, attention: bool) -> list[Place]:
+    """List the places of what `block_ends` lists, from the sizes alone."""
+    selves = [linear.place for linear in linears(sizes, "o") if linear.place.block == "self"] if attention else []
+    return selves + [linear.place for linear in linears(sizes, "ff_out")]
+
+
+def num_norm_parameters(sizes: Sizes) -> int:
+    """Count the norms' own parameters: one norm before each block, one at each stack's end, Qwen3's per head."""
+    stacks = 2 if sizes.is_encoder_decoder else 1
+    num_norms = 2 * sizes.num_encoder_layers + (stacks + 1) * sizes.num_decoder_layers + stacks
+    heads = 2 * sizes.d_kv * sizes.num_decoder_layers if sizes.head_norms else 0
+    return (num_norms * sizes.d_model + heads) * (2 if sizes.norm_biases else 1)
+
+
+def num_layer_parameters(sizes: Sizes) -> int:
+    """Count what one decoder layer holds: matrices, biases and norms; T5's table of relative positions left out."""
+    count = 0
+    for role in ("q", "k", "v", "o", "ff_gate", "ff_up", "ff_out"):
+        layers = [linear for linear in linears(sizes, role) if linear.layer == 0 and linear.tokens != "encoder"]
+        count += sum(linear.k * linear.n + (linear.n if role in sizes.biased else 0) for linear in layers)
+    num_norms = 3 if sizes.is_encoder_decoder else 2
+    heads = 2 * sizes.d_kv if sizes.head_norms else 0
+    return count + (num_norms * sizes.d_model + heads) * (2 if sizes.norm_biases else 1)
+
+
+def norms(backbone: Backbone, method: str) -> list[str]:
+    """List the full names of the norms' own parameters: weights, and biases where they have them.
+
+    Raises:
+        MethodError: The backbone has no norms.
+    """
+    there = set(backbone.base_names)
+    modules = [site.module for site in required(backbone, "norm", method)]
+    return [name for module in modules for name in (f"{module}.weight", f"{module}.bias") if name in there]
 
 
 def required(backbone: Backbone, role: Role, method: str) -> list[Site]:

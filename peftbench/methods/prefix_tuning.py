@@ -5,11 +5,14 @@
 On encoder-decoders in all three kinds: the encoder's self-attention, the decoder's self- and cross-attention.
 
 Paper: 2101.00190, section 4.2.
-Differs: the paper trains P through a shared MLP that is folded away afterwards (section 4.3); here keys and values are
-    the parameters, so that what is trained is what is saved and counted. T-Few's code fits P to the activations of a
-    text first.
+Differs: the paper trains P through an MLP that is folded away afterwards (section 4.3); by default keys and values are
+    the parameters here, so that what is trained is what is saved and counted. With `reparameterize` P comes from
+    E (num_virtual_tokens, d_model) through tanh(E W_1 + b_1), both shared by all blocks of a kind (encoder, decoder,
+    cross), and one matrix per block, as in T-Few's code; that code saves the network (618 MB at T0-3B), here it is
+    folded into P when training ends, as in the paper. T-Few's code fits P to the activations of a text first.
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -18,8 +21,8 @@ from torch import Tensor, nn
 
 from peftbench.errors import MethodError
 from peftbench.methods import places
-from peftbench.methods.base import Added, MethodConfig
-from peftbench.models.backbone import Backbone, Sizes
+from peftbench.methods.base import Added, MethodConfig, Op
+from peftbench.models.backbone import Attention, Backbone, Sizes
 
 PAPER = "2101.00190, section 4.2"
 IDENTITY_AT_INIT = False
@@ -34,9 +37,13 @@ class Config(MethodConfig):
 
     Args:
         num_virtual_tokens: Keys and values per attention block.
+        reparameterize: Train P through the MLP.
+        hidden_size: Features between the MLP's two layers.
     """
 
     num_virtual_tokens: int = Field(10, ge=1)
+    reparameterize: bool = False
+    hidden_size: int = Field(512, ge=1)
 
 
 class Prefix(nn.Module):
@@ -52,27 +59,130 @@ class Prefix(nn.Module):
         return self.k, self.v
 
 
+class Shared(nn.Module):
+    """The first half of the MLP, which all attention blocks of a kind share: tanh(E W_1 + b_1).
+
+    Args:
+        num_keys: Rows of E.
+        d_model: Columns of E.
+        hidden_size: Features that come out.
+    """
+
+    def __init__(self, num_keys: int, d_model: int, hidden_size: int) -> None:
+        super().__init__()
+        self.E = nn.Parameter(torch.randn(num_keys, d_model))
+        self.W_1 = nn.Parameter(torch.randn(d_model, hidden_size) / d_model**0.5)
+        self.b_1 = nn.Parameter(torch.zeros(hidden_size))
+
+    def forward(self) -> Tensor:
+        """Give (num_keys, hidden_size)."""
+        return torch.tanh(self.E @ self.W_1 + self.b_1)
+
+
+class Reparameterized(nn.Module):
+    """Keys and values of one attention block out of the MLP.
+
+    Args:
+        shared: The first half; it has its place in the model and is not registered here again.
+        num_kv_heads: Heads of keys and values.
+        d_kv: Features of each.
+    """
+
+    def __init__(self, shared: Shared, num_kv_heads: int, d_kv: int) -> None:
+        super().__init__()
+        self._shared = (shared,)
+        self._shape = (-1, 2, num_kv_heads, d_kv)
+        hidden_size, features = len(shared.b_1), 2 * num_kv_heads * d_kv
+        self.W_2 = nn.Parameter(INIT_STD * torch.randn(hidden_size, features) / hidden_size**0.5)
+        self.b_2 = nn.Parameter(torch.zeros(features))
+
+    def forward(self) -> tuple[Tensor, Tensor]:
+        """Give (P_k, P_v), each (num_kv_heads, num_keys, d_kv)."""
+        both = (self._shared[0]() @ self.W_2 + self.b_2).view(self._shape)
+        keys, values = both.permute(1, 2, 0, 3)
+        return keys, values
+
+
 def attach(backbone: Backbone, config: Config) -> list[str]:
     """Put a prefix before the keys and values of every attention block.
 
     Raises:
         MethodError: The backbone names no attention blocks.
     """
-    blocks = backbone.attentions()
-    if not blocks:
-        raise MethodError(f"prefix tuning acts in attention blocks, and '{backbone.name}' has none")
+    blocks = _blocks(backbone)
+    if not config.reparameterize:
+        return restore(backbone, config, {})
+    halves = {}
+    for kind in dict.fromkeys((block.stack, block.kind) for block in blocks):
+        halves[kind] = Shared(config.num_virtual_tokens, backbone.sizes.d_model, config.hidden_size)
+        backbone.adopt(_mlp(*kind), halves[kind])
+    for block in blocks:
+        shared = halves[block.stack, block.kind]
+        backbone.insert_prefix(block, Reparameterized(shared, block.num_kv_heads, block.d_kv))
+    first = [f"{_mlp(*kind)}.{part}" for kind in halves for part in ("E", "W_1", "b_1")]
+    return first + [f"{block.module}.prefix.{part}" for block in blocks for part in ("W_2", "b_2")]
+
+
+@torch.no_grad()
+def finish(backbone: Backbone, config: Config) -> list[str]:
+    """Fold the MLP into the keys and values that it gives."""
+    blocks = _blocks(backbone)
+    if not config.reparameterize:
+        return _names(blocks)
+    folded = [backbone.model.get_submodule(f"{block.module}.prefix")() for block in blocks]
+    backbone.take_out()
+    restore(backbone, config, {})
+    for block, (keys, values) in zip(blocks, folded, strict=True):
+        prefix = backbone.model.get_submodule(f"{block.module}.prefix")
+        prefix.k.copy_(keys)
+        prefix.v.copy_(values)
+    return _names(blocks)
+
+
+def restore(backbone: Backbone, config: Config, shapes: Mapping[str, tuple[int, ...]]) -> list[str]:
+    """Put a prefix of plain keys and values before those of every attention block."""
+    blocks = _blocks(backbone)
     for block in blocks:
         backbone.insert_prefix(block, Prefix(block.num_kv_heads, config.num_virtual_tokens, block.d_kv))
+    return _names(blocks)
+
+
+def _mlp(stack: str, kind: str) -> str:
+    return f"prefix_mlp_{stack}_{kind}"
+
+
+def _names(blocks: list[Attention]) -> list[str]:
     return [f"{block.module}.prefix.{part}" for block in blocks for part in ("k", "v")]
 
 
+def _blocks(backbone: Backbone) -> list[Attention]:
+    blocks = backbone.attentions()
+    if not blocks:
+        raise MethodError(f"prefix tuning acts in attention blocks, and '{backbone.name}' has none")
+    return blocks
+
+
 def added(sizes: Sizes, config: Config) -> Added:
-    """Give 2 * num_virtual_tokens * num_kv_heads * d_kv parameters per attention block, and keys without tokens."""
-    per_block = 2 * config.num_virtual_tokens * sizes.num_kv_heads * sizes.d_kv
+    """Give 2 * num_virtual_tokens * num_kv_heads * d_kv parameters per attention block, and keys without tokens.
+
+    With the MLP, what is trained in their place: 2 * num_kv_heads * d_kv * (hidden_size + 1) per attention block, and
+    for each kind of them num_virtual_tokens * d_model + hidden_size * (d_model + 1).
+    """
+    width, hidden, num_tokens = 2 * sizes.num_kv_heads * sizes.d_kv, config.hidden_size, config.num_virtual_tokens
+    count = places.num_attentions(sizes) * width * (hidden + 1 if config.reparameterize else num_tokens)
+    ops: tuple[Op, ...] = ()
+    if config.reparameterize:
+        shapes = ((sizes.d_model, hidden), (hidden, width))
+        mlp = [Op(None, k, n, False, reads="trained", rows=num_tokens, training_only=True) for k, n in shapes]
+        ops = tuple(mlp * places.num_attentions(sizes))
+        num_kinds = 3 if sizes.is_encoder_decoder else 1
+        count += num_kinds * (num_tokens * sizes.d_model + hidden * (sizes.d_model + 1))
     return Added(
-        num_parameters=places.num_attentions(sizes) * per_block,
+        num_parameters=count,
+        ops=ops,
         extra_keys=config.num_virtual_tokens,
-        first_layer=places.bottom(sizes),
+        places=places.keys_values(sizes),
+        saved_bytes=4 * places.num_attentions(sizes) * width * num_tokens,
     )
 
 

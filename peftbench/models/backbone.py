@@ -1,12 +1,14 @@
 """A backbone: a loaded transformer with named places where methods attach. It knows no method."""
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
 
 from peftbench.models.attention import PREFIX
 
@@ -15,7 +17,7 @@ if TYPE_CHECKING:
 
 SOFT_PROMPT = "soft_prompt"
 
-Role = Literal["q", "k", "v", "o", "ff_gate", "ff_up", "ff_out", "ff_hidden"]
+Role = Literal["q", "k", "v", "o", "ff_gate", "ff_up", "ff_out", "ff_hidden", "norm"]
 Stack = Literal["encoder", "decoder"]
 
 
@@ -27,6 +29,10 @@ class Sizes:
         num_encoder_layers: 0 for decoder-only models.
         num_kv_heads: Fewer than num_heads under grouped-query attention.
         gated: Whether the feed-forward block has a gate (two matrices in, one out).
+        biased: Roles whose linear layers have a bias.
+        norm_biases: Whether norms have a bias beside their weight (GPT-2).
+        head_norms: Whether the queries and keys of each head are normalised (Qwen3).
+        fused: Whether one layer computes q, k and v (GPT-2).
     """
 
     is_encoder_decoder: bool
@@ -39,6 +45,10 @@ class Sizes:
     num_kv_heads: int
     gated: bool
     vocab_size: int
+    biased: tuple[Role, ...] = ()
+    norm_biases: bool = False
+    head_norms: bool = False
+    fused: bool = False
 
 
 @dataclass(frozen=True)
@@ -46,7 +56,8 @@ class Site:
     """A place where a method can act: one side of a linear layer, or a slice of it where the model fuses several.
 
     Args:
-        role: What the layer does in the paper's terms; "ff_hidden" is the input side of the second feed-forward matmul.
+        role: What the layer does in the paper's terms; "ff_hidden" is the input side of the second feed-forward
+            matmul, "norm" the output of a normalisation, which is no linear layer.
         module: Full name of the linear (or Conv1D) module.
         side: Whether the site is the module's "input" or its "output".
         start: First feature of the slice on that side.
@@ -72,6 +83,10 @@ class Site:
         """Number of features at the site."""
         return self.stop - self.start
 
+    def input(self) -> "Site":
+        """Give the site at the whole input of the same layer."""
+        return replace(self, side="input", start=0, stop=self.in_features)
+
     @property
     def tokens(self) -> Literal["encoder", "decoder", "cross"]:
         """Whose tokens pass: cross-attention's keys and values are computed from the encoder's."""
@@ -88,6 +103,15 @@ class Attention:
     kind: Literal["self", "cross"]
     num_kv_heads: int
     d_kv: int
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One layer of a stack: attention, feed-forward block and norms."""
+
+    module: str
+    stack: Stack
+    layer: int
 
 
 @dataclass(frozen=True)
@@ -109,6 +133,11 @@ class Block:
         """Build the site at the input of the linear layer `name`."""
         module = f"{self.module}.{name}"
         return Site(role, module, "input", 0, in_features, in_features, self.stack, self.layer, self.attention)
+
+
+def norm(module: str, stack: Stack, layer: int, features: int) -> Site:
+    """Build the site at the output of a norm; a stack's last norm belongs to its top layer."""
+    return Site("norm", module, "output", 0, features, features, stack, layer, None)
 
 
 class Backbone:
@@ -143,9 +172,11 @@ class Backbone:
         self.num_parameters = sum(parameter.numel() for parameter in model.parameters())
         self._sites: list[Site] = family.sites(self.sizes)
         self._attentions: list[Attention] = family.attentions(self.sizes)
+        self._layers: list[Layer] = family.layers(self.sizes)
         self._undo: list[Callable[[], None]] = []
+        self._overlays: dict[str, nn.Module] = {}
         self._loaded: dict[str, Tensor] = {}
-        self._base = {name for name, _ in model.named_parameters()}
+        self._base = [name for name, _ in model.named_parameters()]
         model.requires_grad_(False).eval()
 
     @property
@@ -164,6 +195,11 @@ class Backbone:
         return self.model.get_input_embeddings()
 
     @property
+    def base_names(self) -> list[str]:
+        """Full names of the model's own parameters; tied ones are named once."""
+        return list(self._base)
+
+    @property
     def soft_prompt(self) -> nn.Module | None:
         """What `set_soft_prompt` put before the input; its forward gives (num_virtual_tokens, d_model)."""
         return getattr(self.model, SOFT_PROMPT, None)
@@ -175,6 +211,10 @@ class Backbone:
     def attentions(self) -> list[Attention]:
         """List the attention blocks, encoder first."""
         return list(self._attentions)
+
+    def layers(self) -> list[Layer]:
+        """List the layers, encoder first, lowest first."""
+        return list(self._layers)
 
     def settings(self, method: str) -> dict[str, Any]:
         """Give the training settings that come with the model folder: [tune], overridden by [tune.<method>]."""
@@ -200,8 +240,48 @@ class Backbone:
         if site.side == "input":
             handle = linear.register_forward_pre_hook(_input_hook(site, module))
         else:
-            handle = linear.register_forward_hook(_output_hook(site, module, _out_features(linear)))
+            handle = linear.register_forward_hook(_output_hook(site, module))
         self._undo.append(handle.remove)
+
+    def overlay(self, name: str, module: nn.Module) -> None:
+        """Let the model compute with `module(weight)` in place of one of its own parameters, tied uses included.
+
+        The parameter keeps its name, its place and its value. `module` is not registered here: what it trains must
+        have a place of its own in the model (`adopt`).
+
+        Args:
+            name: Full name of the parameter.
+            module: forward(weight), of the same shape; called at each use.
+        """
+        weight = self.model.get_parameter(name)
+        self._overlays[name] = module
+        self._undo.append(partial(self._overlays.__delitem__, name))
+        for owner in self.model.modules():
+            for leaf, parameter in owner.named_parameters(recurse=False, remove_duplicate=False):
+                if parameter is weight:
+                    for handle in _shadow(owner, leaf, weight, module):
+                        self._undo.append(handle.remove)
+
+    @torch.no_grad()
+    def fold_overlays(self) -> None:
+        """Write what the overlays make of the parameters into them, and take out all that was inserted."""
+        folded = {name: module(self.model.get_parameter(name)) for name, module in self._overlays.items()}
+        self.take_out()
+        self.keep(folded)
+        for name, weight in folded.items():
+            self.model.get_parameter(name).copy_(weight)
+
+    def add_bias(self, module: str) -> None:
+        """Give a linear layer a bias of zeros where it has none, until `detach_all`."""
+        linear = self.model.get_submodule(module)
+        if linear.bias is None:
+            linear.bias = nn.Parameter(linear.weight.new_zeros(linear.out_features), requires_grad=False)
+            self._undo.append(lambda: setattr(linear, "bias", None))
+
+    def adopt(self, name: str, module: nn.Module) -> None:
+        """Make `module` the submodule `name` of the whole model, for parameters that belong to no one layer."""
+        assert not hasattr(self.model, name), f"'{name}' is taken"
+        self._adopt(self.model, name, module)
 
     def insert_prefix(self, attention: Attention, module: nn.Module) -> None:
         """Put keys and values before those of an attention block's tokens; all queries see them, at no position.
@@ -220,13 +300,19 @@ class Backbone:
         Args:
             module: forward() gives (num_virtual_tokens, d_model); it becomes the model's submodule "soft_prompt".
         """
-        assert self.soft_prompt is None, "there is a soft prompt"
-        self._adopt(self.model, SOFT_PROMPT, module)
+        self.adopt(SOFT_PROMPT, module)
+        with torch.no_grad():  # once: a network that makes the prompt is not run to count its tokens
+            self.num_prompt_tokens = len(module())
 
     def parameters_named(self, names: Iterable[str]) -> dict[str, nn.Parameter]:
         """Give the parameters of these full names, in the order of `names`."""
         parameters = dict(self.model.named_parameters())
         return {name: parameters[name] for name in names}
+
+    def tensors_named(self, names: Iterable[str]) -> dict[str, Tensor]:
+        """Give the parameters and buffers of these full names, in the order of `names`."""
+        tensors = {**dict(self.model.named_buffers()), **dict(self.model.named_parameters())}
+        return {name: tensors[name] for name in names}
 
     def train_only(self, names: Iterable[str]) -> None:
         """Let exactly these parameters require gradients; `detach_all` puts base weights among them back."""
@@ -238,13 +324,17 @@ class Backbone:
 
     def keep(self, names: Iterable[str]) -> None:
         """Copy base weights that are about to change (training, merging), so that `detach_all` can put them back."""
-        for name in self._base.intersection(names).difference(self._loaded):
+        for name in set(self._base).intersection(names).difference(self._loaded):
             self._loaded[name] = self.model.get_parameter(name).detach().clone()
+
+    def take_out(self) -> None:
+        """Take out all that was inserted; changed weights stay as they are until `detach_all`."""
+        while self._undo:
+            self._undo.pop()()
 
     def detach_all(self) -> None:
         """Take out all that was inserted and put changed weights back: the backbone is as it was loaded."""
-        while self._undo:
-            self._undo.pop()()
+        self.take_out()
         with torch.no_grad():
             for name, weight in self._loaded.items():
                 self.model.get_parameter(name).copy_(weight)
@@ -257,27 +347,38 @@ class Backbone:
         self._undo.append(lambda: delattr(parent, name))
 
 
-def _out_features(linear: nn.Module) -> int:
-    return linear.out_features if isinstance(linear, nn.Linear) else linear.nf  # type: ignore[return-value] # Conv1D
+def _shadow(owner: nn.Module, leaf: str, weight: nn.Parameter, module: nn.Module) -> list[RemovableHandle]:
+    """Let an instance attribute hide the parameter while its owner runs: `owner.weight` finds it first."""
+
+    def before(_owner: nn.Module, _args: object) -> None:
+        owner.__dict__[leaf] = module(weight).to(weight.dtype)
+
+    def after(_owner: nn.Module, _args: object, _output: object) -> None:
+        owner.__dict__.pop(leaf, None)
+
+    return [
+        owner.register_forward_pre_hook(before, prepend=True),
+        owner.register_forward_hook(after, always_call=True),
+    ]
 
 
-def _output_hook(site: Site, module: nn.Module, features: int) -> Callable[..., Tensor]:
+def _output_hook(site: Site, module: nn.Module) -> Callable[..., Tensor]:
     def hook(_linear: nn.Module, args: tuple[Tensor, ...], output: Tensor) -> Tensor:
-        return _replaced(output, site, features, args[0], module)
+        return _replaced(output, site, args[0], module)
 
     return hook
 
 
 def _input_hook(site: Site, module: nn.Module) -> Callable[..., tuple[Tensor, ...]]:
     def hook(_linear: nn.Module, args: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-        return (_replaced(args[0], site, site.in_features, args[0], module), *args[1:])
+        return (_replaced(args[0], site, args[0], module), *args[1:])
 
     return hook
 
 
-def _replaced(values: Tensor, site: Site, features: int, x: Tensor, module: nn.Module) -> Tensor:
+def _replaced(values: Tensor, site: Site, x: Tensor, module: nn.Module) -> Tensor:
     """Replace the site's slice of `values` (..., features); out of place, so that gradients flow."""
-    if site.features == features:
+    if site.features == values.shape[-1]:
         return module(values, x).to(values.dtype)
     piece = module(values[..., site.start : site.stop], x).to(values.dtype)
     return torch.cat((values[..., : site.start], piece, values[..., site.stop :]), -1)

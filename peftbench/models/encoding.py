@@ -112,7 +112,7 @@ def check_fits(backbone: Backbone, encoded: Sequence[Encoded]) -> None:
     if backbone.max_positions is not None and found > backbone.max_positions:
         raise ModelError(
             f"a prompt has {found:,} tokens{among}, and '{backbone.name}' takes {backbone.max_positions:,}",
-            hint="fewer --shots, --fit-shots, or --max-input-tokens",
+            hint="--max-input-tokens cuts inputs, for example --max-input-tokens 256",
         )
 
 
@@ -125,7 +125,7 @@ def num_common(sequences: Sequence[Any]) -> int:
 
 def num_virtual_tokens(backbone: Backbone) -> int:
     """Count the tokens that a soft prompt puts before the input."""
-    return 0 if backbone.soft_prompt is None else len(backbone.soft_prompt())
+    return 0 if backbone.soft_prompt is None else backbone.num_prompt_tokens
 
 
 def _encode_encoder_decoder(
@@ -137,7 +137,8 @@ def _encode_encoder_decoder(
     texts = {choice: choice.strip() + close for prompt in prompts for choice in prompt.choices}
     answers = core.encode_batch(list(texts.values()), add_special_tokens=False)
     ids = {
-        choice: (*answer.ids, *tail) if choice.strip() else () for choice, answer in zip(texts, answers, strict=True)
+        choice: (*answer.ids, *tail) if choice.strip() and answer.ids else ()
+        for choice, answer in zip(texts, answers, strict=True)
     }
     return [
         Encoded(tuple(encoding.ids), tuple(ids[choice] for choice in prompt.choices), (0,) * len(prompt.choices), label)

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from peftbench.models.backbone import Attention, Block, Site, Sizes
+from peftbench.models.backbone import Attention, Block, Layer, Site, Sizes, norm
 
 
 def sizes(config: Any) -> Sizes:
@@ -18,6 +18,9 @@ def sizes(config: Any) -> Sizes:
         num_kv_heads=config.n_head,
         gated=False,
         vocab_size=config.vocab_size,
+        biased=("q", "k", "v", "o", "ff_up", "ff_out"),
+        norm_biases=True,
+        fused=True,
     )
 
 
@@ -40,7 +43,8 @@ def sites(sizes: Sizes) -> list[Site]:
         block = Block(f"transformer.h.{layer}.mlp", "decoder", layer)
         found.append(block.output("ff_up", "c_fc", d_model, d_ff))
         found += [block.output("ff_out", "c_proj", d_ff, d_model), block.input("ff_hidden", "c_proj", d_ff)]
-    return found
+        found += [norm(f"transformer.h.{layer}.{name}", "decoder", layer, d_model) for name in ("ln_1", "ln_2")]
+    return [*found, norm("transformer.ln_f", "decoder", sizes.num_decoder_layers - 1, d_model)]
 
 
 def attentions(sizes: Sizes) -> list[Attention]:
@@ -49,3 +53,8 @@ def attentions(sizes: Sizes) -> list[Attention]:
         Attention(f"transformer.h.{layer}.attn", "decoder", layer, "self", sizes.num_kv_heads, sizes.d_kv)
         for layer in range(sizes.num_decoder_layers)
     ]
+
+
+def layers(sizes: Sizes) -> list[Layer]:
+    """List the layers."""
+    return [Layer(f"transformer.h.{layer}", "decoder", layer) for layer in range(sizes.num_decoder_layers)]

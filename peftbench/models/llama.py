@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from peftbench.models.backbone import Attention, Block, Site, Sizes
+from peftbench.models.backbone import Attention, Block, Layer, Role, Site, Sizes, norm
 
 
 def sizes(config: Any) -> Sizes:
@@ -18,6 +18,8 @@ def sizes(config: Any) -> Sizes:
         num_kv_heads=config.num_key_value_heads or config.num_attention_heads,
         gated=True,
         vocab_size=config.vocab_size,
+        biased=_biased(config),
+        head_norms=config.model_type == "qwen3",
     )
 
 
@@ -41,7 +43,8 @@ def sites(sizes: Sizes) -> list[Site]:
         found.append(block.output("ff_gate", "gate_proj", d_model, d_ff))
         found.append(block.output("ff_up", "up_proj", d_model, d_ff))
         found += [block.output("ff_out", "down_proj", d_ff, d_model), block.input("ff_hidden", "down_proj", d_ff)]
-    return found
+        found += _norms(sizes, attention.layer)
+    return [*found, norm("model.norm", "decoder", sizes.num_decoder_layers - 1, d_model)]
 
 
 def attentions(sizes: Sizes) -> list[Attention]:
@@ -50,3 +53,23 @@ def attentions(sizes: Sizes) -> list[Attention]:
         Attention(f"model.layers.{layer}.self_attn", "decoder", layer, "self", sizes.num_kv_heads, sizes.d_kv)
         for layer in range(sizes.num_decoder_layers)
     ]
+
+
+def layers(sizes: Sizes) -> list[Layer]:
+    """List the layers."""
+    return [Layer(f"model.layers.{layer}", "decoder", layer) for layer in range(sizes.num_decoder_layers)]
+
+
+def _norms(sizes: Sizes, layer: int) -> list[Site]:
+    widths = {"input_layernorm": sizes.d_model, "post_attention_layernorm": sizes.d_model}
+    if sizes.head_norms:
+        widths |= {"self_attn.q_norm": sizes.d_kv, "self_attn.k_norm": sizes.d_kv}
+    return [norm(f"model.layers.{layer}.{name}", "decoder", layer, width) for name, width in widths.items()]
+
+
+def _biased(config: Any) -> tuple[Role, ...]:
+    """Give the roles with biases: Qwen2's are in its code, the others' in their configs."""
+    attention: tuple[Role, ...] = ("q", "k", "v") if config.model_type == "qwen2" else ()
+    if getattr(config, "attention_bias", False):
+        attention = ("q", "k", "v", "o")
+    return (*attention, *(("ff_gate", "ff_up", "ff_out") if getattr(config, "mlp_bias", False) else ()))

@@ -72,7 +72,8 @@ def read_config(folder: Path) -> Any:
     try:
         model_type = json.loads(path.read_text(encoding="utf-8"))["model_type"]
     except OSError:
-        raise ModelError(f"'{folder}' is no model folder: it has no config.json") from None
+        hint = "a model folder holds config.json, tokenizer.json and model.safetensors"
+        raise ModelError(f"'{folder}' is no model folder: it has no config.json", hint=hint) from None
     except (ValueError, KeyError, TypeError):
         raise ModelError(f"'{path}' is damaged: not a JSON object with a model_type") from None
     registry.family(model_type)

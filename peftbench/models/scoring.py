@@ -54,6 +54,27 @@ class Length:
 
 
 @dataclass(frozen=True)
+class Pass:
+    """The shape of one forward pass, padding included.
+
+    Args:
+        encoder_rows: 0 for decoder-only models.
+        encoder_tokens: Tokens of a row.
+        decoder_rows: Rows of the decoder, or of a decoder-only model.
+        decoder_tokens: Tokens of a row that are run.
+        cached_tokens: Tokens before them whose keys and values are read.
+        head_tokens: Tokens that pass the LM head.
+    """
+
+    encoder_rows: int
+    encoder_tokens: int
+    decoder_rows: int
+    decoder_tokens: int
+    cached_tokens: int
+    head_tokens: int
+
+
+@dataclass(frozen=True)
 class Work:
     """Tokens that went through the model, as run.
 
@@ -63,6 +84,7 @@ class Work:
         choice_tokens: Tokens of the choices that were fed.
         padding_tokens: Tokens run for nothing.
         cached: Whether prompts shared keys and values.
+        passes: The forward passes.
     """
 
     shared_tokens: int = 0
@@ -70,6 +92,7 @@ class Work:
     choice_tokens: int = 0
     padding_tokens: int = 0
     cached: bool = False
+    passes: tuple[Pass, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -176,8 +199,11 @@ def _folded(backbone: Backbone, encoded: Sequence[Encoded], budget: int) -> Iter
         context = sum(virtual + len(each.context) for each in batch)
         fed = sum(map(len, (ids for each in batch for ids in each.choices)))
         rows = len(batch) * max(len(each.choices) for each in batch)
-        run = len(batch) * (virtual + max(len(each.context) for each in batch)) + rows * (1 + max(answers.slots))
-        yield indices, _sums(picked.tolist(), answers, batch), Work(0, context, fed, run - context - fed)
+        longest, length = virtual + max(len(each.context) for each in batch), 1 + max(answers.slots)
+        run = len(batch) * longest + rows * length
+        passed = Pass(len(batch), longest, rows, length, 0, _num_predicting(answers))
+        work = Work(0, context, fed, run - context - fed, passes=(passed,))
+        yield indices, _sums(picked.tolist(), answers, batch), work
 
 
 def _packed(backbone: Backbone, encoded: Sequence[Encoded], budget: int) -> Iterator[Batch]:
@@ -190,7 +216,7 @@ def _packed(backbone: Backbone, encoded: Sequence[Encoded], budget: int) -> Iter
     size = len(cached.ids)
     if size:
         decoder_states(backbone, [cached], num_virtual=virtual, cache=cache)
-        yield [], [], Work(shared_tokens=size, cached=True)
+        yield [], [], Work(shared_tokens=size, cached=True, passes=(Pass(0, 0, 1, size, 0, 0),))
     for indices in _batches([_cost(each) - skip for each in encoded], budget, padded=False):
         batch, row, answers = [encoded[index] for index in indices], Tokens(), Answers()
         for prompt, each in enumerate(batch):
@@ -200,7 +226,9 @@ def _packed(backbone: Backbone, encoded: Sequence[Encoded], budget: int) -> Iter
         if size:
             cache.crop(-len(row.ids))
         context = sum(len(each.context) - skip for each in batch)
-        yield indices, _sums(picked.tolist(), answers, batch), Work(0, context, len(row.ids) - context, 0, bool(size))
+        passed = Pass(0, 0, 1, len(row.ids), size, _num_predicting(answers))
+        work = Work(0, context, len(row.ids) - context, 0, bool(size), (passed,))
+        yield indices, _sums(picked.tolist(), answers, batch), work
 
 
 def _plain(backbone: Backbone, encoded: Sequence[Encoded], budget: int) -> Iterator[Batch]:
@@ -211,7 +239,10 @@ def _plain(backbone: Backbone, encoded: Sequence[Encoded], budget: int) -> Itera
         virtual = num_virtual_tokens(backbone)
         context = sum((virtual + len(each.context)) * len(each.choices) for each in batch)
         fed = sum(len(ids) - 1 for each in batch for ids in each.choices)
-        yield indices, _sums(picked.tolist(), answers, batch), Work(0, context, fed, num_run - context - fed)
+        rows = sum(len(each.choices) for each in batch)
+        passed = Pass(0, 0, rows, num_run // rows, 0, _num_predicting(answers))
+        work = Work(0, context, fed, num_run - context - fed, passes=(passed,))
+        yield indices, _sums(picked.tolist(), answers, batch), work
 
 
 def _batches(costs: Sequence[int], budget: int, *, padded: bool) -> Iterator[list[int]]:
@@ -226,6 +257,11 @@ def _batches(costs: Sequence[int], budget: int, *, padded: bool) -> Iterator[lis
         batch.append(index)
         total += cost
     yield batch
+
+
+def _num_predicting(answers: Answers) -> int:
+    """Count the tokens that pass the LM head: the first tokens of a prompt's choices are predicted by one."""
+    return len(set(zip(answers.rows, answers.sources, strict=True)))
 
 
 def _cost(encoded: Encoded) -> int:
@@ -254,4 +290,5 @@ def _plus(a: Work, b: Work) -> Work:
         a.choice_tokens + b.choice_tokens,
         a.padding_tokens + b.padding_tokens,
         a.cached or b.cached,
+        a.passes + b.passes,
     )

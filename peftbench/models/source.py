@@ -56,7 +56,7 @@ def _download(name: str, revision: str | None, allow_pickle: bool) -> Path:
     except RevisionNotFoundError:
         raise ModelError(f"model '{name}' has no revision '{revision}' on the hub") from None
     except Exception as error:  # the network fails in many ways, in several libraries' classes
-        reason = (str(error) or type(error).__name__).splitlines()[0]
+        reason = (str(error) or type(error).__name__).splitlines()[0].partition(". ")[0]
         raise ModelError(
             f"model '{name}' is no folder here, and the hub could not be reached: {reason}",
             hint=f"check the network and HF_HUB_OFFLINE; {local}",

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from peftbench.models.backbone import Attention, Block, Site, Sizes, Stack
+from peftbench.models.backbone import Attention, Block, Layer, Site, Sizes, Stack, norm
 
 
 def sizes(config: Any) -> Sizes:
@@ -27,7 +27,10 @@ def max_positions(config: Any) -> int | None:
 
 
 def sites(sizes: Sizes) -> list[Site]:
-    """Name every site: attention as q, k, v, o; the feed-forward block as wi (v1.0) or wi_0, wi_1 (gated), then wo."""
+    """Name every site: attention as q, k, v, o; the feed-forward block as wi (v1.0) or wi_0, wi_1 (gated), then wo.
+
+    A norm stands before each block, and one at the end of each stack.
+    """
     found = []
     d_model, d_attn, d_ff = sizes.d_model, sizes.num_heads * sizes.d_kv, sizes.d_ff
     for attention in attentions(sizes):
@@ -41,6 +44,10 @@ def sites(sizes: Sizes) -> list[Site]:
             found.append(block.output("ff_gate", "wi_0", d_model, d_ff))
         found.append(block.output("ff_up", "wi_1" if sizes.gated else "wi", d_model, d_ff))
         found += [block.output("ff_out", "wo", d_ff, d_model), block.input("ff_hidden", "wo", d_ff)]
+        for index in range(place + 1):
+            found.append(norm(f"{stack}.block.{layer}.layer.{index}.layer_norm", stack, layer, d_model))
+    found.append(norm("encoder.final_layer_norm", "encoder", sizes.num_encoder_layers - 1, d_model))
+    found.append(norm("decoder.final_layer_norm", "decoder", sizes.num_decoder_layers - 1, d_model))
     return found
 
 
@@ -54,6 +61,11 @@ def attentions(sizes: Sizes) -> list[Attention]:
         if stack == "decoder":
             blocks.append(Attention(f"{place}.1.EncDecAttention", stack, layer, "cross", *heads))
     return blocks
+
+
+def layers(sizes: Sizes) -> list[Layer]:
+    """List the layers; each stack's lowest one also holds its table of relative positions."""
+    return [Layer(f"{stack}.block.{layer}", stack, layer) for stack, layer in _layers(sizes)]
 
 
 def _layers(sizes: Sizes) -> list[tuple[Stack, int]]:

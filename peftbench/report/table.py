@@ -110,7 +110,7 @@ def build(records: Sequence[Record]) -> list[Table]:
     cells: dict[tuple[str, Task], list[Record]] = {}
     for record in records:
         cells.setdefault((setting.key(record), _task(record)), []).append(record)
-    variants = _variants({key: group[0] for (key, _), group in cells.items()})
+    names = variants({key: group[0] for (key, _), group in cells.items()})
     settings: dict[Task, list[str]] = {}
     for key, task in cells:
         settings.setdefault(task, []).append(key)
@@ -120,7 +120,7 @@ def build(records: Sequence[Record]) -> list[Table]:
         place = next(n for n in itertools.count() if task.name not in {t.name for t in blocks.get((keys, n), [])})
         blocks.setdefault((keys, place), []).append(task)
     return [
-        _table(tasks, [({task: cells[key, task] for task in tasks}, variants[key]) for key in keys])
+        _table(tasks, [({task: cells[key, task] for task in tasks}, names[key]) for key in keys])
         for (keys, _), tasks in blocks.items()
     ]
 
@@ -129,7 +129,8 @@ def _task(record: Record) -> Task:
     return Task(record.task.name, record.task.chance, record.results[0].num_examples, record.task.sha256)
 
 
-def _variants(examples: Mapping[str, Record]) -> dict[str, str]:
+def variants(examples: Mapping[str, Record]) -> dict[str, str]:
+    """Say for each row, given by one of its records, what tells it from others of its method, model and shots."""
     alike: dict[tuple[str, str, int], list[str]] = {}
     for key, record in examples.items():
         shown = (setting.method(record), record.model.name, record.identity.get("shots", record.learned.num_shots))
@@ -156,7 +157,7 @@ def _row(group: Mapping[Task, list[Record]], variant: str) -> Row:
     records = [record for some in group.values() for record in some]
     first = records[0]
     asked = first.identity.get("shots", first.learned.num_shots)
-    used = units.span([record.learned.num_shots for record in records])
+    used = units.span([num_shots for record in records for num_shots in record.num_shots])
     spreads = {task: _spread(some) for task, some in group.items()}
     ranges = [spread.iqr for spread in spreads.values() if spread.iqr is not None]
     return Row(

@@ -25,10 +25,15 @@ def terminal(document: Document, console: Console) -> str:
     for table in document.tables:
         parts.append(Text(table.title, style="bold"))
         for columns in _both(table):
-            parts += [part for some in _fitted(columns, console.width) for part in (_grid(some, console.width), "")]
-    parts += [_note(note, "") for note in document.findings]
-    parts += [_note(note, "dim") for note in document.conventions]
+            parts += grids(columns, console.width)
+    parts += [note(text, "") for text in document.findings]
+    parts += [note(text, "dim") for text in document.conventions]
     return draw(console, parts)
+
+
+def grids(columns: Sequence[Column], width: int) -> list[RenderableType]:
+    """Lay columns out as tables that fit the width, an empty line after each."""
+    return [part for some in _fitted(columns, width) for part in (_grid(some, width), "")]
 
 
 def draw(console: Console, parts: Iterable[RenderableType]) -> str:
@@ -104,10 +109,10 @@ def _grid(columns: Sequence[Column], width: int) -> RichTable:
     return grid
 
 
-def _note(note: str, style: str) -> RichTable:
+def note(text: str, style: str) -> RichTable:
     """Hang a note on a dash."""
     grid = RichTable.grid(padding=(0, 1, 0, 0))
-    grid.add_row(Text("-", style=style), Text(note, style=style))
+    grid.add_row(Text("-", style=style), Text(text, style=style))
     return grid
 
 

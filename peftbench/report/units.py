@@ -4,13 +4,13 @@ PREFIXES = ("", "k", "M", "G", "T", "P")
 ABSENT = "n/a"
 
 
-def flops(value: float | None) -> str:
+def flops(value: float | None, decimals: int = 1) -> str:
     """Write FLOPs as the paper does: 1.1e12; exactly zero is 0."""
     if value is None:
         return ABSENT
     if value == 0:
         return "0"
-    mantissa, exponent = f"{value:.1e}".split("e")
+    mantissa, exponent = f"{value:.{decimals}e}".split("e")
     return f"{mantissa}e{int(exponent)}"
 
 

@@ -17,6 +17,9 @@ from peftbench.tasks.template import Template
 
 # Labels are checked in all rows, wordings in this many of each file: a template on a million rows takes minutes.
 NUM_CHECKED_ROWS = 1000
+# A task of six templates says six times that a column is not there.
+NUM_SHOWN_FAULTS = 3
+NUM_SHOWN_LABELS = 8
 
 
 @dataclass(frozen=True)
@@ -171,10 +174,12 @@ def _rows(file: TaskFile, templates: Sequence[Template], where: str, table: list
 
 
 def _refuse(where: str, faults: Sequence[TaskError]) -> None:
-    """Raise all faults of one file as one error, with the first hint."""
+    """Raise the faults of one file as one error, with the first hint."""
     if faults:
         hints = [fault.hint for fault in faults if fault.hint]
-        raise TaskError(f"{where}: {'; '.join(fault.message for fault in faults)}", hint=next(iter(hints), None))
+        shown = [fault.message for fault in faults[:NUM_SHOWN_FAULTS]]
+        more = [f"and {len(faults) - len(shown)} faults like these"] if len(faults) > len(shown) else []
+        raise TaskError(f"{where}: {'; '.join(shown + more)}", hint=next(iter(hints), None))
 
 
 def _label(file: TaskFile, templates: Sequence[Template], row: Row) -> int | None:
@@ -195,7 +200,9 @@ def _label_faults(
         known = ", ".join(file.label.names) if file.label.names else "the row's choices"
         more = f" ({len(wrong)} such rows)" if len(wrong) > 1 else ""
         message = f"label {wrong[0].fields.get(field)!r} in row {wrong[0].id + 1} is none of {known}{more}"
-        return [TaskError(message, hint=f"labels are written as a name or as an index from 0, in column '{field}'")]
+        found = ", ".join(sorted({repr(row.fields.get(field)) for row in table})[:NUM_SHOWN_LABELS])
+        hint = f"column '{field}' holds {found}; labels are written as a name or as an index from 0"
+        return [TaskError(message, hint=hint)]
     if len(set(indices)) == 1 and templates[0].fixed_choices:
         message = f"all {len(table)} rows have one label, {table[0].fields[field]!r}"
         return [TaskError(message, hint="rows of at least two classes are needed")]

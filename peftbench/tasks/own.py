@@ -1,5 +1,7 @@
 """A task out of the user's own rows and one template, without a TOML."""
 
+from collections.abc import Sequence
+
 import jinja2
 
 from peftbench.errors import TaskError
@@ -17,7 +19,7 @@ def own_task(spec: TaskSpec) -> TaskFile:
     ("||| {{choice}}"). Choices are the classes' names as well, unless they come from the row.
 
     Raises:
-        TaskError: A part is missing, or the target names two columns.
+        TaskError: A part is missing, choices are fewer than two, empty or equal, or the target names two columns.
     """
     missing = [f"--{name}" for name in ("train", "test", "choices") if getattr(spec, name) is None]
     if missing or spec.template is None:
@@ -26,6 +28,7 @@ def own_task(spec: TaskSpec) -> TaskFile:
             hint='for example --train rows.csv --test rows.csv --choices "negative,positive"',
         )
     choices = [choice.strip() for choice in spec.choices or ()]
+    _refuse(choices)
     from_row = any("{{" in choice or "{%" in choice for choice in choices)
     table = {
         "name": spec.name,
@@ -38,6 +41,21 @@ def own_task(spec: TaskSpec) -> TaskFile:
         ],
     }
     return checked(TaskFile, table, f"task '{spec.name}'", TaskError)
+
+
+def _refuse(choices: Sequence[str]) -> None:
+    """Refuse choices that cannot be classes, in the words of the command line."""
+    what = f"--choices '{','.join(choices)}'"
+    hint = 'one for each class, separated by commas: --choices "negative,positive"'
+    if not all(choices):
+        raise TaskError(f"{what} has an empty choice", hint=hint)
+    # One text with Jinja in it may be a list: "{{options | join('|||')}}".
+    if len(choices) < 2 and "{" not in "".join(choices):
+        raise TaskError(f"{what} is one choice, and an answer needs at least two", hint=hint)
+    folded = [choice.casefold() for choice in choices]
+    twice = next((choice for index, choice in enumerate(choices) if folded[index] in folded[:index]), None)
+    if twice is not None:
+        raise TaskError(f"{what} has '{twice}' twice; upper and lower case count as equal", hint=hint)
 
 
 def _label_column(template: str) -> str:

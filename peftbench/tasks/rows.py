@@ -24,11 +24,13 @@ def read(path: Path) -> list[Fields]:
     try:
         rows = list(reader(path))
     except OSError as error:
-        raise TaskError(f"cannot read '{path}': {error.strerror or error}") from None
+        hint = f"rows come from files in {', '.join(READERS)}; paths start from the folder that you are in"
+        raise TaskError(f"cannot read '{path}': {error.strerror or error}", hint=hint) from None
     except (ValueError, csv.Error) as error:  # ValueError: JSON, UTF-8, Parquet
-        raise TaskError(f"'{path}' is not a readable {path.suffix[1:]} file: {error}") from None
+        suffix = path.suffix.lower()
+        raise TaskError(f"'{path}' is not a readable {suffix[1:]} file: {error}", hint=EXPECTED[suffix]) from None
     if not rows:
-        raise TaskError(f"'{path}' has no rows")
+        raise TaskError(f"'{path}' has no rows", hint="labelled rows of at least two classes are needed")
     return rows
 
 
@@ -84,8 +86,8 @@ def _jsonl(path: Path) -> Iterator[Fields]:
                 continue
             try:
                 row = json.loads(line)
-            except ValueError as error:
-                raise ValueError(f"line {number}: {error}") from None
+            except json.JSONDecodeError as error:
+                raise ValueError(f"line {number}: {error.msg} at character {error.colno}") from None
             if not isinstance(row, dict):
                 raise ValueError(f"line {number} is not an object")
             yield row
@@ -97,4 +99,9 @@ def _parquet(path: Path) -> Iterator[Fields]:
     yield from parquet.read_table(path).to_pylist()
 
 
+EXPECTED = {
+    ".csv": "UTF-8, a line of column names, then as many fields in each row; double quotes around text with commas",
+    ".jsonl": 'UTF-8, and in each line one object: {"text": "...", "label": "..."}',
+    ".parquet": "as pandas and datasets write it",
+}
 READERS: dict[str, Callable[[Path], Iterator[Fields]]] = {".csv": _csv, ".jsonl": _jsonl, ".parquet": _parquet}

@@ -100,5 +100,6 @@ def read(path: Path) -> TaskFile:
             f"cannot read task '{path}': {error.strerror}", hint="`peftbench list tasks` names those that come along"
         ) from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise TaskError(f"task '{path}' is not valid TOML: {error}") from None
+        hint = "text of several lines stands between three quotes; docs/adding-a-task.md has a whole task"
+        raise TaskError(f"task '{path}' is not valid TOML: {error}", hint=hint) from None
     return checked(TaskFile, table, f"task '{path}'", TaskError)

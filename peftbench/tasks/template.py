@@ -1,5 +1,6 @@
 """A template turns a row into an input and its answer choices; strangers' templates run in Jinja's sandbox."""
 
+import difflib
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -99,7 +100,8 @@ class Template:
         fields = self._visible(row) | {CHOICES: choices}
         text = self._render(self._input, fields, row)
         if not text:
-            raise TaskError(f"template '{self.name}' gives an empty input{_place(row)}")
+            hint = f"the part before '{SEPARATOR}' needs some text in every row"
+            raise TaskError(f"template '{self.name}' gives an empty input{_place(row)}", hint=hint)
         if not 0 <= row.label < len(choices):
             raise TaskError(
                 f"template '{self.name}' has {len(choices)} choices, and label {row.label}{_place(row)}",
@@ -149,26 +151,32 @@ class Template:
             raise TaskError(message, hint="templates see the row's columns, nothing behind them") from None
         except _MissingValueError:
             empty = [name for name in sorted(self._variables) if row and row.fields.get(name, "") is None]
-            raise TaskError(f"template '{self.name}' reads null{_place(row)}: {', '.join(empty)}") from None
+            message = f"template '{self.name}' reads null{_place(row)}: {', '.join(empty)}"
+            raise TaskError(
+                message, hint="fill the value in, or say what stands for it: {{column or 'nothing'}}"
+            ) from None
         except jinja2.UndefinedError as error:
             raise self._undefined(error, row) from None
         except Exception as error:  # whatever a stranger's expression runs into: wrong types, division by zero
             message = f"template '{self.name}' fails{_place(row)}: {type(error).__name__}: {error}"
-            raise TaskError(message) from None
+            raise TaskError(message, hint=f"it stands in: {self.text}") from None
 
     def _undefined(self, error: jinja2.UndefinedError, row: Row | None) -> TaskError:
         fields = row.fields if row else {}
         missing = sorted(self._variables - fields.keys() - {CHOICE, CHOICES, ROW, self.label})
         names = ", ".join(f"'{name}'" for name in missing)
-        what = f"names {names}, no column{_place(row)}" if missing else f"fails{_place(row)}: {error}"
+        no_column = "which are no columns" if len(missing) > 1 else "which is no column"
+        what = f"names {names}, {no_column}{_place(row)}" if missing else f"fails{_place(row)}: {error}"
         columns = [name for name in fields if name != self.label]
-        return TaskError(f"template '{self.name}' {what}", hint=f"columns: {', '.join(columns)}")
+        near = difflib.get_close_matches(missing[0], columns, n=1) if missing else []
+        guess = f"did you mean '{near[0]}'? " if near else ""
+        return TaskError(f"template '{self.name}' {what}", hint=f"{guess}columns: {', '.join(columns)}")
 
     def _compile(self, source: str) -> jinja2.Template:
         try:
             return ENVIRONMENT.from_string(source)
         except jinja2.TemplateSyntaxError as error:
-            message = f"template '{self.name}' has a syntax error: {error.message}"
+            message = f"template '{self.name}' has a syntax error: {str(error.message).rstrip('.')}"
             raise TaskError(message, hint=f"it stands in: {source}") from None
 
     def _refuse_label(self, *sources: str) -> None:

@@ -48,7 +48,9 @@ def test_icl_shows_its_table_and_says_what_is_next(models, capsys):
     out, err = capsys.readouterr()
     assert "ICL" in out
     assert "[1/1] rows: ICL on" in err
-    assert f"next: peftbench tune --method ia3 --model {models['gpt2']} --train rows.csv --test rows.csv" in err
+    assert (
+        f"next: peftbench tune --method ia3 --model {models['gpt2']} --shots 2 --train rows.csv --test rows.csv" in err
+    )
 
 
 def test_tune_records_zero_shot_and_tuned_and_report_shows_all(models, capsys):
@@ -72,6 +74,43 @@ def test_a_second_identical_command_shows_what_is_there(models, capsys):
     assert "there already" in err
     assert icl(models, "--force") == 0
     assert "there already" not in capsys.readouterr().err
+
+
+def test_the_second_time_json_is_one_document_as_well(models, capsys):
+    icl(models, "--format", "json")
+    first = capsys.readouterr().out
+    assert icl(models, "--format", "json") == 0
+    out, err = capsys.readouterr()
+    assert json.loads(out) == json.loads(first)
+    assert "there already" in err
+
+
+def test_shots_that_were_left_out_show_in_line_and_table(models, capsys):
+    Path("long.csv").write_text("text,label\n" + "".join(f"{'word ' * 50},{label}\n" for label in ("no", "yes") * 4))
+    assert icl(models, "--train", "long.csv", "--shots", "8", "--fit-shots") == 0
+    out, err = capsys.readouterr()
+    assert "ICL on" in err
+    assert "1 of 8 shots, seed 0" in err
+    assert "1 of 8" in out
+    assert "1 of 8 shots, as many as fit the model's positions" in " ".join(out.split())
+
+
+def test_after_ctrl_c_nothing_half_written_is_left_and_the_same_command_goes_on(models, capsys, monkeypatch):
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("peftbench.learners.optimizer.Optimizer.step", interrupted)
+        assert tune(models) == 130
+    assert capsys.readouterr().err.endswith("nothing half-written is left; the same command goes on\n")
+    assert len(list(Path("results/records").iterdir())) == 1
+    assert sorted(path.name for path in Path("results").iterdir()) == ["records", "scores"]
+    assert tune(models) == 0
+    err = capsys.readouterr().err
+    assert "[1/2] rows: zero-shot" in err
+    assert "there already" in err.partition("[2/2]")[0]
+    assert "there already" not in err.partition("[2/2]")[2]
+    assert len(list(Path("results/records").iterdir())) == 2
 
 
 def test_quiet_says_nothing_but_the_result(models, capsys):

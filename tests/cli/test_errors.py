@@ -35,12 +35,13 @@ def test_an_error_is_one_line_then_a_hint(capsys):
         ("icl --task lab-nli", "unknown task 'lab-nli'", "did you mean 'lab-nli"),
         ("icl --seeds a", "--seeds 'a' is no list of whole numbers", "--seeds 0,1,2"),
         ("icl --shots -1", "Invalid value for '--shots'", "peftbench icl --help"),
-        ("icl --seeds -1", "options: seed: Input should be greater than or equal to 0", None),
+        ("icl --seeds -1", "--seeds '-1' is no list of whole numbers", "--seeds 0,1,2"),
         ("icl --train r.csv", "--train and --test do not say how to read the rows", "--template"),
-        ("icl --task lab --test r.csv", "'lab' is 4 tasks; --train and --test go with one", None),
+        ("icl --task lab --test r.csv", "'lab' is 4 tasks; --train and --test go with one", "peftbench list tasks"),
         ("tune --method ia3 --set rank", "--set 'rank' is no KEY=VALUE", "--set rank=8"),
         ("tune", "Missing option '--method'", "peftbench tune --help"),
         ("icl --shot 3", "No such option: --shot", "peftbench icl --help"),
+        ("run table1 --dtype float16", "No such option: --dtype", "peftbench run --help"),
         ("run nowhere.toml", "cannot read recipe 'nowhere.toml'", "peftbench list recipes"),
         ("report --reference x", "unknown reference 'x'", "t-few"),
         ("lab show lab-nli", "unknown task 'lab-nli'", "did you mean"),
@@ -51,7 +52,8 @@ def test_wrong_input_says_what_was_asked_and_what_would_work(capsys, words, mess
     code, err = fails(capsys, *words.split())
     assert code == 2
     assert err.startswith(f"error: {message}")
-    assert err.partition("\n\nhint: ")[2].find(hint or "") >= 0
+    assert hint in err.partition("\n\nhint: ")[2]
+    assert err.count("\n") == 3
 
 
 def raising(monkeypatch, error):
@@ -67,9 +69,16 @@ def test_a_failed_run_exits_with_one(monkeypatch, capsys):
     assert capsys.readouterr().err.startswith("error: loss is not finite at step 3\n\nhint: ")
 
 
+def test_line_breaks_in_an_error_are_shown_as_they_are_typed(monkeypatch, capsys):
+    raising(monkeypatch, RunError("template 'a\nb' fails", hint="it stands in: {{a}\n{{b}}"))
+    assert capsys.readouterr().err == "error: template 'a\\nb' fails\n\nhint: it stands in: {{a}\\n{{b}}\n"
+
+
 def test_ctrl_c_is_one_line(monkeypatch, capsys):
     assert raising(monkeypatch, KeyboardInterrupt()) == 130
-    assert capsys.readouterr().err.count("\n") == 1
+    err = capsys.readouterr().err
+    assert err.count("\n") == 1
+    assert "the same command goes on" in err
 
 
 def test_a_bug_keeps_its_traceback(monkeypatch):

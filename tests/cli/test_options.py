@@ -50,8 +50,8 @@ def test_a_setting_without_name_or_value_is_refused(text):
 
 
 def test_data_options_can_be_typed_again():
-    options = TaskOptions(task="rte", train=Path("my rows.csv"))
-    assert options.typed() == " --task rte --train 'my rows.csv'"
+    options = TaskOptions(task="rte", train=Path("my rows.csv"), limit=8, templates="0,1", seeds="0")
+    assert options.typed() == " --task rte --train 'my rows.csv' --templates 0,1 --limit 8"
 
 
 def test_only_another_results_folder_is_typed_again():

@@ -5,13 +5,18 @@ import pytest
 from peftbench.costs.count import Query, forward_flops, prefill_flops
 from peftbench.costs.shapes import SHAPES
 from peftbench.errors import CostError
-from peftbench.methods.base import Added, Op
+from peftbench.methods.base import Added, Op, Place
 from peftbench.models.backbone import Sizes
 
 T5 = Sizes(True, 1, 1, d_model=8, d_kv=3, d_ff=10, num_heads=2, num_kv_heads=2, gated=True, vocab_size=20)
 T5_V1_0 = Sizes(True, 1, 1, d_model=8, d_kv=3, d_ff=10, num_heads=2, num_kv_heads=2, gated=False, vocab_size=20)
 GPT2 = Sizes(False, 0, 1, d_model=8, d_kv=4, d_ff=32, num_heads=2, num_kv_heads=2, gated=False, vocab_size=20)
 LLAMA = Sizes(False, 0, 1, d_model=8, d_kv=3, d_ff=10, num_heads=4, num_kv_heads=2, gated=True, vocab_size=20)
+PLACES = {
+    "encoder": Place("encoder", 0, "self", "q"),
+    "decoder": Place("decoder", 0, "cross", "q"),
+    "cross": Place("decoder", 0, "cross", "k"),
+}
 
 TWO_CHOICES = Query(shot_tokens=2, input_tokens=3, choice_tokens=(2, 1))  # T5: 5 encoder and 3 decoder tokens
 TWO_ANSWERS = Query(shot_tokens=2, input_tokens=3, choice_tokens=(0, 1))  # decoder-only: 6 tokens, 2 of them predict
@@ -84,14 +89,14 @@ def test_virtual_keys_are_attended_to_and_never_computed():
 
 @pytest.mark.parametrize(("tokens", "rows"), [("encoder", 5), ("decoder", 3), ("cross", 5)])
 def test_an_op_costs_its_tokens_until_it_is_merged(tokens, rows):
-    added = Added(16, ops=(Op(tokens, 0, k=8, n=2, mergeable=True),))
+    added = Added(16, ops=(Op(PLACES[tokens], k=8, n=2, mergeable=True),))
     plain = forward_flops(T5, TWO_CHOICES)
     assert forward_flops(T5, TWO_CHOICES, added, merged=False) - plain == 2 * rows * 8 * 2
     assert forward_flops(T5, TWO_CHOICES, added) == plain
 
 
 def test_an_op_that_cannot_be_merged_is_paid_for():
-    added = Added(16, ops=(Op("decoder", 0, k=8, n=2, mergeable=False),))
+    added = Added(16, ops=(Op(PLACES["decoder"], k=8, n=2, mergeable=False),))
     extra = forward_flops(LLAMA, TWO_ANSWERS, added, cached=True) - forward_flops(LLAMA, TWO_ANSWERS, cached=True)
     assert extra == 2 * 4 * 8 * 2
 

@@ -28,8 +28,9 @@ def test_gpt2_as_transformers_builds_it():
         model = AutoModelForCausalLM.from_config(
             GPT2Config(n_embd=24, n_layer=3, n_head=2, vocab_size=50, n_positions=9)
         )
-    sizes = Sizes(False, 0, 3, 24, 12, 96, 2, 2, gated=False, vocab_size=50)
-    assert num_parameters(Shape(sizes, tied=True, biases=True, num_positions=9)) == count(model)
+    biased = ("q", "k", "v", "o", "ff_up", "ff_out")
+    sizes = Sizes(False, 0, 3, 24, 12, 96, 2, 2, gated=False, vocab_size=50, biased=biased, norm_biases=True)
+    assert num_parameters(Shape(sizes, tied=True, num_positions=9)) == count(model)
 
 
 @pytest.mark.parametrize("tied", [True, False])

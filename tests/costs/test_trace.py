@@ -11,6 +11,7 @@ from peftbench.costs.count import Query, forward_flops
 from peftbench.costs.shapes import SHAPES
 from peftbench.costs.trace import graph_flops, kernel_flops
 from peftbench.errors import CostError
+from peftbench.methods.stages import Stages
 from peftbench.models.encoding import Encoded
 from peftbench.models.forward import choice_log_probs
 from tests.tiny import ENCODER_DECODERS, FAMILIES, tiny_backbone
@@ -95,7 +96,11 @@ def test_every_method_by_the_ops_that_it_declares(family, name):
     backbone, method = tiny_backbone(family), registry.method(name)
     module, lengths = Choices(backbone, 9, (3, 3)), query(backbone, (3, 3))
     added = method.added(backbone.sizes, method.Config())
-    method.attach(backbone, method.Config())
+    names = method.attach(backbone, method.Config())
+    with torch.no_grad():  # what is exactly zero may be left out in the end
+        for parameter in backbone.parameters_named(names).values():
+            parameter.add_(0.02)
+    Stages(method, backbone, method.Config(), names).finish()
     assert traced(module, torch.zeros(1)) == forward_flops(backbone.sizes, lengths, added, merged=False)
     if method.merge is not None:
         method.merge(backbone)

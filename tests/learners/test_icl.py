@@ -1,14 +1,17 @@
 """In-context learning against prompts written by hand."""
 
 import pytest
+from tokenizers import normalizers
 
 from peftbench.errors import ModelError
 from peftbench.learners import icl
 from peftbench.models.scoring import Prompt, score
 from peftbench.recipe import IclOptions
+from peftbench.tasks.template import Template
 from tests.learners.toy import RAGGED, ROWS, TEMPLATE, row, scoring
 from tests.tiny import tiny_backbone
 
+WORDY = Template("wordy", 1, "{{text}}" + " does it follow or not" * 3 + " ||| {{choice}}", ["no", "yes"], "label")
 QUERIES = [TEMPLATE.render(each) for each in ROWS[6:]]
 
 
@@ -88,6 +91,41 @@ def test_shots_fit_at_every_length_around_the_limit():
     backbone.max_positions = needed - 1
     with pytest.raises(ModelError, match=f"3 shots and the longest query have {needed} tokens"):
         learn(backbone, 3).score(QUERIES)
+
+
+def test_shots_must_fit_under_every_template_and_the_hint_says_how_many_do():
+    backbone, rows = tiny_backbone("gpt2"), [row(number) for number in range(100)]
+    templates = [TEMPLATE, WORDY]
+    queries = [[template.render(each) for each in ROWS[6:]] for template in templates]
+    with pytest.raises(ModelError, match=r"100 shots .* in template 'wordy'") as error:
+        icl.fit([learn(backbone, 100, rows=rows, template=template) for template in templates], queries)
+    num_fit = int(error.value.hint.split(" shots would fit")[0])
+    icl.fit([learn(backbone, num_fit, rows=rows, template=template) for template in templates], queries)
+    with pytest.raises(ModelError, match=f"{num_fit + 1} shots .* in template 'wordy'"):
+        icl.fit([learn(backbone, num_fit + 1, rows=rows, template=template) for template in templates], queries)
+
+
+def test_with_fit_shots_each_template_takes_as_many_as_it_would_alone():
+    backbone, rows = tiny_backbone("gpt2"), [row(number) for number in range(100)]
+    templates = [TEMPLATE, WORDY]
+    queries = [[template.render(each) for each in ROWS[6:]] for template in templates]
+    alone = [learn(backbone, 100, rows=rows, template=template, fit_shots=True) for template in templates]
+    expected = [sums(predictor.score(some)) for predictor, some in zip(alone, queries, strict=True)]
+    together = [learn(backbone, 100, rows=rows, template=template, fit_shots=True) for template in templates]
+    icl.fit(together, queries)
+    assert [predictor.num_shots for predictor in together] == [predictor.num_shots for predictor in alone]
+    assert together[0].num_shots > together[1].num_shots > 0
+    assert [sums(predictor.score(some)) for predictor, some in zip(together, queries, strict=True)] == expected
+
+
+def test_choices_of_every_template_are_checked_before_any_is_scored():
+    backbone = tiny_backbone("gpt2")
+    backbone.tokenizer.backend_tokenizer.normalizer = normalizers.Replace("!", "")
+    same = Template("same", 2, "{{text}} ||| {{choice}}", ["yes", "yes!"], "label")
+    templates = [TEMPLATE, same]
+    queries = [[template.render(each) for each in ROWS[6:]] for template in templates]
+    with pytest.raises(ModelError, match="answer choice 'yes!' has the same tokens"):
+        icl.fit([learn(backbone, 2, template=template) for template in templates], queries)
 
 
 def test_a_query_that_does_not_fit_alone_is_an_error_even_with_fit_shots():

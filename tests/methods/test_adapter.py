@@ -18,7 +18,7 @@ def saved(tmp_path):
 def test_the_card_says_how_the_adapter_was_made(saved):
     card = json.loads((saved / "adapter.json").read_text())
     assert card["method"] == "lora"
-    assert card["config"] == {"rank": 2, "alpha": 4.0, "roles": "all"}
+    assert card["config"] == {"rank": 2, "alpha": 4.0, "roles": "all", "layer_norms": False}
     assert card["fingerprint"] == tiny_backbone("t5").fingerprint
     assert card["parameters"]["encoder.block.0.layer.0.SelfAttention.q.lora_q.A"] == [2, 16]
 
@@ -125,3 +125,25 @@ def test_trained_base_weights_go_back_when_the_adapter_comes_off(tmp_path):
     assert torch.equal(other.embeddings.weight, trained)
     other.detach_all()
     assert torch.equal(other.embeddings.weight, loaded)
+
+
+def test_a_method_starts_from_a_saved_adapters_values(saved):
+    source, target = tiny_backbone("t5"), tiny_backbone("t5")
+    adapter.load(saved, source)
+    config = lora.Config(rank=2)
+    names = lora.attach(target, config)
+    adapter.start_from(saved, target, "lora", names)
+    for name, value in source.parameters_named(names).items():
+        assert torch.equal(target.model.get_parameter(name), value)
+
+
+def test_a_starting_point_of_another_method_model_or_shape_is_refused(saved):
+    backbone = tiny_backbone("t5")
+    names = lora.attach(backbone, lora.Config(rank=3))
+    with pytest.raises(MethodError, match=r"is \[2, 16\] there and \[3, 16\] here"):
+        adapter.start_from(saved, backbone, "lora", names)
+    with pytest.raises(MethodError, match="is one of lora") as error:
+        adapter.start_from(saved, backbone, "ia3", [])
+    assert error.value.hint == "--method lora"
+    with pytest.raises(MethodError, match="other weights"):
+        adapter.start_from(saved, tiny_backbone("t5-v1.0"), "lora", names)

@@ -26,4 +26,4 @@ def test_the_example_in_the_guide_is_a_method(check, tmp_path, monkeypatch):
     monkeypatch.delitem(sys.modules, "value_scaling", raising=False)
     monkeypatch.setitem(registry.METHODS, "value_scaling", "value_scaling")
     for family in ("t5", "gpt2"):
-        check(family, "value_scaling")
+        check(contract.Case(family, "value_scaling"))

@@ -1,15 +1,10 @@
 import peft
 import pytest
 import torch
-from transformers import T5Config, T5ForConditionalGeneration
 
 from peftbench.methods import ia3
-from peftbench.models import t5
-from peftbench.models.backbone import Backbone, Sizes
+from tests.methods.published import T0_3B, T0_11B, t0_3b_without_weights
 from tests.tiny import ENCODER_DECODERS, tiny_backbone
-
-T0_3B = Sizes(True, 24, 24, 2048, 64, 5120, 32, 32, True, 32128)
-T0_11B = Sizes(True, 24, 24, 4096, 64, 10240, 64, 64, True, 32128)
 
 
 @pytest.mark.parametrize(("sizes", "published"), [(T0_3B, 540_672), (T0_11B, 1_081_344)])
@@ -21,13 +16,6 @@ def test_names_and_shapes_on_t0_3b_are_those_of_the_authors_checkpoint():
     backbone = t0_3b_without_weights()
     parameters = backbone.parameters_named(ia3.attach(backbone, ia3.Config()))
     assert {authors_name(name): (*value.shape, 1) for name, value in parameters.items()} == authors_checkpoint()
-
-
-def t0_3b_without_weights():
-    shape = {"d_model": 2048, "d_kv": 64, "d_ff": 5120, "num_layers": 24, "num_heads": 32}
-    with torch.device("meta"):
-        model = T5ForConditionalGeneration(T5Config(feed_forward_proj="gated-gelu", **shape))
-    return Backbone(name="t0-3b", revision=None, fingerprint="", model=model, tokenizer=None, family=t5)
 
 
 def authors_name(name):
@@ -89,3 +77,21 @@ def test_merging_into_gpt2_scales_the_bias_with_the_keys_and_leaves_the_queries(
     assert fused.bias.tolist() == [1.0] * 16 + [3.0] * 32
     assert torch.equal(fused.weight[:, :16], before[:, :16])
     assert torch.equal(fused.weight[:, 16:], 3 * before[:, 16:])
+
+
+def test_all_seven_places_in_and_out_have_the_parameters_of_the_authors_variant():
+    assert ia3.added(T0_3B, ia3.Config(places="all")).num_parameters == 2_211_840
+
+
+def test_in_and_out_vectors_are_columns_and_rows_of_the_weights():
+    ours, plain = tiny_backbone("t5"), tiny_backbone("t5").model
+    names = ia3.attach(ours, ia3.Config(places="all"))
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for name, vector in ours.parameters_named(names).items():
+            vector.copy_(1 + 0.3 * torch.randn(vector.shape, generator=generator))
+            linear, where, _ = name.rsplit(".", 2)
+            weight = plain.get_submodule(linear).weight
+            weight.mul_(vector if where == "l_in" else vector[:, None])
+        inputs = {"input_ids": torch.arange(3, 33).view(2, 15), "decoder_input_ids": torch.arange(40, 52).view(2, 6)}
+        torch.testing.assert_close(ours.model(**inputs).logits, plain(**inputs).logits, atol=1e-5, rtol=1e-5)

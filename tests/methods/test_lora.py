@@ -5,7 +5,7 @@ from pydantic import ValidationError
 
 from peftbench.errors import MethodError
 from peftbench.methods import lora
-from peftbench.models.backbone import Sizes
+from tests.methods.published import T0_3B, T0_11B
 from tests.tiny import ENCODER_DECODERS, tiny_backbone
 
 LINEARS = {
@@ -17,8 +17,12 @@ LINEARS = {
 
 
 def test_all_layers_of_t0_3b_have_the_parameters_of_the_papers_baseline_without_its_layer_norms():
-    t0_3b = Sizes(True, 24, 24, 2048, 64, 5120, 32, 32, True, 32128)
-    assert lora.added(t0_3b, lora.Config(rank=4)).num_parameters == 9_097_216 - 122 * 2048
+    assert lora.added(T0_3B, lora.Config(rank=4)).num_parameters == 9_097_216 - 122 * 2048
+
+
+@pytest.mark.parametrize(("sizes", "published"), [(T0_3B, 9_097_216), (T0_11B, 18_194_432)])
+def test_with_layer_norms_the_published_models_have_the_published_number_of_parameters(sizes, published):
+    assert lora.added(sizes, lora.Config(rank=4, layer_norms=True)).num_parameters == published
 
 
 @pytest.mark.parametrize("family", LINEARS)
@@ -55,7 +59,7 @@ def test_roles_choose_the_layers_and_are_written_alike_in_toml_and_on_the_comman
 def test_a_gate_asked_for_by_name_is_missed_where_there_is_none():
     with pytest.raises(MethodError, match="'ff_gate'") as error:
         lora.attach(tiny_backbone("t5-v1.0"), lora.Config(roles=("ff_gate",)))
-    assert error.value.hint == "roles that it has: q, k, v, o, ff_up, ff_out, ff_hidden"
+    assert error.value.hint == "roles that it has: q, k, v, o, ff_up, ff_out, ff_hidden, norm"
 
 
 @pytest.mark.parametrize("wrong", [{"rank": 0}, {"alpha": 0}, {"roles": "q,query"}, {"roles": []}, {"r": 4}])

@@ -15,7 +15,6 @@ def test_the_closed_form_lists_the_sites_that_the_backbone_has(family):
         closed = [(linear.tokens, linear.layer, linear.k, linear.n) for linear in places.linears(backbone.sizes, role)]
         assert sorted(closed) == sorted(there)
     assert places.num_attentions(backbone.sizes) == len(backbone.attentions())
-    assert (backbone.attentions()[0].stack, 0) == places.bottom(backbone.sizes)
 
 
 @pytest.mark.parametrize("family", FAMILIES)

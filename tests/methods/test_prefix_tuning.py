@@ -3,10 +3,8 @@ import torch
 
 from peftbench.errors import MethodError
 from peftbench.methods import prefix_tuning
-from peftbench.models.backbone import Sizes
+from tests.methods.published import T0_3B
 from tests.tiny import tiny_backbone
-
-T0_3B = Sizes(True, 24, 24, 2048, 64, 5120, 32, 32, True, 32128)
 
 
 def test_two_virtual_tokens_on_t0_3b_are_the_papers_576k():
@@ -40,3 +38,21 @@ def test_a_backbone_without_attention_blocks_is_an_error(monkeypatch):
     monkeypatch.setattr(backbone, "attentions", list)
     with pytest.raises(MethodError, match="attention blocks"):
         prefix_tuning.attach(backbone, prefix_tuning.Config())
+
+
+def test_two_virtual_tokens_out_of_the_mlp_are_trained_as_in_t_fews_code_and_saved_as_the_papers_576k():
+    config = prefix_tuning.Config(num_virtual_tokens=2, reparameterize=True, hidden_size=512)
+    assert prefix_tuning.added(T0_3B, config).num_parameters == 154_449_408
+
+
+def test_the_mlp_is_folded_into_the_keys_and_values_that_it_gave():
+    config = prefix_tuning.Config(num_virtual_tokens=3, reparameterize=True, hidden_size=5)
+    backbone = tiny_backbone("t5")
+    prefix_tuning.attach(backbone, config)
+    block = backbone.model.get_submodule("decoder.block.1.layer.1.EncDecAttention")
+    shared = backbone.model.prefix_mlp_decoder_cross
+    both = torch.tanh(shared.E @ shared.W_1 + shared.b_1) @ block.prefix.W_2 + block.prefix.b_2  # (3, 2 * 4 * 6)
+    assert prefix_tuning.finish(backbone, config) == prefix_tuning._names(backbone.attentions())
+    torch.testing.assert_close(block.prefix.k[1, 2], both[2, 6:12])
+    torch.testing.assert_close(block.prefix.v[3, 0], both[0, 24 + 18 : 24 + 24])
+    assert not hasattr(backbone.model, "prefix_mlp_decoder_cross")

@@ -1,4 +1,6 @@
+import pytest
 import torch
+from pydantic import ValidationError
 
 from peftbench.methods import prompt_tuning
 from peftbench.models.encoding import encode
@@ -40,3 +42,42 @@ def test_a_decoder_only_model_scores_as_plain_transformers_does_with_the_prompt_
     log_probs = tiny_backbone("llama").model(inputs_embeds=embeds[None]).logits.log_softmax(-1)[0, 3:-1]
     expected = log_probs.gather(-1, ids[:, None])[-(len(encoded.choices[0]) - encoded.starts[0]) :, 0]
     torch.testing.assert_close(choice_log_probs(backbone, [encoded])[0][0, 0], expected, atol=1e-5, rtol=1e-5)
+
+
+def test_a_text_starts_the_first_rows_token_by_token_and_sampled_vocabulary_the_rest():
+    backbone = tiny_backbone("t5")
+    config = prompt_tuning.Config(num_virtual_tokens=6, init="text", text="yes true question")
+    prompt_tuning.attach(backbone, config)
+    ids = backbone.tokenizer("yes true question", add_special_tokens=False).input_ids
+    prompt, table = backbone.soft_prompt(), backbone.embeddings.weight
+    count = min(6, len(ids))
+    assert torch.equal(prompt[:count], table[ids[:count]])
+    assert all((table == row).all(-1).any() for row in prompt)
+
+
+def test_uniform_values_lie_within_the_bound():
+    backbone = tiny_backbone("llama")
+    prompt_tuning.attach(backbone, prompt_tuning.Config(num_virtual_tokens=50, init="uniform", uniform_bound=0.25))
+    prompt = backbone.soft_prompt()
+    assert 0.2 < prompt.abs().max() <= 0.25
+    assert abs(prompt.mean()) < 0.05
+
+
+@pytest.mark.parametrize("family", ["t5", "llama"])
+def test_labels_start_rows_as_the_mean_of_their_tokens_without_the_end(family):
+    backbone = tiny_backbone(family)
+    config = prompt_tuning.Config(num_virtual_tokens=3, init="labels")
+    choices = ["yes", "no it does not"]
+    example = encode(backbone, "does it follow?", choices, end="eos", separator="\n\n", label=0)
+    prompt_tuning.attach(backbone, config)
+    prompt_tuning.prepare(backbone, config, [[example]], None)
+    texts = choices if family == "t5" else [f" {choice}" for choice in choices]
+    ids = [backbone.tokenizer(text, add_special_tokens=False).input_ids for text in texts]
+    means = torch.stack([backbone.embeddings.weight[each].mean(0) for each in ids])
+    torch.testing.assert_close(backbone.soft_prompt()[:2], means)
+
+
+@pytest.mark.parametrize("wrong", [{"init": "text"}, {"text": "hello"}, {"num_virtual_tokens": 0}, {"init": "random"}])
+def test_settings_that_make_no_sense_are_refused(wrong):
+    with pytest.raises(ValidationError):
+        prompt_tuning.Config(**wrong)

@@ -161,7 +161,7 @@ def test_no_prompts_give_no_scores():
 def test_a_prompt_longer_than_the_model_takes_is_refused_with_both_numbers(cache):
     with pytest.raises(ModelError, match=r"a prompt has 600 tokens, and '.*' takes 512") as error:
         score(tiny_backbone("gpt2"), [Prompt("yes" + " yes" * 599, CHOICES[:1])], end="none", separator="", cache=cache)
-    assert "--fit-shots" in error.value.hint
+    assert "--max-input-tokens" in error.value.hint
 
 
 def test_a_prompt_that_just_fits_is_scored():

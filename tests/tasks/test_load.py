@@ -132,14 +132,14 @@ def test_templates_are_selected_by_number(tmp_path):
     [
         (
             [{"txt": "x", "label": 0}, {"txt": "y", "label": 1}],
-            "'own' names 'text', no column in row 1",
+            "'own' names 'text', which is no column in row 1",
             "columns: txt",
         ),
         ([{"text": "x", "mood": 0}], "has no label column 'label'", "columns: text, mood"),
         ([*ROWS, {"text": "x", "label": "maybe"}], "label 'maybe' in row 4 is none of negative, positive", "as a name"),
         ([*ROWS, *2 * [{"text": "x", "label": 2}]], r"label 2 in row 4 .*\(2 such rows\)", "index from 0"),
         (ROWS[1:], "all 2 rows have one label, 1", "two classes"),
-        ([{"text": None, "label": 0}, {"text": "x", "label": 1}], "reads null in row 1: text", None),
+        ([{"text": None, "label": 0}, {"text": "x", "label": 1}], "reads null in row 1: text", "what stands for it"),
     ],
 )
 def test_rows_that_do_not_fit_are_met_with_what_was_found(tmp_path, rows, message, hint):
@@ -147,7 +147,7 @@ def test_rows_that_do_not_fit_are_met_with_what_was_found(tmp_path, rows, messag
     with pytest.raises(TaskError, match=message) as caught:
         load(own(path))
     assert f"'{path}'" in str(caught.value)
-    assert hint is None or hint in str(caught.value.hint)
+    assert hint in str(caught.value.hint)
 
 
 def test_all_faults_of_a_file_come_at_once(tmp_path):
@@ -179,6 +179,7 @@ def test_a_file_that_cannot_be_read_is_told_with_its_place(tmp_path, name, conte
     with pytest.raises(TaskError, match=message) as caught:
         load(own(path))
     assert str(path) in str(caught.value)
+    assert caught.value.hint
 
 
 def test_a_missing_file_is_told(tmp_path):
@@ -192,8 +193,9 @@ def test_a_missing_file_is_told(tmp_path):
         ({"choices": None}, "needs --choices too"),
         ({"train": None, "test": None}, "needs --train, --test too"),
         ({"template": None, "name": "rte"}, "choices were given without a template"),
-        ({"choices": ("yes", "Yes")}, "names must differ"),
-        ({"choices": ("yes",)}, "at least 2 items"),
+        ({"choices": ("yes", "Yes")}, "--choices 'yes,Yes' has 'Yes' twice"),
+        ({"choices": ("yes", " ")}, "--choices 'yes,' has an empty choice"),
+        ({"choices": ("yes",)}, "--choices 'yes' is one choice"),
         ({"template": "{{text} ||| {{label}}"}, "syntax error"),
         ({"template": "{{text.__class__}} ||| {{label}}"}, "reads what no template may"),
     ],
@@ -201,6 +203,20 @@ def test_a_missing_file_is_told(tmp_path):
 def test_own_data_that_is_incomplete_or_wrong_is_refused(tmp_path, changes, message):
     with pytest.raises(TaskError, match=message):
         load(own(write(tmp_path / "rows.csv", ROWS), **changes))
+
+
+def test_of_many_alike_faults_some_are_shown_and_the_others_counted(tmp_path):
+    wordings = ", ".join(f'{{name = "{name}", text = "{{{{txt}}}} ||| x", choices = ["p", "q"]}}' for name in "abcde")
+    write(tmp_path / "rows.jsonl", ROWS)
+    with pytest.raises(TaskError, match=r"'a' names 'txt'.*'c' names 'txt'.*; and 2 faults like these$"):
+        load(TaskSpec(name=str(toml(tmp_path, templates=f"[{wordings}]"))))
+
+
+def test_the_hint_shows_which_labels_there_are(tmp_path):
+    path = write(tmp_path / "rows.csv", [{"text": "x", "label": "pos"}, {"text": "y", "label": "neg"}])
+    with pytest.raises(TaskError, match="label 'pos' in row 1 is none of") as caught:
+        load(own(path))
+    assert "column 'label' holds 'neg', 'pos'" in str(caught.value.hint)
 
 
 def test_all_faults_of_a_toml_come_at_once(tmp_path):

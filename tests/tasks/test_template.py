@@ -61,9 +61,9 @@ def test_an_input_that_reads_the_choice_is_refused():
 
 
 def test_a_missing_column_is_named_with_those_that_are_there():
-    with pytest.raises(TaskError, match="names 'txt', no column in row 1") as caught:
+    with pytest.raises(TaskError, match="names 'txt', which is no column in row 1") as caught:
         make("{{txt}} ||| {{choice}}").render(REVIEW)
-    assert caught.value.hint == "columns: text"
+    assert caught.value.hint == "did you mean 'text'? columns: text"
 
 
 def test_null_is_refused_instead_of_shown_as_the_word_none():

@@ -1,0 +1,33 @@
+"""`peftbench compare`: whether two records, or two rows of the report, are different, by a paired test."""
+
+import json
+import shlex
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from typer import Argument, Option
+
+from peftbench.cli.options import OUTPUT, RESULTS, Table
+
+
+def compare(
+    a: Annotated[str, Argument(metavar="A", help="A record's id or its beginning; or a row: METHOD@MODEL:SHOTS.")],
+    b: Annotated[str, Argument(metavar="B", help="The same; differences are B minus A.")],
+    results: Annotated[
+        list[Path], Option(help="Folder of the records; repeatable.", metavar="DIR", rich_help_panel=OUTPUT)
+    ] = [RESULTS],  # noqa: B006
+    form: Table = "table",
+) -> None:
+    """Test whether A and B are different, over the examples that both answered: icl@mini-gpt:32 ia3@mini-t0."""
+    from peftbench.cli.show import stdout
+    from peftbench.report import compare_text, side
+    from peftbench.report.compare import compare as test
+
+    kept = side.read(results)
+    options = "" if results == [RESULTS] else "".join(f" --results {shlex.quote(str(folder))}" for folder in results)
+    comparison = test(side.choose(a, kept), side.choose(b, kept), kept, options)
+    if form == "json":
+        typer.echo(json.dumps(compare_text.to_json(comparison), indent=2))
+        return
+    typer.echo(compare_text.terminal(comparison, stdout()), nl=False)

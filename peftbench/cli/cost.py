@@ -1,0 +1,127 @@
+"""`peftbench cost`: FLOPs, bytes and break-even points from a model's shapes, without its weights."""
+
+import json
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+
+import typer
+from typer import Option
+
+from peftbench.cli.options import FLAG, Table, assignments, numbers
+
+MODEL = "t0-11b"
+MODELS, QUERIES, TUNING = "Models and methods", "Queries", "Tuning"
+
+
+@dataclass(frozen=True)
+class WorkOptions:
+    """What is asked of a model, and how it is tuned."""
+
+    shots: Annotated[int, Option(help="Examples in a prompt.", metavar="K", rich_help_panel=QUERIES)] = 32
+    shot_tokens: Annotated[
+        int, Option(help="Tokens of one of them, its answer included.", metavar="N", rich_help_panel=QUERIES)
+    ] = 98
+    query_tokens: Annotated[
+        int, Option(help="Tokens of a query with all its answer choices.", metavar="N", rich_help_panel=QUERIES)
+    ] = 103
+    choice_tokens: Annotated[
+        str, Option(help="How many of these are each choice's: 2,2.", metavar="N,N", rich_help_panel=QUERIES)
+    ] = "2,2"
+    queries: Annotated[
+        int | None, Option(help="Show what so many queries cost in all.", min=1, metavar="N", rich_help_panel=QUERIES)
+    ] = None
+    num_steps: Annotated[int, Option(help="Steps of training.", metavar="N", rich_help_panel=TUNING)] = 1000
+    batch_size: Annotated[int, Option(help="Examples per step.", metavar="N", rich_help_panel=TUNING)] = 8
+    optimizer: Annotated[
+        Literal["adafactor", "adamw"], Option(help="Whose state is held in memory.", rich_help_panel=TUNING)
+    ] = "adafactor"
+    dtype: Annotated[
+        Literal["float32", "bfloat16", "float16"], Option(help="Of weights, activations, cached keys and values.")
+    ] = "float32"
+
+    def table(self) -> dict[str, Any]:
+        """Give the fields of `costs.sheet.Workload`."""
+        table = {name: value for name, value in vars(self).items() if name != "queries"}
+        return table | {"choice_tokens": tuple(numbers(self.choice_tokens, "choice-tokens"))}
+
+
+def cost(
+    work: WorkOptions,
+    model: Annotated[
+        list[str],
+        Option(
+            help="Published shape (t0-11b, gpt3-175b, ...), embedded name, folder, config.json or hub id; repeatable.",
+            metavar="NAME",
+            rich_help_panel=MODELS,
+        ),
+    ] = [MODEL],  # noqa: B006
+    method: Annotated[
+        list[str] | None,
+        Option(help="Method; repeatable. \\[default: all]", metavar="NAME", rich_help_panel=MODELS),
+    ] = None,
+    settings: Annotated[
+        list[str] | None,
+        Option("--set", help="Setting of the one method: rank=8; repeatable.", metavar="K=V", rich_help_panel=MODELS),
+    ] = None,
+    audit: Annotated[str | None, Option(help="Check a paper's own numbers: t-few.", metavar="PAPER")] = None,
+    measure: Annotated[
+        bool, Option("--measure", help="Run the models too, and time them here; needs weights.", metavar=FLAG)
+    ] = False,
+    device: Annotated[str, Option(help="Where to measure: auto, cpu, cuda, ...", metavar="NAME")] = "auto",
+    form: Table = "table",
+) -> None:
+    """Count FLOPs, bytes and break-even points from a model's shapes; no weights, no download, any size."""
+    from peftbench.cli import prices
+    from peftbench.cli.show import stdout
+    from peftbench.cli.watch import watch
+    from peftbench.registry import known
+
+    with watch(quiet=False).waiting("loading torch and transformers"):
+        from peftbench.costs.audit import audit as check
+        from peftbench.costs.describe import describe
+        from peftbench.costs.sheet import Workload, sheet
+        from peftbench.errors import CostError
+
+    if audit is not None:
+        known(audit, ["t-few"], "audit", CostError)
+        checks = check()
+        data = prices.audit_data(checks)
+        typer.echo(
+            json.dumps(data, indent=2) + "\n" if form == "json" else prices.audit_text(checks, stdout()), nl=False
+        )
+        return
+    workload = Workload(**work.table())
+    configs = _configs(method, settings)
+    sheets = [sheet(describe(name), workload, configs, strict=method is not None) for name in dict.fromkeys(model)]
+    timings = []
+    if measure:
+        from peftbench.cli.timing import time_all
+
+        timings = [time_all(each, workload, configs, device) for each in sheets]
+    if form == "json":
+        typer.echo(json.dumps(prices.data(sheets, workload, work.queries, timings), indent=2))
+        return
+    typer.echo(prices.text(sheets, workload, work.queries, timings, stdout()), nl=False)
+
+
+def _configs(names: list[str] | None, settings: list[str] | None) -> dict[str, Any]:
+    """Give the settings of the methods: those named, or all with their defaults.
+
+    Raises:
+        MethodError: An unknown method or setting, or settings without a method that they belong to.
+    """
+    from peftbench import registry
+    from peftbench.errors import MethodError
+    from peftbench.recipe import checked
+
+    table = assignments(settings or [])
+    chosen = list(dict.fromkeys(names or registry.METHODS))
+    if table and len(chosen) != 1:
+        raise MethodError("--set belongs to one method", hint="for example --method lora --set rank=8")
+    configs = {}
+    for name in chosen:
+        schema = registry.method(name).Config
+        for key in table:
+            registry.known(key, schema.model_fields, f"setting of {name}", MethodError)
+        configs[name] = checked(schema, table, f"method '{name}'", MethodError)
+    return configs

@@ -1,0 +1,178 @@
+"""Exact FLOPs of training in closed form, from shapes alone. Kind `counted`.
+
+A matmul Y = A B costs as much again in the backward pass for dA, where A needs a gradient, and for dB, where B does:
+
+    dA = dY B^T        dB = A^T dY
+
+A frozen matrix needs none, so that its layer costs one more at most. Values need a gradient where something that is
+trained lies before them: nothing below the lowest adapted place is run backward. Attention costs up to four more: of
+the scores for queries and keys, of the sum for weights and values. What `count.py` leaves out is left out here too,
+and so is what is computed twice: by fused attention kernels, with checkpointed activations.
+"""
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from peftbench.costs import count
+from peftbench.costs.count import NOTHING, Query, Stream
+from peftbench.methods import places
+from peftbench.methods.base import Added, Op, Place
+from peftbench.models.backbone import Role, Sizes
+
+
+def backward_flops(sizes: Sizes, query: Query, added: Added | None = None) -> int:
+    """Count the backward pass of one example with all its choices, from the choices' log-probabilities down.
+
+    Args:
+        sizes: The model's shapes.
+        query: Token lengths; what is trained on has no shots before it.
+        added: What a method adds, and what is trained; None for the bare model, of which nothing is.
+
+    Raises:
+        CostError: Impossible sizes.
+    """
+    count.check(sizes)
+    added = added or NOTHING
+    fixed = sum(_backward(op, count.op_flops(op, NO_TOKENS), reads=op.reads == "trained") for op in _fixed(added))
+    return Walk(sizes, count.stream(sizes, query, added), added).flops() + fixed
+
+
+def training_flops(sizes: Sizes, examples: Mapping[Query, int], num_steps: int, added: Added) -> int:
+    """Count a whole training, forward and backward, without padding; the optimiser's work is elementwise.
+
+    Args:
+        sizes: The model's shapes.
+        examples: Token lengths of an example -> how often such a one was trained on.
+        num_steps: Optimiser steps; what a method multiplies beside the tokens is run once in each.
+        added: What the method adds and trains.
+
+    Raises:
+        CostError: Impossible sizes.
+    """
+    count.check(sizes)
+    flowing = replace(added, ops=tuple(op for op in added.ops if op.rows is None))
+    total = 0
+    for query, times in examples.items():
+        stream = count.stream(sizes, query, added)
+        forward = count.flops(sizes, stream, flowing, training=True)
+        total += times * (forward + Walk(sizes, stream, added).flops())
+    for op in _fixed(added):
+        once = count.op_flops(op, NO_TOKENS)
+        total += num_steps * (once + _backward(op, once, reads=op.reads == "trained"))
+    return total
+
+
+NO_TOKENS = Stream(0, 0, 0, 0, 0, 0)
+
+
+def _fixed(added: Added) -> list[Op]:
+    return [op for op in added.ops if op.rows is not None]
+
+
+def _backward(op: Op, forward: int, *, reads: bool) -> int:
+    """Count dA, where what the op reads needs a gradient, and dB, where its matrix is trained."""
+    return forward * (reads + op.trained)
+
+
+class Walk:
+    """A walk through the layers in the order in which they run, which knows what needs a gradient.
+
+    Args:
+        sizes: The model's shapes.
+        stream: How many tokens run where.
+        added: What is trained, and where.
+    """
+
+    def __init__(self, sizes: Sizes, stream: Stream, added: Added) -> None:
+        self._sizes, self._stream, self._added = sizes, stream, added
+        self._layers = {linear.place: linear for role in places.LINEAR for linear in places.linears(sizes, role)}
+        # Virtual keys enter behind the layers of keys and values: they act on attention, not on what these layers give.
+        acting = [place for place in added.places if not (added.extra_keys and place.role in ("k", "v"))]
+        self._acting = {*acting, *(op.place for op in added.ops if op.trained or op.reads == "trained")}
+        self._own = set(added.weights)
+        self._read: dict[Place, bool] = {}
+        """Place -> whether what its linear layer reads needs a gradient."""
+        self._values: dict[Place, bool] = {}
+        """Place -> whether the values there need one, before something acts on them."""
+        self._total = 0
+        self.run_backward: list[Place] = []
+        """The norms before the blocks through which a gradient passes, or in which it ends."""
+
+    def flops(self) -> int:
+        """Count the backward pass, without what is multiplied beside the tokens."""
+        enters = bool(self._added.extra_tokens) or self._added.embeddings
+        states = False
+        if self._sizes.is_encoder_decoder:
+            states = enters
+            for layer in range(self._sizes.num_encoder_layers):
+                states = self._attention(Place("encoder", layer, "self", "norm"), states)
+                states = self._feed_forward(Place("encoder", layer, "ff", "norm"), states)
+            enters = self._added.embeddings
+        for layer in range(self._sizes.num_decoder_layers):
+            enters = self._attention(Place("decoder", layer, "self", "norm"), enters)
+            if self._sizes.is_encoder_decoder:
+                enters = self._attention(Place("decoder", layer, "cross", "norm"), enters, states)
+            enters = self._feed_forward(Place("decoder", layer, "ff", "norm"), enters)
+        self._total += count.head_flops(self._sizes, self._stream) * (enters + self._added.head)
+        for op in self._added.ops:
+            if op.rows is None:
+                self._total += _backward(op, count.op_flops(op, self._stream), reads=self._reads(op))
+        return self._total
+
+    def _attention(self, norm: Place, enters: bool, states: bool | None = None) -> bool:
+        """Walk through an attention block; `states` are the encoder's, where keys and values come from these.
+
+        Returns:
+            Whether the residual stream needs a gradient after it.
+        """
+        x = enters or norm in self._acting
+        source = x if states is None else states
+        q, k, v = (self._linear(norm, role, x if role == "q" else source) for role in ("q", "k", "v"))
+        if self._sizes.fused:  # what acts on one third of the layer's output puts the output together anew
+            q = k = v = q or k or v
+        if self._added.extra_keys:
+            k = v = True
+        pairs = self._stream.pairs(norm.stack, norm.block)
+        half = 2 * pairs * self._sizes.num_heads * self._sizes.d_kv
+        weights = q or k
+        self._total += half * (q + k + weights + v)
+        return self._passed(norm, self._linear(norm, "o", weights or v)) or enters
+
+    def _feed_forward(self, norm: Place, enters: bool) -> bool:
+        x = enters or norm in self._acting
+        hidden = self._linear(norm, "ff_up", x)
+        if self._sizes.gated:
+            hidden = self._linear(norm, "ff_gate", x) or hidden
+        inner = replace(norm, role="ff_hidden")
+        self._values[inner] = hidden
+        return self._passed(norm, self._linear(norm, "ff_out", hidden or inner in self._acting)) or enters
+
+    def _passed(self, norm: Place, needs: bool) -> bool:
+        if needs:
+            self.run_backward.append(norm)
+        return needs
+
+    def _linear(self, norm: Place, role: Role, x: bool) -> bool:
+        """Count a linear layer's own backward pass, and tell whether what leaves the place needs a gradient."""
+        place = replace(norm, role=role)
+        side = replace(place, side="input")
+        self._values[side] = x
+        shared = [replace(side, role=other) for other in ("q", "k", "v")] if self._fuses(role) else [side]
+        x = x or any(one in self._acting for one in shared)
+        layer = self._layers[place]
+        forward = 2 * (self._stream.tokens[place.tokens]) * layer.k * layer.n
+        self._total += forward * (x + (place in self._own))
+        self._read[place] = self._read[side] = x
+        self._values[place] = x or place in self._own
+        return self._values[place] or place in self._acting
+
+    def _fuses(self, role: Role) -> bool:
+        return self._sizes.fused and role in ("q", "k", "v")
+
+    def _reads(self, op: Op) -> bool:
+        """Say whether what an op reads needs a gradient."""
+        if op.reads == "trained":
+            return True
+        assert op.place is not None, "an op over tokens needs a place"
+        found = self._read if op.reads == "input" else self._values
+        return found[op.place] or (op.reads == "values" and op.place in self._added.places)

@@ -1,0 +1,118 @@
+"""A model's shapes from its name: a published shape, an embedded name, a folder, a config, a hub id; no weights."""
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from safetensors import safe_open
+from transformers import AutoConfig
+
+from peftbench import registry
+from peftbench.costs import count
+from peftbench.costs.shapes import SHAPES, Shape, num_parameters
+from peftbench.errors import CostError, ModelError, PeftbenchError
+from peftbench.models.source import HUB_ID
+
+HEAD = "lm_head.weight"
+MOST = 10**7
+"""No size of a model is above this; the largest vocabularies have under a million entries."""
+
+
+@dataclass(frozen=True)
+class Described:
+    """A model of which the shapes are known.
+
+    Args:
+        name: As the user wrote it.
+        has_weights: Whether it can be loaded and run here.
+    """
+
+    name: str
+    shape: Shape
+    num_parameters: int
+    has_weights: bool
+
+
+def describe(name: str) -> Described:
+    """Find a model's shapes; nothing but a config is ever downloaded.
+
+    Raises:
+        CostError: A config with shapes that no transformer has.
+        ModelError: Nothing of that name, or an unknown family.
+    """
+    if name in SHAPES:
+        return Described(name, SHAPES[name], num_parameters(SHAPES[name]), has_weights=False)
+    folder = registry.embedded_models().get(name, Path(name))
+    path = folder / "config.json" if folder.is_dir() else folder
+    if not path.is_file():
+        path = _downloaded(name)
+    shape = _shape(path)
+    return Described(name, shape, num_parameters(shape), has_weights=any(path.parent.glob("*.safetensors")))
+
+
+def _shape(path: Path) -> Shape:
+    try:
+        table = json.loads(path.read_text(encoding="utf-8"))
+        model_type = table["model_type"]
+    except (OSError, ValueError, KeyError, TypeError):
+        raise ModelError(
+            f"'{path}' is no model config: not a JSON object with a model_type",
+            hint="a config.json in the Hugging Face layout, or the folder that holds one",
+        ) from None
+    family = registry.family(model_type)
+    try:
+        config = AutoConfig.for_model(**table)
+        sizes = family.sizes(config)
+        count.check(sizes)
+        _check(table, sizes.num_heads, sizes.d_kv, vars(sizes).values())
+    except PeftbenchError as error:
+        raise CostError(f"'{path}': {error.message}", hint=error.hint) from None
+    except Exception as error:  # transformers checks fields in classes of its own, each with its own error
+        reason = (str(error) or type(error).__name__).strip().splitlines()[-1].strip()
+        raise CostError(f"'{path}' describes no model: {reason}", hint="check the sizes in it") from None
+    return Shape(
+        sizes,
+        tied=_is_tied(path, table, config),
+        num_positions=config.n_positions if model_type == "gpt2" else 0,
+        relative_buckets=config.relative_attention_num_buckets if model_type == "t5" else 0,
+        max_positions=family.max_positions(config),
+    )
+
+
+def _is_tied(path: Path, table: dict[str, Any], config: Any) -> bool:
+    """Say whether the LM head is the embedding matrix.
+
+    transformers 5 ties T5's whatever the config says, writes so into configs that it saves, and loads an untied head
+    all the same: the file's own word counts, and above it that of weights that lie beside it.
+    """
+    files = sorted(path.parent.glob("*.safetensors")) if config.model_type == "t5" else []
+    if files:
+        return not any(HEAD in safe_open(file, "pt").keys() for file in files)  # noqa: SIM118
+    return bool(table.get("tie_word_embeddings", config.tie_word_embeddings))
+
+
+def _check(table: dict[str, Any], num_heads: int, d_kv: int, values: Iterable[Any]) -> None:
+    """Refuse what `count.check` cannot see in sizes that were already divided, and what is absurd."""
+    width = table.get("n_embd", table.get("hidden_size"))
+    if width is not None and table.get("head_dim") is None and num_heads * d_kv != width:
+        raise CostError(f"{num_heads} heads do not divide {width} features", hint="check the sizes in it")
+    largest = max(value for value in values if isinstance(value, int))
+    if largest > MOST:
+        raise CostError(f"a size of {largest:,}", hint=f"sizes go up to {MOST:,} here")
+
+
+def _downloaded(name: str) -> Path:
+    from huggingface_hub import hf_hub_download
+
+    if Path(name).exists() or not HUB_ID.fullmatch(name):
+        registry.known(name, (*registry.embedded_models(), *SHAPES), "model", ModelError)
+    try:
+        return Path(hf_hub_download(name, "config.json"))
+    except Exception as error:  # the network fails in many ways, in several libraries' classes
+        reason = (str(error) or type(error).__name__).splitlines()[0]
+        raise ModelError(
+            f"model '{name}' is no folder here, and its config could not be had from the hub: {reason}",
+            hint=f"a config.json works as well, and {', '.join((*registry.embedded_models(), *SHAPES))}",
+        ) from None

@@ -1,0 +1,243 @@
+"""AdaLoRA: updates in the shape of a singular value decomposition, whose least important values are cut away.
+
+    h = W x + (alpha / init_rank) P Lambda Q x          P: (n, r)   Lambda: diag(r)   Q: (r, k)
+
+All layers start with init_rank values each, Lambda at zero. From step t_i to num_steps - t_f the number that all layers
+together may keep falls from init_rank to target_rank per layer, by a cubic schedule; every `interval` steps the values
+with the lowest scores are set to zero, and come back if they grow important. A value's score is
+S(lambda) + mean S(P's column) + mean S(Q's row), S = sensitivity * uncertainty, both smoothed: I = |w dL/dw|. The loss
+holds orth_reg_weight times the mean of |P^T P - 1| and |Q Q^T - 1|.
+
+Paper: 2303.10512, sections 3.1 to 3.3, equations 3, 6, 9 to 11.
+Differs: the schedule's steps are shares of num_steps here, since the paper's (thousands) outlast few-shot training. As
+    in the authors' code and in peft the penalty is the mean of norms, not the sum of their squares; unlike there the
+    sensitivity takes a weight as it was when its gradient was, before the step. When training ends the values that
+    are not kept are taken out, with their rows and columns: layers are saved at ranks of their own. P and Q start with
+    unit columns and rows in expectation, where the code takes N(0, 0.02^2), which is the same at 2,500 features.
+"""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import torch
+from pydantic import Field, model_validator
+from torch import Tensor, nn
+from torch.nn import functional
+
+from peftbench.methods import places
+from peftbench.methods.base import Added, MethodConfig, Op
+from peftbench.models.backbone import Backbone, Role, Site, Sizes
+
+PAPER = "2303.10512, section 3"
+IDENTITY_AT_INIT = True
+DEAD: dict[str, str] = {}
+# Lambda starts at zero, where scale_parameter would shrink its steps.
+DEFAULTS: dict[str, Any] = {"lr": 1e-2, "scale_parameter": False, "num_steps": 1000}
+
+ALL: tuple[Role, ...] = ("q", "k", "v", "o", "ff_gate", "ff_up", "ff_out")
+
+
+class Config(MethodConfig):
+    """Settings of AdaLoRA; it acts on every linear layer of the blocks.
+
+    Args:
+        init_rank: Values per layer at the start; the paper takes 1.5 times target_rank.
+        target_rank: Values per layer, on average, at the end.
+        alpha: The update is scaled by alpha / init_rank.
+        t_i: Share of the steps before the budget begins to fall.
+        t_f: Share of the steps, at the end, in which it stays at the target.
+        interval: Steps between two cuts, Delta T.
+        beta1: Smoothing of the sensitivity.
+        beta2: Smoothing of the uncertainty.
+        orth_reg_weight: Weight gamma of the orthogonality in the loss.
+    """
+
+    init_rank: int = Field(6, ge=1)
+    target_rank: int = Field(4, ge=1)
+    alpha: float = Field(6.0, gt=0)
+    t_i: float = Field(0.1, ge=0, le=1)
+    t_f: float = Field(0.3, ge=0, le=1)
+    interval: int = Field(10, ge=1)
+    beta1: float = Field(0.85, ge=0, lt=1)
+    beta2: float = Field(0.85, ge=0, lt=1)
+    orth_reg_weight: float = Field(0.1, ge=0)
+
+    @model_validator(mode="after")
+    def _budget_falls(self) -> "Config":
+        if self.target_rank > self.init_rank:
+            raise ValueError("target_rank is more than init_rank, and the budget can only fall")
+        if self.t_i + self.t_f >= 1:
+            raise ValueError("t_i and t_f leave no steps in which the budget falls: their sum is 1 or more")
+        return self
+
+
+class Svd(nn.Module):
+    """The update P Lambda Q of one layer.
+
+    Args:
+        k: Features that go in.
+        n: Features that come out.
+        rank: Number of values.
+        scale: alpha / init_rank.
+    """
+
+    def __init__(self, k: int, n: int, rank: int, scale: float) -> None:
+        super().__init__()
+        self.P = nn.Parameter(torch.randn(n, rank) / n**0.5)
+        self.Lambda = nn.Parameter(torch.zeros(rank))
+        self.Q = nn.Parameter(torch.randn(rank, k) / k**0.5)
+        self.scale = scale
+        self.smooth: dict[str, tuple[Tensor, Tensor]] = {}
+
+    def forward(self, y: Tensor, x: Tensor) -> Tensor:
+        """Give y + (alpha / init_rank) P Lambda Q x.
+
+        Args:
+            y: (..., n) the layer's output W x.
+            x: (..., k) the layer's input.
+        """
+        inner = functional.linear(x.to(self.Q.dtype), self.Q) * self.Lambda
+        return y + self.scale * functional.linear(inner, self.P)
+
+    def update(self) -> Tensor:
+        """Give the update of the weight, (n, k)."""
+        return self.scale * (self.P * self.Lambda) @ self.Q
+
+    def orthogonality(self) -> Tensor:
+        """Give |P^T P - 1| + |Q Q^T - 1|, Frobenius norms."""
+        one = torch.eye(len(self.Lambda), device=self.P.device)
+        return (self.P.T @ self.P - one).norm() + (self.Q @ self.Q.T - one).norm()
+
+    def look(self, beta1: float, beta2: float) -> None:
+        """Smooth the sensitivity |w dL/dw| and the uncertainty |I - smooth I|, from the gradients that are there."""
+        for name, parameter in self.named_parameters():
+            assert parameter.grad is not None
+            now = (parameter * parameter.grad).abs()
+            mean, doubt = self.smooth.get(name, (torch.zeros_like(now), torch.zeros_like(now)))
+            mean = beta1 * mean + (1 - beta1) * now
+            self.smooth[name] = (mean, beta2 * doubt + (1 - beta2) * (now - mean).abs())
+
+    def scores(self) -> Tensor:
+        """Score each value, (rank)."""
+        score = {name: mean * doubt for name, (mean, doubt) in self.smooth.items()}
+        return score["Lambda"] + score["P"].mean(0) + score["Q"].mean(1)
+
+
+def attach(backbone: Backbone, config: Config) -> list[str]:
+    """Insert P, Lambda and Q beside each linear layer.
+
+    Raises:
+        MethodError: A role matches no layer of this backbone.
+    """
+    return _insert(backbone, config, [config.init_rank] * len(_sites(backbone)))
+
+
+def restore(backbone: Backbone, config: Config, shapes: Mapping[str, tuple[int, ...]]) -> list[str]:
+    """Insert as many values in each layer as were saved."""
+    return _insert(backbone, config, [shapes[f"{_module(site)}.Lambda"][0] for site in _sites(backbone)])
+
+
+def penalty(backbone: Backbone, config: Config) -> Tensor:
+    """Give orth_reg_weight times the mean over all P and Q of how far they are from orthogonal."""
+    each = [svd.orthogonality() for _, svd in _attached(backbone)]
+    return config.orth_reg_weight * torch.stack(each).sum() / (2 * len(each))
+
+
+@torch.no_grad()
+def before_step(backbone: Backbone, config: Config, step: int, num_steps: int) -> None:
+    """Update the importance of each weight from this step's gradients."""
+    for _, svd in _attached(backbone):
+        svd.look(config.beta1, config.beta2)
+
+
+@torch.no_grad()
+def after_step(backbone: Backbone, config: Config, step: int, num_steps: int) -> None:
+    """Set the values with the lowest scores to zero, so that the budget is kept."""
+    budget = rank_budget(step + 1, num_steps, config)
+    final = step + 1 >= num_steps * (1 - config.t_f)
+    if budget == config.init_rank or not (final or (step + 1) % config.interval == 0):
+        return
+    svds = [svd for _, svd in _attached(backbone)]
+    scores = torch.cat([svd.scores() for svd in svds])
+    kept = torch.zeros_like(scores, dtype=torch.bool)
+    kept[scores.topk(round(budget * len(svds))).indices] = True
+    for svd, mask in zip(svds, kept.split([len(svd.Lambda) for svd in svds]), strict=True):
+        svd.Lambda.mul_(mask)
+
+
+@torch.no_grad()
+def finish(backbone: Backbone, config: Config) -> list[str]:
+    """Take out the values that are zero, with their columns and rows."""
+    for _, svd in _attached(backbone):
+        kept = svd.Lambda != 0
+        svd.P, svd.Lambda = nn.Parameter(svd.P[:, kept]), nn.Parameter(svd.Lambda[kept])
+        svd.Q = nn.Parameter(svd.Q[kept])
+    return _names(backbone)
+
+
+def rank_budget(step: int, num_steps: int, config: Config) -> float:
+    """Give the values per layer, on average, that are left after a step.
+
+    target + (init - target) (1 - (t - t_i) / (T - t_i - t_f))^3, between t_i and T - t_f
+
+    Args:
+        step: t, counted from 1.
+        num_steps: T.
+        config: The budget's ends; its t_i and t_f are shares of T.
+    """
+    done = (step / num_steps - config.t_i) / (1 - config.t_i - config.t_f)
+    return config.target_rank + (config.init_rank - config.target_rank) * (1 - min(max(done, 0), 1)) ** 3
+
+
+def added(sizes: Sizes, config: Config) -> Added:
+    """Give the init_rank (k + n + 1) trained parameters and two matmuls of each layer, and those of the penalty."""
+    ops, count = [], 0
+    for linear in (linear for role in _roles(sizes) for linear in places.linears(sizes, role)):
+        rank = config.init_rank
+        ops.append(Op(linear.place, linear.k, rank, mergeable=True, reads="input"))
+        ops.append(Op(linear.place, rank, linear.n, mergeable=True, reads="trained"))
+        count += rank * (linear.k + linear.n + 1)
+        for features in (linear.k, linear.n):  # Q Q^T and P^T P
+            ops.append(Op(None, features, rank, mergeable=False, reads="trained", rows=rank, training_only=True))
+    return Added(num_parameters=count, ops=tuple(ops))
+
+
+@torch.no_grad()
+def merge(backbone: Backbone) -> None:
+    """Fold the update into each layer's weight."""
+    updates = [(site, svd.update()) for site, svd in _attached(backbone)]
+    backbone.take_out()
+    places.keep(backbone, [site for site, _ in updates])
+    for site, update in updates:
+        places.weight(backbone, site).add_(update)
+
+
+def _insert(backbone: Backbone, config: Config, ranks: Iterable[int]) -> list[str]:
+    for site, rank in zip(_sites(backbone), ranks, strict=True):
+        module = Svd(site.in_features, site.features, rank, config.alpha / config.init_rank)
+        backbone.insert(site, _name(site.role), module)
+    return _names(backbone)
+
+
+def _names(backbone: Backbone) -> list[str]:
+    return [f"{_module(site)}.{part}" for site in _sites(backbone) for part in ("P", "Lambda", "Q")]
+
+
+def _sites(backbone: Backbone) -> list[Site]:
+    return [site for role in _roles(backbone.sizes) for site in places.required(backbone, role, "AdaLoRA")]
+
+
+def _roles(sizes: Sizes) -> tuple[Role, ...]:
+    return tuple(role for role in ALL if role != "ff_gate" or sizes.gated)
+
+
+def _name(role: Role) -> str:
+    return f"adalora_{role}"
+
+
+def _module(site: Site) -> str:
+    return f"{site.module}.{_name(site.role)}"
+
+
+def _attached(backbone: Backbone) -> list[tuple[Site, Svd]]:
+    return [(site, backbone.model.get_submodule(_module(site))) for site in _sites(backbone)]

@@ -1,0 +1,126 @@
+"""BitFit: a learned bias on every linear layer, and on every norm that has one.
+
+    h = W x + b_0 + b          b: (n), starts at zero
+
+Paper: 2106.10199, section 3.
+Differs: the paper trains the biases that a model has; T5 has none, so T-Few adds them, and so does this file: b is a
+    vector of its own beside the model's bias b_0, the same function. T-Few's pattern names `w_o` where T5's layer is
+    called `wo`, so that the feed-forward block's output gets no bias there (its published 1.3M parameters show it), and
+    it trains all layer norms besides; here every layer of the roles has its bias, and `layer_norms` is off.
+"""
+
+from typing import Any, Literal
+
+import torch
+from pydantic import Field, field_validator
+from torch import Tensor, nn
+
+from peftbench.methods import places
+from peftbench.methods.base import Added, MethodConfig
+from peftbench.models.backbone import Backbone, Role, Site, Sizes
+
+PAPER = "2106.10199, section 3"
+IDENTITY_AT_INIT = True
+# softmax(q (k + b)^T) = softmax(q k^T): b adds the same to all of a query's scores. Rotary positions turn it.
+DEAD: dict[str, str] = {r"Attention\.k\.bitfit_k|c_attn\.bitfit_k": "a bias on keys shifts all scores of a query alike"}
+# The biases start at zero: scaled by their own size, as scale_parameter does, their steps would be a thousandth of lr.
+DEFAULTS: dict[str, Any] = {"lr": 3e-3, "scale_parameter": False, "num_steps": 1000}
+
+LinearRole = Literal["q", "k", "v", "o", "ff_gate", "ff_up", "ff_out"]
+ALL: tuple[LinearRole, ...] = ("q", "k", "v", "o", "ff_gate", "ff_up", "ff_out")
+
+
+class Config(MethodConfig):
+    """Settings of BitFit.
+
+    Args:
+        roles: Which layers: "all", which takes the norms' biases too where there are any, or roles, in TOML as a list
+            and on the command line as "q,ff_up" (the paper's smaller variant).
+        layer_norms: Train the norms' own parameters beside the biases, as T-Few.
+    """
+
+    roles: Literal["all"] | tuple[LinearRole, ...] = Field("all", min_length=1)
+    layer_norms: bool = False
+
+    @field_validator("roles", mode="before")
+    @classmethod
+    def _split(cls, value: Any) -> Any:
+        return value.split(",") if isinstance(value, str) and value != "all" else value
+
+
+class Bias(nn.Module):
+    """Shift activations: y + b.
+
+    Args:
+        features: Length of b.
+    """
+
+    def __init__(self, features: int) -> None:
+        super().__init__()
+        self.b = nn.Parameter(torch.zeros(features))
+
+    def forward(self, y: Tensor, x: Tensor) -> Tensor:
+        """Give y + b.
+
+        Args:
+            y: (..., features) activations at the site.
+            x: The layer's input; not used.
+        """
+        return y + self.b
+
+
+def attach(backbone: Backbone, config: Config) -> list[str]:
+    """Insert a bias at the output of each layer of the roles.
+
+    Raises:
+        MethodError: A role matches no layer of this backbone.
+    """
+    roles = _roles(backbone.sizes, config)
+    sites = [site for role in roles for site in places.required(backbone, role, "BitFit")]
+    freed = places.norms(backbone, "BitFit") if config.layer_norms else []
+    for site in sites:
+        backbone.insert(site, _name(site.role), Bias(site.features))
+    return [f"{site.module}.{_name(site.role)}.b" for site in sites] + freed
+
+
+def added(sizes: Sizes, config: Config) -> Added:
+    """Give one parameter per output feature of each layer; no matmuls."""
+    roles = _roles(sizes, config)
+    layers = [linear for role in roles for linear in places.linears(sizes, role)]
+    count = sum(linear.n for linear in layers)
+    count += places.num_norm_parameters(sizes) // 2 if "norm" in roles else 0
+    count += places.num_norm_parameters(sizes) if config.layer_norms else 0
+    norms = places.norm_places(sizes) if "norm" in roles or config.layer_norms else ()
+    return Added(num_parameters=count, places=(*(linear.place for linear in layers), *norms))
+
+
+@torch.no_grad()
+def merge(backbone: Backbone) -> None:
+    """Fold b into the layer's bias; a layer that has none is given one."""
+    biases = [(site, bias.b) for site, bias in _attached(backbone)]
+    backbone.take_out()
+    for site, _ in biases:
+        backbone.add_bias(site.module)
+    places.keep(backbone, [site for site, _ in biases])
+    for site, b in biases:
+        own = places.bias(backbone, site)
+        assert own is not None
+        own.add_(b)
+
+
+def _roles(sizes: Sizes, config: Config) -> tuple[Role, ...]:
+    if config.roles != "all":
+        return config.roles
+    linear = tuple(role for role in ALL if role != "ff_gate" or sizes.gated)
+    # Where layer_norms is on it trains the norms' own biases: a second vector beside them would be the same one again.
+    return (*linear, "norm") if sizes.norm_biases and not config.layer_norms else linear
+
+
+def _name(role: Role) -> str:
+    return f"bitfit_{role}"
+
+
+def _attached(backbone: Backbone) -> list[tuple[Site, Bias]]:
+    roles: tuple[Role, ...] = (*ALL, "norm")
+    sites = [(site, backbone.model.get_submodule(site.module)) for role in roles for site in backbone.sites(role)]
+    return [(site, getattr(layer, _name(site.role))) for site, layer in sites if hasattr(layer, _name(site.role))]

@@ -1,0 +1,43 @@
+"""Compacter: adapters of low-rank hypercomplex layers behind self-attention and feed-forward blocks.
+
+    y + PHM_up(gelu(PHM_down(y)))          PHM(x) = (sum_i A_i (x) s_i t_i) x + b          i = 1 .. phm_dim
+
+(x) is the Kronecker product; the A_i are shared by all layers.
+
+Paper: 2106.04647, section 4.
+Differs: T-Few gives each layer its own A_i (`shared_phm_rule = false`) and trains all layer norms; its published
+    807K parameters are neither that count (870,400) nor that of shared rules, and how they come about is not known.
+    Cross-attention gets no adapter, as in the authors' code. T-Few's activation is ReLU, ours GELU, as the paper's.
+"""
+
+from typing import Any
+
+from peftbench.methods import phm
+from peftbench.methods.base import Added
+from peftbench.models.backbone import Backbone, Sizes
+
+PAPER = "2106.04647, section 4"
+IDENTITY_AT_INIT = False  # near it: the Kronecker products start small, not at zero
+DEAD: dict[str, str] = {}
+# The rules start small, and scale_parameter would make their steps small too.
+DEFAULTS: dict[str, Any] = {"lr": 3e-3, "scale_parameter": False, "num_steps": 1000}
+
+Config = phm.Config
+ATTENTION = True
+
+
+def attach(backbone: Backbone, config: phm.Config) -> list[str]:
+    """Insert an adapter behind each self-attention and each feed-forward block.
+
+    Raises:
+        MethodError: The backbone lacks such blocks, or phm_dim does not divide d_model.
+    """
+    return phm.attach(backbone, config, ATTENTION, "Compacter")
+
+
+def added(sizes: Sizes, config: phm.Config) -> Added:
+    """Give the adapters' parameters, and two matmuls per adapter with the weights that the products make."""
+    return phm.added(sizes, config, ATTENTION)
+
+
+merge = None  # the activation stands between the two layers

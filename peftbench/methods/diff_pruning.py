@@ -1,0 +1,207 @@
+"""Diff pruning: a change of all weights that is pushed to be sparse while it is learned, and then cut.
+
+    theta + z * w          z = min(1, max(0, 3 sigmoid(logit(u) + alpha) - 1.5))      u ~ U(0, 1)
+    L + l0_weight * mean P(z > 0)                                                     P(z > 0) = sigmoid(alpha)
+
+z are hard-concrete gates, one per weight, and a weight is changed only where the gate of its group (its parameter) is
+open too: z is the product of both. After (1 - fixed_share) of the steps the target_ratio largest changes are kept, and
+trained on without gates. They are what is saved, with their places.
+
+Paper: 2012.07463, section 3.
+Differs: the paper's penalty counts open gates, this one is their share, so that its weight does not depend on the
+    model's size. Its gates learn at a rate of their own, a thousand times that of w and more; with one optimiser for
+    all, alpha is alpha_rate times a parameter here.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from peftbench.errors import MethodError
+from peftbench.methods import places, sparse
+from peftbench.methods.base import Added, MethodConfig
+from peftbench.models.backbone import Backbone, Sizes
+
+PAPER = "2012.07463, section 3"
+IDENTITY_AT_INIT = True
+DEAD: dict[str, str] = {}
+# w starts at zero, where scale_parameter would shrink its steps.
+DEFAULTS: dict[str, Any] = {"lr": 3e-3, "scale_parameter": False, "num_steps": 1000}
+
+NAME = "diff_pruning"
+LOW, HIGH = -1.5, 1.5
+
+
+class Config(MethodConfig):
+    """Settings of diff pruning.
+
+    Args:
+        target_ratio: Share of all weights that is changed in the end; the paper's is 0.005.
+        l0_weight: Weight of the penalty.
+        alpha_init: What the gates start from; the paper's 5 has nearly all of them open.
+        alpha_rate: How much faster alpha learns than w.
+        fixed_share: Share of the steps, at the end, in which the kept changes are trained without gates.
+    """
+
+    target_ratio: float = Field(0.005, gt=0, le=1)
+    l0_weight: float = Field(1.0, ge=0)
+    alpha_init: float = 5.0
+    alpha_rate: float = Field(5.0, gt=0)
+    fixed_share: float = Field(0.3, ge=0, lt=1)
+
+
+class Diff(nn.Module):
+    """What is trained: a change and a gate per weight, and a gate per parameter of the model.
+
+    Args:
+        counts: (groups) int64: how many weights each of the model's parameters has.
+        config: Where the gates start, and their rate.
+    """
+
+    counts: Tensor
+    noise: Tensor
+    group_noise: Tensor
+    kept: Tensor
+
+    def __init__(self, counts: Tensor, config: Config) -> None:
+        super().__init__()
+        num_weights, num_groups = int(counts.sum()), len(counts)
+        self.w = nn.Parameter(torch.zeros(num_weights))
+        start = config.alpha_init / config.alpha_rate
+        self.alpha = nn.Parameter(torch.full((num_weights,), start))
+        self.group_alpha = nn.Parameter(torch.full((num_groups,), start))
+        self.rate = config.alpha_rate
+        self.register_buffer("counts", counts)
+        self.register_buffer("noise", torch.zeros(num_weights))
+        self.register_buffer("group_noise", torch.zeros(num_groups))
+        self.register_buffer("kept", torch.zeros(0, dtype=torch.bool))  # empty while the gates are there
+
+    def change(self, part: slice, group: int) -> Tensor:
+        """Give z * w of one parameter of the model; in eval mode z is at its median, u = 1/2."""
+        if len(self.kept):
+            return self.w[part] * self.kept[part]
+        noise, group_noise = (self.noise[part], self.group_noise[group]) if self.training else (0.0, 0.0)
+        gates = _gate(self.rate * self.alpha[part] + noise)
+        return self.w[part] * gates * _gate(self.rate * self.group_alpha[group] + group_noise)
+
+    def open_share(self) -> Tensor:
+        """Give the mean probability that a gate is open, groups beside weights."""
+        return (self.rate * self.alpha).sigmoid().mean() + (self.rate * self.group_alpha).sigmoid().mean()
+
+    def draw(self) -> None:
+        """Draw u anew for each gate; all uses within a step see the same."""
+        for noise in (self.noise, self.group_noise):
+            noise.copy_(torch.rand_like(noise).clamp(1e-6, 1 - 1e-6).logit())
+
+
+class Changed(nn.Module):
+    """What the change does to one parameter.
+
+    Args:
+        diff: The whole change; it has its place in the model and is not registered here again.
+        part: The parameter's weights.
+        group: The parameter's index.
+    """
+
+    def __init__(self, diff: Diff, part: slice, group: int) -> None:
+        super().__init__()
+        self._diff, self._part, self._group = (diff,), part, group
+
+    def forward(self, weight: Tensor) -> Tensor:
+        """Give weight + z * w."""
+        return weight + self._diff[0].change(self._part, self._group).view(weight.shape)
+
+
+def attach(backbone: Backbone, config: Config) -> list[str]:
+    """Lay a gated change over all of the model's weights.
+
+    Raises:
+        MethodError: target_ratio of the model's weights is less than one.
+    """
+    if not int(config.target_ratio * backbone.num_parameters):
+        raise MethodError(
+            f"target_ratio = {config.target_ratio:g} of {backbone.num_parameters:,} weights is none",
+            hint=f"at least {1 / backbone.num_parameters:.2g}",
+        )
+    names = backbone.base_names
+    counts = [backbone.model.get_parameter(name).numel() for name in names]
+    diff, start = Diff(torch.tensor(counts), config), 0
+    diff.draw()
+    backbone.adopt(NAME, diff)
+    for group, (name, count) in enumerate(zip(names, counts, strict=True)):
+        backbone.overlay(name, Changed(diff, slice(start, start + count), group))
+        start += count
+    return [f"{NAME}.{part}" for part in ("w", "alpha", "group_alpha")]
+
+
+def penalty(backbone: Backbone, config: Config) -> Tensor:
+    """Give l0_weight times the share of gates that are likely to be open."""
+    return config.l0_weight * _diff(backbone).open_share()
+
+
+@torch.no_grad()
+def after_step(backbone: Backbone, config: Config, step: int, num_steps: int) -> None:
+    """Draw the gates of the next step, or cut to the largest changes when it is time."""
+    diff = _diff(backbone)
+    if step + 1 < num_steps * (1 - config.fixed_share):
+        diff.draw()
+    elif not len(diff.kept):
+        _cut(diff, config)
+
+
+@torch.no_grad()
+def finish(backbone: Backbone, config: Config) -> list[str]:
+    """Leave the kept changes, as values and places."""
+    diff = _diff(backbone)
+    if not len(diff.kept):
+        _cut(diff, config)
+    chosen = diff.kept.nonzero()[:, 0]
+    values = diff.w[chosen]
+    backbone.take_out()
+    sparse.lay(backbone, NAME, chosen)
+    backbone.model.get_parameter(f"{NAME}.values").copy_(values)
+    return sparse.saved(NAME)
+
+
+def restore(backbone: Backbone, config: Config, shapes: Mapping[str, tuple[int, ...]]) -> list[str]:
+    """Lay a change of as many weights as were saved over the model."""
+    return sparse.restore(backbone, NAME, shapes)
+
+
+def added(sizes: Sizes, config: Config) -> Added:
+    """Give no count: two numbers for each of the model's weights, whose number the sizes do not tell."""
+    return Added(
+        num_parameters=None,
+        share=2.0,
+        saved_bytes=(4 + 8) * config.target_ratio,
+        weights=places.matrices(sizes),
+        embeddings=True,
+        head=True,
+    )
+
+
+def merge(backbone: Backbone) -> None:
+    """Add the change to the weights."""
+    backbone.fold_overlays()
+
+
+def _gate(logits: Tensor) -> Tensor:
+    """Stretch sigmoid to (-1.5, 1.5) and cut it to [0, 1]."""
+    return (logits.sigmoid() * (HIGH - LOW) + LOW).clamp(0, 1)
+
+
+def _cut(diff: Diff, config: Config) -> None:
+    """Keep the largest changes, as the gates leave them at their median; then the gates are gone."""
+    groups = _gate(diff.rate * diff.group_alpha).repeat_interleave(diff.counts)
+    change = diff.w * _gate(diff.rate * diff.alpha) * groups
+    largest = change.abs().topk(int(config.target_ratio * len(change))).indices
+    diff.kept = torch.zeros_like(change, dtype=torch.bool)
+    diff.kept[largest] = True
+    diff.w.copy_(change)
+
+
+def _diff(backbone: Backbone) -> Diff:
+    return backbone.model.get_submodule(NAME)

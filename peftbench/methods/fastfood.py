@@ -1,0 +1,93 @@
+"""The Fastfood projection: a long random vector out of a short one, without the random matrix in memory.
+
+    V theta = H G Pi H B [theta; 0] / (|g| sqrt(D))          theta: (d) -> (D)
+
+B: random signs, Pi: a random permutation, G = diag(g): Gaussian, H: the Walsh-Hadamard matrix of 2^ceil(log2 max(d, D))
+rows. The factor makes V an isometry in expectation: |V theta| = |theta|. O(D log D), in plain torch.
+"""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from peftbench.models.backbone import Backbone
+
+
+def hadamard(x: Tensor) -> Tensor:
+    """Multiply (length) by the Walsh-Hadamard matrix of +-1 entries; length is a power of two."""
+    width = 1
+    while width < len(x):
+        pairs = x.view(-1, 2, width)
+        x = torch.stack((pairs[:, 0] + pairs[:, 1], pairs[:, 0] - pairs[:, 1]), 1).flatten()
+        width *= 2
+    return x
+
+
+class Fastfood(nn.Module):
+    """One random projection.
+
+    Args:
+        d: Length of what goes in.
+        D: Length of what comes out.
+        seed: Of the signs, the permutation and the Gaussian: equal seeds give the same projection.
+        device: Where.
+    """
+
+    def __init__(self, d: int, D: int, seed: int, device: torch.device) -> None:
+        super().__init__()
+        generator = torch.Generator().manual_seed(seed)
+        length = 1 << (max(d, D) - 1).bit_length()
+        self.signs = (2 * torch.randint(0, 2, (length,), generator=generator) - 1).float().to(device)
+        self.permutation = torch.randperm(length, generator=generator).to(device)
+        self.gaussian = torch.randn(length, generator=generator).to(device)
+        self.D = D
+
+    def forward(self, theta: Tensor) -> Tensor:
+        """Give V theta: (d) -> (D)."""
+        padded = functional.pad(theta, (0, len(self.signs) - len(theta)))
+        mixed = hadamard(padded * self.signs)[self.permutation]
+        projected = hadamard(mixed * self.gaussian)[: self.D]
+        return projected / (self.gaussian.norm() * self.D**0.5)
+
+
+class Shift(nn.Module):
+    """What a projected vector does to one of the model's parameters: weight + lambda V theta.
+
+    Args:
+        theta: (d); it has its place in the model and is not registered here again.
+        project: V, from d to the parameter's number of weights.
+        scales: (layers), or None for lambda = 1.
+        index: Which of the scales.
+    """
+
+    def __init__(self, theta: nn.Parameter, project: Fastfood, scales: nn.Parameter | None, index: int) -> None:
+        super().__init__()
+        self._trained, self._project, self._index = (theta, scales), (project,), index
+
+    def forward(self, weight: Tensor) -> Tensor:
+        """Give the shifted weight."""
+        theta, scales = self._trained
+        shift = self._project[0](theta).view(weight.shape)
+        return weight + (shift if scales is None else scales[self._index] * shift)
+
+
+def lay(
+    backbone: Backbone,
+    theta: nn.Parameter,
+    seed: int,
+    scales: nn.Parameter | None = None,
+    groups: list[int] | None = None,
+) -> None:
+    """Shift all of the model's parameters by projections of theta, each with one of its own.
+
+    Args:
+        backbone: Where.
+        theta: (d), trained.
+        seed: Of the first projection; the others' follow.
+        scales: lambda, one per group.
+        groups: The group of each parameter.
+    """
+    for index, name in enumerate(backbone.base_names):
+        weight = backbone.model.get_parameter(name)
+        project = Fastfood(len(theta), weight.numel(), seed + index, weight.device)
+        backbone.overlay(name, Shift(theta, project, scales, groups[index] if groups else 0))

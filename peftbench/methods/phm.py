@@ -1,0 +1,144 @@
+"""Adapters of hypercomplex (PHM) layers, which compacter and compacter_pp place.
+
+    y + PHM_up(f(PHM_down(y)))          PHM(x) = (sum_i A_i (x) s_i t_i) x + b          i = 1 .. phm_dim
+
+(x) is the Kronecker product: A_i (phm_dim, phm_dim) is shared by all layers, s_i (n / phm_dim, rank) and
+t_i (rank, k / phm_dim) belong to one layer.
+"""
+
+import math
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+from torch.nn import functional
+
+from peftbench.errors import MethodError
+from peftbench.methods import places
+from peftbench.methods.base import Added, MethodConfig, Op
+from peftbench.models.backbone import Backbone, Sizes
+
+NAME = "compacter"
+RULE_STD = 0.02
+
+
+class Config(MethodConfig):
+    """Settings of Compacter and Compacter++.
+
+    Args:
+        phm_dim: Number of Kronecker products in the sum, n in the paper; it divides d_model.
+        phm_rank: Rank r of s_i t_i.
+        reduction_factor: The bottleneck has d_model / reduction_factor features, in multiples of phm_dim.
+        shared_phm_rule: One A for all layers, as the paper; else a pair for each adapter, as T-Few.
+        layer_norms: Train the norms' own parameters beside the adapters, as the paper.
+    """
+
+    phm_dim: int = Field(4, ge=1)
+    phm_rank: int = Field(1, ge=1)
+    reduction_factor: int = Field(32, ge=1)
+    shared_phm_rule: bool = True
+    layer_norms: bool = False
+
+
+class Hypercomplex(nn.Module):
+    """A linear layer of Kronecker products.
+
+    Args:
+        rule: A, (phm_dim, phm_dim, phm_dim).
+        k: Features that go in; a multiple of phm_dim.
+        n: Features that come out; a multiple of phm_dim.
+        rank: Rank of s_i t_i.
+    """
+
+    def __init__(self, rule: nn.Parameter, k: int, n: int, rank: int) -> None:
+        super().__init__()
+        dim = len(rule)
+        self.A = rule
+        self.s = nn.Parameter(_glorot(dim, n // dim, rank))
+        self.t = nn.Parameter(_glorot(dim, rank, k // dim))
+        self.b = nn.Parameter(torch.zeros(n))
+
+    def weight(self) -> Tensor:
+        """Give sum_i A_i (x) s_i t_i, (n, k)."""
+        inner = (self.s[:, :, :, None] * self.t[:, None]).sum(2)  # elementwise: there is one per layer, not per token
+        product = self.A[:, :, None, :, None] * inner[:, None, :, None, :]
+        return product.sum(0).flatten(2, 3).flatten(0, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Give W x + b: (..., k) -> (..., n)."""
+        return functional.linear(x, self.weight(), self.b)
+
+
+class Adapter(nn.Module):
+    """The adapter behind one block.
+
+    Args:
+        down: (d_model) -> (bottleneck).
+        up: (bottleneck) -> (d_model).
+    """
+
+    def __init__(self, down: Hypercomplex, up: Hypercomplex) -> None:
+        super().__init__()
+        self.down, self.up = down, up
+
+    def forward(self, y: Tensor, x: Tensor) -> Tensor:
+        """Give y + up(gelu(down(y))).
+
+        Args:
+            y: (..., d_model) the block's output.
+            x: The input of the block's last layer; not used.
+        """
+        return y + self.up(functional.gelu(self.down(y.to(self.down.s.dtype))))
+
+
+def attach(backbone: Backbone, config: Config, attention: bool, method: str) -> list[str]:
+    """Insert an adapter behind each feed-forward block, and with `attention` behind each self-attention.
+
+    Raises:
+        MethodError: The backbone lacks such blocks, or phm_dim does not divide d_model.
+    """
+    d_model, bottleneck = backbone.sizes.d_model, _bottleneck(backbone.sizes, config)
+    sites = places.block_ends(backbone, attention, method)
+    freed = places.norms(backbone, method) if config.layer_norms else []
+    rule = _rule(config.phm_dim)
+    names = set()
+    for site in sites:
+        rules = (rule, rule) if config.shared_phm_rule else (_rule(config.phm_dim), _rule(config.phm_dim))
+        down = Hypercomplex(rules[0], d_model, bottleneck, config.phm_rank)
+        up = Hypercomplex(rules[1], bottleneck, d_model, config.phm_rank)
+        backbone.insert(site, NAME, Adapter(down, up))
+        names |= {f"{site.module}.{NAME}.{layer}.{part}" for layer in ("down", "up") for part in "Astb"}
+    inserted = [name for name, _ in backbone.model.named_parameters() if name in names]  # a shared A has one name
+    return inserted + freed
+
+
+def added(sizes: Sizes, config: Config, attention: bool) -> Added:
+    """Give rank (d_model + b) + n parameters for each layer of k -> n features, b the bottleneck, and the rules."""
+    bottleneck = _bottleneck(sizes, config)
+    ops: list[Op] = []
+    for place in places.block_end_places(sizes, attention):
+        ops.append(Op(place, sizes.d_model, bottleneck, mergeable=False))
+        ops.append(Op(place, bottleneck, sizes.d_model, mergeable=False, reads="trained"))
+    rules = config.phm_dim**3 * (1 if config.shared_phm_rule else len(ops))
+    count = rules + sum(config.phm_rank * (op.k + op.n) + op.n for op in ops)
+    count += places.num_norm_parameters(sizes) if config.layer_norms else 0
+    return Added(num_parameters=count, ops=tuple(ops), places=places.norm_places(sizes) if config.layer_norms else ())
+
+
+def _bottleneck(sizes: Sizes, config: Config) -> int:
+    if sizes.d_model % config.phm_dim:
+        raise MethodError(
+            f"phm_dim = {config.phm_dim} does not divide the model's {sizes.d_model} features",
+            hint=f"a divisor of {sizes.d_model}, such as {math.gcd(sizes.d_model, 4)}",
+        )
+    return config.phm_dim * max(1, sizes.d_model // config.reduction_factor // config.phm_dim)
+
+
+def _rule(phm_dim: int) -> nn.Parameter:
+    return nn.Parameter(RULE_STD * torch.randn(phm_dim, phm_dim, phm_dim))
+
+
+def _glorot(*shape: int) -> Tensor:
+    """Start uniform with variance 4 / (fan in + fan out), Glorot's with a gain of sqrt(2), for each i alone."""
+    bound = math.sqrt(2) * math.sqrt(6 / (shape[-2] + shape[-1]))
+    return torch.empty(shape).uniform_(-bound, bound)

@@ -1,0 +1,48 @@
+"""Checkpoints of T-Few's authors, such as t03b_ia3_finish.pt: their (IA)^3 vectors under our names.
+
+Theirs: a pickled table of "<block>.k.multi_lora_b" (d_attn, 1), "<block>.v.multi_lora_b" and, for the feed-forward
+block, "<block>.wi_1.multi_lora_b" (d_ff, 1). Ours scales what goes into wo instead of what comes out of wi_1: the same
+function.
+"""
+
+import pickle
+import re
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from peftbench.errors import MethodError
+
+KEY = re.compile(r"((?:encoder|decoder)\.block\.\d+\.layer\.\d\.\w+)\.(k|v|wi_1)\.multi_lora_b")
+OURS = {"k": "k.l_k.weight", "v": "v.l_v.weight", "wi_1": "wo.l_ff.weight"}
+
+
+def read(path: Path) -> dict[str, Tensor]:
+    """Read the vectors; only tensors are unpickled, no code of the file's.
+
+    Returns:
+        Full name of our parameter -> (features) float32.
+
+    Raises:
+        MethodError: No file, no pickle of tensors, or one of another layout.
+    """
+    try:
+        table = torch.load(path, map_location="cpu", weights_only=True)
+    except OSError as error:
+        raise MethodError(f"cannot read '{path}': {error.strerror}") from None
+    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError):
+        raise MethodError(f"'{path}' holds no pickled tensors", hint=_HINT) from None
+    if not isinstance(table, dict) or not table:
+        raise MethodError(f"'{path}' holds no table of tensors", hint=_HINT)
+    return dict(_renamed(path, key, value) for key, value in table.items())
+
+
+_HINT = "T-Few's (IA)^3 checkpoints, or a folder that `peftbench tune` wrote"
+
+
+def _renamed(path: Path, key: object, value: object) -> tuple[str, Tensor]:
+    match = KEY.fullmatch(str(key))
+    if match is None or not isinstance(value, Tensor) or value.dim() != 2 or value.shape[1] != 1:
+        raise MethodError(f"'{path}' is no (IA)^3 checkpoint of T-Few's authors: it holds '{key}'", hint=_HINT)
+    return f"{match[1]}.{OURS[match[2]]}", value[:, 0].float()

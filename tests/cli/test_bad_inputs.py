@@ -1,0 +1,213 @@
+"""Wrong input as a person types it: exit code 2, an error of one line, a hint, and nothing written."""
+
+import json
+import shlex
+import shutil
+import tempfile
+from pathlib import Path
+
+import pytest
+
+from peftbench.cli.app import main
+from tests.tiny import tiny_folder
+
+GOOD = [("the soup was warm", "good"), ("the bed was hard", "bad"), ("a fine day", "good"), ("rain", "bad")]
+# `IN/` stands for the folder with the files below.
+OWN = '--template "{{text}} Sentiment: ||| {{label}}" --choices good,bad --shots 2'
+ROWS = "--train IN/rows.csv --test IN/rows.csv"
+GPT = "--model IN/gpt2"
+
+
+@pytest.fixture(scope="module")
+def inputs(tmp_path_factory):
+    root = tmp_path_factory.mktemp("inputs")
+    files = {
+        "rows": GOOD,
+        "strange": [*GOOD, ("tepid", "so-so")],
+        "one-class": GOOD[::2],
+        "empty": [],
+        "long": [("word " * 600, label) for _, label in GOOD],
+        "wordy": [("word " * 50, label) for _, label in GOOD],
+    }
+    for name, rows in files.items():
+        (root / f"{name}.csv").write_text("text,label\n" + "".join(f"{text},{label}\n" for text, label in rows))
+    (root / "other.csv").write_text("review,label\nfine,good\npoor,bad\n")
+    (root / "broken.jsonl").write_text('{"text": "a", "label": "good"}\n{"text"')
+    (root / "file").write_text("")
+    for family in ("t5", "gpt2"):
+        tiny_folder(family, root / family)
+    for name in ("no-weights", "cut-weights"):
+        shutil.copytree(root / "gpt2", root / name)
+    (root / "no-weights" / "model.safetensors").unlink()
+    weights = root / "cut-weights" / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:999])
+    _drop_marks(shutil.copytree(root / "t5", root / "drops-marks"))
+    return root
+
+
+def _drop_marks(model):
+    """Let a tokenizer read no exclamation marks, as those of real models read no accents, or no emoji."""
+    path = model / "tokenizer.json"
+    table = json.loads(path.read_text())
+    table["normalizer"] = {"type": "Replace", "pattern": {"String": "!"}, "content": ""}
+    path.write_text(json.dumps(table))
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def refused(capsys, words):
+    """Run a command that must be refused, and give its error and its hint."""
+    before = sorted(Path().rglob("*"))
+    assert main(words) == 2
+    out, err = capsys.readouterr()
+    error, empty, hint, end = err.split("\n")
+    assert (out, empty, end) == ("", "", "")
+    assert error.startswith("error: ")
+    assert hint.startswith("hint: ")
+    assert sorted(Path().rglob("*")) == before, "wrong input wrote something"
+    return error.removeprefix("error: "), hint.removeprefix("hint: ")
+
+
+CASES = {
+    "model": (f"icl --model mini-gtp {ROWS} {OWN}", "unknown model 'mini-gtp'", "did you mean 'mini-gpt'?"),
+    "method": ("tune --method lorra", "unknown method 'lorra'", "did you mean 'lora'?"),
+    "task": ("icl --task rtee", "unknown task 'rtee'", "did you mean 'rte'?"),
+    "template number": ("icl --task lab-nli2 --templates 0,9", "has no template 9", "known: 0 (does it follow)"),
+    "no number": ("icl --task lab-nli2 --templates=-1", "--templates '-1' is no list", "--templates 0,1,2"),
+    "setting": (f"tune --method lora --set rnak=4 {ROWS} {OWN}", "setting of lora 'rnak'", "did you mean 'rank'?"),
+    "training setting": (
+        f"tune --method ia3 --set num_step=4 {ROWS} {OWN}",
+        "setting of ia3 'num_step'",
+        "did you mean 'num_steps'?",
+    ),
+    "value of a setting": (
+        f"tune --method ia3 --set num_steps=-4 {ROWS} {OWN}",
+        "training: num_steps: Input should be greater than or equal to 0",
+        "default: num_steps = 1000",
+    ),
+    "folder without weights": (f"icl --model IN/no-weights {ROWS} {OWN}", "has no weights", "model.safetensors"),
+    "folder without a model": (f"icl --model IN {ROWS} {OWN}", "is no model folder", "config.json"),
+    "cut weights": (f"icl --model IN/cut-weights {ROWS} {OWN}", "IN/cut-weights/model.safetensors", "again"),
+    "column": (
+        f'icl {ROWS} --template "{{{{txt}}}} ||| {{{{label}}}}" --choices good,bad',
+        "'IN/rows.csv': template 'own' names 'txt', which is no column in row 1",
+        "did you mean 'text'? columns: text",
+    ),
+    "columns of a task": (
+        f"icl --task rte {ROWS}",
+        "names 'hypothesis', 'premise', which are no columns in row 1",
+        "labels are written as a name",
+    ),
+    "label column": (
+        f'icl {ROWS} --template "{{{{text}}}} ||| {{{{mood}}}}" --choices good,bad',
+        "'IN/rows.csv' has no label column 'mood'",
+        "columns: text, label",
+    ),
+    "label": (f"icl --train IN/strange.csv --test IN/rows.csv {OWN}", "label 'so-so' in row 5 is none of", "as a name"),
+    "shots": (f"icl {ROWS} {OWN} --shots 5", "5 shots were asked for, and task 'rows' has 4", "--shots 4 or fewer"),
+    "empty file": (f"icl --train IN/file --test IN/rows.csv {OWN}", "cannot read rows from 'IN/file'", ".csv"),
+    "no rows": (f"icl --train IN/empty.csv --test IN/rows.csv {OWN}", "'IN/empty.csv' has no rows", "two classes"),
+    "one class": (f"icl --train IN/one-class.csv --test IN/rows.csv {OWN}", "all 2 rows have one label, 'good'", "two"),
+    "no file": (f"icl --train IN/nowhere.csv --test IN/rows.csv {OWN}", "No such file", "paths start from"),
+    "broken file": (f"icl --train IN/broken.jsonl --test IN/rows.csv {OWN}", "line 2", "in each line one object"),
+    "equal choices": (f"icl {ROWS} {OWN} --choices good,Good", "--choices 'good,Good' has 'Good' twice", "negative"),
+    "empty choice": (f"icl {ROWS} {OWN} --choices good,", "--choices 'good,' has an empty choice", "negative,positive"),
+    "one choice": (f"icl {ROWS} {OWN} --choices good", "is one choice, and an answer needs at least two", "negative"),
+    "long prompt": (
+        f"icl {GPT} --train IN/wordy.csv --test IN/rows.csv {OWN}",
+        "2 shots and the longest query have ",
+        "1 shot would fit: --shots 1, or --fit-shots takes as many as fit",
+    ),
+    "long query": (
+        f"icl {GPT} --train IN/rows.csv --test IN/long.csv {OWN} --fit-shots",
+        "tokens in template 'own', and 'IN/gpt2' takes 512",
+        "--max-input-tokens",
+    ),
+    "no bar": (f'icl {ROWS} {OWN} --template "{{{{text}}}}"', "takes one, between input and target", "||| {{choice}}"),
+    "no results folder": ("report --results IN", "no records in 'IN'", "`peftbench icl --shots 32 --results IN`"),
+    "results in a file": (f"icl {GPT} {ROWS} {OWN} --results IN/file", "cannot write results to", "--results DIR"),
+    "results below a file": (f"icl {GPT} {ROWS} {OWN} --results IN/file/r", "cannot write results to", "--results DIR"),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_wrong_input_is_met_with_what_was_found_and_what_would_work(inputs, capsys, name):
+    words, message, tip = (text.replace("IN", str(inputs)) for text in CASES[name])
+    error, hint = refused(capsys, shlex.split(words))
+    assert message in error
+    assert tip in hint
+
+
+def test_a_shot_that_is_too_long_to_tune_on_is_refused_and_zero_shot_is_kept(inputs, capsys):
+    words = f"tune {GPT} --method ia3 --train IN/long.csv --test IN/rows.csv {OWN} --quiet".replace("IN", str(inputs))
+    assert main(shlex.split(words)) == 2
+    error, hint = capsys.readouterr().err.split("\n\n")
+    assert "error: a prompt has " in error
+    assert "--max-input-tokens" in hint
+    (kept,) = Path("results/records").glob("*.json")
+    assert json.loads(kept.read_text())["learned"]["method"] is None
+    assert not Path("results/adapters").exists()
+
+
+@pytest.mark.parametrize("source", ["{{text}", "{% if text %}{{text}}", "{{text | shout}}", "{{text"])
+def test_a_template_with_a_syntax_error_is_refused(inputs, capsys, source):
+    words = f"icl {ROWS} {OWN} --template".replace("IN", str(inputs))
+    error, _ = refused(capsys, [*shlex.split(words), f"{source} ||| {{{{label}}}}"])
+    assert "template 'own' has a syntax error" in error
+
+
+@pytest.mark.parametrize(
+    "template",
+    [
+        "{{ x.__class__ }} ||| {{label}}",
+        "{{ text.__class__.__mro__ }} ||| {{label}}",
+        "{{ row.pop('text') }} ||| {{label}}",
+        "{{ text }} ||| {{ label.__class__ }}",
+    ],
+)
+def test_a_template_that_reads_what_it_may_not_is_refused(inputs, capsys, template):
+    words = f"icl {ROWS} {OWN} --template".replace("IN", str(inputs))
+    error, hint = refused(capsys, [*shlex.split(words), template])
+    assert "reads what no template may" in error
+    assert hint == "templates see the row's columns, nothing behind them"
+
+
+@pytest.mark.parametrize(("choices", "message"), [("yes,yes!", "same tokens"), ("yes,!", "'!' has no tokens")])
+@pytest.mark.parametrize("command", ["icl", "tune --method ia3"])
+def test_choices_that_the_tokenizer_cannot_tell_apart_are_refused(inputs, capsys, command, choices, message):
+    path = inputs / "marks.csv"
+    path.write_text("text,label\na,{}\nb,{}\n".format(*choices.split(",")))
+    template = '--template "{{text}} ||| {{label}}"'
+    words = f"{command} --model {inputs}/drops-marks --train {path} --test {path} {template} --shots 2"
+    error, _ = refused(capsys, [*shlex.split(words), "--choices", choices])
+    assert message in error
+
+
+def test_a_results_folder_without_permission_is_refused(inputs, capsys, monkeypatch):
+    def denied(**_):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(tempfile, "TemporaryFile", denied)
+    error, hint = refused(capsys, shlex.split(f"icl {GPT} {ROWS} {OWN}".replace("IN", str(inputs))))
+    assert error == "cannot write results to 'results': Permission denied"
+    assert "--results DIR" in hint
+
+
+@pytest.mark.parametrize("damage", [lambda text: text[: len(text) // 2], lambda _: "", lambda _: "[]", lambda _: "{}"])
+def test_a_damaged_record_is_named_by_report_and_by_the_run_that_made_it(inputs, capsys, damage):
+    words = shlex.split(f"icl {GPT} {ROWS} {OWN} --quiet".replace("IN", str(inputs)))
+    assert main(words) == 0
+    (path,) = Path("results/records").glob("*.json")
+    whole = path.read_text()
+    path.write_text(damage(whole))
+    capsys.readouterr()
+    for command in (["report"], words):
+        error, hint = refused(capsys, command)
+        assert f"record '{path}' is damaged" in error
+        assert "--force" in hint
+    assert main([*words, "--force"]) == 0
+    assert json.loads(path.read_text())["results"] == json.loads(whole)["results"]

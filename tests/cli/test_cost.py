@@ -1,0 +1,112 @@
+"""`peftbench cost` as a person types it: no weights, no network, and no number where the input makes no sense."""
+
+import json
+import shlex
+from pathlib import Path
+
+import pytest
+
+from peftbench.cli.app import main
+from tests.tiny import tiny_folder
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+
+def cost(words, capsys):
+    assert main(["cost", *shlex.split(words)]) == 0
+    return capsys.readouterr().out
+
+
+def test_the_table_fits_100_columns_and_has_all_ways(capsys):
+    out = cost("--model t0-11b --model gpt3-175b --method ia3 --method lora --shots 41", capsys)
+    assert max(map(len, out.splitlines())) <= 100
+    for title in ("zero-shot", "ICL", "ICL cached", "ia3", "lora", "lora unmerged"):
+        assert any(line.startswith(title + " ") for line in out.splitlines()), title
+    assert "t0-11b: 11,135,332,352 parameters, encoder-decoder, 24 + 24 layers" in out
+    assert "more than the 2,048 positions" in out
+    assert "counted as dense" in out
+
+
+def test_json_has_unit_kind_and_convention_for_each_number(capsys):
+    found = json.loads(cost("--model t0-11b --method ia3 --query-tokens 107 --choice-tokens 4 --format json", capsys))
+    (model,) = found["models"]
+    costs = [one for way in model["ways"] for one in way["costs"]]
+    assert all(one["unit"] and one["kind"] and one["convention"] for one in costs)
+    plain = next(one for one in costs if (one["name"], one["kind"]) == ("inference_flops_per_query", "counted"))
+    assert plain["value"] == 1_168_657_743_872
+    assert {point["icl"]["way"] for point in found["break_even"]} == {"ICL"}
+
+
+def test_so_many_queries_cost_in_all(capsys):
+    found = json.loads(cost("--model gpt3-125m --method ia3 --queries 500 --format json", capsys))
+    for way in found["models"][0]["ways"]:
+        counted = {one["name"]: one["value"] for one in way["costs"] if one["kind"] == "counted"}
+        once = counted["training_flops"] + counted["once_flops"]
+        assert way["in_all"]["flops"] == once + 500 * counted["inference_flops_per_query"]
+
+
+def test_a_config_file_is_enough(capsys):
+    model = tiny_folder("llama", Path("m"))
+    (model / "model.safetensors").unlink()
+    assert "decoder-only, 2 layers of 16 features" in cost("--model m/config.json --method lora --set rank=2", capsys)
+
+
+def test_the_audit_names_what_differs(capsys):
+    out = cost("--audit t-few", capsys)
+    assert out.count("DIFFERS") == 6
+    assert "without the query's 103 tokens" in out
+    assert max(map(len, out.splitlines())) <= 100
+    assert len(json.loads(cost("--audit t-few --format json", capsys))["checks"]) == 19
+
+
+def test_measured_values_stand_beside(capsys):
+    tiny_folder("gpt2", Path("m"))
+    words = "--model m --method ia3 --shots 2 --shot-tokens 5 --query-tokens 9 --batch-size 2 --measure --format json"
+    measured = json.loads(cost(f"{words} --device cpu", capsys))["models"][0]["measured"]
+    names = {one["name"].partition(":")[0] for one in measured}
+    assert {"zero-shot", "ICL", "ICL cached", "ia3", "peak_process_bytes"} <= names
+    assert all(one["kind"] == "measured" and one["value"] > 0 for one in measured)
+
+
+def test_what_cannot_be_measured_is_absent_with_its_reason(capsys):
+    tiny_folder("gpt2", Path("m"))
+    words = "--model m --method ia3 --shots 99 --shot-tokens 9 --query-tokens 9 --batch-size 2 --measure --device cpu"
+    measured = {one["name"]: one for one in json.loads(cost(f"{words} --format json", capsys))["models"][0]["measured"]}
+    assert measured["ICL: median"]["value"] is None
+    assert "512 positions" in measured["ICL: median"]["reason"]
+    assert "512 positions" in " ".join(cost(words, capsys).split())
+
+
+@pytest.mark.parametrize(
+    ("words", "message", "hint"),
+    [
+        ("--model t0-11", "unknown model 't0-11'", "did you mean 't0-11b'?"),
+        ("--method ia", "unknown method 'ia'", "did you mean 'ia3'?"),
+        ("--method lora --set rnk=2", "unknown setting of lora 'rnk'", "did you mean 'rank'?"),
+        ("--method lora --set rank=0", "method 'lora': rank", ""),
+        ("--set rank=2", "--set belongs to one method", "--method lora --set rank=8"),
+        ("--shots -1", "shots = -1 is no count", "from 0"),
+        ("--shots 1000000000000", "shots = 1,000,000,000,000 is no count", "to 1,000,000,000"),
+        ("--choice-tokens 200", "choices of 200 tokens in a query of 103", "more than all its choices"),
+        ("--choice-tokens two", "--choice-tokens 'two' is no list of whole numbers", ""),
+        ("--audit gpt-4", "unknown audit 'gpt-4'", "t-few"),
+        ("--model gpt3-125m --measure", "'gpt3-125m' is known by its shapes only", "weights"),
+        ("--model odd/config.json", "'odd/config.json': 5 heads do not divide 24 features", "check the sizes"),
+        ("--model bert/config.json", "unknown model family 'bert'", "known: t5"),
+    ],
+)
+def test_wrong_input_is_one_clear_line(words, message, hint, capsys):
+    Path("odd").mkdir()
+    odd = {"model_type": "gpt2", "n_embd": 24, "n_layer": 1, "n_head": 5, "vocab_size": 9, "n_positions": 9}
+    Path("odd/config.json").write_text(json.dumps(odd))
+    Path("bert").mkdir()
+    Path("bert/config.json").write_text('{"model_type": "bert"}')
+    assert main(["cost", *words.split()]) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    error = err[err.index("error: ") :]
+    assert error.startswith(f"error: {message}")
+    assert hint in error.partition("\n\nhint: ")[2]

@@ -1,0 +1,48 @@
+"""Records with scores, in a folder, made by hand: which answers are right is said, the log-probabilities follow."""
+
+import pandas as pd
+
+from peftbench.record import Store, TemplateResult, identify
+from tests.report.records import record
+
+NUM_TOKENS = (2, 5)
+
+
+def scores(right):
+    """Make scores from {template: [1, 0, ...]}, or from {template: {row: 1}}; per token the picked choice is likelier.
+
+    By the sum of its log-probabilities the shorter choice would always win.
+    """
+    rows = []
+    for template, answers in right.items():
+        for row, is_right in (answers if isinstance(answers, dict) else dict(enumerate(answers))).items():
+            label = row % 2
+            picked = label if is_right else 1 - label
+            rows += [
+                {
+                    "template": template,
+                    "row_id": row,
+                    "label": label,
+                    "choice": choice,
+                    "log_prob": -num_tokens * (1.0 if choice == picked else 1.5),
+                    "num_tokens": num_tokens,
+                    "num_chars": 9,
+                    "num_bytes": 9,
+                }
+                for choice, num_tokens in enumerate(NUM_TOKENS)
+            ]
+    return pd.DataFrame(rows)
+
+
+def stored(root, right, method="ICL", model="mini-gpt", task="nli", *, sha256="d" * 64, **facts):
+    """Write a record that has these answers, and its scores."""
+    made = record(method, model, task, task_sha256=sha256, **facts)
+    counts = {template: list(some.values() if isinstance(some, dict) else some) for template, some in right.items()}
+    results = [
+        TemplateResult(template=template, name=str(template), num_examples=len(some), num_correct={"token": sum(some)})
+        for template, some in counts.items()
+    ]
+    told = {"id": identify(made.identity), "results": results}
+    made = made.model_copy(update=told | {"task": made.task.model_copy(update={"sha256": sha256})})
+    Store(root).write(made, scores(right))
+    return made
