@@ -209,7 +209,7 @@ def points(share: float) -> str:
 
 
 def probability(p_value: float) -> str:
-    """Write a p-value with four decimals, so that none is rounded across 0.05."""
+    """Write a p-value with four decimals; 10,000 draws give no more."""
     return "<0.0001" if p_value < 0.0001 else f"{p_value:.4f}"
 
 

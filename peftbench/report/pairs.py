@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from peftbench.errors import RecordError
 from peftbench.report.side import Kept, Side
@@ -93,7 +93,7 @@ def _check_data(a: dict[str, str], b: dict[str, str]) -> None:
 
 def _pair_task(a: Side, b: Side, sha256: str, name: str) -> Pairs:
     right_a, right_b = _broadcast(a, b, _answers(a, sha256), _answers(b, sha256))
-    cells = [cell for cell in right_a.columns if cell in set(right_b.columns)]
+    cells = [cell for cell in _cells(right_a) if cell in set(_cells(right_b))]
     left_out = [*_alone(right_a, right_b, "A"), *_alone(right_b, right_a, "B")]
     # A row that was not answered under each of the cells would weigh some of them more than others.
     right_a, right_b = right_a[cells], right_b[cells]
@@ -125,18 +125,24 @@ def _broadcast(a: Side, b: Side, right_a: "pd.DataFrame", right_b: "pd.DataFrame
     return right_a, _under(right_b, right_a) if b.draws_nothing else right_b
 
 
+def _cells(right: "pd.DataFrame") -> list[tuple[int, int]]:
+    """List the columns: (template, seed)."""
+    columns: Any = right.columns
+    return list(columns)
+
+
 def _under(right: "pd.DataFrame", other: "pd.DataFrame") -> "pd.DataFrame":
     import pandas as pd
 
-    seeds = sorted({seed for _, seed in other.columns})
-    return pd.DataFrame({(template, seed): right[template, own] for template, own in right.columns for seed in seeds})
+    seeds = sorted({seed for _, seed in _cells(other)})
+    return pd.DataFrame({(template, seed): right[template, own] for template, own in _cells(right) for seed in seeds})
 
 
 def _alone(right: "pd.DataFrame", other: "pd.DataFrame", side: str) -> Iterator[str]:
     """Say which templates, seeds, and what other (template, seed), one side has alone."""
-    rest = [cell for cell in right.columns if cell not in set(other.columns)]
+    rest = [cell for cell in _cells(right) if cell not in set(_cells(other))]
     for place, what in enumerate(("template", "seed")):
-        alone = sorted({cell[place] for cell in right.columns} - {cell[place] for cell in other.columns})
+        alone = sorted({cell[place] for cell in _cells(right)} - {cell[place] for cell in _cells(other)})
         rest = [cell for cell in rest if cell[place] not in alone]
         if alone:
             yield f"{what} {', '.join(map(str, alone))}: only {side} has it"

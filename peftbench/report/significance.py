@@ -62,7 +62,10 @@ def draw(sums: "np.ndarray", num_pairs: int, name: str, num_draws: int = NUM_DRA
 
 def mean(tasks: Sequence[Draws]) -> Draws:
     """Average over tasks: which tasks there are is not drawn."""
-    return Draws(sum(one.resampled for one in tasks) / len(tasks), sum(one.flipped for one in tasks) / len(tasks))
+    import numpy as np
+
+    resampled = np.mean([one.resampled for one in tasks], axis=0)
+    return Draws(resampled, np.mean([one.flipped for one in tasks], axis=0))
 
 
 def interval(draws: Draws) -> tuple[float, float] | None:

@@ -1,4 +1,5 @@
 import json
+from itertools import product
 
 import pytest
 from rich.console import Console
@@ -63,7 +64,6 @@ def test_several_tasks_are_corrected_and_have_a_mean(tmp_path):
     assert mean.difference == pytest.approx((6 / 8 + 0) / 2)
     assert (mean.accuracy_a, mean.accuracy_b) == (pytest.approx((2 / 8 + 1 / 2) / 2), pytest.approx((1 + 1 / 2) / 2))
     assert (mean.num_examples, mean.num_a_ahead, mean.num_b_ahead) == (12, 2, 8)
-    # Of the 2^10 flips: |6/8 s + 1/2 t| >= 6/8 with s, t sums of 6 and 4 signs, in sixths and quarters
     assert mean.p_value == pytest.approx(exact_mean(), abs=0.01)
     assert "on the mean over 2 tasks" in comparison.verdict
     assert any("Holm 1979" in text for text in comparison.conventions)
@@ -72,8 +72,6 @@ def test_several_tasks_are_corrected_and_have_a_mean(tmp_path):
 
 def exact_mean():
     """Count flips of six differences of 1/8 and four of 1/4 whose sum is as large as the 6/8 that was seen."""
-    from itertools import product
-
     sums = [sum(signs[:6]) / 8 + sum(signs[6:]) / 4 for signs in product((-1, 1), repeat=10)]
     return sum(abs(one) >= 6 / 8 for one in sums) / len(sums)
 
@@ -123,8 +121,8 @@ def test_zero_shot_sides_do_not_speak_of_seeds(tmp_path):
     assert not any("seed" in text for text in comparison.findings)
 
 
-def test_numbers_do_not_round_across_what_they_decide():
-    assert [probability(value) for value in (0.04999, 0.0501, 0.00002)] == ["0.0500", "0.0501", "<0.0001"]
+def test_numbers_are_written_with_fixed_decimals_and_no_negative_zero():
+    assert [probability(value) for value in (0.0312, 0.5, 0.00002)] == ["0.0312", "0.5000", "<0.0001"]
     assert [points(value) for value in (0.1234, -0.00001, -0.05)] == ["+12.3", "0.0", "-5.0"]
 
 
