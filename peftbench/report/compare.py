@@ -1,17 +1,13 @@
 """Two sides of a comparison -> what is different, by a paired test over examples."""
 
-import shlex
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from peftbench.report import remarks, setting, side, significance, steps, units
+from peftbench.report import caveats, side, significance, units
 from peftbench.report.pairs import Pairs, pair
 from peftbench.report.side import Kept, Side
-from peftbench.report.significance import ALPHA, CONFIDENCE, NUM_DRAWS, Draws
-from peftbench.report.table import build
-
-MCNEMAR, SIGN_FLIP = "exact McNemar", "sign-flip permutation"
-FEW_EXAMPLES = 30
+from peftbench.report.significance import ALPHA, MCNEMAR, SIGN_FLIP, Draws
+from peftbench.report.units import points, probability
 
 
 @dataclass(frozen=True)
@@ -104,9 +100,10 @@ def compare(a: Side, b: Side, kept: Sequence[Kept] = (), options: str = "") -> C
     corrected = significance.holm([line.p_value for line in lines])
     lines = [replace(line, p_corrected=p) for line, p in zip(lines, corrected, strict=True)]
     mean = _mean(lines, significance.mean(draws)) if len(lines) > 1 else None
-    ways = [f"{way}{options}" for way in _same_model(a, b, side.rows(kept), [one.task for one in paired])]
+    ways = [f"{way}{options}" for way in caveats.same_model(a, b, side.rows(kept), [one.task for one in paired])]
+    weak = caveats.weak([line.num_examples for line in lines], [line.interval is not None for line in lines])
     findings = [f"left out: {text}" for text in left_out]
-    findings += [*_spread(a, b, paired), *_unlike(a, b), *_weak(lines), *_models(a, b, ways)]
+    findings += [*caveats.spread(a, b, paired), *caveats.unlike(a, b), *weak, *caveats.models(a, b, ways)]
     return Comparison(
         a,
         b,
@@ -115,7 +112,7 @@ def compare(a: Side, b: Side, kept: Sequence[Kept] = (), options: str = "") -> C
         _paired(paired),
         _verdict(a, b, mean or lines[0], len(lines)),
         tuple(findings),
-        tuple(_conventions(lines)),
+        tuple(caveats.conventions([line.test for line in lines])),
     )
 
 
@@ -200,98 +197,3 @@ def _verdict(a: Side, b: Side, line: Line, num_tasks: int) -> str:
     ahead, behind = (f"B ({b.title})", f"A ({a.title})")[:: 1 if line.difference > 0 else -1]
     by = f"B minus A is {points(line.difference)} points"
     return f"Different {where}: {ahead} is right more often than {behind}: {by} ({evidence})."
-
-
-def points(share: float) -> str:
-    """Write a difference of shares in percentage points: 0.123 is +12.3."""
-    text = f"{100 * share:+.1f}"
-    return "0.0" if text in {"+0.0", "-0.0"} else text
-
-
-def probability(p_value: float) -> str:
-    """Write a p-value with four decimals; 10,000 draws give no more."""
-    return "<0.0001" if p_value < 0.0001 else f"{p_value:.4f}"
-
-
-def _spread(a: Side, b: Side, paired: Sequence[Pairs]) -> Iterator[str]:
-    """Say what the test cannot know: how much other shots would change."""
-    if a.draws_nothing and b.draws_nothing:
-        return
-    seeds = set(paired[0].seeds).intersection(*(one.seeds for one in paired))
-    found = [sum(one.by_seed[one.seeds.index(seed)] for one in paired) / len(paired) for seed in sorted(seeds)]
-    if len(found) > 1:
-        above, below = sum(value > 0 for value in found), sum(value < 0 for value in found)
-        yield (
-            f"seed by seed B minus A is {points(min(found))} to {points(max(found))} points: above 0 with {above} of "
-            f"{len(found)} seeds, below with {below}"
-        )
-        yield "the test is over examples, for these tasks, templates and seeds: it does not speak of other shots"
-    else:
-        yield "the test is over examples, for one draw of shots: with another seed the sides may change places"
-
-
-def _unlike(a: Side, b: Side) -> Iterator[str]:
-    """Say what the sides do not share."""
-    for letter, one in (("A", a), ("B", b)):
-        for table in build([each.record for each in one.kept]):
-            yield from (f"{letter}: {text}" for text in remarks.cautions(table))
-    if a.draws_nothing != b.draws_nothing:
-        letter = "A" if a.draws_nothing else "B"
-        yield f"{letter} is zero-shot, which draws no shots: its answers stand beside those of each seed"
-    elif a.is_record and b.is_record and a.first.seed != b.first.seed:
-        yield f"A has seed {a.first.seed} and B seed {b.first.seed}: their shots differ"
-
-
-def _weak(lines: Sequence[Line]) -> Iterator[str]:
-    if min(line.num_examples for line in lines) < FEW_EXAMPLES:
-        yield f"fewer than {FEW_EXAMPLES} examples of a task: intervals come out too narrow"
-    if any(line.interval is None for line in lines):
-        yield "interval n/a: all examples differ by the same, so that drawing them again shows nothing"
-
-
-def _models(a: Side, b: Side, ways: Sequence[str]) -> Iterator[str]:
-    """Say that models differ, and name what would compare the ways of learning on one model."""
-    if a.first.model.name != b.first.model.name:
-        sizes = ", ".join(f"{one.model.name} {units.number(one.model.num_parameters)}" for one in (a.first, b.first))
-        commands = f"; on one model: {' or '.join(f'`{way}`' for way in ways)}" if ways else ""
-        yield f"A and B stand on different models (parameters: {sizes}): they differ in that, too{commands}"
-
-
-def _same_model(a: Side, b: Side, rows: Mapping[str, Side], tasks: Sequence[str]) -> Iterator[str]:
-    """Name the commands that put one side's way of learning on the other's model, or compare it where it is there."""
-    if setting.method(a.first) == setting.method(b.first):
-        return
-    for fixed, moved in ((a, b), (b, a)):
-        model, method = shlex.quote(fixed.first.model.name), setting.method(moved.first)
-        word = side.name(moved.first, fixed.first.model.name)
-        if word in rows:
-            yield f"peftbench compare {shlex.quote(fixed.word)} {shlex.quote(word)}"
-        else:
-            way = f"tune --model {model} --method {method}" if moved.first.learned.method else f"icl --model {model}"
-            yield f"peftbench {way} --shots {side.shots(moved.first)}{steps.task_option(tasks)}"
-
-
-def _conventions(lines: Sequence[Line]) -> Iterator[str]:
-    yield (
-        "difference: accuracy of B minus accuracy of A, in percentage points; answers ranked by log-probability per "
-        "token; ahead: examples that one side gets right under more of the templates and seeds than the other (with "
-        "one of each: that it alone gets right); shown: a difference with (corrected) p < 0.05"
-    )
-    over = "; over several tasks the mean of their differences, the tasks kept fixed" if len(lines) > 1 else ""
-    yield (
-        f"interval: {CONFIDENCE:.0%} percentile, cluster bootstrap over examples within tasks, {NUM_DRAWS:,} draws, "
-        f"fixed seed; an example stays together with all its templates and seeds{over}"
-    )
-    tests = {line.test for line in lines}
-    if MCNEMAR in tests:
-        yield f"p: {MCNEMAR} test, two-sided (McNemar 1947)"
-    if SIGN_FLIP in tests or len(lines) > 1:
-        of_mean = " of the mean" if tests == {MCNEMAR} else ""
-        yield (
-            f"p{of_mean}: {SIGN_FLIP} test over examples, two-sided, {NUM_DRAWS:,} draws (Dror et al. 2018, P18-1128)"
-        )
-    if len(lines) > 1:
-        yield (
-            f"p Holm: corrected for {len(lines)} tasks (Holm 1979); it decides on each task, while the mean is one "
-            "test of its own"
-        )

@@ -9,10 +9,11 @@ from rich.text import Text
 
 from peftbench.report import units
 from peftbench.report.columns import Column
-from peftbench.report.compare import Comparison, Line, points, probability
+from peftbench.report.compare import Comparison, Line
 from peftbench.report.side import Side
 from peftbench.report.significance import ALPHA, CONFIDENCE, NUM_DRAWS
 from peftbench.report.text import draw, grids, note
+from peftbench.report.units import points, probability
 
 SCHEMA_VERSION = 1
 TASK_WIDTH = 15

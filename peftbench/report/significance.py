@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import numpy as np
 
+MCNEMAR, SIGN_FLIP = "exact McNemar", "sign-flip permutation"
 NUM_DRAWS = 10_000
 CONFIDENCE = 0.95
 ALPHA = 0.05

@@ -32,6 +32,17 @@ def percent(share: float) -> str:
     return f"{100 * share:.1f}"
 
 
+def points(share: float) -> str:
+    """Write a difference of shares in percentage points: 0.123 is +12.3."""
+    text = f"{100 * share:+.1f}"
+    return "0.0" if text in {"+0.0", "-0.0"} else text
+
+
+def probability(p_value: float) -> str:
+    """Write a p-value with four decimals; 10,000 draws give no more."""
+    return "<0.0001" if p_value < 0.0001 else f"{p_value:.4f}"
+
+
 def fraction(share: float) -> str:
     """Write a small share with two digits: 0.00017 is 0.017%."""
     return f"{100 * share:.2g}%" if share < 0.1 else f"{100 * share:.0f}%"

@@ -5,8 +5,9 @@ import pytest
 from rich.console import Console
 
 from peftbench.report import compare_text
-from peftbench.report.compare import compare, points, probability
+from peftbench.report.compare import compare
 from peftbench.report.side import choose, read
+from peftbench.report.units import points, probability
 from tests.report.stored import stored
 
 A, B = "icl@mini-gpt:32", "ia3@mini-gpt:32"
