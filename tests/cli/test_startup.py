@@ -29,6 +29,8 @@ def imported(*words, program=PROGRAM):
         ["--help"],
         ["icl", "--help"],
         ["tune", "--help"],
+        ["cost", "--help"],
+        ["compare", "--help"],
         ["report", "--reference", "t-few", "--results", "nowhere"],
         ["list", "methods"],
         ["list", "tasks"],
