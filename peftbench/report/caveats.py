@@ -50,7 +50,7 @@ def weak(nums_examples: Sequence[int], have_interval: Sequence[bool]) -> Iterato
         have_interval: Whether there is one for each task.
     """
     if min(nums_examples) < FEW_EXAMPLES:
-        yield f"fewer than {FEW_EXAMPLES} examples of a task: intervals come out too narrow"
+        yield f"fewer than {FEW_EXAMPLES} examples of a task: intervals come out a little too narrow"
     if not all(have_interval):
         yield "interval n/a: all examples differ by the same, so that drawing them again shows nothing"
 
