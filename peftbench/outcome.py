@@ -60,18 +60,19 @@ class Evaluation:
         """Count the right answers by each length normalisation."""
         labels = [example.label for example in self.examples]
         right = {
-            normalization: sum(
+            normalization: [
                 predict(choices, normalization) == label
                 for choices, label in zip(self.scores.choices, labels, strict=True)
-            )
+            ]
             for normalization in NORMALIZATIONS
         }
         return TemplateResult(
             template=self.template.index,
             name=self.template.name,
             num_examples=len(labels),
-            num_correct=right,
+            num_correct={normalization: sum(some) for normalization, some in right.items()},
             num_shots=self.num_shots,
+            right="".join("01"[each] for each in right["token"]),
         )
 
 

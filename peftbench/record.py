@@ -17,7 +17,7 @@ from peftbench.errors import RecordError
 if TYPE_CHECKING:
     import pandas as pd
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 Normalization = Literal["token", "char", "byte", "none"]
 
 
@@ -51,6 +51,8 @@ class TemplateResult(Part):
 
     Args:
         num_shots: Shots that were used with this template; None where the record does not say it for each.
+        right: By log-probability per token, "1" or "0" for each example in the order of the test rows: right or wrong;
+            None where the record does not say it.
     """
 
     template: int
@@ -58,6 +60,7 @@ class TemplateResult(Part):
     num_examples: int
     num_correct: dict[Normalization, int]
     num_shots: int | None = None
+    right: str | None = None
 
     def accuracy(self, normalization: Normalization = "token") -> float:
         """Give the share of right answers, 0 to 1."""
@@ -145,7 +148,10 @@ class Record(Part):
         return next((cost for cost in self.costs if (cost.name, cost.kind) == (name, kind)), None)
 
 
-UPGRADES: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {}
+UPGRADES: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {
+    # Version 2 adds the digest, and to each result its shots and which examples are right: absent in version 1.
+    1: lambda table: table | {"schema_version": 2},
+}
 """Schema version -> function that lifts a record's JSON to the next version."""
 
 
@@ -155,19 +161,36 @@ def identify(identity: Mapping[str, Any]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
+SEAL, END = ',\n  "digest": "', "\n}"
+
+
+def sealed(text: str) -> str:
+    """Add the SHA-256 of a JSON object's text, as its last field: an edited file is told by it."""
+    return f'{text.removesuffix(END)}{SEAL}{hashlib.sha256(text.encode()).hexdigest()}"{END}\n'
+
+
+def _is_unbroken(text: str) -> bool:
+    head, _, tail = text.rpartition(SEAL)
+    return text == sealed(head + END) if tail else False
+
+
 def now() -> str:
     """Give the time in UTC, ISO 8601, to the second."""
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 class Store:
-    """A results folder: `records/ID.json`, the per-example `scores/ID.parquet` beside it, `adapters/ID/`."""
+    """A results folder: `records/ID.json`, the scores of each example in `scores/ID.parquet`, and what was learned.
+
+    That is `adapters/ID/` of tuning, or `prompts/ID.json` of in-context learning with shots.
+    """
 
     def __init__(self, root: Path) -> None:
         self.root = root
         self.records = root / "records"
         self.scores = root / "scores"
         self.adapters = root / "adapters"
+        self.prompts = root / "prompts"
 
     def check_writable(self) -> None:
         """Make sure that results can be written, before anything is computed.
@@ -200,15 +223,20 @@ class Store:
         Raises:
             RecordError: Some files are damaged; all of them are named.
         """
+        records, faults = self.readable()
+        if faults:
+            raise RecordError("; ".join(fault.message for fault in faults), hint=faults[0].hint)
+        return records
+
+    def readable(self) -> tuple[list[Record], list[RecordError]]:
+        """Give the records that are whole, oldest first, and for each other file what is wrong with it."""
         records, faults = [], []
         for path in sorted(self.records.glob("*.json")):
             try:
                 records.append(_read(path))
             except RecordError as error:
                 faults.append(error)
-        if faults:
-            raise RecordError("; ".join(fault.message for fault in faults), hint=faults[0].hint)
-        return sorted(records, key=lambda record: (record.created_at, record.id))
+        return sorted(records, key=lambda record: (record.created_at, record.id)), faults
 
     def read_scores(self, record_id: str) -> "pd.DataFrame":
         """Give the stored scores, one row per (template, example, choice)."""
@@ -216,8 +244,13 @@ class Store:
 
         return pd.read_parquet(self.scores / f"{record_id}.parquet")
 
-    def write(self, record: Record, scores: "pd.DataFrame") -> Path:
+    def write(self, record: Record, scores: "pd.DataFrame", prompt: str | None = None) -> Path:
         """Write the scores, then the record: a record that is there is complete.
+
+        Args:
+            record: Of a finished cell.
+            scores: One row per (template, example, choice).
+            prompt: In-context learning: what stood before the queries, for those to come.
 
         Raises:
             RecordError: The disk is full or the folder went away; no half-written file stays.
@@ -226,8 +259,11 @@ class Store:
         try:
             with replacing(self.scores / f"{record.id}.parquet") as temporary:
                 scores.to_parquet(temporary, index=False, compression="zstd")
+            if prompt is not None:
+                with replacing(self.prompts / f"{record.id}.json") as temporary:
+                    temporary.write_text(prompt, encoding="utf-8")
             with replacing(path) as temporary:
-                temporary.write_text(record.model_dump_json(indent=2) + "\n", encoding="utf-8")
+                temporary.write_text(sealed(record.model_dump_json(indent=2)), encoding="utf-8")
         except OSError as error:
             raise RecordError(
                 f"cannot write '{path}': {error.strerror}", hint="nothing half-written was left"
@@ -250,13 +286,16 @@ def replacing(path: Path) -> Iterator[Path]:
 def _read(path: Path) -> Record:
     hint = "remove the file, or type the command that made it again, with --force"
     try:
-        table = json.loads(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
+        table = json.loads(text)
         version = table["schema_version"]
         if version > SCHEMA_VERSION:
             raise RecordError(
                 f"record '{path}' has schema version {version}; this peftbench reads up to {SCHEMA_VERSION}",
                 hint="update peftbench",
             )
+        if table.pop("digest", None) is not None and not _is_unbroken(text):
+            raise RecordError(f"record '{path}' was edited: its digest is not that of its content", hint=hint)
         for step in range(version, SCHEMA_VERSION):
             table = UPGRADES[step](table)
         return Record.model_validate(table)

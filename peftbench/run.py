@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from peftbench import registry
+from peftbench import registry, usage
 from peftbench.errors import MethodError
 from peftbench.learners import icl, tune
 from peftbench.learners.predictor import Predictor
@@ -86,7 +86,8 @@ def _record(
         record = to_record(facts, step, backbone, scoring, learnt, evaluations)
     finally:
         backbone.detach_all()
-    store.write(record, to_frame(evaluations))
+    prompt = usage.of(step, backbone, scoring).text() if step.shots and training is None else None
+    store.write(record, to_frame(evaluations), prompt)
     return record
 
 
@@ -132,7 +133,8 @@ def _learn(
             lambda _, loss: advance(1, f"loss {loss:.3f}"),
         )
     seconds = time.perf_counter() - started
-    adapter.save(folder, backbone, step.cell.method, step.config, tuned.names)
+    beside = {usage.FILE: usage.of(step, backbone, scoring).text()}
+    adapter.save(folder, backbone, step.cell.method, step.config, tuned.names, beside)
     return Learnt([tuned] * len(step.templates), seconds, tuned=tuned, training=training, adapter=folder)
 
 

@@ -13,8 +13,9 @@ PACKAGE = registry.PACKAGE
 # What each part may import, from the top of the house to its foundations.
 ORDER = [
     ["cli"],
-    ["run", "report"],
+    ["run", "predict", "report"],
     ["outcome"],
+    ["usage"],
     ["plan"],
     ["learners", "costs"],
     ["methods"],

@@ -8,10 +8,12 @@ import typer
 from peftbench import __version__
 from peftbench.cli.compare import compare
 from peftbench.cli.cost import cost
+from peftbench.cli.export import export
 from peftbench.cli.icl import icl
 from peftbench.cli.lab import lab
 from peftbench.cli.list import show_list
 from peftbench.cli.options import spread
+from peftbench.cli.predict import predict
 from peftbench.cli.report import report
 from peftbench.cli.run import run
 from peftbench.cli.tune import tune
@@ -35,6 +37,8 @@ app.command("tune")(spread(tune))
 app.command("report")(spread(report))
 app.command("run")(spread(run))
 app.command("cost")(spread(cost))
+app.command("predict")(predict)
+app.command("export")(export)
 app.command("compare")(compare)
 app.command("list")(show_list)
 app.add_typer(lab, name="lab")

@@ -3,7 +3,7 @@
 import json
 import os
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, ClassVar
@@ -49,7 +49,14 @@ class Card(BaseModel):
     sha256: str
 
 
-def save(folder: Path, backbone: Backbone, method_name: str, config: MethodConfig, names: Sequence[str]) -> Path:
+def save(
+    folder: Path,
+    backbone: Backbone,
+    method_name: str,
+    config: MethodConfig,
+    names: Sequence[str],
+    files: Mapping[str, str] | None = None,
+) -> Path:
     """Write the parameters `names` and how they were made; the folder is there whole or not at all.
 
     Args:
@@ -58,6 +65,7 @@ def save(folder: Path, backbone: Backbone, method_name: str, config: MethodConfi
         method_name: As in the registry.
         config: The method's settings.
         names: What `attach` returned, or what the method made of it when training ended.
+        files: Name -> text of what lies beside them.
 
     Raises:
         MethodError: The folder cannot be written.
@@ -75,7 +83,8 @@ def save(folder: Path, backbone: Backbone, method_name: str, config: MethodConfi
                 parameters={name: tuple(tensor.shape) for name, tensor in tensors.items()},
                 sha256=weights.fingerprint([temporary / TENSORS]),
             )
-            (temporary / CARD).write_text(card.model_dump_json(indent=2) + "\n", encoding="utf-8")
+            for name, text in {CARD: card.model_dump_json(indent=2) + "\n", **(files or {})}.items():
+                (temporary / name).write_text(text, encoding="utf-8")
     except (OSError, SafetensorError) as error:
         raise MethodError(f"cannot write adapter '{folder}': {error}", hint="nothing half-written was left") from None
     return folder

@@ -155,5 +155,8 @@ class Method(Protocol):
         ...
 
     def merge(self, backbone: Backbone) -> None:
-        """Fold the method into the backbone's weights; the module's `merge` is None where the algebra forbids it."""
+        """Fold the method into the backbone's weights.
+
+        Where the algebra forbids it the module's `merge` is None, and its UNMERGEABLE says why.
+        """
         ...

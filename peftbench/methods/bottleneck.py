@@ -113,7 +113,8 @@ def added(sizes: Sizes, config: Config) -> Added:
     return Added(num_parameters=count, ops=tuple(ops), places=places.norm_places(sizes) if config.layer_norms else ())
 
 
-merge = None  # the activation stands between the two layers
+merge = None
+UNMERGEABLE = "the activation stands between the two layers"
 
 
 def _bottleneck(sizes: Sizes, config: Config) -> int:

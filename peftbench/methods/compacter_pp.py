@@ -40,4 +40,5 @@ def added(sizes: Sizes, config: phm.Config) -> Added:
     return phm.added(sizes, config, ATTENTION)
 
 
-merge = None  # the activation stands between the two layers
+merge = None
+UNMERGEABLE = "the activation stands between the two layers"

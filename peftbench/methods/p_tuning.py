@@ -141,7 +141,8 @@ def _beside(rows: int, k: int, n: int, reads: Literal["trained", "values"] = "tr
     return Op(None, k, n, mergeable=False, reads=reads, rows=rows, training_only=True)
 
 
-merge = None  # the prompt is input, not weights
+merge = None
+UNMERGEABLE = "the prompt is input, not weights"
 
 
 def _mlp(*widths: int) -> nn.Module:

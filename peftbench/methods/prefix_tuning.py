@@ -186,4 +186,5 @@ def added(sizes: Sizes, config: Config) -> Added:
     )
 
 
-merge = None  # the prefix enters inside the softmax: no weights give the same function
+merge = None
+UNMERGEABLE = "the prefix enters inside the softmax: no weights give the same function"

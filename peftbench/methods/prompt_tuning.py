@@ -109,4 +109,5 @@ def added(sizes: Sizes, config: Config) -> Added:
     return Added(num_parameters=num_tokens * sizes.d_model, extra_tokens=num_tokens)
 
 
-merge = None  # the prompt is input, not weights
+merge = None
+UNMERGEABLE = "the prompt is input, not weights"

@@ -74,10 +74,22 @@ def attend(
 def _prepend(
     prefix: nn.Module, key: Tensor, value: Tensor, mask: Tensor | None
 ) -> tuple[Tensor, Tensor, Tensor | None]:
-    """Put a prefix's keys and values (num_kv_heads, num_keys, d_kv) before the tokens' own; all queries see them."""
-    keys, values = (piece.to(key.dtype).expand(key.shape[0], -1, -1, -1) for piece in prefix())
-    if mask is not None:
-        mask = functional.pad(mask, (keys.shape[2], 0))
+    """Put a prefix's keys and values before the tokens' own; all queries of a row see them.
+
+    The prefix gives (num_kv_heads, num_keys, d_kv) for all rows, or with a leading axis over examples, whose choices
+    are rows next to each other, and then also which keys are there, (examples, num_keys) bool.
+    """
+    keys, values, *there = prefix()
+    if there:
+        assert mask is not None
+        times = key.shape[0] // len(keys)
+        keys, values, seen = (piece.repeat_interleave(times, 0) for piece in (keys, values, *there))
+        unseen = torch.where(seen, 0.0, torch.finfo(mask.dtype).min).to(mask.dtype)[:, None, None]
+        mask = mask.expand(key.shape[0], -1, -1, -1)
+        mask = torch.cat((unseen.expand(-1, *mask.shape[1:3], -1), mask), 3)
+    elif mask is not None:
+        mask = functional.pad(mask, (keys.shape[-2], 0))
+    keys, values = (piece.to(key.dtype).expand(key.shape[0], -1, -1, -1) for piece in (keys, values))
     return torch.cat((keys, key), 2), torch.cat((values, value), 2), mask
 
 

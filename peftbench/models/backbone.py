@@ -175,6 +175,8 @@ class Backbone:
         self._layers: list[Layer] = family.layers(self.sizes)
         self._undo: list[Callable[[], None]] = []
         self._overlays: dict[str, nn.Module] = {}
+        self._inserted: dict[tuple[Site, str], nn.Module] = {}
+        self._prefixes: dict[Attention, nn.Module] = {}
         self._loaded: dict[str, Tensor] = {}
         self._base = [name for name, _ in model.named_parameters()]
         model.requires_grad_(False).eval()
@@ -203,6 +205,16 @@ class Backbone:
     def soft_prompt(self) -> nn.Module | None:
         """What `set_soft_prompt` put before the input; its forward gives (num_virtual_tokens, d_model)."""
         return getattr(self.model, SOFT_PROMPT, None)
+
+    @property
+    def inserted(self) -> dict[tuple[Site, str], nn.Module]:
+        """(Site, name) -> what `insert` put there, in the order in which it came."""
+        return dict(self._inserted)
+
+    @property
+    def prefixes(self) -> dict[Attention, nn.Module]:
+        """Attention block -> what `insert_prefix` put there."""
+        return dict(self._prefixes)
 
     def sites(self, role: Role) -> list[Site]:
         """List the sites of a role, encoder first; empty if this family has none."""
@@ -237,6 +249,8 @@ class Backbone:
         linear = self.model.get_submodule(site.module)
         assert not hasattr(linear, name), f"'{name}' is taken on {site.module}"
         self._adopt(linear, name, module)
+        self._inserted[site, name] = module
+        self._undo.append(partial(self._inserted.__delitem__, (site, name)))
         if site.side == "input":
             handle = linear.register_forward_pre_hook(_input_hook(site, module))
         else:
@@ -293,16 +307,19 @@ class Backbone:
         block = self.model.get_submodule(attention.module)
         assert not hasattr(block, PREFIX), f"{attention.module} has a prefix"
         self._adopt(block, PREFIX, module)
+        self._prefixes[attention] = module
+        self._undo.append(partial(self._prefixes.__delitem__, attention))
 
     def set_soft_prompt(self, module: nn.Module) -> None:
         """Put virtual tokens before the encoder's input, or before the sequence of a decoder-only model.
 
         Args:
-            module: forward() gives (num_virtual_tokens, d_model); it becomes the model's submodule "soft_prompt".
+            module: forward() gives (num_virtual_tokens, d_model), or one such for each row; it becomes the model's
+                submodule "soft_prompt".
         """
         self.adopt(SOFT_PROMPT, module)
         with torch.no_grad():  # once: a network that makes the prompt is not run to count its tokens
-            self.num_prompt_tokens = len(module())
+            self.num_prompt_tokens = module().shape[-2]
 
     def parameters_named(self, names: Iterable[str]) -> dict[str, nn.Parameter]:
         """Give the parameters of these full names, in the order of `names`."""

@@ -75,9 +75,15 @@ def decoder_states(
     positions = torch.tensor([row.positions for row in rows], device=backbone.device)
     embeds = with_soft_prompt(backbone, backbone.embeddings(ids[:, num_virtual:]), num_virtual)
     windowed = getattr(backbone.model.config, "sliding_window", None) is not None
+    mask = tree.mask(rows, num_cached, embeds.dtype, backbone.device)
+    absent = absent_virtual(backbone)
+    if absent is not None:
+        positions = (positions - absent[:, None]).clamp(min=0)
+        gone = torch.arange(mask.shape[-1], device=mask.device) < absent[:, None]
+        mask = mask.masked_fill(gone[:, None, None], torch.finfo(mask.dtype).min)
     return backbone.model.base_model(
         inputs_embeds=embeds,
-        attention_mask=tree.mask(rows, num_cached, embeds.dtype, backbone.device),
+        attention_mask=mask,
         position_ids=positions,
         past_key_values=cache,
         use_cache=cache is not None,
@@ -114,16 +120,25 @@ def padded(backbone: Backbone, rows: Sequence[Sequence[int]], num_virtual: int) 
     ids = torch.tensor([[*row, *[0] * (longest - len(row))] for row in rows], device=backbone.device)
     there = [[1] * (num_virtual + len(row)) + [0] * (longest - len(row)) for row in rows]
     embeds = with_soft_prompt(backbone, backbone.embeddings(ids), num_virtual)
-    return embeds, torch.tensor(there, device=backbone.device)
+    seen, absent = torch.tensor(there, device=backbone.device), absent_virtual(backbone)
+    if absent is not None:
+        seen = seen.masked_fill(torch.arange(seen.shape[1], device=seen.device) < absent[:, None], 0)
+    return embeds, seen
 
 
 def with_soft_prompt(backbone: Backbone, embeds: Tensor, num_virtual: int) -> Tensor:
-    """Put the soft prompt before embeddings (rows, tokens, d_model)."""
+    """Put the soft prompt, the same one or one of its own for each row, before embeddings (rows, tokens, d_model)."""
     if not num_virtual:
         return embeds
     assert backbone.soft_prompt is not None
     virtual = backbone.soft_prompt().to(embeds.dtype)
     return torch.cat((virtual.expand(len(embeds), -1, -1), embeds), 1)
+
+
+def absent_virtual(backbone: Backbone) -> Tensor | None:
+    """Give how many virtual tokens, the first ones, are not there in each row; None where all rows have all of them."""
+    absent: Tensor | None = getattr(backbone.soft_prompt, "absent", None)
+    return absent
 
 
 def _encoder_decoder(backbone: Backbone, batch: Sequence[Encoded]) -> tuple[Tensor, Answers]:

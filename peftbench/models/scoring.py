@@ -1,9 +1,9 @@
 """Scoring answer choices: the one place where in-context learning and tuning are both evaluated."""
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from transformers import DynamicCache
@@ -15,12 +15,17 @@ from peftbench.models.encoding import Encoded, Prompt, check_fits, encode_all, n
 from peftbench.models.forward import answer_log_probs, decoder_states, log_probs_at
 from peftbench.models.plain import plain_log_probs
 from peftbench.models.tree import Answers, Tokens
+from peftbench.record import Normalization
 
 SCORER_VERSION = 1
-NORMALIZATIONS: tuple[Literal["token", "char", "byte", "none"], ...] = ("token", "char", "byte", "none")
+NORMALIZATIONS: tuple[Normalization, ...] = ("token", "char", "byte", "none")
 # Tokens per forward pass, measured: on a CPU longer packed rows only make attention's square larger; a GPU wants to
 # be filled.
 PACKED_BUDGET, FOLDED_BUDGET, GPU_BUDGET = 512, 1024, 4096
+
+
+Rows = Callable[[Sequence[int]], AbstractContextManager[None]]
+"""Given the indices of the prompts of a forward pass, makes each row go through what is its own."""
 
 
 @dataclass(frozen=True)
@@ -32,12 +37,22 @@ class ChoiceScore:
         num_tokens: Tokens summed over.
         num_chars: Characters of the choice's text, without its end.
         num_bytes: UTF-8 bytes of the choice's text.
+        ranked: By normalisation, what the choice is ranked by, where that is not log_prob by length: a calibrated
+            log-probability, or votes.
     """
 
     log_prob: float
     num_tokens: int
     num_chars: int
     num_bytes: int
+    ranked: Mapping[Normalization, float] | None = None
+
+    def value(self, normalization: Normalization = "token") -> float:
+        """Give what the choice is ranked by."""
+        if self.ranked is not None:
+            return self.ranked[normalization]
+        lengths = {"token": self.num_tokens, "char": self.num_chars, "byte": self.num_bytes, "none": 1}
+        return self.log_prob / lengths[normalization]
 
 
 @dataclass(frozen=True)
@@ -47,10 +62,12 @@ class Length:
     Args:
         context: Tokens that all choices share, shots and virtual tokens included.
         choices: Tokens of each choice that are fed; a decoder-only model's last one is only predicted.
+        shots: How many tokens of the context are the shots'.
     """
 
     context: int
     choices: tuple[int, ...]
+    shots: int = 0
 
 
 @dataclass(frozen=True)
@@ -97,11 +114,19 @@ class Work:
 
 @dataclass(frozen=True)
 class Scores:
-    """Choice scores per prompt, in the prompts' order, with the prompts' lengths and the work done."""
+    """Choice scores per example, in the examples' order.
+
+    Args:
+        choices: Per example, per choice.
+        lengths: Of all prompts that were scored for the examples: one for each, or more.
+        work: What was run for all of it.
+        once: Lengths of prompts that were scored once for all examples.
+    """
 
     choices: list[list[ChoiceScore]]
     lengths: list[Length]
     work: Work
+    once: tuple[Length, ...] = ()
 
 
 def score(
@@ -113,6 +138,7 @@ def score(
     cache: bool = True,
     progress: Callable[[int], None] | None = None,
     token_budget: int | None = None,
+    rows: Rows | None = None,
 ) -> Scores:
     """Score each prompt's choices by their log-probability.
 
@@ -127,6 +153,8 @@ def score(
         cache: False runs each (prompt, choice) as a row of its own through the plain model.
         progress: Called with the number of prompts that were just finished.
         token_budget: Tokens per forward pass; None suits the device. It does not change the scores beyond rounding.
+        rows: Where prompts differ in what is attached for them: entered for each forward pass, with the indices of its
+            prompts, each of which is then one row.
 
     Raises:
         ModelError: A choice without tokens, two choices with the same tokens, or a prompt longer than the model takes.
@@ -141,14 +169,14 @@ def score(
     sums: list[list[float]] = [[]] * len(encoded)
     work = Work()
     with torch.inference_mode():
-        for indices, found, spent in _run(backbone, encoded, cache, budget):
+        for indices, found, spent in _run(backbone, encoded, cache, budget, rows):
             for index, log_probs in zip(indices, found, strict=True):
                 if not all(map(math.isfinite, log_probs)):
                     raise RunError(
                         f"'{backbone.name}' gives a choice no finite log-probability", hint="--dtype float32"
                     )
                 sums[index] = log_probs
-            work = _plus(work, spent)
+            work = plus(work, spent)
             if progress is not None and indices:
                 progress(len(indices))
     choices = [_choice_scores(*each) for each in zip(prompts, encoded, sums, strict=True)]
@@ -158,21 +186,20 @@ def score(
     return Scores(choices, lengths, work)
 
 
-def predict(scores: Sequence[ChoiceScore], normalization: Literal["token", "char", "byte", "none"] = "token") -> int:
+def predict(scores: Sequence[ChoiceScore], normalization: Normalization = "token") -> int:
     """Rank classification: the choice with the highest length-normalised log-probability; of equals the first.
 
     argmax_c  log p(y_c | x) / length(y_c)
 
     Paper: 2205.05638, section 3.1 (tokens).
     """
-    lengths = {
-        "token": [score.num_tokens for score in scores],
-        "char": [score.num_chars for score in scores],
-        "byte": [score.num_bytes for score in scores],
-        "none": [1] * len(scores),
-    }[normalization]
-    normalised = [score.log_prob / length for score, length in zip(scores, lengths, strict=True)]
-    return normalised.index(max(normalised))
+    values = normalized(scores, normalization)
+    return values.index(max(values))
+
+
+def normalized(scores: Sequence[ChoiceScore], normalization: Normalization = "token") -> list[float]:
+    """Give what each choice is ranked by: its log-probability by its length, unless it says otherwise."""
+    return [score.value(normalization) for score in scores]
 
 
 def _budget(backbone: Backbone) -> int:
@@ -184,18 +211,27 @@ def _budget(backbone: Backbone) -> int:
 Batch = tuple[list[int], list[list[float]], Work]
 
 
-def _run(backbone: Backbone, encoded: Sequence[Encoded], cache: bool, budget: int) -> Iterator[Batch]:
+def _run(
+    backbone: Backbone, encoded: Sequence[Encoded], cache: bool, budget: int, rows: Rows | None
+) -> Iterator[Batch]:
     if backbone.is_encoder_decoder:
-        return _folded(backbone, encoded, budget)
+        return _folded(backbone, encoded, budget, rows or _alike)
+    if rows is not None:
+        return _branched(backbone, encoded, budget, rows)
     return _packed(backbone, encoded, budget) if cache else _plain(backbone, encoded, budget)
 
 
-def _folded(backbone: Backbone, encoded: Sequence[Encoded], budget: int) -> Iterator[Batch]:
+def _alike(_indices: Sequence[int]) -> AbstractContextManager[None]:
+    return nullcontext()
+
+
+def _folded(backbone: Backbone, encoded: Sequence[Encoded], budget: int, rows_of: Rows) -> Iterator[Batch]:
     """Encoder-decoders: batches of like length, the choices folded."""
     virtual = num_virtual_tokens(backbone)
     for indices in _batches([_cost(each) for each in encoded], budget, padded=True):
         batch = [encoded[index] for index in indices]
-        picked, answers = answer_log_probs(backbone, batch)
+        with rows_of(indices):
+            picked, answers = answer_log_probs(backbone, batch)
         context = sum(virtual + len(each.context) for each in batch)
         fed = sum(map(len, (ids for each in batch for ids in each.choices)))
         rows = len(batch) * max(len(each.choices) for each in batch)
@@ -203,6 +239,21 @@ def _folded(backbone: Backbone, encoded: Sequence[Encoded], budget: int) -> Iter
         run = len(batch) * longest + rows * length
         passed = Pass(len(batch), longest, rows, length, 0, _num_predicting(answers))
         work = Work(0, context, fed, run - context - fed, passes=(passed,))
+        yield indices, _sums(picked.tolist(), answers, batch), work
+
+
+def _branched(backbone: Backbone, encoded: Sequence[Encoded], budget: int, rows_of: Rows) -> Iterator[Batch]:
+    """Decoder-only, a row for each prompt: its choices branch off its context."""
+    virtual = num_virtual_tokens(backbone)
+    for indices in _batches([_cost(each) for each in encoded], budget, padded=True):
+        batch = [encoded[index] for index in indices]
+        with rows_of(indices):
+            picked, answers = answer_log_probs(backbone, batch)
+        context = sum(virtual + len(each.context) for each in batch)
+        fed = sum(len(ids) - 1 for each in batch for ids in each.choices)
+        longest = virtual + max(_cost(each) - len(each.choices) for each in batch)
+        passed = Pass(0, 0, len(batch), longest, 0, _num_predicting(answers))
+        work = Work(0, context, fed, len(batch) * longest - context - fed, passes=(passed,))
         yield indices, _sums(picked.tolist(), answers, batch), work
 
 
@@ -283,7 +334,8 @@ def _choice_scores(prompt: Prompt, encoded: Encoded, sums: Sequence[float]) -> l
     return scores
 
 
-def _plus(a: Work, b: Work) -> Work:
+def plus(a: Work, b: Work) -> Work:
+    """Add up two pieces of work."""
     return Work(
         a.shared_tokens + b.shared_tokens,
         a.context_tokens + b.context_tokens,

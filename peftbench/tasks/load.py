@@ -72,6 +72,7 @@ def load(spec: TaskSpec) -> Task:
         test=test,
         sha256=fingerprint(train, test, templates),
         group=file.group,
+        classes=file.label.names,
     )
 
 

@@ -2,7 +2,7 @@
 
 import csv
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,20 +18,29 @@ def read(path: Path) -> list[Fields]:
     Raises:
         TaskError: The file is missing, damaged, has no rows, or its suffix is not one of .csv, .jsonl, .parquet.
     """
+    rows = list(stream(path))
+    if not rows:
+        raise TaskError(f"'{path}' has no rows", hint="labelled rows of at least two classes are needed")
+    return rows
+
+
+def stream(path: Path) -> Iterator[Fields]:
+    """Read a file's rows one after the other; a fault shows when its row is reached.
+
+    Raises:
+        TaskError: As `read`, but for a file without rows.
+    """
     reader = READERS.get(path.suffix.lower())
     if reader is None:
         raise TaskError(f"cannot read rows from '{path}'", hint=f"files end in {', '.join(READERS)}")
     try:
-        rows = list(reader(path))
+        yield from reader(path)
     except OSError as error:
         hint = f"rows come from files in {', '.join(READERS)}; paths start from the folder that you are in"
         raise TaskError(f"cannot read '{path}': {error.strerror or error}", hint=hint) from None
     except (ValueError, csv.Error) as error:  # ValueError: JSON, UTF-8, Parquet
         suffix = path.suffix.lower()
         raise TaskError(f"'{path}' is not a readable {suffix[1:]} file: {error}", hint=EXPECTED[suffix]) from None
-    if not rows:
-        raise TaskError(f"'{path}' has no rows", hint="labelled rows of at least two classes are needed")
-    return rows
 
 
 def count(path: Path) -> int:
@@ -43,7 +52,7 @@ def count(path: Path) -> int:
         from pyarrow import parquet
 
         return int(parquet.read_metadata(path).num_rows)
-    return len(read(path))
+    return sum(1 for _ in stream(path))
 
 
 def from_hub(data: Data, split: str) -> list[Fields]:
@@ -81,22 +90,33 @@ def _csv(path: Path) -> Iterator[Fields]:
 
 def _jsonl(path: Path) -> Iterator[Fields]:
     with path.open(encoding="utf-8") as file:
-        for number, line in enumerate(file, start=1):
-            if line.isspace():
-                continue
-            try:
-                row = json.loads(line)
-            except json.JSONDecodeError as error:
-                raise ValueError(f"line {number}: {error.msg} at character {error.colno}") from None
-            if not isinstance(row, dict):
-                raise ValueError(f"line {number} is not an object")
-            yield row
+        yield from objects(file)
+
+
+def objects(lines: Iterable[str]) -> Iterator[Fields]:
+    """Read a JSON object from each line that is not empty.
+
+    Raises:
+        ValueError: A line is no JSON, or no object; says which one.
+    """
+    for number, line in enumerate(lines, start=1):
+        if line.isspace():
+            continue
+        try:
+            row = json.loads(line)
+        except json.JSONDecodeError as error:
+            raise ValueError(f"line {number}: {error.msg} at character {error.colno}") from None
+        if not isinstance(row, dict):
+            raise ValueError(f"line {number} is not an object")
+        yield row
 
 
 def _parquet(path: Path) -> Iterator[Fields]:
     from pyarrow import parquet
 
-    yield from parquet.read_table(path).to_pylist()
+    with parquet.ParquetFile(path) as file:
+        for batch in file.iter_batches():
+            yield from batch.to_pylist()
 
 
 EXPECTED = {

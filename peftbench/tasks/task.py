@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 from peftbench.errors import TaskError
@@ -36,12 +36,14 @@ class Example:
         input: Text before the answer, without white space at its ends.
         choices: Rendered targets, one for each answer choice.
         label: Index of the right choice.
+        row: What was rendered.
     """
 
     row_id: int
     input: str
     choices: tuple[str, ...]
     label: int
+    row: Row | None = field(default=None, compare=False, repr=False)
 
     @property
     def target(self) -> str:
@@ -57,6 +59,7 @@ class Task:
         chance: Share right by guessing, 0 to 1.
         sha256: Of all rows and templates: an edited file at the same path is another task's data.
         group: Name of the group that it belongs to, if any.
+        classes: Names of the classes; None where each row brings its own choices.
     """
 
     name: str
@@ -70,6 +73,7 @@ class Task:
     test: tuple[Row, ...]
     sha256: str
     group: str | None = None
+    classes: tuple[str, ...] | None = None
 
     def select(self, templates: Literal["all"] | Sequence[int]) -> tuple["Template", ...]:
         """Pick templates by number, each once.

@@ -1,0 +1,133 @@
+"""Rows of many adapters in one forward pass: against one adapter, and against switching from task to task.
+
+Run: python benchmarks/mixed_batch.py [FAMILY ...]      t5 and gpt2; quote the ratios, they are of one run.
+
+128 queries, each of one of N adapters, in their random order. `one` sends them all through one adapter, `mixed` each
+through its own in batches of 64, `switch` sorts them by adapter and puts one adapter after the other on the model.
+"""
+
+import random
+import sys
+import tempfile
+import time
+from contextlib import nullcontext
+from pathlib import Path
+
+import torch
+from transformers import GPT2Config, GPT2LMHeadModel, T5Config, T5ForConditionalGeneration
+
+from peftbench import registry
+from peftbench.methods import adapter
+from peftbench.methods.mixture import Mixture
+from peftbench.models.encoding import encode
+from peftbench.models.forward import answer_log_probs
+from peftbench.models.load import load
+from tests.tiny import tiny_tokenizer
+
+NUM_QUERIES, BATCH, REPEATS = 128, 64, 1
+NUMBERS = (1, 4, 16, 64)
+METHODS = ("ia3", "lora", "bitfit", "bottleneck", "prefix_tuning", "prompt_tuning")
+INPUT = "the premise says that the answer is maybe positive or negative"
+
+
+def folder(family: str, root: Path) -> str:
+    """Write a random model in the shape of T5 v1.1 small or GPT-2 small; the vocabulary is the tests' tiny one."""
+    torch.manual_seed(0)
+    tokenizer = tiny_tokenizer(family)
+    if family == "t5":
+        shape = {"d_model": 512, "d_kv": 64, "d_ff": 1024, "num_layers": 8, "num_heads": 6, "decoder_start_token_id": 0}
+        config = T5Config(vocab_size=len(tokenizer), feed_forward_proj="gated-gelu", tie_word_embeddings=False, **shape)
+        model = T5ForConditionalGeneration(config)
+    else:
+        model = GPT2LMHeadModel(
+            GPT2Config(vocab_size=len(tokenizer), pad_token_id=0, eos_token_id=1, bos_token_id=None)
+        )
+    path = root / family
+    model.save_pretrained(path)
+    tokenizer.save_pretrained(path)
+    return str(path)
+
+
+def adapters(backbone, method: str, number: int, root: Path) -> list[Path]:
+    """Save adapters with random values."""
+    module = registry.method(method)
+    config, folders = module.Config(), []
+    for seed in range(number):
+        torch.manual_seed(seed)
+        names = module.attach(backbone, config)
+        with torch.no_grad():
+            for parameter in backbone.parameters_named(names).values():
+                parameter.add_(0.01 * torch.randn_like(parameter))
+        folders.append(adapter.save(root / f"{method}-{seed}", backbone, method, config, names))
+        backbone.detach_all()
+    return folders
+
+
+def run(backbone, encoded, ids=None, mixture=None) -> torch.Tensor:
+    """Score queries in batches of 64, in their order."""
+    found = []
+    for start in range(0, len(encoded), BATCH):
+        rows = nullcontext() if mixture is None else mixture.rows(ids[start : start + BATCH])
+        with torch.inference_mode(), rows:
+            found.append(answer_log_probs(backbone, encoded[start : start + BATCH])[0])
+    return torch.cat(found)
+
+
+def switched(backbone, encoded, ids, folders) -> torch.Tensor:
+    """Score queries adapter by adapter, and put the results back in order."""
+    order = sorted(range(len(ids)), key=ids.__getitem__)
+    found = []
+    for index in sorted(set(ids)):
+        adapter.load(folders[index], backbone)
+        found.append(run(backbone, [encoded[query] for query in order if ids[query] == index]))
+        backbone.detach_all()
+    flat = torch.cat(found).view(len(encoded), -1)
+    return flat[torch.tensor(order).argsort()].flatten()
+
+
+def seconds(work, *args) -> tuple[float, torch.Tensor]:
+    """Give the best time of some, and the result."""
+    times = []
+    for _ in range(REPEATS):
+        started = time.perf_counter()
+        result = work(*args)
+        times.append(time.perf_counter() - started)
+    return min(times), result
+
+
+def main(families: list[str]) -> None:
+    """Print queries per second of `one`, and how much of it `mixed` and `switch` reach."""
+    for family in families or ["t5", "gpt2"]:
+        with tempfile.TemporaryDirectory() as name:
+            root = Path(name)
+            backbone = load(folder(family, root), device="cpu")
+            encoded = [
+                encode(backbone, f"{INPUT} {number}", ["yes it does", "no it does not"], end="none", separator="\n\n")
+                for number in range(NUM_QUERIES)
+            ]
+            length = len(encoded[0].context)
+            size = f"{backbone.num_parameters / 1e6:.0f} M parameters"
+            print(f"\n{family}, {size}, {length} tokens, {BATCH} rows a batch; mixed and switch in parts of one")
+            print(
+                f"{'method':>14} {'adapters':>8} {'kB each':>8} {'one q/s':>8} {'mixed':>6} {'switch':>6} {'apart':>8}"
+            )
+            for method in METHODS:
+                folders = adapters(backbone, method, max(NUMBERS), root)
+                size = (folders[0] / adapter.TENSORS).stat().st_size / 1000
+                adapter.load(folders[0], backbone)
+                one, _ = seconds(run, backbone, encoded)
+                backbone.detach_all()
+                for number in NUMBERS:
+                    ids = random.Random(number).choices(range(number), k=NUM_QUERIES)
+                    mixture = Mixture(backbone, folders[:number])
+                    mixed, ours = seconds(run, backbone, encoded, ids, mixture)
+                    backbone.detach_all()
+                    switch, theirs = seconds(switched, backbone, encoded, ids, folders)
+                    print(
+                        f"{method:>14} {number:>8} {size:>8.1f} {NUM_QUERIES / one:>8.0f} {one / mixed:>6.2f}"
+                        f" {one / switch:>6.2f} {(ours - theirs).abs().max():>8.1e}"
+                    )
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

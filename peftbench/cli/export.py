@@ -1,0 +1,39 @@
+"""`peftbench export`: an adapter for other tools."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from typer import Argument, Option
+
+from peftbench.cli.options import FLAG
+
+
+def export(
+    adapter: Annotated[Path, Argument(help="Folder that `tune` wrote.", metavar="ADAPTER")],
+    out: Annotated[Path, Argument(help="Folder to be written.", metavar="OUT")],
+    to: Annotated[
+        Literal["merged"], Option(help="merged: a plain Hugging Face checkpoint with the adapter folded in.")
+    ] = "merged",
+    model: Annotated[str | None, Option(help="Where the model is now, if not where it was.", metavar="NAME")] = None,
+    quiet: Annotated[bool, Option("--quiet", "-q", help="No remarks.", metavar=FLAG)] = False,
+) -> None:
+    """Write an adapter so that other tools load it, and check what was written against it."""
+    import shlex
+
+    from peftbench.cli.watch import watch
+
+    onlooker = watch(quiet=quiet)
+    with onlooker.waiting("loading torch and transformers"):
+        from peftbench.methods import adapter as adapters
+        from peftbench.methods import export as exports
+        from peftbench.models.load import load
+    card = adapters.read(adapter)
+    with onlooker.waiting("folding and comparing"):
+        backbone = load(model or card.model, revision=card.revision)
+        found = exports.merge(adapter, backbone, out)
+    onlooker.say(
+        f"{card.method} on {card.model}, folded, in {out}: a plain {backbone.model.config.model_type} checkpoint\n"
+        f"logits loaded with transformers, largest {found.largest:.1f}: differ by {found.float32:.1e} in float32, "
+        f"by {found.bfloat16:.1e} in bfloat16"
+    )
+    onlooker.say(f"\nnext: peftbench icl --shots 0 --model {shlex.quote(str(out))}")

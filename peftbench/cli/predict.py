@@ -1,0 +1,160 @@
+"""`peftbench predict`: what was tuned, or the shots of a record, on new rows."""
+
+import hashlib
+import json
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from typer import Option
+
+from peftbench.cli.options import FLAG
+from peftbench.errors import RecordError, RunError
+
+if TYPE_CHECKING:
+    from peftbench.cli.watch import Watch
+    from peftbench.predict import Prediction, Ways
+    from peftbench.usage import Usage
+
+NUM_SHOWN = 5
+STDIN = Path("-")
+
+
+def predict(
+    input: Annotated[Path, Option(help="Rows: CSV, JSONL or Parquet; - reads JSONL from stdin.", metavar="FILE")],
+    adapter: Annotated[
+        list[str] | None,
+        Option(help="Folder that `tune` wrote, or NAME=FOLDER; several share their batches.", metavar="FOLDER"),
+    ] = None,
+    shots_from: Annotated[
+        Path | None, Option(help="Instead: a record of `icl`, whose shots stand before each row.", metavar="RECORD")
+    ] = None,
+    output: Annotated[
+        Path | None, Option(help="File to be written, .jsonl or .csv; without it, JSONL on stdout.", metavar="FILE")
+    ] = None,
+    template: Annotated[
+        int | None, Option(help="Number of the template. \\[default: the first]", metavar="N", min=0)
+    ] = None,
+    adapter_column: Annotated[
+        str, Option(help="Column that names each row's adapter, where there are several.", metavar="NAME")
+    ] = "adapter",
+    model: Annotated[str | None, Option(help="Where the model is now, if not where it was.", metavar="NAME")] = None,
+    device: Annotated[str, Option(help="auto, cpu, cuda, mps, ...", metavar="NAME")] = "auto",
+    quiet: Annotated[bool, Option("--quiet", "-q", help="No progress, no remarks.", metavar=FLAG)] = False,
+) -> None:
+    """Predict the rows of a file with adapters, or with a record's shots."""
+    from peftbench.cli.watch import watch
+
+    onlooker = watch(quiet=quiet)
+    with onlooker.waiting("loading torch and transformers"):
+        from peftbench import predict as flow
+    named = _named(adapter or [], shots_from)
+    usages = [flow.open_usage(path) for path in named.values()]
+    flow.check_together(list(named), usages)
+    sink = None if output is None else _sink(output, input, named, usages, template, adapter_column)
+    with onlooker.waiting("loading the model"):
+        ways = flow.ways(named, usages, template, adapter_column, model=model, device=device)
+    _carry_out(ways, input, sink, onlooker)
+
+
+def _named(adapters: Sequence[str], record: Path | None) -> dict[str, Path]:
+    """Give each way its name: the adapter's own, NAME of NAME=FOLDER, or the folder's."""
+    if bool(adapters) == (record is not None):
+        hint = "`peftbench tune` writes results/adapters/ID, `peftbench icl` writes results/records/ID.json"
+        raise RecordError("predictions take either --adapter or --shots-from", hint=hint)
+    if record is not None:
+        return {record.stem: record}
+    named: dict[str, Path] = {}
+    for text in adapters:
+        name, equals, folder = text.partition("=")
+        path = Path(folder if equals else text)
+        key = name if equals else path.name
+        if key in named:
+            raise RecordError(f"two adapters are called '{key}'", hint="--adapter NAME=FOLDER gives one a name")
+        named[key] = path
+    return named
+
+
+def _sink(
+    output: Path, rows: Path, named: dict[str, Path], usages: Sequence["Usage"], template: int | None, column: str
+) -> Any:
+    """Open the output; a part of it that follows from the same adapters, rows and template is continued."""
+    from peftbench.methods.adapter import CARD
+    from peftbench.output import Output
+
+    if rows == STDIN:
+        return Output(output, None)
+    digest = hashlib.sha256(json.dumps([template, column]).encode())
+    for (name, path), used in zip(named.items(), usages, strict=True):
+        card = path / CARD
+        digest.update(f"{name}\0{used.text()}\0{card.read_text() if card.exists() else ''}\0".encode())
+    try:
+        with rows.open("rb") as file:
+            digest.update(hashlib.file_digest(file, "sha256").digest())
+    except OSError as error:
+        raise RecordError(f"cannot read '{rows}': {error.strerror}", hint="--input FILE, or - for stdin") from None
+    return Output(output, digest.hexdigest())
+
+
+def _rows(path: Path) -> Iterator[dict[str, Any]]:
+    from peftbench.errors import TaskError
+    from peftbench.tasks import rows
+
+    if path != STDIN:
+        yield from rows.stream(path)
+        return
+    try:
+        yield from rows.objects(sys.stdin)
+    except ValueError as error:
+        raise TaskError(f"stdin is no JSONL: {error}", hint=rows.EXPECTED[".jsonl"]) from None
+
+
+def _carry_out(ways: "Ways", source: Path, sink: Any, onlooker: "Watch") -> None:
+    from peftbench.tasks import rows
+
+    done = sink.num_rows if sink else 0
+    total = rows.count(source) if source != STDIN else 0
+    if done:
+        onlooker.say(f"{done:,} of {total:,} rows are there already; going on after them")
+    faults: list[Prediction] = []
+    started, num_new = time.perf_counter(), 0
+    with onlooker.stage("predicting", max(0, total - done)) as advance:
+        for chunk in ways.predict(islice(_rows(source), done, None), done + 1):
+            table = [_shown(prediction) for prediction in chunk]
+            if sink is None:
+                for row in table:
+                    typer.echo(json.dumps(row, ensure_ascii=False))
+            else:
+                sink.append(table)
+            faults += [prediction for prediction in chunk if prediction.fault]
+            num_new += len(chunk)
+            advance(len(chunk), "")
+    rate = num_new / (time.perf_counter() - started)
+    if sink is not None:
+        sink.finish()
+        onlooker.say(f"{sink.num_rows:,} rows in {sink.path}, {rate:,.0f} rows/s")
+    _complain(faults, sink.num_faults if sink else len(faults), done + num_new)
+
+
+def _shown(prediction: "Prediction") -> dict[str, Any]:
+    row: dict[str, Any] = {"row": prediction.row}
+    if prediction.adapter is not None:
+        row["adapter"] = prediction.adapter
+    if prediction.fault is not None:
+        return row | {"error": prediction.fault}
+    return row | {"prediction": prediction.answer, "scores": {k: round(v, 6) for k, v in prediction.scores.items()}}
+
+
+def _complain(faults: Sequence["Prediction"], num_faults: int, num_rows: int) -> None:
+    if not num_faults:
+        return
+    shown = [f"row {fault.row}: {fault.fault}" for fault in faults[:NUM_SHOWN]]
+    more = [f"and {num_faults - len(shown)} more"] if num_faults > len(shown) else []
+    raise RunError(
+        f"{num_faults} of {num_rows} rows have no prediction: {'; '.join(shown + more)}",
+        hint="the others are done; the output says why under 'error'",
+    )

@@ -1,0 +1,135 @@
+"""Adapters leave: folded into a plain Hugging Face checkpoint that any tool loads."""
+
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM, PreTrainedModel
+from transformers.utils import logging
+
+from peftbench import registry
+from peftbench.errors import MethodError
+from peftbench.methods import adapter
+from peftbench.models.backbone import Backbone
+
+NUM_ROWS, NUM_TOKENS = 4, 24
+# Of the largest logit; rounding in float32 is far below it: what is above does not hold what it should.
+TOLERANCE = 1e-3
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """How far an exported model's logits are from the adapted one's, on random tokens.
+
+    Args:
+        largest: Largest absolute logit of the adapted model in float32.
+        float32: Largest difference in float32.
+        bfloat16: Largest difference where the exported model is loaded in bfloat16.
+    """
+
+    largest: float
+    float32: float
+    bfloat16: float
+
+
+def merge(folder: Path, backbone: Backbone, out: Path) -> Agreement:
+    """Fold an adapter into the weights and write them as a plain checkpoint; load it again and compare.
+
+    Args:
+        folder: The adapter's.
+        backbone: Its model in float32, with nothing attached; so it is left.
+        out: Folder that is not there yet; it is there whole or not at all.
+
+    Raises:
+        MethodError: The method cannot be folded, a plain checkpoint has no place for the result, the folder is there
+            already or cannot be written, or what was written does not compute the same.
+    """
+    name = adapter.read(folder).method
+    method = registry.method(name)
+    if method.merge is None:
+        hint = "`peftbench predict` uses it as it is"
+        raise MethodError(f"{name} cannot be folded into weights: {method.UNMERGEABLE}", hint=hint)
+    try:
+        adapter.load(folder, backbone)
+        expected = logits(backbone.model)
+        method.merge(backbone)
+        with _new(out) as temporary:
+            _write(backbone, temporary)
+            return _agreement(out, temporary, backbone, expected)
+    finally:
+        backbone.detach_all()
+
+
+@torch.no_grad()
+def logits(model: PreTrainedModel) -> Tensor:
+    """Run random tokens, always the same ones; give (rows, tokens, vocab_size) float32."""
+    generator = torch.Generator().manual_seed(0)
+    ids = torch.randint(2, model.config.vocab_size, (NUM_ROWS, NUM_TOKENS), generator=generator).to(model.device)
+    inputs = {"decoder_input_ids": ids[:, :8]} if model.config.is_encoder_decoder else {}
+    found: Tensor = model(input_ids=ids, **inputs).logits
+    return found.float()
+
+
+def _write(backbone: Backbone, folder: Path) -> None:
+    plain = type(backbone.model)._from_config(backbone.model.config)
+    extra = sorted(backbone.model.state_dict().keys() - plain.state_dict().keys())
+    if extra:
+        raise MethodError(
+            f"a plain checkpoint of '{backbone.name}' has no place for '{extra[0]}' ({len(extra)} such parameters)",
+            hint="`peftbench predict` uses the adapter as it is",
+        )
+    with _quiet():
+        backbone.model.save_pretrained(folder)
+    backbone.tokenizer.save_pretrained(folder)
+
+
+def _agreement(out: Path, folder: Path, backbone: Backbone, expected: Tensor) -> Agreement:
+    kind = AutoModelForSeq2SeqLM if backbone.is_encoder_decoder else AutoModelForCausalLM
+    apart = {}
+    for dtype in (torch.float32, torch.bfloat16):
+        with _quiet():
+            model = kind.from_pretrained(folder, dtype=dtype).to(backbone.device).eval()
+        apart[dtype] = float((logits(model) - expected).abs().max())
+    found = Agreement(float(expected.abs().max()), apart[torch.float32], apart[torch.bfloat16])
+    if not found.float32 <= TOLERANCE * found.largest:
+        raise MethodError(
+            f"'{out}' was not written: its logits would be {found.float32:.1e} from the adapted model's, whose largest "
+            f"is {found.largest:.1f}",
+            hint="`peftbench predict` uses the adapter as it is",
+        )
+    return found
+
+
+@contextmanager
+def _new(out: Path) -> Iterator[Path]:
+    """Give a temporary folder that becomes `out` when the block ends well, and goes away otherwise."""
+    if out.exists():
+        raise MethodError(f"'{out}' is there already", hint="remove it, or give another folder")
+    temporary = out.with_name(f".{out.name}.{os.getpid()}")
+    try:
+        temporary.mkdir(parents=True)
+        yield temporary
+        os.replace(temporary, out)
+    except OSError as error:
+        raise MethodError(
+            f"cannot write '{out}': {error.strerror or error}", hint="nothing half-written stays"
+        ) from None
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep transformers' own bars off the terminal."""
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            logging.enable_progress_bar()

@@ -1,0 +1,120 @@
+"""A file that grows chunk by chunk and takes its name when it is whole; a run that was stopped goes on where it was."""
+
+import csv
+import io
+import json
+import os
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+from peftbench.errors import RecordError
+from peftbench.record import replacing
+
+Table = Iterable[dict[str, Any]]
+COLUMNS = ("row", "adapter", "prediction", "scores", "error")
+
+
+def _jsonl(rows: Table, first: bool) -> str:
+    return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+
+
+def _csv(rows: Table, first: bool) -> str:
+    text = io.StringIO()
+    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
+    if first:
+        writer.writeheader()
+    for row in rows:
+        scores = {"scores": json.dumps(row["scores"], ensure_ascii=False)} if "scores" in row else {}
+        writer.writerow(row | scores)
+    return text.getvalue()
+
+
+WRITERS: dict[str, Callable[[Table, bool], str]] = {".jsonl": _jsonl, ".csv": _csv}
+
+
+class Output:
+    """Rows on their way to a file.
+
+    While it grows it is `PATH.partial`; `PATH.partial.json` says what it is a part of, and how far it is right.
+
+    Args:
+        path: Ends in .jsonl or .csv.
+        source: What the rows follow from; a part of something else is not continued. None: never continued.
+
+    Attributes:
+        num_rows: Rows that are there already.
+        num_faults: Those among them that have no prediction.
+
+    Raises:
+        RecordError: The file is there already, its suffix is unknown, its folder is not there, or what lies in its
+            place is a part of something else.
+    """
+
+    def __init__(self, path: Path, source: str | None) -> None:
+        if path.suffix not in WRITERS:
+            raise RecordError(f"cannot write predictions to '{path}'", hint=f"files end in {', '.join(WRITERS)}")
+        if path.exists():
+            raise RecordError(f"'{path}' is there already", hint="remove it, or give another name with --output")
+        if not path.absolute().parent.is_dir():
+            raise RecordError(f"cannot write '{path}': its folder is not there", hint="make the folder first")
+        self.path, self._source = path, source
+        self._write_rows = WRITERS[path.suffix]
+        self._partial = path.with_name(path.name + ".partial")
+        self._note = path.with_name(path.name + ".partial.json")
+        self.num_rows, self.num_faults, self._num_bytes = self._found()
+
+    def append(self, rows: list[dict[str, Any]]) -> None:
+        """Write a chunk; after it, these rows are kept whatever happens.
+
+        Raises:
+            RecordError: The disk is full, or the folder went away.
+        """
+        text = self._write_rows(rows, not self._num_bytes).encode()
+        try:
+            with self._partial.open("r+b" if self._partial.exists() else "wb") as file:
+                file.truncate(self._num_bytes)
+                file.seek(self._num_bytes)
+                file.write(text)
+                file.flush()
+                os.fsync(file.fileno())
+            self._num_bytes += len(text)
+            self.num_rows += len(rows)
+            self.num_faults += sum("error" in row for row in rows)
+            with replacing(self._note) as temporary:
+                temporary.write_text(json.dumps(self._state()), encoding="utf-8")
+        except OSError as error:
+            raise RecordError(
+                f"cannot write '{self._partial}': {error.strerror}",
+                hint=f"{self.num_rows:,} rows are kept there; make room, and the same command goes on after them",
+            ) from None
+
+    def finish(self) -> None:
+        """Give the file its name."""
+        os.replace(self._partial, self.path)
+        self._note.unlink()
+
+    def _state(self) -> dict[str, Any]:
+        return {
+            "source": self._source,
+            "num_rows": self.num_rows,
+            "num_faults": self.num_faults,
+            "num_bytes": self._num_bytes,
+        }
+
+    def _found(self) -> tuple[int, int, int]:
+        """Give rows, faults and bytes of the part that is there."""
+        if not self._note.exists() or self._source is None:
+            return 0, 0, 0
+        try:
+            state = json.loads(self._note.read_text(encoding="utf-8"))
+            source, *found = (state[name] for name in ("source", "num_rows", "num_faults", "num_bytes"))
+            size = self._partial.stat().st_size
+        except (OSError, ValueError, KeyError, TypeError):
+            return 0, 0, 0
+        if source != self._source:
+            raise RecordError(
+                f"'{self._partial}' is a part of other predictions: of other rows, another adapter or template",
+                hint=f"remove '{self._partial}', or give another name with --output",
+            )
+        return (found[0], found[1], found[2]) if size >= found[2] else (0, 0, 0)

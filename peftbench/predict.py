@@ -1,0 +1,246 @@
+"""Use what was learned: rows in, predictions out in their order; memory does not grow with the number of rows."""
+
+import itertools
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from peftbench import usage
+from peftbench.errors import MethodError, PeftbenchError, RecordError
+from peftbench.learners import icl
+from peftbench.learners.inputs import shorten
+from peftbench.methods import adapter
+from peftbench.methods.mixture import Mixture
+from peftbench.models.backbone import Backbone
+from peftbench.models.encoding import Prompt
+from peftbench.models.load import load as load_model
+from peftbench.models.scoring import ChoiceScore, normalized, score
+from peftbench.tasks.task import Example, Row
+from peftbench.tasks.template import Template
+from peftbench.usage import Usage
+
+Fields = dict[str, Any]
+CHUNK = 512
+"""Rows that are in memory at once."""
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What came out for one row.
+
+    Args:
+        row: Its number in the input, from 1.
+        adapter: Name of the adapter that answered; None where it was the only one.
+        answer: The class, or the choice's text where rows bring their own choices; None where `fault` says why.
+        scores: Choice -> log-probability per token, in nats.
+    """
+
+    row: int
+    adapter: str | None
+    answer: str | None
+    scores: dict[str, float]
+    fault: str | None = None
+
+
+class Scorer(Protocol):
+    """What was learned, on its backbone."""
+
+    def score(self, examples: Sequence[Example], which: Sequence[int]) -> list[list[ChoiceScore]]:
+        """Score each example's choices; `which` numbers the adapter of each."""
+        ...
+
+
+class Tuned:
+    """One adapter or several, which share forward passes.
+
+    Args:
+        backbone: With nothing attached.
+        folders: The adapters'.
+        usages: What lies beside them.
+
+    Raises:
+        MethodError: An adapter is damaged, was made for other weights, or cannot share a batch.
+    """
+
+    def __init__(self, backbone: Backbone, folders: Sequence[Path], usages: Sequence[Usage]) -> None:
+        self._backbone, self._usages = backbone, usages
+        self._mixture = Mixture(backbone, folders) if len(folders) > 1 else None
+        if self._mixture is None:
+            adapter.load(folders[0], backbone)
+
+    def score(self, examples: Sequence[Example], which: Sequence[int]) -> list[list[ChoiceScore]]:
+        """Score each example's choices through its own adapter."""
+        mixture, scoring = self._mixture, self._usages[0].scoring
+        limits = [self._usages[index].scoring.max_input_tokens for index in which]
+        pairs = zip(examples, limits, strict=True)
+        queries = [shorten(self._backbone, [example], limit)[0][0] for example, limit in pairs]
+        return score(
+            self._backbone,
+            [Prompt(query.input, query.choices) for query in queries],
+            end=str(scoring.end),
+            separator=scoring.separator,
+            rows=None if mixture is None else lambda indices: mixture.rows([which[index] for index in indices]),
+        ).choices
+
+
+class InContext:
+    """The shots of a record before each query.
+
+    Args:
+        backbone: The model that the record is of.
+        template: Renders shots and queries.
+        used: What the record left.
+    """
+
+    def __init__(self, backbone: Backbone, template: Template, used: Usage) -> None:
+        self._predictor = icl.learn(backbone, template, used.rows(), used.icl, used.scoring)
+
+    def score(self, examples: Sequence[Example], which: Sequence[int]) -> list[list[ChoiceScore]]:
+        """Score each example's choices after the shots."""
+        return self._predictor.score(examples).choices
+
+
+@dataclass(frozen=True)
+class Ways:
+    """Ways to answer, by number: their names, what they do with rows, and the scorer of them all.
+
+    Args:
+        column: Of the rows: names the way; None where there is only one.
+    """
+
+    names: Sequence[str]
+    usages: Sequence[Usage]
+    templates: Sequence[Template]
+    column: str | None
+    scorer: Scorer
+
+    def predict(self, rows: Iterable[Fields], first: int = 1) -> Iterator[list[Prediction]]:
+        """Predict row after row, some hundred at a time.
+
+        Args:
+            rows: As their file has them; a label's column is not looked at.
+            first: Number of the first one.
+        """
+        numbered = enumerate(rows, start=first)
+        while chunk := list(itertools.islice(numbered, CHUNK)):
+            yield self._chunk(chunk)
+
+    def _chunk(self, chunk: Sequence[tuple[int, Fields]]) -> list[Prediction]:
+        found: dict[int, Prediction] = {}
+        ready: list[tuple[int, Example, int]] = []
+        for number, fields in chunk:
+            try:
+                which = self._which(fields)
+                ready.append((number, self.templates[which].render(Row(number - 1, fields, 0)), which))
+            except PeftbenchError as fault:
+                found[number] = Prediction(number, None, None, {}, fault.message)
+        for prediction in self._answers(ready):
+            found[prediction.row] = prediction
+        return [found[number] for number, _ in chunk]
+
+    def _which(self, fields: Fields) -> int:
+        if self.column is None:
+            return 0
+        name = fields.get(self.column)
+        if name not in self.names:
+            raise RecordError(f"column '{self.column}' names no adapter: {name!r}; known: {', '.join(self.names)}")
+        return self.names.index(str(name))
+
+    def _answers(self, ready: Sequence[tuple[int, Example, int]]) -> Iterator[Prediction]:
+        """Score rows together; where that fails, halves of them, until the rows that are at fault stand alone."""
+        if not ready:
+            return
+        try:
+            found = self.scorer.score([example for _, example, _ in ready], [which for *_, which in ready])
+        except PeftbenchError as fault:
+            if len(ready) == 1:
+                yield Prediction(ready[0][0], self._name(ready[0][2]), None, {}, fault.message)
+                return
+            half = len(ready) // 2
+            yield from self._answers(ready[:half])
+            yield from self._answers(ready[half:])
+            return
+        for (number, example, which), choices in zip(ready, found, strict=True):
+            values = normalized(choices)
+            best = values.index(max(values))
+            classes = self.usages[which].classes
+            answer = classes[best] if classes else example.choices[best]
+            scores = dict(zip(example.choices, values, strict=True))
+            yield Prediction(number, self._name(which), answer, scores)
+
+    def _name(self, which: int) -> str | None:
+        return None if self.column is None else self.names[which]
+
+
+def check_together(names: Sequence[str], usages: Sequence[Usage]) -> None:
+    """See that adapters can answer in one batch.
+
+    Raises:
+        MethodError: They are of different models, or their answers end differently.
+    """
+    for name, other in zip(names, usages, strict=True):
+        if other.fingerprint != usages[0].fingerprint:
+            raise MethodError(
+                f"adapters of one batch share a model: '{names[0]}' is of {usages[0].model}, '{name}' of {other.model}",
+                hint="predict with each of them by itself",
+            )
+        if other.scoring.end != usages[0].scoring.end:
+            raise MethodError(
+                f"adapters of one batch score answers alike: '{names[0]}' ends them with {usages[0].scoring.end} and "
+                f"'{name}' with {other.scoring.end}",
+                hint="predict with each of them by itself",
+            )
+
+
+def open_usage(path: Path) -> Usage:
+    """Read what lies beside an adapter, or beside an in-context record.
+
+    Args:
+        path: An adapter's folder, or a record's file or its prompt's.
+
+    Raises:
+        RecordError: Nothing there, or damaged.
+    """
+    if path.is_dir():
+        return usage.read(path / usage.FILE)
+    beside = path.parent.parent / "prompts" / path.name
+    return usage.read(beside if path.parent.name == "records" else path)
+
+
+def ways(
+    paths: dict[str, Path],
+    usages: Sequence[Usage],
+    template: int | None,
+    column: str,
+    *,
+    model: str | None = None,
+    device: str = "auto",
+) -> Ways:
+    """Load the model and put on it what was learned.
+
+    Args:
+        paths: Name -> an adapter's folder, or one record.
+        usages: What lies beside each.
+        template: Number of the template; None: the first of each.
+        column: Of the rows: names the adapter, where there are several.
+        model: Where the model is now; None: where it was.
+        device: As `models.load.load`.
+
+    Raises:
+        PeftbenchError: No such template or model, weights that are others now, an adapter that cannot share a batch.
+    """
+    templates = [used.template(template) for used in usages]
+    first = usages[0]
+    backbone = load_model(model or first.model, revision=first.revision, device=device, dtype=first.dtype)
+    if backbone.fingerprint != first.fingerprint:
+        raise MethodError(
+            f"'{backbone.name}' has other weights ({backbone.fingerprint[:12]}) than it had when this was learned "
+            f"({first.fingerprint[:12]})",
+            hint="--model NAME says where those weights are",
+        )
+    folders = list(paths.values())
+    scorer: Scorer = (
+        Tuned(backbone, folders, usages) if folders[0].is_dir() else InContext(backbone, templates[0], first)
+    )
+    return Ways(list(paths), usages, templates, column if len(paths) > 1 else None, scorer)

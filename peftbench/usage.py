@@ -1,0 +1,119 @@
+"""What turns rows into predictions, as a run leaves it behind: model, wordings, shots, and how answers are scored."""
+
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import ValidationError
+
+from peftbench.errors import RecordError
+from peftbench.models.backbone import Backbone
+from peftbench.plan import Plan
+from peftbench.recipe import IclOptions, Scoring, Settings
+from peftbench.tasks.schema import Wording
+from peftbench.tasks.task import Row
+from peftbench.tasks.template import Template
+
+FORMAT_VERSION = 1
+FILE = "usage.json"
+
+
+class Shot(Settings):
+    """A row that stands in the prompt, with the index of its answer."""
+
+    id: int
+    fields: dict[str, Any]
+    label: int
+
+
+class NumberedWording(Wording):
+    """A template, with its number in the task."""
+
+    index: int
+
+
+class Usage(Settings):
+    """All that a prediction needs beside the model's weights and an adapter.
+
+    Args:
+        model: As the user wrote it; `fingerprint` is what counts.
+        task: Name of the task.
+        label: Name of the label's column, which inputs do not see.
+        classes: Names of the classes; None where each row brings its own choices.
+        templates: Those that were evaluated, in their order.
+        scoring: How answers are scored; `end` is resolved.
+        shots: In-context learning: the rows before the query.
+        icl: In-context learning: its options.
+    """
+
+    format_version: int = FORMAT_VERSION
+    model: str
+    revision: str | None
+    fingerprint: str
+    dtype: Literal["float32", "bfloat16", "float16"]
+    task: str
+    label: str
+    classes: tuple[str, ...] | None
+    templates: tuple[NumberedWording, ...]
+    scoring: Scoring
+    shots: tuple[Shot, ...] = ()
+    icl: IclOptions = IclOptions()
+
+    def text(self) -> str:
+        """Give it as the JSON of its file."""
+        return self.model_dump_json(indent=2) + "\n"
+
+    def template(self, number: int | None) -> Template:
+        """Build a template by its number in the task, or the first one.
+
+        Raises:
+            RecordError: There is no such template.
+        """
+        known = {wording.index: wording for wording in self.templates}
+        if number is not None and number not in known:
+            raise RecordError(
+                f"template {number} of '{self.task}' was not evaluated with it",
+                hint="known: " + ", ".join(f"{index} ({wording.name})" for index, wording in known.items()),
+            )
+        wording = self.templates[0] if number is None else known[number]
+        return Template(wording.name, wording.index, wording.text, wording.choices, self.label)
+
+    def rows(self) -> list[Row]:
+        """Give the shots as rows."""
+        return [Row(shot.id, shot.fields, shot.label) for shot in self.shots]
+
+
+def of(step: Plan, backbone: Backbone, scoring: Scoring) -> Usage:
+    """Describe what a run does with rows."""
+    in_prompt = step.shots if step.cell.learner == "icl" else ()
+    return Usage(
+        model=backbone.name,
+        revision=backbone.revision,
+        fingerprint=backbone.fingerprint,
+        dtype=step.cell.dtype,
+        task=step.task.name,
+        label=step.templates[0].label,
+        classes=step.task.classes,
+        templates=tuple(
+            NumberedWording(name=t.name, index=t.index, text=t.text, choices=t.choices) for t in step.templates
+        ),
+        scoring=scoring,
+        shots=tuple(Shot(id=row.id, fields=dict(row.fields), label=row.label) for row in in_prompt),
+        icl=step.cell.icl,
+    )
+
+
+def read(path: Path) -> Usage:
+    """Read what a run left.
+
+    Raises:
+        RecordError: No such file, or a damaged one.
+    """
+    hint = "it is written by `peftbench tune` beside the adapter, by `peftbench icl` beside the record; run that again"
+    try:
+        return Usage.model_validate_json(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise RecordError(f"cannot read '{path}': {error.strerror}", hint=hint) from None
+    except ValidationError as faults:
+        raise RecordError(f"'{path}' is damaged: {faults.error_count()} faulty fields", hint=hint) from None
+    except ValueError as error:
+        raise RecordError(f"'{path}' is damaged: {error}", hint=hint) from None

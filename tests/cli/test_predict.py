@@ -1,0 +1,164 @@
+"""`peftbench predict` on adapters and records that the commands themselves made, on tiny models."""
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from peftbench.cli.app import main
+from peftbench.models.scoring import NORMALIZATIONS
+from peftbench.record import Store
+from tests.tiny import tiny_folder
+
+ROWS = [(f"the premise number {i}", "yes" if i % 2 else "no") for i in range(8)]
+DATA = ["--train", "rows.csv", "--test", "rows.csv", "--template", "{{text}} true? ||| {{label}}"]
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """A results folder with an adapter for each of two label words, and a record of four shots."""
+    root = tmp_path_factory.mktemp("made")
+    models = {family: str(tiny_folder(family, root / family)) for family in ("t5", "gpt2")}
+    here = Path.cwd()
+    os.chdir(root)
+    try:
+        with Path("rows.csv").open("w", newline="") as file:
+            csv.writer(file).writerows([("text", "label"), *ROWS])
+        tune = ["tune", "--model", models["t5"], "--shots", "4", "--set", "num_steps=3", "--set", "lr=0.1", *DATA, "-q"]
+        assert main([*tune, "--method", "ia3", "--task", "one", "--choices", "no,yes"]) == 0
+        assert main([*tune, "--method", "lora", "--task", "two", "--choices", "no,yes"]) == 0
+        icl = ["icl", "--model", models["gpt2"], "--shots", "4", *DATA, "-q", "--choices", "no,yes"]
+        assert main(icl) == 0
+    finally:
+        os.chdir(here)
+    return root
+
+
+@pytest.fixture(autouse=True)
+def folder(made, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+
+def records(made):
+    return {
+        record.learned.method or f"icl{record.learned.num_shots}": record for record in Store(made / "results").all()
+    }
+
+
+def adapter(made, method):
+    return str(made / "results" / "adapters" / records(made)[method].id)
+
+
+def stored(made, name):
+    """Log-probabilities per token of the record itself, by row."""
+    scores = Store(made / "results").read_scores(records(made)[name].id)
+    values = scores["log_prob"] / scores["num_tokens"]
+    return [list(values[scores["row_id"] == row]) for row in range(len(ROWS))]
+
+
+def lines(path):
+    return [json.loads(line) for line in Path(path).read_text().splitlines()]
+
+
+def test_an_adapter_predicts_what_its_record_scored(made, capsys):
+    words = ["predict", "--adapter", adapter(made, "ia3"), "--input", str(made / "rows.csv")]
+    assert main([*words, "--output", "out.jsonl"]) == 0
+    table = lines("out.jsonl")
+    assert [row["row"] for row in table] == list(range(1, 9))
+    for row, expected in zip(table, stored(made, "ia3"), strict=True):
+        assert list(row["scores"].values()) == pytest.approx(expected, abs=1e-5)
+        assert row["prediction"] == ["no", "yes"][expected.index(max(expected))]
+    right = sum(row["prediction"] == label for row, (_, label) in zip(table, ROWS, strict=True))
+    assert right == records(made)["ia3"].results[0].num_correct[NORMALIZATIONS[0]]
+    assert main(words) == 0
+    assert [json.loads(line) for line in capsys.readouterr().out.splitlines()] == table
+
+
+def test_the_shots_of_a_record_predict_what_it_scored(made):
+    record = made / "results" / "records" / f"{records(made)['icl4'].id}.json"
+    assert main(["predict", "--shots-from", str(record), "--input", str(made / "rows.csv"), "--output", "o.jsonl"]) == 0
+    for row, expected in zip(lines("o.jsonl"), stored(made, "icl4"), strict=True):
+        assert list(row["scores"].values()) == pytest.approx(expected, abs=1e-5)
+
+
+def mixed(made, *words):
+    """Rows of both adapters in turn, one that names none, and one without the template's column."""
+    rows = [{"text": text, "way": way} for text, _ in ROWS for way in ("first", "second")]
+    rows[4:4] = [{"text": "x", "way": "third"}, {"txt": "x", "way": "first"}]
+    Path("in.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    ways = [f"--adapter=first={adapter(made, 'ia3')}", f"--adapter=second={adapter(made, 'lora')}"]
+    return main(["predict", *ways, "--adapter-column", "way", "--input", "in.jsonl", *words])
+
+
+def test_rows_of_two_adapters_share_batches_and_faulty_ones_are_named_while_the_others_are_done(made, capsys):
+    assert mixed(made, "--output", "out.jsonl") == 1
+    error = capsys.readouterr().err
+    assert "error: 2 of 18 rows have no prediction: row 5: " in error
+    assert "row 6: template 'own' names 'text'" in error
+    table = lines("out.jsonl")
+    assert [row["row"] for row in table] == list(range(1, 19))
+    done = [row for row in table if "error" not in row]
+    expected = [value for pair in zip(stored(made, "ia3"), stored(made, "lora"), strict=True) for value in pair]
+    assert [row["adapter"] for row in done] == ["first", "second"] * 8
+    for row, values in zip(done, expected, strict=True):
+        assert list(row["scores"].values()) == pytest.approx(values, abs=1e-5)
+
+
+def test_a_killed_run_goes_on_and_ends_in_the_same_bytes(made):
+    rows = [(f"{text} and {number}", "no") for number in range(250) for text, _ in ROWS]
+    with Path("many.csv").open("w", newline="") as file:
+        csv.writer(file).writerows([("text", "label"), *rows])
+    words = ["predict", "--adapter", adapter(made, "ia3"), "--input", "many.csv"]
+    program = "import sys; from peftbench.cli.app import main; sys.exit(main())"
+    child = subprocess.Popen([sys.executable, "-c", program, *words, "-q", "--output", "out.csv"])
+    deadline = time.monotonic() + 60
+    while not Path("out.csv.partial.json").exists() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    child.send_signal(signal.SIGKILL)
+    child.wait()
+    assert not Path("out.csv").exists()
+    assert main([*words, "--output", "out.csv"]) == 0
+    assert main([*words, "--output", "again.csv"]) == 0
+    assert Path("out.csv").read_bytes() == Path("again.csv").read_bytes()
+    with Path("out.csv").open() as file:
+        assert [int(row["row"]) for row in csv.DictReader(file)] == list(range(1, len(rows) + 1))
+
+
+@pytest.mark.parametrize(
+    ("words", "error"),
+    [
+        (["--adapter", "nowhere", "--input", "rows.csv"], "cannot read 'nowhere'"),
+        (["--input", "rows.csv"], "either --adapter or --shots-from"),
+        (["--adapter", "ADAPTER", "--input", "nowhere.csv"], "cannot read 'nowhere.csv'"),
+        (["--adapter", "ADAPTER", "--input", "rows.csv", "--template", "7"], "template 7 of 'one'"),
+        (["--adapter", "ADAPTER", "--adapter", "ADAPTER", "--input", "rows.csv"], "two adapters are called"),
+        (["--adapter", "ADAPTER", "--input", "rows.csv", "--model", "mini-t0"], "has other weights"),
+        (["--adapter", "ADAPTER", "--input", "rows.csv", "--output", "rows.csv"], "'rows.csv' is there already"),
+    ],
+)
+def test_wrong_words_get_one_line_and_leave_nothing(made, capsys, words, error):
+    Path("rows.csv").write_bytes((made / "rows.csv").read_bytes())
+    assert main(["predict", *(adapter(made, "ia3") if word == "ADAPTER" else word for word in words)]) == 2
+    out, err = capsys.readouterr()
+    assert not out
+    assert [line.partition(":")[0] for line in err.splitlines() if line] == ["error", "hint"]
+    assert error in err
+    assert [path.name for path in Path().iterdir()] == ["rows.csv"]
+
+
+def test_adapters_of_two_models_do_not_share_a_batch(made, capsys, tmp_path):
+    other = tmp_path / "other"
+    other.mkdir()
+    for path in Path(adapter(made, "ia3")).iterdir():
+        (other / path.name).write_bytes(path.read_bytes())
+    card = json.loads((other / "usage.json").read_text())
+    (other / "usage.json").write_text(json.dumps(card | {"fingerprint": "0" * 64, "model": "another"}))
+    ways = ["--adapter", adapter(made, "ia3"), "--adapter", str(other)]
+    assert main(["predict", *ways, "--input", str(made / "rows.csv")]) == 2
+    assert "adapters of one batch share a model" in capsys.readouterr().err

@@ -1,0 +1,83 @@
+"""A mixed batch gives each row what its own adapter gives it alone."""
+
+import random
+from itertools import product
+
+import pytest
+import torch
+
+from peftbench import registry
+from peftbench.errors import MethodError
+from peftbench.methods import adapter
+from peftbench.methods.mixture import Mixture
+from peftbench.models.encoding import encode
+from peftbench.models.forward import choice_log_probs
+from tests.tiny import FAMILIES, tiny_backbone
+
+PROMPTS = [
+    ("the premise says that the hypothesis does follow", ["yes it does follow", "no it does not"]),
+    ("is the answer positive or negative?", ["it is positive", "it is negative", "maybe it is not"]),
+    ("question: true or false", ["true as it stands", "false as it stands"]),
+    ("maybe the premise", ["yes", "no"]),
+    ("does it follow that the answer is maybe", ["maybe", "yes"]),
+]
+ADAPTERS = [
+    ("ia3", {}),
+    ("ia3", {"places": "all"}),
+    ("lora", {"rank": 2}),
+    ("lora", {"rank": 3, "alpha": 1.0}),
+    ("bitfit", {}),
+    ("bottleneck", {"reduction_factor": 4}),
+    ("prefix_tuning", {"num_virtual_tokens": 2}),
+    ("prefix_tuning", {"num_virtual_tokens": 5}),
+    ("prompt_tuning", {"num_virtual_tokens": 3}),
+    ("prompt_tuning", {"num_virtual_tokens": 6}),
+]
+
+
+def saved(backbone, folder, name, settings, seed):
+    """Save an adapter with random values."""
+    method = registry.method(name)
+    config = method.Config(**settings)
+    torch.manual_seed(seed)
+    names = method.attach(backbone, config)
+    with torch.no_grad():
+        for parameter in backbone.parameters_named(names).values():
+            parameter.add_(0.1 * torch.randn_like(parameter))
+    adapter.save(folder, backbone, name, config, names)
+    backbone.detach_all()
+    return folder
+
+
+def log_probs(backbone, prompts):
+    batch = [encode(backbone, text, choices, end="eos", separator="\n\n", label=0) for text, choices in prompts]
+    with torch.no_grad():
+        return choice_log_probs(backbone, batch)[0]
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_each_row_gets_what_its_adapter_gives_alone_whatever_stands_beside_it(family, tmp_path):
+    backbone = tiny_backbone(family)
+    folders = [saved(backbone, tmp_path / str(seed), *each, seed) for seed, each in enumerate(ADAPTERS)]
+    alone = []
+    for folder in folders:
+        adapter.load(folder, backbone)
+        alone.append([log_probs(backbone, [prompt])[0] for prompt in PROMPTS])
+        backbone.detach_all()
+    mixture = Mixture(backbone, folders)
+    generator = random.Random(0)
+    for _ in range(12):
+        pairs = generator.sample(list(product(range(len(PROMPTS)), range(len(folders)))), 6)
+        with mixture.rows([index for _, index in pairs]):
+            mixed = log_probs(backbone, [PROMPTS[prompt] for prompt, _ in pairs])
+        for row, (prompt, index) in zip(mixed, pairs, strict=True):
+            expected = alone[index][prompt]
+            assert torch.allclose(row[: expected.shape[0], : expected.shape[1]], expected, atol=1e-5)
+
+
+def test_an_adapter_that_changes_shared_weights_is_refused_and_leaves_nothing_behind(tmp_path):
+    backbone = tiny_backbone("t5")
+    folder = saved(backbone, tmp_path / "a", "layernorm", {}, 0)
+    with pytest.raises(MethodError, match="cannot share a batch"):
+        Mixture(backbone, [folder])
+    assert not backbone.inserted

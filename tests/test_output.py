@@ -1,0 +1,78 @@
+import errno
+import json
+import os
+
+import pytest
+
+from peftbench.errors import RecordError
+from peftbench.output import Output
+
+
+def rows(*numbers):
+    return [{"row": number, "prediction": "yes", "scores": {"yes": -0.1, "no": -2.0}} for number in numbers]
+
+
+@pytest.mark.parametrize("suffix", ["jsonl", "csv"])
+def test_a_stopped_output_goes_on_to_the_bytes_of_an_uninterrupted_one(suffix, tmp_path):
+    whole, stopped = tmp_path / f"a.{suffix}", tmp_path / f"b.{suffix}"
+    output = Output(whole, "same")
+    for chunk in (rows(1, 2), rows(3), rows(4)):
+        output.append(chunk)
+    output.finish()
+
+    Output(stopped, "same").append(rows(1, 2))
+    with (tmp_path / f"b.{suffix}.partial").open("a") as file:
+        file.write('{"row": 3, "predi')  # killed while it wrote
+    output = Output(stopped, "same")
+    assert output.num_rows == 2
+    for chunk in (rows(3), rows(4)):
+        output.append(chunk)
+    output.finish()
+    assert stopped.read_bytes() == whole.read_bytes()
+    assert {path.name for path in tmp_path.iterdir()} == {whole.name, stopped.name}
+
+
+def test_a_part_of_something_else_is_neither_continued_nor_overwritten(tmp_path):
+    path = tmp_path / "a.jsonl"
+    Output(path, "one").append(rows(1))
+    before = (tmp_path / "a.jsonl.partial").read_bytes()
+    with pytest.raises(RecordError, match="part of other predictions"):
+        Output(path, "another")
+    assert (tmp_path / "a.jsonl.partial").read_bytes() == before
+
+
+def test_what_cannot_be_read_again_starts_anew(tmp_path):
+    path = tmp_path / "a.jsonl"
+    Output(path, None).append(rows(1, 2))
+    output = Output(path, None)
+    assert output.num_rows == 0
+    output.append(rows(1))
+    output.finish()
+    assert [json.loads(line)["row"] for line in path.read_text().splitlines()] == [1]
+
+
+def test_a_full_disk_keeps_the_rows_before(tmp_path, monkeypatch):
+    path = tmp_path / "a.csv"
+    output = Output(path, "same")
+    output.append(rows(1, 2))
+
+    def full(_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(RecordError, match="No space left") as caught:
+        output.append(rows(3))
+    assert "2 rows are kept" in caught.value.hint
+    monkeypatch.undo()
+    assert Output(path, "same").num_rows == 2
+
+
+def test_a_file_that_is_there_an_unknown_kind_and_a_missing_folder_are_refused(tmp_path):
+    (tmp_path / "there.csv").write_text("mine")
+    for path, words in [
+        (tmp_path / "there.csv", "there already"),
+        (tmp_path / "a.xlsx", "cannot write predictions"),
+        (tmp_path / "no" / "a.csv", "folder is not there"),
+    ]:
+        with pytest.raises(RecordError, match=words):
+            Output(path, "same")
