@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: demo test lint bench clean
+.PHONY: demo test lint bench render clean
 
 demo: $(READY)
 	$(BIN)/peftbench icl --shots 32
@@ -20,6 +20,10 @@ lint: $(READY)
 
 bench: $(READY)
 	for script in benchmarks/*.py; do $(BIN)/python $$script || exit 1; done
+
+# What is made from code and records: results/reference/, the README's table, docs/commands.md, docs/report.schema.json.
+render: $(READY)
+	$(BIN)/python docs/render.py
 
 # torch first and alone: its pin names a build; a range may bring gigabytes of another one.
 $(READY): pyproject.toml constraints.txt

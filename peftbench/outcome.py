@@ -2,7 +2,7 @@
 
 import platform
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -10,20 +10,28 @@ from typing import Any
 import pandas as pd
 
 from peftbench import registry
-from peftbench.costs.ledger import Facts, ledger
+from peftbench.costs.ledger import Asked, Facts, Trained, Tried, ledger
+from peftbench.costs.traced import trace_cell
+from peftbench.learners import sweep
 from peftbench.learners.predictor import Predictor
+from peftbench.learners.sweep import Swept
 from peftbench.learners.tune import TunePredictor
+from peftbench.methods.base import Added
+from peftbench.methods.stages import left
 from peftbench.models.backbone import Backbone
 from peftbench.models.scoring import NORMALIZATIONS, SCORER_VERSION, Scores, predict
 from peftbench.plan import Plan
 from peftbench.recipe import Scoring, Training
-from peftbench.record import Learned, ModelInfo, Record, TaskInfo, TemplateResult, identify, now
+from peftbench.record import Learned, ModelInfo, Record, StartingPoint, TaskInfo, TemplateResult, identify, now
 from peftbench.tasks.task import Example, Task
 from peftbench.tasks.template import Template
 
 PACKAGES = ("peftbench", "torch", "transformers", "tokenizers", "datasets", "safetensors")
 # Where and how fast a cell runs does not make it another cell.
-NOT_IDENTITY = {"device", "allow_pickle", "task", "method_config", "training", "scoring"}
+NOT_IDENTITY = {"device", "allow_pickle", "task", "method_config", "training", "start_from", "sweep", "scoring"}
+# Always told. Other fields are when they are not at their defaults: an option that comes later, and is off, leaves the
+# records that were made before it what they are.
+ALWAYS = {"learner", "model", "revision", "shots", "seed", "templates", "limit", "method", "dtype"}
 
 
 @dataclass(frozen=True)
@@ -39,6 +47,7 @@ class Learnt:
     seconds: float
     tuned: TunePredictor | None = None
     training: Training | None = None
+    swept: Swept | None = None
     adapter: Path | None = None
 
 
@@ -79,10 +88,16 @@ class Evaluation:
 def identity(step: Plan, backbone: Backbone, scoring: Scoring, training: Training | None) -> dict[str, Any]:
     """Say what makes a cell this cell; equal identities give equal results.
 
-    A file's path is not part of it, its rows are: an edited file at the same path is another cell.
+    A file's path is not part of it, its rows are: an edited file at the same path is another cell. So for an adapter
+    that tuning starts from.
     """
+    told = step.cell.model_dump(mode="json", include=ALWAYS)
+    options = step.cell.model_dump(mode="json", exclude=NOT_IDENTITY | ALWAYS, exclude_defaults=True)
     return {
-        **step.cell.model_dump(mode="json", exclude=NOT_IDENTITY),
+        **told,
+        **options,
+        **({"start_from": step.start.sha256} if step.start else {}),
+        **({"sweep": f"{step.cell.sweep}, {sweep.BUDGET}"} if step.cell.sweep else {}),
         "fingerprint": backbone.fingerprint,
         "task": step.task.name,
         "task_sha256": step.task.sha256,
@@ -119,7 +134,7 @@ def to_record(
 
 
 def to_frame(evaluations: Sequence[Evaluation]) -> pd.DataFrame:
-    """Give one row per (template, example, choice): log-probability in nats, and the choice's lengths."""
+    """Give one row per (template, example, choice): log-probability in nats, lengths, and what it is ranked by."""
     rows = [
         {
             "template": evaluation.template.index,
@@ -130,6 +145,7 @@ def to_frame(evaluations: Sequence[Evaluation]) -> pd.DataFrame:
             "num_tokens": score.num_tokens,
             "num_chars": score.num_chars,
             "num_bytes": score.num_bytes,
+            "ranked_by": score.value(),
         }
         for evaluation in evaluations
         for example, choices in zip(evaluation.examples, evaluation.scores.choices, strict=True)
@@ -171,38 +187,75 @@ def _learned(step: Plan, learnt: Learnt) -> Learned:
         method=step.cell.method,
         config=step.config and step.config.model_dump(mode="json"),
         training=learnt.training and learnt.training.model_dump(mode="json"),
-        num_trained_parameters=learnt.tuned.num_parameters if learnt.tuned else 0,
+        **({} if learnt.tuned is None else _trained(step, learnt.tuned, learnt.swept)),
     )
+
+
+def _trained(step: Plan, tuned: TunePredictor, swept: Swept | None) -> dict[str, Any]:
+    start = step.start
+    return {
+        "num_trained_parameters": tuned.num_trained_parameters,
+        "num_saved_parameters": tuned.num_saved_parameters,
+        "num_unreached_parameters": tuned.num_unreached_parameters,
+        "start_from": start and StartingPoint(path=str(start.path), sha256=start.sha256, model=start.model),
+        "sweep": swept and swept.part(),
+    }
 
 
 def _facts(step: Plan, backbone: Backbone, learnt: Learnt, evaluations: Sequence[Evaluation]) -> Facts:
     method = None if step.cell.method is None else registry.method(step.cell.method)
-    shot_tokens = [predictor.prompt_tokens for predictor in learnt.predictors]
+    tuned = learnt.tuned
+    asked = [_asked(*pair) for pair in zip(learnt.predictors, evaluations, strict=True)]
+    traced = None
+    if tuned and method is not None and step.cell.method not in registry.METHODS:
+        traced = trace_cell(backbone, [length for each in asked for length in each.lengths], tuned.lengths)
     return Facts(
         sizes=backbone.sizes,
         num_parameters=backbone.num_parameters,
-        num_trained_parameters=learnt.tuned.num_parameters if learnt.tuned else 0,
-        added=None if method is None else method.added(backbone.sizes, step.config),
-        lengths=[
-            (tokens, length)
-            for tokens, evaluation in zip(shot_tokens, evaluations, strict=True)
-            for length in evaluation.scores.lengths
-        ],
-        icl_tokens=None if learnt.tuned else sum(shot_tokens) / len(shot_tokens),
+        bytes_per_value=backbone.dtype.itemsize,
+        added=None if method is None or traced else method.added(backbone.sizes, step.config),
+        asked=asked,
         passes=[one for evaluation in evaluations for one in evaluation.scores.work.passes],
-        examples=learnt.tuned.lengths if learnt.tuned else None,
-        num_steps=len(learnt.tuned.log) if learnt.tuned else 0,
+        trained=Trained(tuned.lengths, tuned.prepared, tuned.passes) if tuned else None,
+        tried=None if learnt.swept is None else _tried(learnt.swept),
+        left=_left(step, backbone, tuned) if tuned and not traced else None,
+        traced=traced,
         adapter=learnt.adapter,
         learn_seconds=learnt.seconds,
         score_seconds=sum(evaluation.seconds for evaluation in evaluations),
     )
 
 
+def _left(step: Plan, backbone: Backbone, tuned: TunePredictor) -> Added:
+    shapes = {name: tuple(tensor.shape) for name, tensor in backbone.tensors_named(tuned.names).items()}
+    return left(registry.method(str(step.cell.method)), backbone.sizes, step.config, shapes)
+
+
+def _tried(swept: Swept) -> Tried:
+    return Tried(Trained(swept.lengths, swept.prepared, swept.passes), swept.held_out, swept.scored)
+
+
+def _asked(predictor: Predictor, evaluation: Evaluation) -> Asked:
+    tokens, scores = predictor.prompt_tokens, evaluation.scores
+    return Asked(
+        # Where all prompts hold the same shots, it need not be said of each.
+        lengths=[replace(length, shots=length.shots or tokens) for length in scores.lengths],
+        once=[replace(length, shots=length.shots or tokens) for length in scores.once],
+        num_examples=len(evaluation.examples),
+        shot_tokens=tokens,
+        shot_bytes=predictor.prompt_bytes,
+    )
+
+
 def _work(learnt: Learnt, evaluations: Sequence[Evaluation]) -> dict[str, int]:
-    """Add up the tokens that were run, training and scoring apart, and those that were cut."""
+    """Add up the tokens that were run, training and scoring apart, and those that were cut.
+
+    Beside them stands how often scoring ran out of memory and went on with batches of half the size.
+    """
     work = {"cut_tokens": sum({id(predictor): predictor.num_cut_tokens for predictor in learnt.predictors}.values())}
     for field in ("shared_tokens", "context_tokens", "choice_tokens", "padding_tokens"):
         work[f"scoring_{field}"] = sum(getattr(evaluation.scores.work, field) for evaluation in evaluations)
+    work["scoring_halvings"] = sum(evaluation.scores.work.num_halvings for evaluation in evaluations)
     if learnt.tuned is not None:
         work["training_tokens"] = learnt.tuned.num_tokens
         work["training_padding_tokens"] = learnt.tuned.num_padding_tokens

@@ -94,7 +94,7 @@ class InContext:
     """
 
     def __init__(self, backbone: Backbone, template: Template, used: Usage) -> None:
-        self._predictor = icl.learn(backbone, template, used.rows(), used.icl, used.scoring)
+        self._predictor = icl.learn(backbone, template, used.rows(), used.icl, used.scoring, used.seed)
 
     def score(self, examples: Sequence[Example], which: Sequence[int]) -> list[list[ChoiceScore]]:
         """Score each example's choices after the shots."""

@@ -2,6 +2,7 @@
 
 import difflib
 import itertools
+import math
 import tomllib
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,7 +13,11 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from peftbench.errors import PeftbenchError, RecipeError
 
 End = Literal["eos", "separator", "none"]
+Draw = Literal["plain", "balanced"]
+Sweep = Literal["lr"]
 Table = TypeVar("Table", bound=BaseModel)
+MANY = 20
+"""Shots from which on nobody asks for all orders."""
 
 
 class Settings(BaseModel):
@@ -83,9 +88,40 @@ class IclOptions(Settings):
 
     Args:
         fit_shots: Take as many shots as the model's positions hold, where they do not hold all; recorded.
+        order: Which order the shots stand in: 0 is that of the draw, each other number another one.
+        labels: Labels that the shots show; the queries keep theirs. "random" draws from the answer choices, "flipped"
+            takes the next choice, and the first for the last.
+        ensemble: One prompt that holds all shots ("none"), or one for each shot, whose answers are joined: "mean" of
+            the probabilities of each choice, or majority "vote".
+        calibrate: Divide each choice's probability by the one that it has without content.
+        content_free: What stands in place of a row's texts where there is no content.
+        as_prefix: Save the shots' keys and values as an adapter of prefix tuning, and answer with it.
+
+    Paper: 2102.09690 (orders, calibration), 2202.12837 (labels), 2205.05638, appendix F (ensemble).
     """
 
     fit_shots: bool = False
+    order: int = Field(0, ge=0)
+    labels: Literal["gold", "random", "flipped"] = "gold"
+    ensemble: Literal["none", "mean", "vote"] = "none"
+    calibrate: bool = False
+    content_free: tuple[str, ...] = Field(("N/A", "", "[MASK]"), min_length=1)
+    as_prefix: bool = False
+
+    def faults(self, shots: int) -> list[str]:
+        """Say what cannot be done with so many shots, or not together."""
+        num_orders, is_many = math.factorial(min(shots, MANY)), self.ensemble != "none"
+        found = {
+            f"labels = {self.labels} without a shot to relabel": self.labels != "gold" and not shots,
+            f"ensemble = {self.ensemble} is of one-shot prompts, and there is no shot": is_many and not shots,
+            "without shots there is nothing to save as a prefix": self.as_prefix and not shots,
+            "a prefix is one prompt, and an ensemble is many": self.as_prefix and is_many,
+            "a prefix is an adapter like any other, and nothing calibrates those": self.as_prefix and self.calibrate,
+            "an ensemble's prompts have one shot each, which has no order": self.order > 0 and is_many,
+            f"order {self.order} was asked for, and shots = {shots} can stand in {num_orders}": self.order
+            >= num_orders,
+        }
+        return [text for text, is_so in found.items() if is_so]
 
 
 class Scoring(Settings):
@@ -106,7 +142,12 @@ class Scoring(Settings):
 
 
 class Cell(Settings):
-    """One run: (model, task, learner, shots, seed), all its templates inside. It gives one record."""
+    """One run: (model, task, learner, shots, seed), all its templates inside. It gives one record.
+
+    Args:
+        start_from: Adapter whose values tuning starts from: a folder, or a checkpoint file of T-Few's authors.
+        sweep: Choose the learning rate by cross-validation on the shots, before all of them are trained on.
+    """
 
     learner: Literal["icl", "tune"]
     model: str
@@ -116,9 +157,12 @@ class Cell(Settings):
     seed: int = Field(0, ge=0)
     templates: tuple[int, ...] | None = None
     limit: int | None = Field(None, ge=1)
+    draw: Draw = "plain"
     method: str | None = None
     method_config: dict[str, Any] = {}
     training: dict[str, Any] = {}
+    start_from: Path | None = None
+    sweep: Sweep | None = None
     icl: IclOptions = IclOptions()
     scoring: Scoring = Scoring()
     device: str = "auto"
@@ -131,11 +175,30 @@ class Cell(Settings):
             raise ValueError("learner 'tune' needs a method, and learner 'icl' takes none")
         if self.learner == "tune" and not self.shots:
             raise ValueError("tuning needs at least one shot; `icl` with shots = 0 is zero-shot")
+        if self.learner == "tune" and self.icl != IclOptions():
+            raise ValueError("options of icl go with learner 'icl'")
+        if self.learner == "icl" and (self.start_from or self.sweep):
+            raise ValueError("start_from and sweep go with learner 'tune'")
+        if self.sweep and self.shots < 2:
+            raise ValueError("a sweep sets some shots aside to choose by: it takes 2 shots or more")
+        return self
+
+    @model_validator(mode="after")
+    def _options_go_with_shots(self) -> "Cell":
+        faults = self.icl.faults(self.shots)
+        if faults:
+            raise ValueError("; ".join(faults))
         return self
 
 
 class Run(Settings):
-    """One [[run]] table of a recipe: a cell whose model, task, shots, seed, method and settings may be lists."""
+    """One [[run]] table of a recipe: a cell whose model, task, shots, seed, method and settings may be lists.
+
+    Args:
+        set: The method's settings; a list of tables is tried one by one.
+        training: Its training settings, likewise.
+        orders: How many orders of the shots to run, that of the draw being the first.
+    """
 
     learner: Literal["icl", "tune"]
     model: str | list[str]
@@ -143,12 +206,16 @@ class Run(Settings):
     shots: int | list[int] = 32
     seeds: list[int] = [0]
     method: str | list[str] | None = None
-    set: dict[str, Any] = {}
-    training: dict[str, Any] = {}
+    set: dict[str, Any] | list[dict[str, Any]] = {}
+    training: dict[str, Any] | list[dict[str, Any]] = {}
+    start_from: Path | None = None
+    sweep: Sweep | None = None
     icl: IclOptions = IclOptions()
     scoring: Scoring = Scoring()
     templates: list[int] | None = None
     limit: int | None = None
+    draw: Draw = "plain"
+    orders: int = Field(1, ge=1)
     revision: str | None = None
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
 
@@ -166,26 +233,34 @@ def _listed(value: Any) -> list[Any]:
 
 
 def cells(run: Run, tasks: Sequence[str]) -> list[Cell]:
-    """Expand one run over models, tasks, methods, shots and seeds.
+    """Expand one run over models, tasks, methods, settings, shots, seeds and orders.
 
     Args:
         run: The table.
         tasks: The names for which `run.task` stands, groups resolved.
     """
-    shared = run.model_dump(exclude={"model", "task", "shots", "seeds", "method", "set"})
-    grid = itertools.product(_listed(run.model), tasks, _listed(run.method), _listed(run.shots), run.seeds)
+    shared = run.model_dump(exclude={"model", "task", "shots", "seeds", "orders", "method", "set", "training", "icl"})
+    ways = [_listed(run.model), tasks, *map(_listed, (run.method, run.set, run.training, run.shots)), run.seeds]
     return [
         Cell(
             **shared,
             model=model,
             task=TaskSpec(name=task),
             method=method,
-            method_config=run.set,
+            method_config=settings,
+            training=training,
             shots=shots,
             seed=seed,
+            icl=icl,
         )
-        for model, task, method, shots, seed in grid
+        for model, task, method, settings, training, shots, seed in itertools.product(*ways)
+        for icl in in_orders(run.icl, run.orders)
     ]
+
+
+def in_orders(options: IclOptions, orders: int) -> list[IclOptions]:
+    """Give the options once for each order of the shots."""
+    return [options.model_copy(update={"order": order}) for order in range(orders)] if orders > 1 else [options]
 
 
 def read(path: Path) -> Recipe:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic_core import from_json
 
 from peftbench.errors import RecordError
 
@@ -91,6 +92,51 @@ class TaskInfo(Part):
     metric: str
 
 
+class Trial(Part):
+    """One learning rate of a sweep, and how it did on the shots that were held out.
+
+    Args:
+        accuracy: Share of right answers over held-out shots and templates, 0 to 1.
+        loss: Mean of -log softmax(log p / length) at the right choice, in nats.
+        reason: Why both are absent.
+    """
+
+    lr: float
+    accuracy: float | None
+    loss: float | None
+    reason: str | None = None
+
+
+class Sweep(Part):
+    """A search for the learning rate, on the shots alone.
+
+    Args:
+        lr: The rate that was chosen: highest accuracy, then least loss, then lowest rate.
+        num_folds: Parts of the shots, each of which was held out once.
+        num_steps: Optimiser steps that it took, beside those of the training that followed.
+        num_held_out: Held-out shots times templates: what each trial's numbers are over.
+    """
+
+    lr: float
+    trials: list[Trial]
+    num_folds: int
+    num_steps: int
+    num_held_out: int
+
+
+class StartingPoint(Part):
+    """An adapter that tuning started from; what it took to make it is not among this record's costs.
+
+    Args:
+        path: As the user wrote it; `sha256`, of its tensors' file, is what counts.
+        model: Name of the model that it was made for; None where it does not say.
+    """
+
+    path: str
+    sha256: str
+    model: str | None
+
+
 class Learned(Part):
     """What the learner did.
 
@@ -101,7 +147,12 @@ class Learned(Part):
         method: Name of the method; None for in-context learning.
         config: The method's resolved settings.
         training: The resolved training settings.
-        num_trained_parameters: Parameters that were trained and are saved.
+        num_trained_parameters: Values that were trained.
+        num_saved_parameters: Values that are used and saved: fewer where a network was folded into them, or where the
+            smallest were left out; None where the record does not say it.
+        num_unreached_parameters: Values among the trained ones in tensors that no step had a gradient for.
+        start_from: What training started from; None for the method's own start.
+        sweep: How the learning rate was chosen; None where it was given.
     """
 
     learner: Literal["icl", "tune"]
@@ -111,6 +162,10 @@ class Learned(Part):
     config: dict[str, Any] | None = None
     training: dict[str, Any] | None = None
     num_trained_parameters: int = 0
+    num_saved_parameters: int | None = None
+    num_unreached_parameters: int | None = None
+    start_from: StartingPoint | None = None
+    sweep: Sweep | None = None
 
 
 class Record(Part):
@@ -287,7 +342,8 @@ def _read(path: Path) -> Record:
     hint = "remove the file, or type the command that made it again, with --force"
     try:
         text = path.read_text(encoding="utf-8")
-        table = json.loads(text)
+        # Twice as fast as json.loads.
+        table = from_json(text)
         version = table["schema_version"]
         if version > SCHEMA_VERSION:
             raise RecordError(

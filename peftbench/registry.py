@@ -5,6 +5,7 @@ import importlib
 from collections.abc import Iterable
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 from peftbench.errors import MethodError, ModelError, PeftbenchError, TaskError
 
@@ -30,6 +31,9 @@ METHODS = {
     "full": "peftbench.methods.full",
 }
 
+PEFT = "peft:"
+"""What stands before the name of a method of the peft library."""
+
 # Hugging Face's model_type -> the file that knows its sizes and sites.
 FAMILIES = {
     "t5": "peftbench.models.t5",
@@ -43,16 +47,39 @@ FAMILIES = {
 
 TASK_FOLDERS = (PACKAGE / "tasks" / "library", PACKAGE / "lab" / "tasks")
 TASK_GROUPS = ("lab", "lab-all", "lab-train", "lab-validation")
+# Groups on which tuning gives one adapter for all, to start from on other tasks.
+MIXTURES = ("lab-train",)
 MODEL_FOLDER = PACKAGE / "lab" / "models"
 
 
-def method(name: str) -> ModuleType:
-    """Import the method `name`.
+def method(name: str) -> Any:
+    """Import the method `name`, or find it in the peft library where it begins with "peft:".
+
+    Returns:
+        The method's module, or what offers the same.
 
     Raises:
         MethodError: No such method; the hint names the nearest and all known ones.
     """
-    return importlib.import_module(METHODS[known(name, METHODS, "method", MethodError)])
+    known_method(name)
+    if name.startswith(PEFT):
+        return importlib.import_module("peftbench.methods.peft_library").method(name.removeprefix(PEFT))
+    return importlib.import_module(METHODS[name])
+
+
+def is_method(name: str) -> bool:
+    """Say whether this is a method's name, as far as can be told without importing anything."""
+    return name in METHODS or name.startswith(PEFT)
+
+
+def known_method(name: str) -> None:
+    """See that there is such a method, as far as can be told without importing anything.
+
+    Raises:
+        MethodError: There is none; the hint names the nearest and all known ones.
+    """
+    if not is_method(name):
+        known(name, METHODS, "method", MethodError)
 
 
 def family(model_type: str) -> ModuleType:

@@ -3,17 +3,18 @@
 Read from `run` downwards for the whole experiment; everything else is a noun that it uses.
 """
 
-import functools
+import itertools
+import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
 from peftbench import registry, usage
 from peftbench.errors import MethodError
-from peftbench.learners import icl, tune
+from peftbench.learners import icl, shots_as_prefix, sweep, tune
 from peftbench.learners.predictor import Predictor
 from peftbench.methods import adapter
 from peftbench.models.backbone import Backbone
@@ -48,25 +49,43 @@ def run(cells: Sequence[Cell], store: Store, watch: Watch, *, force: bool = Fals
     """Run cells in their order, each unless its record is there, and write a record for each.
 
     Raises:
-        PeftbenchError: Before anything is computed, for all that can be known by then; later for a cell that
-            failed. The records of finished cells stay.
+        PeftbenchError: Before anything is computed with a model, for all that can be known by then; later for a cell
+            that failed. The records of finished cells stay.
     """
     plans = [plan(cell) for cell in cells]
     store.check_writable()
-    load_once = functools.lru_cache(maxsize=1)(load_model)
-    for step in plans:
-        cell = step.cell
-        backbone = load_once(
+    for _, alike in itertools.groupby(plans, _weights):
+        steps = list(alike)
+        cell = steps[0].cell
+        backbone = load_model(
             cell.model,
             revision=cell.revision,
             device=cell.device,
             dtype=cell.dtype,
             allow_pickle=cell.allow_pickle,
         )
-        scoring, training = _settings(step, backbone)
-        facts = identity(step, backbone, scoring, training)
-        found = None if force else store.find(identify(facts))
-        yield Outcome(found or _record(step, backbone, scoring, training, facts, store, watch), is_new=found is None)
+        settings = [_settings(step, backbone) for step in steps]
+        facts = [identity(step, backbone, *both) for step, both in zip(steps, settings, strict=True)]
+        found = [None if force else store.find(identify(each)) for each in facts]
+        for step, both, record in zip(steps, settings, found, strict=True):
+            if record is None:
+                _check(step, backbone, *both)
+        for step, both, each, record in zip(steps, settings, facts, found, strict=True):
+            yield Outcome(record or _record(step, backbone, *both, each, store, watch), is_new=record is None)
+
+
+def _weights(step: Plan) -> tuple[Any, ...]:
+    """Give what decides which weights are loaded, and how."""
+    cell = step.cell
+    return cell.model, cell.revision, cell.device, cell.dtype, cell.allow_pickle
+
+
+def _check(step: Plan, backbone: Backbone, scoring: Scoring, training: Training | None) -> None:
+    """Find faults of a tuning before the first of its model's cells is computed."""
+    if training is None or step.cell.method is None or step.config is None:
+        return
+    queries = [] if backbone.max_positions is None else [example for some in step.queries for example in some]
+    tune.check(backbone, step.cell.method, step.config, step.examples, training, scoring, step.start, queries)
 
 
 def _record(
@@ -79,16 +98,42 @@ def _record(
     watch: Watch,
 ) -> Record:
     """Learn, evaluate, and write down what came out; the backbone is left as it was loaded."""
-    queries = [[template.render(row) for row in step.test] for template in step.templates]
+    queries = step.queries
     try:
-        learnt = _learn(step, backbone, scoring, training, queries, store.adapters / identify(facts), watch)
+        learnt = _learn(step, backbone, scoring, training, queries, watch)
         evaluations = list(_evaluate(step, learnt.predictors, queries, watch))
-        record = to_record(facts, step, backbone, scoring, learnt, evaluations)
+        with _saved(step, backbone, scoring, learnt, store.adapters / identify(facts)) as folder:
+            learnt = replace(learnt, adapter=folder)
+            record = to_record(facts, step, backbone, scoring, learnt, evaluations)
+            prompt = usage.of(step, backbone, scoring).text() if step.shots and training is None else None
+            store.write(record, to_frame(evaluations), prompt)
     finally:
         backbone.detach_all()
-    prompt = usage.of(step, backbone, scoring).text() if step.shots and training is None else None
-    store.write(record, to_frame(evaluations), prompt)
     return record
+
+
+@contextmanager
+def _saved(step: Plan, backbone: Backbone, scoring: Scoring, learnt: Learnt, folder: Path) -> Iterator[Path | None]:
+    """Save what was tuned, or shots as a prefix, for as long as a record of it comes about: none is left alone."""
+    if learnt.tuned is None and not step.cell.icl.as_prefix:
+        yield None
+        return
+    was_there = folder.exists()
+    try:
+        if learnt.tuned is None:
+            alone = usage.of(step, backbone, scoring).alone()
+            yield shots_as_prefix.save(
+                learnt.predictors, folder, {name: {usage.FILE: one.text()} for name, one in alone.items()}
+            )
+        else:
+            assert step.cell.method is not None
+            assert step.config is not None
+            beside = {usage.FILE: usage.of(step, backbone, scoring).text()}
+            yield adapter.save(folder, backbone, step.cell.method, step.config, learnt.tuned.names, beside)
+    except BaseException:
+        if not was_there:
+            shutil.rmtree(folder, ignore_errors=True)
+        raise
 
 
 def _settings(step: Plan, backbone: Backbone) -> tuple[Scoring, Training | None]:
@@ -108,39 +153,61 @@ def _learn(
     scoring: Scoring,
     training: Training | None,
     queries: Queries,
-    folder: Path,
     watch: Watch,
 ) -> Learnt:
     """Learn from the shots: a prompt for each template, or one adapter for all of them."""
     started = time.perf_counter()
     # Tuning puts no shots before its queries; those that do not fit even so should show before it, not after.
     shots = step.shots if training is None else ()
-    prompts = [icl.learn(backbone, template, shots, step.cell.icl, scoring) for template in step.templates]
+    prompts = [
+        icl.learn(backbone, template, shots, step.cell.icl, scoring, step.cell.seed) for template in step.templates
+    ]
     icl.fit(prompts, queries)
     if training is None or step.cell.method is None or step.config is None:
         return Learnt(prompts, time.perf_counter() - started)
+    swept = None
+    if step.cell.sweep:
+        swept = _sweep(step, backbone, scoring, training, watch)
+        training = training.model_copy(update={"lr": swept.lr})
     title = f"{step.task.name}: tuning {step.cell.method}, seed {step.cell.seed}"
     with watch.stage(title, training.num_steps) as advance:
         tuned = tune.learn(
             backbone,
             step.cell.method,
             step.config,
-            step.templates,
-            step.shots,
+            step.examples,
             training,
             scoring,
             step.cell.seed,
             lambda _, loss: advance(1, f"loss {loss:.3f}"),
+            step.start,
         )
     seconds = time.perf_counter() - started
-    beside = {usage.FILE: usage.of(step, backbone, scoring).text()}
-    adapter.save(folder, backbone, step.cell.method, step.config, tuned.names, beside)
-    return Learnt([tuned] * len(step.templates), seconds, tuned=tuned, training=training, adapter=folder)
+    return Learnt([tuned] * len(step.templates), seconds, tuned=tuned, training=training, swept=swept)
+
+
+def _sweep(step: Plan, backbone: Backbone, scoring: Scoring, training: Training, watch: Watch) -> sweep.Swept:
+    """Try learning rates on the shots; the test rows do not come into it."""
+    assert step.cell.method is not None
+    assert step.config is not None
+    title = f"{step.task.name}: sweeping the learning rate of {step.cell.method}, seed {step.cell.seed}"
+    with watch.stage(title, sweep.num_steps(training)) as advance:
+        return sweep.sweep(
+            backbone,
+            step.cell.method,
+            step.config,
+            step.examples,
+            training,
+            scoring,
+            step.cell.seed,
+            lambda text: advance(1, text),
+            step.start,
+        )
 
 
 def _evaluate(step: Plan, predictors: Sequence[Predictor], queries: Queries, watch: Watch) -> Iterator[Evaluation]:
     """Rank the choices of each test row under each template."""
-    total = len(step.templates) * len(step.test)
+    total = sum(map(len, queries))
     with watch.stage(f"{step.task.name}: scoring", total) as advance:
         for template, predictor, examples in zip(step.templates, predictors, queries, strict=True):
             started = time.perf_counter()

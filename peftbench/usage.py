@@ -43,6 +43,7 @@ class Usage(Settings):
         scoring: How answers are scored; `end` is resolved.
         shots: In-context learning: the rows before the query.
         icl: In-context learning: its options.
+        seed: In-context learning: what other orders and random labels of the shots follow from.
     """
 
     format_version: int = FORMAT_VERSION
@@ -57,10 +58,20 @@ class Usage(Settings):
     scoring: Scoring
     shots: tuple[Shot, ...] = ()
     icl: IclOptions = IclOptions()
+    seed: int = 0
 
     def text(self) -> str:
         """Give it as the JSON of its file."""
         return self.model_dump_json(indent=2) + "\n"
+
+    def alone(self) -> dict[str, "Usage"]:
+        """Say for each template how it is used without the shots in the prompt: by folder of its own adapter."""
+        return {
+            f"template-{wording.index}": self.model_copy(
+                update={"templates": (wording,), "shots": (), "icl": IclOptions()}
+            )
+            for wording in self.templates
+        }
 
     def template(self, number: int | None) -> Template:
         """Build a template by its number in the task, or the first one.
@@ -98,7 +109,9 @@ def of(step: Plan, backbone: Backbone, scoring: Scoring) -> Usage:
         ),
         scoring=scoring,
         shots=tuple(Shot(id=row.id, fields=dict(row.fields), label=row.label) for row in in_prompt),
-        icl=step.cell.icl,
+        # The prompt that a prefix comes from says the same.
+        icl=step.cell.icl.model_copy(update={"as_prefix": False}),
+        seed=step.cell.seed,
     )
 
 

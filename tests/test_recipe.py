@@ -32,6 +32,23 @@ def test_a_run_expands_over_models_methods_and_seeds(tmp_path):
     assert [cell.shots for cell in cells(icl, ["t"])] == [0, 4]
 
 
+def test_settings_of_a_run_may_be_lists_of_tables():
+    run = Run(
+        learner="tune",
+        model="a",
+        task="t",
+        method="lora",
+        set=[{"rank": 1}, {"rank": 2, "roles": ["q", "v"]}],
+        training=[{"lr": 1e-3}, {"lr": 1e-2}],
+    )
+    assert [(cell.method_config, cell.training["lr"]) for cell in cells(run, ["t"])] == [
+        ({"rank": 1}, 1e-3),
+        ({"rank": 1}, 1e-2),
+        ({"rank": 2, "roles": ["q", "v"]}, 1e-3),
+        ({"rank": 2, "roles": ["q", "v"]}, 1e-2),
+    ]
+
+
 def test_a_group_stands_for_its_tasks():
     run = Run(learner="icl", model="a", task="group")
     assert [cell.task.name for cell in cells(run, ["t1", "t2"])] == ["t1", "t2"]
@@ -76,3 +93,28 @@ def test_learner_method_and_shots_must_go_together(fault):
 def test_training_without_any_loss_is_refused():
     with pytest.raises(ValidationError, match="all three losses are off"):
         Training(lm_loss=0, unlikelihood_loss=0, length_norm_loss=0)
+
+
+@pytest.mark.parametrize(
+    ("shots", "options", "fault"),
+    [
+        (1, {"order": 1}, "shots = 1 can stand in 1"),
+        (3, {"order": 6}, "shots = 3 can stand in 6"),
+        (0, {"labels": "random"}, "without a shot to relabel"),
+        (0, {"ensemble": "vote"}, "one-shot prompts, and there is no shot"),
+        (0, {"as_prefix": True}, "nothing to save as a prefix"),
+        (4, {"ensemble": "mean", "order": 1}, "one shot each, which has no order"),
+        (4, {"ensemble": "mean", "as_prefix": True}, "a prefix is one prompt"),
+        (4, {"calibrate": True, "as_prefix": True}, "nothing calibrates those"),
+        (4, {"content_free": ()}, "at least 1 item"),
+    ],
+)
+def test_options_of_icl_that_cannot_be_are_said(shots, options, fault):
+    table = {"learner": "icl", "model": "m", "task": {"name": "t"}, "shots": shots, "icl": options}
+    with pytest.raises(RecipeError, match=fault):
+        checked(Cell, table, "options", RecipeError)
+
+
+def test_orders_are_a_cell_each():
+    run = Run(learner="icl", model="m", task="t", shots=[3], orders=3, icl={"labels": "flipped"})
+    assert [(cell.icl.order, cell.icl.labels) for cell in cells(run, ["t"])] == [(n, "flipped") for n in range(3)]

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from peftbench import __version__
+from peftbench.cli.advise import advise
 from peftbench.cli.compare import compare
 from peftbench.cli.cost import cost
 from peftbench.cli.export import export
@@ -40,6 +41,7 @@ app.command("cost")(spread(cost))
 app.command("predict")(predict)
 app.command("export")(export)
 app.command("compare")(compare)
+app.command("advise")(spread(advise))
 app.command("list")(show_list)
 app.add_typer(lab, name="lab")
 

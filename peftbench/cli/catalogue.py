@@ -24,7 +24,8 @@ def methods() -> Listing:
         tree = ast.parse(Path(spec.origin).read_text(encoding="utf-8"))
         about = (ast.get_docstring(tree) or "").partition("\n")[0]
         lines.append({"method": name, "paper": _constant(tree, "PAPER"), "what it does": about})
-    return Listing(lines, "peftbench tune --method ia3")
+    remark = "--method peft:NAME takes the peft library's methods that act on layers, such as peft:VERA and peft:OFT."
+    return Listing(lines, "peftbench tune --method ia3", remark)
 
 
 def tasks() -> Listing:

@@ -97,7 +97,9 @@ def cost(
     if measure:
         from peftbench.cli.timing import time_all
 
-        timings = [time_all(each, workload, configs, device) for each in sheets]
+        total = sum(not way.is_tuned for each in sheets for way in each.ways) + len(sheets) * len(configs)
+        with watch(quiet=False).stage("measuring", total) as advance:
+            timings = [time_all(each, workload, configs, device, lambda title: advance(1, title)) for each in sheets]
     if form == "json":
         typer.echo(json.dumps(prices.data(sheets, workload, work.queries, timings), indent=2))
         return

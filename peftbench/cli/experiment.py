@@ -16,8 +16,17 @@ from peftbench.record import Record, Store
 from peftbench.report import setting, units
 
 
-def cells(task: TaskOptions, weights: WeightOptions, run: RunOptions, **settings: Any) -> list[Cell]:
+def cells(
+    task: TaskOptions, weights: WeightOptions, run: RunOptions, *, mixed: bool = False, **settings: Any
+) -> list[Cell]:
     """Make the cells that a command line stands for: its tasks x its seeds.
+
+    Args:
+        task: Which rows and templates.
+        weights: Which weights.
+        run: On what.
+        mixed: Whether a group that can be one task, a mixture, stays one.
+        settings: Further fields of each cell.
 
     Raises:
         RecipeError: Options that contradict each other, or values out of range.
@@ -31,19 +40,20 @@ def cells(task: TaskOptions, weights: WeightOptions, run: RunOptions, **settings
         "allow_pickle": run.allow_pickle,
         "templates": templates,
         "limit": task.limit,
+        "draw": task.draw,
         **settings,
     }
     tables = [
         shared | {"task": spec.model_dump(), "seed": seed}
-        for spec in _specs(task)
+        for spec in _specs(task, mixed=mixed)
         for seed in numbers(task.seeds, "seeds")
     ]
     return distinct([checked(Cell, table, "options", RecipeError) for table in tables])
 
 
 def distinct(some: Sequence[Cell]) -> list[Cell]:
-    """Drop repeated cells; zero-shot draws no rows, so that all of its seeds are seed 0."""
-    plain = [cell if cell.shots else cell.model_copy(update={"seed": 0}) for cell in some]
+    """Drop repeated cells; zero-shot draws no rows, so that all of its seeds are seed 0, however they would draw."""
+    plain = [cell if cell.shots else cell.model_copy(update={"seed": 0, "draw": "plain"}) for cell in some]
     return list({cell.model_dump_json(): cell for cell in plain}.values())
 
 
@@ -84,7 +94,7 @@ def _shots(record: Record) -> str:
     return f"{used} shots" if used == asked else f"{used} of {asked} shots"
 
 
-def _specs(task: TaskOptions) -> list[TaskSpec]:
+def _specs(task: TaskOptions, *, mixed: bool) -> list[TaskSpec]:
     if task.template is not None or task.choices is not None:
         return [_own(task)]
     if task.task is None and (task.train or task.test):
@@ -98,6 +108,8 @@ def _specs(task: TaskOptions) -> list[TaskSpec]:
     if len(names) > 1 and (task.train or task.test):
         message = f"'{task.task}' is {len(names)} tasks; --train and --test go with one"
         raise RecipeError(message, hint="`peftbench list tasks` names its tasks")
+    if mixed:
+        names = expand(task.task or TASK, mixed=True)
     return [TaskSpec(name=name, train=task.train, test=task.test) for name in names]
 
 

@@ -1,5 +1,6 @@
 """`peftbench export`: an adapter for other tools."""
 
+import shlex
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -12,14 +13,13 @@ def export(
     adapter: Annotated[Path, Argument(help="Folder that `tune` wrote.", metavar="ADAPTER")],
     out: Annotated[Path, Argument(help="Folder to be written.", metavar="OUT")],
     to: Annotated[
-        Literal["merged"], Option(help="merged: a plain Hugging Face checkpoint with the adapter folded in.")
-    ] = "merged",
+        Literal["peft", "merged"],
+        Option(help="peft: a folder for PeftModel.from_pretrained. merged: a plain checkpoint, the adapter folded in."),
+    ],
     model: Annotated[str | None, Option(help="Where the model is now, if not where it was.", metavar="NAME")] = None,
     quiet: Annotated[bool, Option("--quiet", "-q", help="No remarks.", metavar=FLAG)] = False,
 ) -> None:
-    """Write an adapter so that other tools load it, and check what was written against it."""
-    import shlex
-
+    """Write an adapter so that other tools load it."""
     from peftbench.cli.watch import watch
 
     onlooker = watch(quiet=quiet)
@@ -28,8 +28,14 @@ def export(
         from peftbench.methods import export as exports
         from peftbench.models.load import load
     card = adapters.read(adapter)
-    with onlooker.waiting("folding and comparing"):
+    with onlooker.waiting("loading the model"):
         backbone = load(model or card.model, revision=card.revision)
+    if to == "peft":
+        exports.to_peft(adapter, backbone, out)
+        onlooker.say(f"{card.method} on {card.model}, as peft has it, in {out}")
+        onlooker.say(f"\nnext, in Python: peft.PeftModel.from_pretrained(model, {str(out)!r})")
+        return
+    with onlooker.waiting("folding and comparing"):
         found = exports.merge(adapter, backbone, out)
     onlooker.say(
         f"{card.method} on {card.model}, folded, in {out}: a plain {backbone.model.config.model_type} checkpoint\n"

@@ -1,7 +1,8 @@
 """`peftbench icl`: in-context learning."""
 
 import shlex
-from typing import Annotated
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
 
 from typer import Option
 
@@ -9,6 +10,71 @@ from peftbench.cli.options import FLAG, OutputOptions, RunOptions, ScoringOption
 
 MODEL = "mini-gpt"
 SHOTS = 32
+SHOTS_PANEL = "Shots"
+
+
+@dataclass(frozen=True)
+class ShotOptions:
+    """What is done with the shots."""
+
+    fit_shots: Annotated[
+        bool,
+        Option(
+            "--fit-shots",
+            help="Take as many shots as fit the model's positions.",
+            metavar=FLAG,
+            rich_help_panel=SHOTS_PANEL,
+        ),
+    ] = False
+    orders: Annotated[
+        int, Option(help="Run N orders of the shots, a record each.", metavar="N", min=1, rich_help_panel=SHOTS_PANEL)
+    ] = 1
+    labels: Annotated[
+        Literal["gold", "random", "flipped"],
+        Option(help="Labels that the shots show; queries keep theirs.", rich_help_panel=SHOTS_PANEL),
+    ] = "gold"
+    ensemble: Annotated[
+        Literal["none", "mean", "vote"],
+        Option(help="One prompt for each shot: mean of probabilities, or vote.", rich_help_panel=SHOTS_PANEL),
+    ] = "none"
+    calibrate: Annotated[
+        bool,
+        Option(
+            "--calibrate",
+            help="Divide by the choices' probabilities without content.",
+            metavar=FLAG,
+            rich_help_panel=SHOTS_PANEL,
+        ),
+    ] = False
+    content_free: Annotated[
+        list[str] | None,
+        Option(
+            help="Calibrate with this text, or several. \\[default: N/A, nothing, \\[MASK]]",
+            metavar="TEXT",
+            rich_help_panel=SHOTS_PANEL,
+        ),
+    ] = None
+    as_prefix: Annotated[
+        bool,
+        Option(
+            "--as-prefix",
+            help="Save the shots as an adapter of prefix_tuning, and answer with it.",
+            metavar=FLAG,
+            rich_help_panel=SHOTS_PANEL,
+        ),
+    ] = False
+
+    def tables(self) -> list[dict[str, Any]]:
+        """Give the fields of `recipe.IclOptions` once for each order."""
+        table = {
+            "fit_shots": self.fit_shots,
+            "labels": self.labels,
+            "ensemble": self.ensemble,
+            "calibrate": self.calibrate or bool(self.content_free),
+            "as_prefix": self.as_prefix,
+        }
+        texts = {"content_free": tuple(self.content_free)} if self.content_free else {}
+        return [table | texts | {"order": order} for order in range(self.orders)]
 
 
 def icl(
@@ -17,26 +83,16 @@ def icl(
     weights: WeightOptions,
     run: RunOptions,
     output: OutputOptions,
+    way: ShotOptions,
     model: Annotated[str, Option(help="Embedded name, local folder or hub id.", metavar="NAME")] = MODEL,
     shots: Annotated[int, Option(help="Labelled examples in each prompt; 0 is zero-shot.", metavar="K", min=0)] = SHOTS,
-    fit_shots: Annotated[
-        bool, Option("--fit-shots", help="Take as many shots as fit the model's positions.", metavar=FLAG)
-    ] = False,
     form: Table = "table",
 ) -> None:
     """Evaluate in-context learning: k labelled examples in front of every query."""
     from peftbench.cli.experiment import carry_out, cells
 
-    some = cells(
-        task,
-        weights,
-        run,
-        learner="icl",
-        model=model,
-        shots=shots,
-        icl={"fit_shots": fit_shots},
-        scoring=scoring.table(),
-    )
+    shared: dict[str, Any] = {"learner": "icl", "model": model, "shots": shots, "scoring": scoring.table()}
+    some = [cell for options in way.tables() for cell in cells(task, weights, run, icl=options, **shared)]
     step = f"peftbench tune --method ia3{_own_model(model)}{_own_shots(shots)}{task.typed()}{output.typed()}"
     carry_out(some, run, output, form, step)
 

@@ -66,6 +66,10 @@ class TaskOptions:
     limit: Annotated[
         int | None, Option(help="Use the first N test rows only.", metavar="N", min=1, rich_help_panel=DATA)
     ] = None
+    draw: Annotated[
+        Literal["plain", "balanced"],
+        Option(help="Draw shots by chance, or as many of each label.", rich_help_panel=DATA),
+    ] = "plain"
 
     def typed(self) -> str:
         """Give back the options as they would be typed; nothing for the default ones."""

@@ -1,7 +1,7 @@
 """Cost sheets and the audit as text and as data."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -20,7 +20,6 @@ PER_QUERY = "inference_flops_per_query"
 DECIMALS = 3
 LARGE = 1e9
 """From here on numbers are written with exponents."""
-WHY_WIDTH = 38
 
 
 def text(
@@ -33,6 +32,7 @@ def text(
         parts += grids(_bytes_columns(each.ways), console.width)
         if timings:
             parts += grids(_timing_columns(timings[index]), console.width)
+            parts += [*(note(text, "") for text in _timing_notes(timings[index])), ""]
         parts += [note(remark, "") for remark in each.remarks]
         parts += [""] if each.remarks else []
     if points := break_evens(sheets):
@@ -127,13 +127,14 @@ def _bytes_columns(ways: Sequence[Way]) -> list[Column]:
     names = {
         ("inference", "weights"): "weight_bytes",
         ("", "cache"): "cache_bytes",
-        ("", "disk"): "disk_bytes",
+        ("on disk:", "file"): "disk_bytes",
+        ("", "tensors"): "tensor_bytes",
         ("training", "weights"): "training_weight_bytes",
-        ("", "gradients"): "gradient_bytes",
-        ("", "optimizer"): "optimizer_bytes",
+        ("", "grads"): "gradient_bytes",
+        ("", "optim."): "optimizer_bytes",
     }
     columns = [Column(header, tuple(_size(way.value(name)) for way in ways)) for header, name in names.items()]
-    for header, name in {("", "activations"): "activation_bytes", ("", "in all"): "training_bytes"}.items():
+    for header, name in {("", "activ."): "activation_bytes", ("", "in all"): "training_bytes"}.items():
         columns.append(Column(header, tuple(_size(way.value(name, "estimated"), MARK) for way in ways)))
     return [_key(ways), *columns]
 
@@ -152,12 +153,50 @@ def _break_even_columns(points: Sequence[tuple[Way, Way, int | None]], several: 
 
 
 def _timing_columns(costs: Sequence[Cost]) -> list[Column]:
-    return [
-        Column(("measured",), tuple(cost.name for cost in costs), is_text=True, is_key=True),
-        Column(("value",), tuple(units.ABSENT if cost.value is None else f"{cost.value:.4g}" for cost in costs)),
-        Column(("unit",), tuple(cost.unit for cost in costs), is_text=True),
-        Column(("how",), tuple(cost.reason or cost.convention for cost in costs), is_text=True, fold_at=WHY_WIDTH),
-    ]
+    """Lay out a line for each way that was run."""
+    lines: dict[str, dict[str, Cost]] = {}
+    for cost in costs:
+        title, _, field = cost.name.partition(": ")
+        if field:
+            lines.setdefault(title, {})[field] = cost
+    columns = [Column(("measured",), tuple(lines), is_text=True, is_key=True)]
+    for header, (field, write) in TIMINGS.items():
+        if any(field in line for line in lines.values()):
+            columns.append(Column(header, tuple(_timing(line.get(field), write) for line in lines.values())))
+    return columns
+
+
+def _timing(cost: Cost | None, write: Callable[[float], str]) -> str:
+    return units.ABSENT if cost is None or cost.value is None else write(cost.value)
+
+
+def _seconds(value: float) -> str:
+    return f"{value:.3g} s" if value >= 1 else f"{1000 * value:.3g} ms"
+
+
+TIMINGS: dict[tuple[str, ...], tuple[str, Callable[[float], str]]] = {
+    ("median",): ("median", _seconds),
+    ("p95",): ("p95", _seconds),
+    ("per", "second"): ("per second", "{:.3g}".format),
+    ("of the", "matmul rate"): ("of the machine", units.fraction),
+    ("peak", "memory"): ("peak memory", units.size),
+}
+"""Header -> the part of a cost's name that comes after the way's, and how its value is written."""
+
+
+def _timing_notes(costs: Sequence[Cost]) -> list[str]:
+    """Say what was measured beside the ways, how, and what could not be."""
+    beside = [cost for cost in costs if ": " not in cost.name]
+    absent = [f"{cost.name.partition(':')[0]}: {cost.reason}" for cost in costs if cost.value is None]
+    how = {cost.convention.rpartition(", ")[0]: None for cost in costs if cost.name.endswith(": median") and cost.value}
+    told = [f"{cost.name}: {_beside(cost)}, {cost.convention}" for cost in beside]
+    return [*absent, *told, *(f"{each}" for each in how)]
+
+
+def _beside(cost: Cost) -> str:
+    if cost.value is None:
+        return units.ABSENT
+    return units.size(cost.value) if cost.unit == "bytes" else f"{units.flops(cost.value)} {cost.unit}"
 
 
 def _conventions(sheets: Sequence[Sheet], work: Workload) -> list[str]:
@@ -179,7 +218,7 @@ def _conventions(sheets: Sequence[Sheet], work: Workload) -> list[str]:
     return [
         *notes,
         "left out: elementwise work, embedding look-ups; methods are folded into the weights unless it says unmerged",
-        "MB is 10^6 bytes; disk: shots as int32 tokens, cached keys and values, or the tensors that are saved",
+        "MB is 10^6 bytes; on disk: shots as int32 tokens, cached keys and values, or the file of what was trained",
     ]
 
 

@@ -1,51 +1,118 @@
-"""`peftbench report`: everything that was recorded, as a table like the paper's Table 1."""
+"""`peftbench report`: everything that was recorded, as a table like the paper's Table 1, or as pictures."""
 
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 from typer import Option
 
-from peftbench.cli.options import OutputOptions
+from peftbench.cli.options import OUTPUT, OutputOptions
 
+if TYPE_CHECKING:
+    from peftbench.errors import PeftbenchError
+    from peftbench.record import Record
+    from peftbench.report.document import Document
+
+Form = Literal["table", "md", "latex", "json", "csv", "html", "png"]
 FILE = "report.csv"
 
 
 def report(
     output: OutputOptions,
     reference: Annotated[str | None, Option(help="Show published rows below: t-few.", metavar="NAME")] = None,
-    form: Annotated[Literal["table", "md", "latex", "json", "csv"], Option("--format", help="How to print.")] = "table",
+    sort: Annotated[
+        str | None, Option(help="Sort rows by a column: accuracy, inference, disk, ...", metavar="COLUMN")
+    ] = None,
+    form: Annotated[
+        Form, Option("--format", help="html: one page with pictures. png: its pictures.", rich_help_panel=OUTPUT)
+    ] = "table",
+    out: Annotated[
+        Path | None,
+        Option(
+            help="File to write. \\[default: stdout; html and png: report.FORMAT in the results]",
+            metavar="FILE",
+            rich_help_panel=OUTPUT,
+        ),
+    ] = None,
 ) -> None:
     """Show all records as a table, also in report.csv: accuracy beside FLOPs, bytes and trained parameters."""
-    from peftbench.cli.show import rendered, say_next
+    from peftbench.cli.show import say_next
     from peftbench.cli.watch import watch
-    from peftbench.errors import RecordError
-    from peftbench.record import Store
-    from peftbench.report import data, steps
+    from peftbench.report import data, fields, steps
     from peftbench.report.document import compose
     from peftbench.report.reference import published
 
     extra = published(reference) if reference else None
-    records = Store(output.results).all()
-    first = f"peftbench icl --shots 32{output.typed()}"
-    if not records and extra is None:
-        raise RecordError(f"no records in '{output.results}'", hint=f"`{first}` makes the first ones")
-    document = compose(records, extra)
+    records, left_out = readable(output, may_be_none=extra is not None)
+    document = compose(records, extra, left_out)
+    if sort:
+        document = replace(document, tables=tuple(fields.ordered(document.tables, sort)))
     onlooker = watch(quiet=output.quiet)
-    typer.echo(rendered(document, form), nl=False)
+    content = _content(document, form)
+    if out is None and form in {"html", "png"}:
+        out = output.results / f"report.{form}"
+    failed = None
+    if out:
+        failed = _write(out, content, onlooker.say)
+    else:
+        typer.echo(content, nl=False)
     if records:
-        path = output.results / FILE
-        _write(path, data.to_csv(document))
-        onlooker.say(f"wrote {path}")
-    say_next(onlooker, steps.step(document.tables[0]) + output.typed() if records else first)
+        failed = _write(output.results / FILE, data.to_csv(document), onlooker.say) or failed
+    if failed:
+        raise failed
+    say_next(onlooker, steps.step(document.tables[0]) + output.typed() if records else _first(output))
 
 
-def _write(path: Path, text: str) -> None:
+def readable(output: OutputOptions, may_be_none: bool = False) -> "tuple[list[Record], list[str]]":
+    """Read the records that are whole, and say of each other file on stderr that it is left out, and why.
+
+    Raises:
+        RecordError: None is whole.
+    """
+    from peftbench.errors import RecordError
+    from peftbench.record import Store
+
+    records, faults = Store(output.results).readable()
+    if not records and faults:
+        raise faults[0]
+    if not records and not may_be_none:
+        raise RecordError(f"no records in '{output.results}'", hint=f"`{_first(output)}` makes the first ones")
+    for fault in faults:
+        typer.echo(f"left out: {fault.message}\nhint: {fault.hint}", err=True)
+    return records, [fault.message for fault in faults]
+
+
+def _first(output: OutputOptions) -> str:
+    return f"peftbench icl --shots 32{output.typed()}"
+
+
+def _content(document: "Document", form: Form) -> str | bytes:
+    """Write a report in a format."""
+    if form == "html":
+        from peftbench.report.page import html
+
+        return html(document)
+    if form == "png":
+        from peftbench.report.plots import png
+
+        return png(document)
+    from peftbench.cli.show import rendered
+
+    return rendered(document, form)
+
+
+def _write(path: Path, content: str | bytes, say: Callable[[str], None]) -> "PeftbenchError | None":
+    """Write a file whole or not at all; give back what went wrong, so that the rest is still made."""
     from peftbench.errors import RecordError
     from peftbench.record import replacing
 
     try:
         with replacing(path) as temporary:
-            temporary.write_text(text, encoding="utf-8")
+            temporary.write_bytes(content if isinstance(content, bytes) else content.encode())
     except OSError as error:
-        raise RecordError(f"cannot write '{path}': {error.strerror}", hint="the table above is complete") from None
+        hint = "everything else was made; give a place that you may write to"
+        return RecordError(f"cannot write '{path}': {error.strerror}", hint=hint)
+    say(f"wrote {path}")
+    return None

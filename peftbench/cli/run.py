@@ -36,7 +36,7 @@ def shipped() -> dict[str, Path]:
 def find(name: str) -> Path:
     """Find a recipe: a file's path, or the name of one that comes along."""
     path = Path(name)
-    return path if path.exists() else shipped().get(name, path)
+    return path if path.is_file() else shipped().get(name, path)
 
 
 def expanded(path: Path) -> list[Cell]:
@@ -48,7 +48,11 @@ def expanded(path: Path) -> list[Cell]:
     from peftbench.tasks.load import expand
 
     def tasks(one: Run) -> list[str]:
-        return [name for task in ([one.task] if isinstance(one.task, str) else one.task) for name in expand(task)]
+        return [
+            name
+            for task in ([one.task] if isinstance(one.task, str) else one.task)
+            for name in expand(task, mixed=one.learner == "tune")
+        ]
 
     try:
         return [cell for one in read(path).run for cell in cells(one, tasks(one))]

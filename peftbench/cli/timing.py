@@ -2,6 +2,8 @@
 
 import statistics
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -11,8 +13,9 @@ from peftbench import registry
 from peftbench.costs import count, measure
 from peftbench.costs.backward import training_flops
 from peftbench.costs.sheet import Sheet, Workload
-from peftbench.errors import CostError
+from peftbench.errors import CostError, ModelError
 from peftbench.learners.optimizer import Optimizer
+from peftbench.methods.stages import Stages
 from peftbench.models import tree
 from peftbench.models.backbone import Backbone
 from peftbench.models.encoding import Encoded
@@ -22,17 +25,36 @@ from peftbench.models.tree import Answers, Tokens
 from peftbench.recipe import Training
 from peftbench.record import Cost
 
-REPEATS = 20
+MOST_RUNS = 20
+QUERY, STEP = "query", "training step"
 
 
-def time_all(sheet: Sheet, work: Workload, configs: Mapping[str, Any], device: str) -> list[Cost]:
-    """Run zero-shot, ICL and training steps of each method with token ids of the workload's lengths.
+@dataclass(frozen=True)
+class Machine:
+    """Where is measured.
+
+    Args:
+        device: torch's.
+        name: What it is called in the world, with the threads of a CPU.
+        rate: FLOPs per second of one large square matmul there.
+    """
+
+    device: torch.device
+    name: str
+    rate: float
+
+
+def time_all(
+    sheet: Sheet, work: Workload, configs: Mapping[str, Any], device: str, began: Callable[[str], None]
+) -> list[Cost]:
+    """Run zero-shot, ICL, and queries and training steps of each method with token ids of the workload's lengths.
 
     Args:
         sheet: Of a model that has weights here.
         work: Lengths and batch size.
         configs: Method -> settings.
         device: Where to run.
+        began: Is told the title of what is measured next.
 
     Raises:
         CostError: The model has no weights here.
@@ -45,34 +67,46 @@ def time_all(sheet: Sheet, work: Workload, configs: Mapping[str, Any], device: s
         )
     backbone = load(sheet.model.name, device=device, dtype=work.dtype)
     rate = measure.matmul_flops_per_second(backbone.device, backbone.dtype)
-    where = measure.device_name(backbone.device)
-    costs = [_cost("matmul_flops_per_second", rate, "FLOPs/s", f"one square matmul, best of 5, on {where}")]
-    for name, function, flops in _queries(backbone, work):
-        costs += _timed(name, function, flops, rate, backbone.device, "query, batch of 1")
-    if work.shots and _too_long(backbone, _lengths(backbone, work, shots=True)):
-        reason = f"the prompt is longer than the model's {backbone.max_positions:,} positions"
-        costs.append(_cost("ICL: median", None, "seconds", "query, batch of 1", reason))
+    machine = Machine(backbone.device, measure.device_name(backbone.device), rate)
+    told = f"one square matmul in {work.dtype}, best of 5, {machine.name}"
+    costs = [_cost("matmul_flops_per_second", rate, "FLOPs/s", told)]
+    for title, function, flops in _prompted(backbone, work):
+        began(title)
+        costs += _timed(title, function, flops, machine, f"{QUERY}, batch of 1")
     for name, config in configs.items():
-        costs += _stepped(backbone, work, name, config, rate)
-    costs.append(_cost("peak_process_bytes", measure.peak_process_bytes(), "bytes", "resident set since the start"))
-    if backbone.device.type == "cuda":
-        peak = torch.cuda.max_memory_allocated(backbone.device)
-        costs.append(_cost("peak_device_bytes", peak, "bytes", "tensors on the device, last block"))
+        added = registry.method(name).added(backbone.sizes, config)
+        with _attached(backbone, name, config) as stages:
+            query = _lengths(backbone, work, shots=False)
+            began(name)
+            flops = count.forward_flops(backbone.sizes, query, added, merged=False)
+            costs += _timed(
+                f"{name} {QUERY}",
+                lambda: _score(backbone, _encoded(work, 0)),
+                flops,
+                machine,
+                f"{QUERY}, batch of 1, not merged",
+            )
+            flops = training_flops(backbone.sizes, {query: work.batch_size}, 1, added)
+            costs += _timed(
+                f"{name} {STEP}", _step(stages, work), flops, machine, f"{STEP}, batch of {work.batch_size}"
+            )
+    told = f"resident set of the process, the most since it began, {machine.name}"
+    costs.append(_cost("peak_process_bytes", measure.peak_process_bytes(), "bytes", told))
     return costs
 
 
-def _queries(backbone: Backbone, work: Workload) -> Iterator[tuple[str, Callable[[], Any], int]]:
-    """Give name, function and counted FLOPs of a query in each way that needs no training."""
+def _prompted(backbone: Backbone, work: Workload) -> Iterator[tuple[str, Callable[[], Any], int]]:
+    """Give title, function and counted FLOPs of a query in each way that needs no training."""
     plain, shots = (_lengths(backbone, work, shots=shots) for shots in (False, True))
-    yield "zero-shot", lambda: _score(backbone, _encoded(work, 0)), count.forward_flops(backbone.sizes, plain)
-    if not work.shots or _too_long(backbone, shots):
+    yield f"zero-shot {QUERY}", lambda: _score(backbone, _encoded(work, 0)), count.forward_flops(backbone.sizes, plain)
+    if not work.shots:
         return
     before = work.shots * work.shot_tokens
-    yield "ICL", lambda: _score(backbone, _encoded(work, before)), count.forward_flops(backbone.sizes, shots)
-    if not backbone.is_encoder_decoder:
+    yield f"ICL {QUERY}", lambda: _score(backbone, _encoded(work, before)), count.forward_flops(backbone.sizes, shots)
+    if not backbone.is_encoder_decoder and not _too_long(backbone, shots):
         cache, size = _filled(backbone, before)
         flops = count.forward_flops(backbone.sizes, shots, cached=True)
-        yield "ICL cached", lambda: _score_after(backbone, _encoded(work, 0), cache, size), flops
+        yield f"ICL cached {QUERY}", lambda: _score_after(backbone, _encoded(work, 0), cache, size), flops
 
 
 def _too_long(backbone: Backbone, query: count.Query) -> bool:
@@ -112,38 +146,57 @@ def _score_after(backbone: Backbone, encoded: Encoded, cache: DynamicCache, size
     cache.crop(-len(row.ids))
 
 
-def _stepped(backbone: Backbone, work: Workload, name: str, config: Any, rate: float) -> list[Cost]:
-    """Time training steps: forward, backward, optimiser; the loss is the choices' mean log-probability."""
+@contextmanager
+def _attached(backbone: Backbone, name: str, config: Any) -> Iterator[Stages]:
+    """Attach a method, its parameters to be trained, for as long as the block runs."""
     method = registry.method(name)
-    query = _lengths(backbone, work, shots=False)
-    flops = training_flops(backbone.sizes, {query: work.batch_size}, 1, method.added(backbone.sizes, config))
-    names = method.attach(backbone, config)
-    backbone.train_only(names)
-    optimizer = Optimizer(backbone.parameters_named(names).values(), Training(**method.DEFAULTS))
-    batch = [_encoded(work, 0)] * work.batch_size
-
-    def step() -> None:
-        loss = -choice_log_probs(backbone, batch)[0].mean()
-        loss.backward()
-        optimizer.step(0, loss.item())
-
     try:
-        return _timed(name, step, flops, rate, backbone.device, f"training step, batch of {work.batch_size}")
+        names = method.attach(backbone, config)
+        backbone.train_only(names)
+        yield Stages(method, backbone, config, names)
     finally:
         backbone.detach_all()
 
 
-def _timed(
-    name: str, function: Callable[[], Any], flops: int, rate: float, device: torch.device, what: str
-) -> list[Cost]:
-    seconds = measure.seconds_of(function, device, REPEATS)
-    median = statistics.median(seconds)
-    return [
-        _cost(f"{name}: median", median, "seconds", f"{what}, {REPEATS} runs"),
-        _cost(f"{name}: p95", measure.p95(seconds), "seconds", f"{what}, {REPEATS} runs"),
-        _cost(f"{name}: per second", 1 / median, "1/s", what),
-        _cost(f"{name}: of the machine", flops / median / rate, "share", "counted FLOPs / s over the matmul rate"),
+def _step(stages: Stages, work: Workload) -> Callable[[], None]:
+    """Make a training step: forward, backward, optimiser; the loss is the choices' mean log-probability."""
+    backbone, training = stages.backbone, Training(**{**stages.method.DEFAULTS, "optimizer": work.optimizer})
+    optimizer = Optimizer(backbone.parameters_named(stages.names).values(), training)
+    batch = [_encoded(work, 0)] * work.batch_size
+
+    def step() -> None:
+        loss = stages.penalized({"loss": -choice_log_probs(backbone, batch)[0].mean()})["loss"]
+        loss.backward()
+        stages.before_step(0, work.num_steps)
+        optimizer.step(0, loss.item())
+        stages.after_step(0, work.num_steps)
+
+    return step
+
+
+def _timed(title: str, function: Callable[[], Any], flops: int, machine: Machine, what: str) -> list[Cost]:
+    """Measure one way; what a model has no positions for is absent, and says so."""
+    try:
+        runs = measure.runs_of(function, machine.device, most=MOST_RUNS)
+    except ModelError as error:
+        return [_cost(f"{title}: median", None, "seconds", f"{what}, {machine.name}", error.message)]
+    seconds = measure.seconds_of(runs)
+    median, told = statistics.median(seconds), f"{what}, {machine.name}, {len(runs)} runs"
+    costs = [
+        _cost(f"{title}: median", median, "seconds", told),
+        _cost(f"{title}: p95", measure.p95(seconds), "seconds", told),
+        _cost(f"{title}: per second", 1 / median, "1/s", f"one after the other, {told}"),
+        _cost(
+            f"{title}: of the machine",
+            flops / median / machine.rate,
+            "share",
+            f"counted FLOPs per second over those of the matmul, {told}",
+        ),
     ]
+    peaks = [run.peak_memory_bytes for run in runs if run.peak_memory_bytes is not None]
+    if peaks:
+        costs.append(_cost(f"{title}: peak memory", max(peaks), "bytes", f"tensors on the device, {told}"))
+    return costs
 
 
 def _cost(name: str, value: float | None, unit: str, convention: str, reason: str | None = None) -> Cost:

@@ -1,6 +1,7 @@
 """`peftbench tune`: few-shot fine-tuning."""
 
-from typing import Annotated
+from pathlib import Path
+from typing import Annotated, Any, Literal
 
 from typer import Option
 
@@ -30,22 +31,33 @@ def tune(
         list[str] | None,
         Option("--set", metavar="KEY=VALUE", help="A field of the method or of its training: rank=8, lr=1e-3."),
     ] = None,
+    start_from: Annotated[
+        Path | None,
+        Option(help="Start from a saved adapter: a folder under results/adapters, or T-Few's .pt.", metavar="ADAPTER"),
+    ] = None,
+    sweep: Annotated[
+        Literal["lr"] | None,
+        Option(help="Choose the learning rate by cross-validation on the shots: 10 times the training."),
+    ] = None,
     form: Table = "table",
 ) -> None:
-    """Evaluate few-shot tuning, beside the same model's zero-shot."""
+    """Evaluate few-shot tuning, beside the same model's zero-shot.
+
+    On the group lab-train one adapter is tuned, on the mixture of its tasks: one to start from.
+    """
     from peftbench import registry
     from peftbench.cli.experiment import carry_out, cells
-    from peftbench.errors import MethodError
     from peftbench.recipe import Training
 
-    registry.known(method, registry.METHODS, "method", MethodError)
+    registry.known_method(method)
     table = assignments(settings or [])
     training = {name: value for name, value in table.items() if name in Training.model_fields}
     config = {name: value for name, value in table.items() if name not in training}
     shared = {"model": model, "scoring": scoring.table()}
-    tuning = {"shots": shots, "method": method, "method_config": config, "training": training}
+    tuning: dict[str, Any] = {"shots": shots, "method": method, "method_config": config, "training": training}
+    tuning |= {"start_from": start_from, "sweep": sweep}
     some = [
-        *cells(task, weights, run, learner="icl", shots=0, **shared),
-        *cells(task, weights, run, learner="tune", **tuning, **shared),
+        *cells(task, weights, run, learner="icl", shots=0, mixed=True, **shared),
+        *cells(task, weights, run, learner="tune", mixed=True, **tuning, **shared),
     ]
     carry_out(some, run, output, form, f"peftbench report{output.typed()}")

@@ -18,6 +18,7 @@ from peftbench.costs.count import NOTHING, Query, Stream
 from peftbench.methods import places
 from peftbench.methods.base import Added, Op, Place
 from peftbench.models.backbone import Role, Sizes
+from peftbench.models.work import Pass
 
 
 def backward_flops(sizes: Sizes, query: Query, added: Added | None = None) -> int:
@@ -50,19 +51,38 @@ def training_flops(sizes: Sizes, examples: Mapping[Query, int], num_steps: int, 
         CostError: Impossible sizes.
     """
     count.check(sizes)
-    flowing = replace(added, ops=tuple(op for op in added.ops if op.rows is None))
-    total = 0
-    for query, times in examples.items():
-        stream = count.stream(sizes, query, added)
-        forward = count.flops(sizes, stream, flowing, training=True)
-        total += times * (forward + Walk(sizes, stream, added).flops())
-    for op in _fixed(added):
-        once = count.op_flops(op, NO_TOKENS)
-        total += num_steps * (once + _backward(op, once, reads=op.reads == "trained"))
-    return total
+    total = sum(times * _passed(sizes, count.stream(sizes, query, added), added) for query, times in examples.items())
+    return total + num_steps * _once_a_step(added)
+
+
+def trained_flops(sizes: Sizes, passes: Mapping[Pass, int], added: Added) -> int:
+    """Count a training as it was run, forward and backward, padding included.
+
+    Args:
+        sizes: The model's shapes.
+        passes: Shape of a step's batch -> how many steps had such a one.
+        added: What the method adds and trains.
+    """
+    flowing = sum(times * _passed(sizes, count.pass_stream(each, added), added) for each, times in passes.items())
+    return flowing + sum(passes.values()) * _once_a_step(added)
 
 
 NO_TOKENS = Stream(0, 0, 0, 0, 0, 0)
+
+
+def _passed(sizes: Sizes, stream: Stream, added: Added) -> int:
+    """Count what flows with the tokens, forward and backward."""
+    flowing = replace(added, ops=tuple(op for op in added.ops if op.rows is None))
+    return count.flops(sizes, stream, flowing, training=True) + Walk(sizes, stream, added).flops()
+
+
+def _once_a_step(added: Added) -> int:
+    """Count what is multiplied beside the tokens, forward and backward."""
+    total = 0
+    for op in _fixed(added):
+        once = count.op_flops(op, NO_TOKENS)
+        total += once + _backward(op, once, reads=op.reads == "trained")
+    return total
 
 
 def _fixed(added: Added) -> list[Op]:

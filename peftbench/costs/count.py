@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from peftbench.errors import CostError
 from peftbench.methods.base import Added, Op
 from peftbench.models.backbone import Sizes
-from peftbench.models.scoring import Pass
+from peftbench.models.work import Pass
 
 NOTHING = Added(num_parameters=0)
 
@@ -169,8 +169,13 @@ def stream(sizes: Sizes, query: Query, added: Added, *, cached: bool = False) ->
 def pass_flops(sizes: Sizes, run: Pass, added: Added | None = None) -> int:
     """Count one forward pass as it was run, padding included; the method is attached, not merged."""
     added = added or NOTHING
+    return flops(sizes, pass_stream(run, added), added)
+
+
+def pass_stream(run: Pass, added: Added) -> Stream:
+    """Say how many tokens of a forward pass ran where, padding included."""
     encoder, decoder = run.encoder_rows * run.encoder_tokens, run.decoder_rows * run.decoder_tokens
-    stream = Stream(
+    return Stream(
         encoder,
         decoder,
         encoder_pairs=encoder * (run.encoder_tokens + added.extra_keys),
@@ -178,7 +183,6 @@ def pass_flops(sizes: Sizes, run: Pass, added: Added | None = None) -> int:
         cross_pairs=decoder * (run.encoder_tokens + added.extra_keys) if encoder else 0,
         head=run.head_tokens,
     )
-    return flops(sizes, stream, added)
 
 
 def flops(sizes: Sizes, stream: Stream, added: Added, *, merged: bool = False, training: bool = False) -> int:

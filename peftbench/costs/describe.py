@@ -42,8 +42,9 @@ def describe(name: str) -> Described:
         CostError: A config with shapes that no transformer has.
         ModelError: Nothing of that name, or an unknown family.
     """
-    if name in SHAPES:
-        return Described(name, SHAPES[name], num_parameters(SHAPES[name]), has_weights=False)
+    published = SHAPES.get(name if Path(name).exists() else name.lower())  # T0-11B is t0-11b, unless it lies here
+    if published is not None:
+        return Described(name, published, num_parameters(published), has_weights=False)
     folder = registry.embedded_models().get(name, Path(name))
     path = folder / "config.json" if folder.is_dir() else folder
     if not path.is_file():
@@ -71,6 +72,7 @@ def _shape(path: Path) -> Shape:
         raise CostError(f"'{path}': {error.message}", hint=error.hint) from None
     except Exception as error:  # transformers checks fields in classes of its own, each with its own error
         reason = (str(error) or type(error).__name__).strip().splitlines()[-1].strip()
+        reason = "heads or sizes are 0" if isinstance(error, ZeroDivisionError) else reason
         raise CostError(f"'{path}' describes no model: {reason}", hint="check the sizes in it") from None
     return Shape(
         sizes,
@@ -78,6 +80,7 @@ def _shape(path: Path) -> Shape:
         num_positions=config.n_positions if model_type == "gpt2" else 0,
         relative_buckets=config.relative_attention_num_buckets if model_type == "t5" else 0,
         max_positions=family.max_positions(config),
+        config=table,
     )
 
 

@@ -57,25 +57,31 @@ def measured(device: torch.device) -> Iterator[Measurement]:
     result.reason = None if is_cuda else f"device '{device.type}' keeps no peak of allocated memory"
 
 
-def seconds_of(function: Callable[[], Any], device: torch.device, repeats: int) -> list[float]:
-    """Time a function again and again, after one run that is not counted.
+def runs_of(
+    function: Callable[[], Any], device: torch.device, *, most: int, least: int = 5, enough_seconds: float = 20.0
+) -> list[Measurement]:
+    """Measure a function again and again, after one run that does not count.
 
     Args:
         function: Work on the device is waited for.
         device: Where it works.
-        repeats: How often it is timed.
-
-    Returns:
-        Seconds of each run.
+        most: How often it is run.
+        least: How often it is run even if it is slow.
+        enough_seconds: When so much time has passed, `least` runs are enough.
     """
     function()
-    seconds = []
-    for _ in range(repeats):
-        with measured(device) as result:
+    runs: list[Measurement] = []
+    began = time.perf_counter()
+    while len(runs) < most and (len(runs) < least or time.perf_counter() - began < enough_seconds):
+        with measured(device) as run:
             function()
-        assert result.seconds is not None
-        seconds.append(result.seconds)
-    return seconds
+        runs.append(run)
+    return runs
+
+
+def seconds_of(runs: list[Measurement]) -> list[float]:
+    """Give the wall time of each run; all of them have ended."""
+    return [run.seconds for run in runs if run.seconds is not None]
 
 
 def p95(values: list[float]) -> float:
@@ -93,7 +99,7 @@ def matmul_flops_per_second(device: torch.device, dtype: torch.dtype, size: int 
         repeats: How often it is timed; the fastest counts.
     """
     left, right = (torch.randn(size, size, device=device).to(dtype) for _ in range(2))
-    return 2 * size**3 / min(seconds_of(lambda: left @ right, device, repeats))
+    return 2 * size**3 / min(seconds_of(runs_of(lambda: left @ right, device, most=repeats)))
 
 
 def peak_process_bytes() -> int:
@@ -107,7 +113,8 @@ def device_name(device: torch.device) -> str:
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     if device.type == "cpu":
-        return f"{_cpu_name()}, {torch.get_num_threads()} threads"
+        threads = torch.get_num_threads()
+        return f"{_cpu_name()}, {threads} thread{'s' if threads > 1 else ''}"
     return device.type
 
 

@@ -1,7 +1,8 @@
 """Published shapes of the paper's models, and the closed form of a model's parameter count."""
 
 import tomllib
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ class Shape:
         relative_buckets: Relative position buckets per stack and head (T5); 0 where there are none.
         max_positions: Tokens that the model was made for; None where there is no limit.
         remarks: What its numbers must not be read without.
+        config: The fields of its config.json, from which transformers builds it.
     """
 
     sizes: Sizes
@@ -29,6 +31,7 @@ class Shape:
     relative_buckets: int = 0
     max_positions: int | None = None
     remarks: tuple[str, ...] = ()
+    config: Mapping[str, Any] = field(default_factory=dict)
 
 
 def num_parameters(shape: Shape) -> int:
@@ -47,7 +50,11 @@ def _t5(table: dict[str, Any]) -> Shape:
         True, num_layers, num_layers, table["d_model"], table["d_kv"], table["d_ff"], num_heads, num_heads,
         gated=True, vocab_size=32_128,
     )  # fmt: skip
-    return Shape(sizes, tied=False, relative_buckets=32)
+    config = {
+        "model_type": "t5", "vocab_size": sizes.vocab_size, "num_layers": num_layers, "num_heads": num_heads,
+        "d_model": sizes.d_model, "d_kv": sizes.d_kv, "d_ff": sizes.d_ff, "feed_forward_proj": "gated-gelu",
+    }  # fmt: skip
+    return Shape(sizes, tied=False, relative_buckets=32, config=config)
 
 
 def _gpt3(table: dict[str, Any]) -> Shape:
@@ -57,7 +64,9 @@ def _gpt3(table: dict[str, Any]) -> Shape:
         gated=False, vocab_size=50_257, biased=("q", "k", "v", "o", "ff_up", "ff_out"), norm_biases=True, fused=True,
     )  # fmt: skip
     remarks = (SPARSE, *((table["remark"],) if "remark" in table else ()))
-    return Shape(sizes, tied=True, num_positions=2048, max_positions=2048, remarks=remarks)
+    config = {"model_type": "gpt2", "n_layer": table["num_layers"], "n_embd": d_model, "n_head": num_heads}
+    config |= {"vocab_size": sizes.vocab_size, "n_positions": 2048}
+    return Shape(sizes, tied=True, num_positions=2048, max_positions=2048, remarks=remarks, config=config)
 
 
 def _read() -> dict[str, Shape]:

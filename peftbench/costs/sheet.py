@@ -5,10 +5,11 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from peftbench import registry
-from peftbench.costs import backward, count, memory, rule, storage
+from peftbench.costs import backward, count, memory, rule, storage, written
 from peftbench.costs.count import Query
 from peftbench.costs.describe import Described
 from peftbench.costs.memory import DTYPE_BYTES, Optimizer
+from peftbench.costs.written import Written
 from peftbench.errors import CostError, MethodError
 from peftbench.methods.base import Added, MethodConfig
 from peftbench.record import Cost
@@ -17,6 +18,7 @@ MOST = 10**9
 """No count of shots, tokens or steps is above this."""
 
 COUNTED = "all matmuls incl. attention scores and values, cross-attention and LM head; a multiply-add is 2 FLOPs"
+AT_MOST = "what it takes up and costs afterwards is at most this"
 BY_RULE = "2205.05638, section 4.2: 2 N FLOPs per token, N for encoder-decoders; training 3 x that"
 
 
@@ -94,7 +96,7 @@ class Way:
     @property
     def is_tuned(self) -> bool:
         """Whether parameters are trained."""
-        return self.name in registry.METHODS
+        return registry.is_method(self.name)
 
     def value(self, name: str, kind: str = "counted") -> int | None:
         """Give the value of a cost; None where it is absent."""
@@ -129,6 +131,7 @@ def sheet(model: Described, work: Workload, methods: Mapping[str, MethodConfig],
         MethodError: A method that does not fit.
     """
     ways, remarks = [*_prompted(model, work)], [*_remarks(model, work)]
+    bare = written.without_weights(model, work.dtype)
     for name, config in methods.items():
         try:
             added = registry.method(name).added(model.shape.sizes, config)
@@ -137,7 +140,9 @@ def sheet(model: Described, work: Workload, methods: Mapping[str, MethodConfig],
                 raise
             remarks.append(f"{name} is left out: {error.message}")
             continue
-        ways += _tuned(model, work, name, added)
+        ways += _tuned(model, work, name, added, written.written(bare, name, config))
+        if hasattr(registry.method(name), "left"):
+            remarks.append(f"{name} takes out in training what it needs least: {AT_MOST}")
     return Sheet(model, tuple(ways), tuple(remarks))
 
 
@@ -200,17 +205,17 @@ def _prompted(model: Described, work: Workload) -> Iterable[Way]:
         )
 
 
-def _tuned(model: Described, work: Workload, name: str, added: Added) -> Iterable[Way]:
+def _tuned(model: Described, work: Workload, name: str, added: Added, file: Written | None) -> Iterable[Way]:
     sizes = model.shape.sizes
     query = work.query(is_encoder_decoder=sizes.is_encoder_decoder)
     merged, unmerged = (count.forward_flops(sizes, query, added, merged=merged) for merged in (True, False))
     training = (*_training(model, work, added, query), *_training_memory(model, work, added, query))
-    extra = added.num_saved_bytes(model.num_parameters)
+    extra = added.num_saved_bytes(model.num_parameters) if file is None else file.tensor_bytes
     kept = 0 if registry.method(name).merge is not None else extra
-    disk = _disk(extra, "tensors that are saved, without a file's header; trained parameters in float32")
-    yield _way(model, name, "", work, merged, more=training, disk=disk, kept=kept)
-    if merged < unmerged:
-        yield _way(model, name, "unmerged", work, unmerged, more=training, disk=disk, kept=extra)
+    tensors = _bytes("tensor_bytes", extra, "tensors that are saved, without a file around them")
+    for variant, flops, held in (("", merged, kept), ("unmerged", unmerged, extra)):
+        if not variant or merged < unmerged:
+            yield _way(model, name, variant, work, flops, more=(*training, tensors), disk=_file(file), kept=held)
 
 
 def _way(
@@ -258,8 +263,10 @@ def _training(model: Described, work: Workload, added: Added, query: Query) -> t
         is_encoder_decoder=sizes.is_encoder_decoder,
     )
     counted = backward.training_flops(sizes, {query: examples}, work.num_steps, added)
+    counted += backward.training_flops(sizes, {query: added.looks * work.shots}, 0, added)
     trained = added.num_trained(model.num_parameters)
     convention = f"{COUNTED}; frozen weights get no gradient, below the first adapted place nothing is run backward"
+    convention += "; gradients on the shots before the first step included" if added.looks else ""
     return (
         Cost(name="training_flops", value=counted, unit="FLOPs", kind="counted", convention=convention),
         Cost(name="training_flops", value=by_rule, unit="FLOPs", kind="estimated", convention=BY_RULE),
@@ -293,3 +300,11 @@ def _bytes(name: str, value: int, convention: str, kind: Literal["counted", "est
 
 def _disk(value: int, convention: str) -> Cost:
     return _bytes("disk_bytes", value, convention)
+
+
+def _file(file: Written | None) -> Cost:
+    told = "the file that is written (safetensors), its header included"
+    if file is None:
+        reason = "training decides which tensors are left"
+        return Cost(name="disk_bytes", value=None, unit="bytes", kind="counted", convention=told, reason=reason)
+    return _disk(file.file_bytes, told)

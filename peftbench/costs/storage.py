@@ -1,5 +1,6 @@
 """Bytes: of files as written, of tensors, of the tokens and the key-value cache that in-context learning keeps."""
 
+import struct
 from pathlib import Path
 
 from peftbench.models.backbone import Sizes
@@ -17,6 +18,17 @@ def file_bytes(path: Path) -> int:
     if path.is_dir():
         return sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
     return path.stat().st_size
+
+
+def stored_tensor_bytes(path: Path) -> int:
+    """Measure the bytes of the tensors in a safetensors file, without its header.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+    """
+    with path.open("rb") as file:
+        (header,) = struct.unpack("<Q", file.read(8))
+    return file_bytes(path) - 8 - int(header)
 
 
 def tensor_bytes(num_parameters: int, bytes_per_value: int = 4) -> int:

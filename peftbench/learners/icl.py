@@ -2,13 +2,19 @@
 
 import bisect
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from peftbench.errors import ModelError
+from peftbench.learners.calibration import CalibratedPredictor
+from peftbench.learners.ensemble import EnsemblePredictor
 from peftbench.learners.inputs import shorten
+from peftbench.learners.predictor import Prompting
+from peftbench.learners.shots_as_prefix import PrefixPredictor
 from peftbench.models.backbone import Backbone
 from peftbench.models.encoding import Encoded, Prompt, encode_all, join, num_virtual_tokens
 from peftbench.models.scoring import Scores, score
 from peftbench.recipe import IclOptions, Scoring
+from peftbench.tasks.shots import ranks, relabel
 from peftbench.tasks.task import Example, Row
 from peftbench.tasks.template import Template
 
@@ -22,7 +28,8 @@ class IclPredictor:
     Args:
         backbone: The model, as it is.
         template: Name of the template that rendered the shots.
-        shots: The shots' texts, target included.
+        shots: The shots' texts, target included, in the order of the draw: the first ones stay where not all fit.
+        places: Each shot's place in the prompt, as compared with the others'.
         options: Whether shots are left out where they do not all fit.
         scoring: How choices are scored; `end` is resolved.
         num_cut_tokens: Tokens that were already cut from the shots' inputs.
@@ -33,6 +40,7 @@ class IclPredictor:
         backbone: Backbone,
         template: str,
         shots: Sequence[str],
+        places: Sequence[int],
         options: IclOptions,
         scoring: Scoring,
         num_cut_tokens: int,
@@ -40,14 +48,23 @@ class IclPredictor:
         self.num_shots = len(shots)
         self.num_cut_tokens = num_cut_tokens
         self._backbone, self._template, self._options, self._scoring = backbone, template, options, scoring
-        self._shots = list(shots)
+        self._shots, self._places = list(shots), list(places)
 
     @property
     def prompt_tokens(self) -> int:
         """Tokens that the shots and their separators take up in each prompt."""
-        text = "".join(shot + self._scoring.separator for shot in self._shots[: self.num_shots])
         # Not the tokenizer itself: it warns of long texts.
-        return len(self._backbone.tokenizer.backend_tokenizer.encode(text, add_special_tokens=False).ids)
+        return len(self._backbone.tokenizer.backend_tokenizer.encode(self.text(), add_special_tokens=False).ids)
+
+    @property
+    def prompt_bytes(self) -> int:
+        """Bytes of the shots' text, UTF-8, separators included."""
+        return len(self.text().encode())
+
+    def text(self, num_shots: int | None = None) -> str:
+        """Write what stands before a query: the shots in their order, each with a separator after it."""
+        shown = sorted(range(self.num_shots if num_shots is None else num_shots), key=self._places.__getitem__)
+        return "".join(self._shots[shot] + self._scoring.separator for shot in shown)
 
     def score(self, examples: Sequence[Example], progress: Callable[[int], None] | None = None) -> Scores:
         """Score each example's choices after the shots; with `fit_shots`, after those that fit (see `fit`).
@@ -67,7 +84,8 @@ class IclPredictor:
             progress=progress,
         )
         self.num_cut_tokens += num_cut
-        return scores
+        shots = self.prompt_tokens
+        return replace(scores, lengths=[replace(length, shots=shots) for length in scores.lengths])
 
     def check_choices(self, examples: Sequence[Example]) -> None:
         """See that the model can tell the answer choices apart.
@@ -105,8 +123,8 @@ class IclPredictor:
         self.num_shots = num_shots
 
     def _prompts(self, queries: Sequence[Example], num_shots: int) -> list[Prompt]:
-        shots = self._shots[:num_shots]
-        return [Prompt(self._scoring.separator.join((*shots, query.input)), query.choices) for query in queries]
+        text = self.text(num_shots)
+        return [Prompt(text + query.input, query.choices) for query in queries]
 
     def _encoded(self, queries: Sequence[Example], num_shots: int) -> list[Encoded]:
         prompts, scoring = self._prompts(queries, num_shots), self._scoring
@@ -124,25 +142,45 @@ class IclPredictor:
 
 
 def learn(
-    backbone: Backbone, template: Template, shots: Sequence[Row], options: IclOptions, scoring: Scoring
-) -> IclPredictor:
-    """Write the shots as a prompt.
+    backbone: Backbone, template: Template, shots: Sequence[Row], options: IclOptions, scoring: Scoring, seed: int = 0
+) -> Prompting:
+    """Write the shots as a prompt, or as one prompt for each of them.
 
     input_1 target_1 <separator> ... input_k target_k <separator> query
 
     Args:
         backbone: The model; an encoder-decoder reads the whole prompt in its encoder.
         template: Renders shots and queries alike.
-        shots: In the order in which they stand in the prompt; none is zero-shot.
-        options: Whether shots are left out where they do not all fit.
+        shots: As drawn; none is zero-shot.
+        options: Order and labels of the shots, whether some are left out where they do not all fit, and how answers
+            are joined and calibrated: the mean of an ensemble as a whole, each prompt by itself before it votes.
         scoring: Separator and cut; each shot's input is cut like a query's.
+        seed: Of the draw; other orders and random labels follow from it.
     """
-    examples, num_cut = shorten(backbone, [template.render(row) for row in shots], scoring.max_input_tokens)
-    texts = [join(example.input, example.target) for example in examples]
-    return IclPredictor(backbone, template.name, texts, options, scoring, num_cut)
+    examples = [relabel(template.render(row), options.labels, seed) for row in shots]
+    short = [shorten(backbone, [example], scoring.max_input_tokens) for example in examples]
+    texts = [join(example.input, example.target) for (example,), _ in short]
+    cuts = [num_cut for _, num_cut in short]
+
+    def calibrated(prompt: Prompting) -> Prompting:
+        return CalibratedPredictor(prompt, template, options.content_free) if options.calibrate else prompt
+
+    if options.ensemble == "none":
+        places = ranks(shots, options.order, seed)
+        prompt = IclPredictor(backbone, template.name, texts, places, options, scoring, sum(cuts))
+        return PrefixPredictor(backbone, prompt, prompt.text, scoring) if options.as_prefix else calibrated(prompt)
+    # A prompt that does not fit with its one shot is no zero-shot one: nothing is left out.
+    whole = options.model_copy(update={"fit_shots": False})
+    members: list[Prompting] = [
+        IclPredictor(backbone, template.name, [text], [0], whole, scoring, num_cut)
+        for text, num_cut in zip(texts, cuts, strict=True)
+    ]
+    if options.ensemble == "mean":
+        return calibrated(EnsemblePredictor(members, "mean"))
+    return EnsemblePredictor([calibrated(member) for member in members], "vote")
 
 
-def fit(predictors: Sequence[IclPredictor], queries: Sequence[Sequence[Example]]) -> None:
+def fit(predictors: Sequence[Prompting], queries: Sequence[Sequence[Example]]) -> None:
     """See that the prompts of all templates fit the model, and their choices differ, before any of them is scored.
 
     With `fit_shots`, each predictor leaves out shots, the last ones first, until the longest of its queries fits; they
@@ -165,6 +203,8 @@ def fit(predictors: Sequence[IclPredictor], queries: Sequence[Sequence[Example]]
 def _hint(num_fit: int) -> str:
     if num_fit < 0:
         return "not even the query alone fits: --max-input-tokens cuts inputs, for example --max-input-tokens 256"
+    if not num_fit:
+        return "not even one shot fits beside the query: --shots 0; --max-input-tokens cuts inputs"
     would = f"{_plural(num_fit, 'shot')} would fit: --shots {num_fit}, or --fit-shots takes as many as fit"
     return f"{would}; --max-input-tokens cuts inputs"
 

@@ -10,6 +10,9 @@ from transformers.optimization import Adafactor
 from peftbench.errors import RunError
 from peftbench.recipe import Training
 
+ROUNDING = 1e-6
+"""Share of the largest gradient below which one is rounding error: that of a key's bias is zero in exact arithmetic."""
+
 
 def rate(step: int, training: Training) -> float:
     """Give a step's learning rate: linearly up to lr over the warm-up, then linearly down towards zero.
@@ -44,6 +47,12 @@ class Optimizer:
             for parameter in self._parameters
         ]
         self._optimizer = _optimizer(self._copies, training)
+        self._unreached = set(range(len(self._copies)))
+
+    @property
+    def num_unreached(self) -> int:
+        """Number of values in tensors that no step so far had a gradient for; rounding errors are none."""
+        return sum(self._copies[index].numel() for index in self._unreached)
 
     def step(self, step: int, loss: float) -> None:
         """Take one step and clear the gradients.
@@ -64,10 +73,24 @@ class Optimizer:
                 f"training broke at step {step + 1}: loss {loss:.4g}, gradient norm {norm:.4g}",
                 hint=f"a lower learning rate (it was {self._training.lr:g}), or --dtype float32 if it was another",
             )
+        self._note_reached()
         for group in self._optimizer.param_groups:
             group["lr"] = rate(step, self._training)
         self._optimizer.step()
         self._write_back()
+
+    @torch.no_grad()
+    def _note_reached(self) -> None:
+        """Look at the gradients of tensors that had none yet."""
+        if not self._unreached:
+            return
+        largest = {
+            index: float(copy.grad.abs().max())
+            for index, copy in enumerate(self._copies)
+            if copy.grad is not None and copy.numel()
+        }
+        floor = ROUNDING * max(largest.values(), default=0.0)
+        self._unreached -= {index for index, size in largest.items() if size > floor}
 
     @torch.no_grad()
     def _write_back(self) -> None:

@@ -17,7 +17,12 @@ class Predictor(Protocol):
 
     @property
     def prompt_tokens(self) -> int:
-        """Tokens that the shots take up in each prompt; 0 after tuning."""
+        """Tokens that the shots take up in each prompt, or in all prompts of an ensemble; 0 after tuning."""
+        ...
+
+    @property
+    def prompt_bytes(self) -> int:
+        """Bytes of the shots' text, UTF-8, in all prompts; 0 after tuning."""
         ...
 
     @property
@@ -27,4 +32,20 @@ class Predictor(Protocol):
 
     def score(self, examples: Sequence[Example], progress: Callable[[int], None] | None = None) -> Scores:
         """Score each example's choices, in the examples' order."""
+        ...
+
+
+class Prompting(Predictor, Protocol):
+    """A Predictor of which it can be known before scoring whether its prompts fit the model."""
+
+    def check_choices(self, examples: Sequence[Example]) -> None:
+        """See that the model can tell the answer choices apart."""
+        ...
+
+    def num_fitting(self, examples: Sequence[Example]) -> int:
+        """Count the shots, from the first one on, with which all prompts fit; -1: they do not without any."""
+        ...
+
+    def take(self, num_shots: int, examples: Sequence[Example]) -> None:
+        """Go on with the first `num_shots` shots, as many as fit with these examples."""
         ...

@@ -1,11 +1,11 @@
 """Tuning: a method's parameters are trained on the shots, with T-Few's losses over all answer choices."""
 
+import itertools
 import random
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 
 import torch
 from torch import Tensor, nn
@@ -15,15 +15,19 @@ from peftbench.learners import losses
 from peftbench.learners.inputs import shorten
 from peftbench.learners.optimizer import Optimizer
 from peftbench.methods import adapter
+from peftbench.methods.adapter import Start
 from peftbench.methods.base import MethodConfig
 from peftbench.methods.stages import Stages
 from peftbench.models.backbone import Backbone
 from peftbench.models.encoding import Encoded, Prompt, check_fits, encode_all, num_virtual_tokens
 from peftbench.models.forward import choice_log_probs
-from peftbench.models.scoring import Length, Scores, score
+from peftbench.models.scoring import Scores, score
+from peftbench.models.work import Length, Pass
 from peftbench.recipe import Scoring, Training
-from peftbench.tasks.task import Example, Row
-from peftbench.tasks.template import Template
+from peftbench.tasks.task import Example
+
+Examples = Sequence[Sequence[Example]]
+"""The training rows, each rendered by each of its templates: examples[shot][template]."""
 
 
 @dataclass
@@ -35,10 +39,15 @@ class TunePredictor:
         scoring: How choices are scored; `end` is resolved.
         names: Full names of what was trained, as the method left it when training ended.
         num_shots: Shots that it was trained on.
+        num_trained_parameters: Values that were trained; what is saved of them may be fewer (a folded network).
+        num_unreached_parameters: Those among them in tensors that never got a gradient.
         num_cut_tokens: Tokens cut so far: from the shots, once per template, and from scored inputs.
         prompt_tokens: No shots stand in the prompt.
         log: Losses of each step by name: "loss" is the weighted sum, beside it those that are on.
+        prompt_bytes: No shots stand in the prompt.
         lengths: Lengths in tokens of the examples that were trained on, each with the times that it was seen.
+        passes: Shapes of the batches that were trained on, padding included, each with the times that it was run.
+        prepared: Lengths of the examples that the method ran, forward and backward, before the first step.
         num_padding_tokens: Tokens run for nothing in training.
         seconds: Wall time of training.
     """
@@ -48,15 +57,20 @@ class TunePredictor:
     names: list[str]
     num_shots: int
     num_cut_tokens: int
+    num_trained_parameters: int = 0
+    num_unreached_parameters: int = 0
     prompt_tokens: int = 0
+    prompt_bytes: int = 0
     log: list[dict[str, float]] = field(default_factory=list)
     lengths: Counter[Length] = field(default_factory=Counter)
+    passes: Counter[Pass] = field(default_factory=Counter)
+    prepared: Counter[Length] = field(default_factory=Counter)
     num_padding_tokens: int = 0
     seconds: float = 0.0
 
     @property
-    def num_parameters(self) -> int:
-        """Number of trained values that are used and saved; a network that was folded into them is not among them."""
+    def num_saved_parameters(self) -> int:
+        """Number of values that are used and saved; a network that was folded into them is not among them."""
         tensors = self.backbone.tensors_named(self.names).values()
         return sum(tensor.numel() for tensor in tensors if isinstance(tensor, nn.Parameter))
 
@@ -85,13 +99,12 @@ def learn(
     backbone: Backbone,
     method: str,
     config: MethodConfig,
-    templates: Sequence[Template],
-    shots: Sequence[Row],
+    examples: Examples,
     training: Training,
     scoring: Scoring,
     seed: int,
     progress: Callable[[int, float], None] | None = None,
-    start_from: Path | None = None,
+    start: Start | None = None,
 ) -> TunePredictor:
     """Attach a method, train it on the shots, and leave it attached.
 
@@ -105,13 +118,12 @@ def learn(
         backbone: With nothing attached.
         method: Name in the registry.
         config: The method's settings.
-        templates: At least one.
-        shots: Training rows.
+        examples: The shots; nothing else is learned from.
         training: Optimiser and losses.
         scoring: Cut and end of answers; the same as in evaluation.
         seed: Of initial values, dropout, batches and templates.
         progress: Called after each step with the steps done and the loss.
-        start_from: A saved adapter of the same method and settings, whose values training starts from.
+        start: A saved adapter of the same method and settings, whose values training starts from.
 
     Raises:
         MethodError: The method does not fit the backbone, or the starting point does not fit the method.
@@ -127,36 +139,73 @@ def learn(
         names = registry.method(method).attach(backbone, config)
         backbone.train_only(names)
         stages = Stages(registry.method(method), backbone, config, names)
-        encoded, num_cut = _encode(backbone, templates, shots, training, scoring)
-        predictor = TunePredictor(backbone, scoring, names, len(shots), num_cut)
-        stages.prepare(encoded, lambda batch: _losses(backbone, batch, training)["loss"])
-        if start_from is not None:
-            adapter.start_from(start_from, backbone, method, names)
+        encoded, num_cut = _encode(backbone, examples, training, scoring)
+        predictor = TunePredictor(backbone, scoring, names, len(examples), num_cut)
+        if start is None:
+            stages.prepare(encoded, lambda batch: _prepared(predictor, batch, training))
+        else:
+            adapter.start_from(start, backbone, names)
         _train(predictor, encoded, training, seed, stages, progress)
         predictor.names = stages.finish()
     return predictor
 
 
+def check(
+    backbone: Backbone,
+    method: str,
+    config: MethodConfig,
+    examples: Examples,
+    training: Training,
+    scoring: Scoring,
+    start: Start | None = None,
+    queries: Sequence[Example] = (),
+) -> None:
+    """Find what would keep `learn`, and scoring after it, from working; nothing is computed, nothing stays attached.
+
+    Args:
+        backbone: With nothing attached.
+        method: Name in the registry.
+        config: The method's settings.
+        examples: The shots.
+        training: Optimiser and losses.
+        scoring: Cut and end of answers.
+        start: A saved adapter that training is to start from.
+        queries: What is to be scored afterwards.
+
+    Raises:
+        MethodError: As `learn`.
+        ModelError: As `learn`, for queries too.
+    """
+    with torch.random.fork_rng([backbone.device] if backbone.device.type == "cuda" else []):
+        try:
+            names = registry.method(method).attach(backbone, config)
+            if start is not None:
+                adapter.start_from(start, backbone, names)
+            _encode(backbone, examples, training, scoring)
+            if backbone.max_positions is not None:
+                _encode(backbone, [queries], training, scoring)
+        finally:
+            backbone.detach_all()
+
+
 def _encode(
-    backbone: Backbone, templates: Sequence[Template], shots: Sequence[Row], training: Training, scoring: Scoring
+    backbone: Backbone, examples: Examples, training: Training, scoring: Scoring
 ) -> tuple[list[list[Encoded]], int]:
-    """Encode each shot with each template, once: encoded[shot][template]."""
-    examples, num_cut = shorten(
-        backbone, [template.render(row) for row in shots for template in templates], scoring.max_input_tokens
-    )
+    """Encode each shot with each of its templates, once: encoded[shot][template]."""
+    flat, num_cut = shorten(backbone, list(itertools.chain(*examples)), scoring.max_input_tokens)
     encoded = encode_all(
         backbone,
-        [Prompt(example.input, example.choices) for example in examples],
+        [Prompt(example.input, example.choices) for example in flat],
         end=str(scoring.end),
         separator=scoring.separator,
-        labels=[example.label for example in examples],
+        labels=[example.label for example in flat],
     )
     if not (training.unlikelihood_loss or training.length_norm_loss):
         encoded = [_right_only(each) for each in encoded]
     if not backbone.is_encoder_decoder:
         check_fits(backbone, encoded)
-    width = len(templates)
-    return [encoded[start : start + width] for start in range(0, len(encoded), width)], num_cut
+    rest = iter(encoded)
+    return [list(itertools.islice(rest, len(some))) for some in examples], num_cut
 
 
 def _right_only(encoded: Encoded) -> Encoded:
@@ -174,7 +223,9 @@ def _train(
     progress: Callable[[int, float], None] | None,
 ) -> None:
     backbone, started = predictor.backbone, time.perf_counter()
-    optimizer = Optimizer(backbone.parameters_named(predictor.names).values(), training)
+    parameters = backbone.parameters_named(predictor.names)
+    optimizer = Optimizer(parameters.values(), training)
+    predictor.num_trained_parameters = sum(parameter.numel() for parameter in parameters.values())
     batches = draw_batches(encoded, training.batch_size, seed)
     backbone.model.train()  # for the model's own dropout
     try:
@@ -190,6 +241,7 @@ def _train(
                 progress(step + 1, values["loss"])
     finally:
         backbone.model.eval()
+    predictor.num_unreached_parameters = optimizer.num_unreached
     predictor.seconds = time.perf_counter() - started
 
 
@@ -225,23 +277,47 @@ def _losses(backbone: Backbone, batch: Sequence[Encoded], training: Training) ->
     return {"loss": total, **terms}
 
 
+def _prepared(predictor: TunePredictor, batch: Sequence[Encoded], training: Training) -> Tensor:
+    """Compute the loss of examples that a method looks at before the first step, and write down that it did."""
+    predictor.prepared.update(_lengths(predictor.backbone, batch))
+    return _losses(predictor.backbone, batch, training)["loss"]
+
+
 def _note(predictor: TunePredictor, batch: Sequence[Encoded], values: dict[str, float]) -> None:
     """Write down a step's losses and the tokens that it ran."""
-    backbone = predictor.backbone
-    unfed = 0 if backbone.is_encoder_decoder else 1  # a decoder-only model's last token is only predicted
-    virtual = num_virtual_tokens(backbone)
-    lengths = [Length(virtual + len(each.context), tuple(len(ids) - unfed for ids in each.choices)) for each in batch]
+    lengths = _lengths(predictor.backbone, batch)
+    passed = _padded(lengths, batch, predictor.backbone.is_encoder_decoder)
     predictor.log.append(values)
     predictor.lengths.update(lengths)
-    predictor.num_padding_tokens += _num_run(lengths, backbone.is_encoder_decoder) - sum(
-        length.context + sum(length.choices) for length in lengths
+    predictor.passes[passed] += 1
+    num_run = passed.encoder_rows * passed.encoder_tokens + passed.decoder_rows * passed.decoder_tokens
+    predictor.num_padding_tokens += num_run - sum(length.context + sum(length.choices) for length in lengths)
+
+
+def _lengths(backbone: Backbone, batch: Sequence[Encoded]) -> list[Length]:
+    unfed = 0 if backbone.is_encoder_decoder else 1  # a decoder-only model's last token is only predicted
+    virtual = num_virtual_tokens(backbone)
+    return [Length(virtual + len(each.context), tuple(len(ids) - unfed for ids in each.choices)) for each in batch]
+
+
+def _padded(lengths: Sequence[Length], batch: Sequence[Encoded], is_encoder_decoder: bool) -> Pass:
+    """Give the shape that a batch is padded to."""
+    if not is_encoder_decoder:
+        longest = max(length.context + sum(length.choices) for length in lengths)
+        return Pass(0, 0, len(lengths), longest, 0, sum(map(_num_predicting, batch)))
+    context = max(length.context for length in lengths)
+    rows = len(lengths) * max(len(length.choices) for length in lengths)
+    return Pass(
+        len(lengths),
+        context,
+        rows,
+        max(max(length.choices) for length in lengths),
+        0,
+        sum(sum(length.choices) for length in lengths),
     )
 
 
-def _num_run(lengths: Sequence[Length], is_encoder_decoder: bool) -> int:
-    """Count the tokens that a batch is padded to."""
-    if not is_encoder_decoder:
-        return len(lengths) * max(length.context + sum(length.choices) for length in lengths)
-    context = max(length.context for length in lengths)
-    num_choices = max(len(length.choices) for length in lengths)
-    return len(lengths) * (context + num_choices * max(max(length.choices) for length in lengths))
+def _num_predicting(encoded: Encoded) -> int:
+    """Count the tokens of a decoder-only model that predict: one for the first tokens of all choices, then each."""
+    pairs = list(zip(encoded.choices, encoded.starts, strict=True))
+    return any(start == 0 for _, start in pairs) + sum(len(ids) - max(start, 1) for ids, start in pairs)

@@ -16,6 +16,7 @@ Differs: the schedule's steps are shares of num_steps here, since the paper's (t
     unit columns and rows in expectation, where the code takes N(0, 0.02^2), which is the same at 2,500 features.
 """
 
+import itertools
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -103,6 +104,10 @@ class Svd(nn.Module):
         """Give the update of the weight, (n, k)."""
         return self.scale * (self.P * self.Lambda) @ self.Q
 
+    def factors(self) -> tuple[Tensor, Tensor]:
+        """Give (n, rank) and (rank, k), whose product is the update."""
+        return self.scale * self.P * self.Lambda, self.Q
+
     def orthogonality(self) -> Tensor:
         """Give |P^T P - 1| + |Q Q^T - 1|, Frobenius norms."""
         one = torch.eye(len(self.Lambda), device=self.P.device)
@@ -127,14 +132,24 @@ def attach(backbone: Backbone, config: Config) -> list[str]:
     """Insert P, Lambda and Q beside each linear layer.
 
     Raises:
-        MethodError: A role matches no layer of this backbone.
+        MethodError: A role matches no layer of this backbone, or init_rank is more than one has.
     """
+    places.check_rank(backbone.sizes, _roles(backbone.sizes), "init_rank", config.init_rank)
     return _insert(backbone, config, [config.init_rank] * len(_sites(backbone)))
 
 
 def restore(backbone: Backbone, config: Config, shapes: Mapping[str, tuple[int, ...]]) -> list[str]:
     """Insert as many values in each layer as were saved."""
     return _insert(backbone, config, [shapes[f"{_module(site)}.Lambda"][0] for site in _sites(backbone)])
+
+
+@torch.no_grad()
+def resumed(backbone: Backbone, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Put what was kept into the first of init_rank places; the others are as at the start, their values zero."""
+    whole = {name: tensor.clone() for name, tensor in backbone.tensors_named(tensors).items()}
+    for name, tensor in tensors.items():
+        whole[name][tuple(slice(size) for size in tensor.shape)] = tensor
+    return whole
 
 
 def penalty(backbone: Backbone, config: Config) -> Tensor:
@@ -191,9 +206,19 @@ def rank_budget(step: int, num_steps: int, config: Config) -> float:
 
 def added(sizes: Sizes, config: Config) -> Added:
     """Give the init_rank (k + n + 1) trained parameters and two matmuls of each layer, and those of the penalty."""
+    places.check_rank(sizes, _roles(sizes), "init_rank", config.init_rank)
+    return _added(sizes, itertools.repeat(config.init_rank))
+
+
+def left(sizes: Sizes, config: Config, shapes: Mapping[str, tuple[int, ...]]) -> Added:
+    """Give the same of the values that were kept in each layer."""
+    return _added(sizes, [shape[0] for name, shape in shapes.items() if name.endswith(".Lambda")])
+
+
+def _added(sizes: Sizes, ranks: Iterable[int]) -> Added:
     ops, count = [], 0
-    for linear in (linear for role in _roles(sizes) for linear in places.linears(sizes, role)):
-        rank = config.init_rank
+    layers = (linear for role in _roles(sizes) for linear in places.linears(sizes, role))
+    for linear, rank in zip(layers, ranks, strict=False):
         ops.append(Op(linear.place, linear.k, rank, mergeable=True, reads="input"))
         ops.append(Op(linear.place, rank, linear.n, mergeable=True, reads="trained"))
         count += rank * (linear.k + linear.n + 1)

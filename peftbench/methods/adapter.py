@@ -5,6 +5,7 @@ import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -18,7 +19,7 @@ from peftbench import registry
 from peftbench.errors import MethodError
 from peftbench.methods import t_few
 from peftbench.methods.base import MethodConfig
-from peftbench.methods.stages import restore
+from peftbench.methods.stages import finished_config, restore, resumed
 from peftbench.models import weights
 from peftbench.models.backbone import Backbone
 from peftbench.recipe import checked
@@ -109,44 +110,105 @@ def load(folder: Path, backbone: Backbone) -> list[str]:
     return names
 
 
-def start_from(path: Path, backbone: Backbone, method_name: str, names: Sequence[str]) -> None:
-    """Give an attached method the values of a saved adapter, to be trained further.
+@dataclass(frozen=True)
+class Start:
+    """A saved adapter from which training starts.
 
     Args:
         path: An adapter's folder, or for (IA)^3 a checkpoint file of T-Few's authors.
-        backbone: With the method attached.
-        method_name: As in the registry.
+        sha256: Checksum of its tensors' file: what counts, wherever it lies.
+        method: Name in the registry.
+        config: The settings with which `attach` inserts what it holds.
+        model: Name of its model, as the user wrote it; None where it does not say.
+        fingerprint: Of its model's weights; None where it does not say, and shapes alone decide.
+    """
+
+    path: Path
+    sha256: str
+    method: str
+    config: dict[str, Any]
+    model: str | None = None
+    fingerprint: str | None = None
+
+    def settings(self, method_name: str, asked: Mapping[str, Any]) -> dict[str, Any]:
+        """Give its settings, for a method that is to start from it.
+
+        Args:
+            method_name: The method.
+            asked: Settings that were asked for; there is room for those that it has.
+
+        Raises:
+            MethodError: It is an adapter of another method, or has another setting than was asked for.
+        """
+        if self.method != method_name:
+            raise MethodError(
+                f"adapter '{self.path}' is one of {self.method}, and {method_name} cannot start from it",
+                hint=f"--method {self.method}",
+            )
+        schema = registry.method(self.method).Config
+        wanted = checked(schema, {**self.config, **asked}, f"method '{self.method}'", MethodError)
+        for name, value in wanted.model_dump(mode="json").items():
+            if value != self.config.get(name, schema.model_fields[name].default):
+                has = self.config.get(name, "its default")
+                raise MethodError(
+                    f"adapter '{self.path}' has {name} = {has}, and {name} = {value} was asked for",
+                    hint="leave the method's settings out: they come with the adapter",
+                )
+        return self.config
+
+
+def starting_point(path: Path) -> Start:
+    """Read what a starting point says of itself, and check that it is whole.
+
+    Args:
+        path: An adapter's folder, or for (IA)^3 a checkpoint file of T-Few's authors.
+
+    Raises:
+        MethodError: No adapter there, a damaged one, or one of an unknown method.
+    """
+    if path.is_file():
+        t_few.read(path)
+        config = registry.method(t_few.METHOD).Config().model_dump(mode="json")
+        return Start(path, weights.fingerprint([path]), t_few.METHOD, config)
+    card = read(path)
+    _tensors(path, card)
+    method = registry.method(card.method)
+    config = checked(method.Config, card.config, f"adapter '{path}'", MethodError)
+    finished = finished_config(method, config).model_dump(mode="json")
+    return Start(path, card.sha256, card.method, finished, card.model, card.fingerprint)
+
+
+def start_from(start: Start, backbone: Backbone, names: Sequence[str]) -> None:
+    """Give an attached method the values of a saved adapter, to be trained further.
+
+    Args:
+        start: The adapter.
+        backbone: With the method attached, with the adapter's settings.
         names: What `attach` returned; the adapter must hold all of them, in their shapes.
 
     Raises:
-        MethodError: No adapter there, a damaged one, one of another model or method, or one of another shape.
+        MethodError: It was damaged by now, or is of another model, or its shapes are not those of this one.
     """
-    tensors = t_few.read(path) if path.is_file() else _for_training(path, backbone, method_name)
+    if start.fingerprint is None:
+        tensors = t_few.read(start.path)
+    else:
+        card = read(start.path)
+        _check_model(start.path, card, backbone)
+        tensors = resumed(registry.method(start.method), backbone, _tensors(start.path, card))
     there = {**dict(backbone.model.named_buffers()), **dict(backbone.model.named_parameters())}
     needed = {**dict.fromkeys(names), **dict.fromkeys(tensors)}
     for name in needed:
         here, saved = (tuple(table[name].shape) if name in table else None for table in (there, tensors))
         if here != saved:
             raise MethodError(
-                f"'{path}' is no starting point for {method_name} with these settings: '{name}' is "
+                f"'{start.path}' is no starting point for {start.method} on '{backbone.name}': '{name}' is "
                 f"{_shape(saved)} there and {_shape(here)} here",
-                hint="start with the settings that it was tuned with (in its adapter.json)",
+                hint="an adapter fits the model that it was made for",
             )
     backbone.keep(tensors)
     with torch.no_grad():
         for name, tensor in tensors.items():
             there[name].copy_(tensor)
-
-
-def _for_training(path: Path, backbone: Backbone, method_name: str) -> dict[str, Tensor]:
-    card = read(path)
-    _check_model(path, card, backbone)
-    if card.method != method_name:
-        raise MethodError(
-            f"adapter '{path}' is one of {card.method}, and {method_name} cannot start from it",
-            hint=f"--method {card.method}",
-        )
-    return _tensors(path, card)
 
 
 def _shape(shape: tuple[int, ...] | None) -> str:

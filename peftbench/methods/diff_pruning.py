@@ -137,6 +137,17 @@ def attach(backbone: Backbone, config: Config) -> list[str]:
     return [f"{NAME}.{part}" for part in ("w", "alpha", "group_alpha")]
 
 
+@torch.no_grad()
+def resumed(backbone: Backbone, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Make the saved change the one behind the gates, which are all where they start."""
+    diff = _diff(backbone)
+    gates = _gate(diff.rate * diff.alpha) * _gate(diff.rate * diff.group_alpha).repeat_interleave(diff.counts)
+    places = tensors[f"{NAME}.places"]
+    change = torch.zeros_like(diff.w)
+    change[places] = tensors[f"{NAME}.values"].to(change) / gates[places]
+    return {f"{NAME}.w": change, f"{NAME}.alpha": diff.alpha.clone(), f"{NAME}.group_alpha": diff.group_alpha.clone()}
+
+
 def penalty(backbone: Backbone, config: Config) -> Tensor:
     """Give l0_weight times the share of gates that are likely to be open."""
     return config.l0_weight * _diff(backbone).open_share()

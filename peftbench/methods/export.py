@@ -1,4 +1,4 @@
-"""Adapters leave: folded into a plain Hugging Face checkpoint that any tool loads."""
+"""Adapters leave: folded into a plain Hugging Face checkpoint, or in the layout of the peft library."""
 
 import os
 import shutil
@@ -14,7 +14,7 @@ from transformers.utils import logging
 
 from peftbench import registry
 from peftbench.errors import MethodError
-from peftbench.methods import adapter
+from peftbench.methods import adapter, peft_format
 from peftbench.models.backbone import Backbone
 
 NUM_ROWS, NUM_TOKENS = 4, 24
@@ -61,6 +61,26 @@ def merge(folder: Path, backbone: Backbone, out: Path) -> Agreement:
         with _new(out) as temporary:
             _write(backbone, temporary)
             return _agreement(out, temporary, backbone, expected)
+    finally:
+        backbone.detach_all()
+
+
+def to_peft(folder: Path, backbone: Backbone, out: Path) -> None:
+    """Write an adapter as a folder that `peft.PeftModel.from_pretrained` loads.
+
+    Args:
+        folder: The adapter's.
+        backbone: Its model, with nothing attached; so it is left.
+        out: Folder that is not there yet; it is there whole or not at all.
+
+    Raises:
+        MethodError: peft has no such form, or the folder is there already or cannot be written.
+    """
+    card = adapter.read(folder)
+    try:
+        names = adapter.load(folder, backbone)
+        with _new(out) as temporary:
+            peft_format.write(temporary, backbone, card.method, names, card.model)
     finally:
         backbone.detach_all()
 

@@ -15,10 +15,10 @@ from peftbench.models.backbone import Backbone
 
 def hadamard(x: Tensor) -> Tensor:
     """Multiply (length) by the Walsh-Hadamard matrix of +-1 entries; length is a power of two."""
-    width = 1
+    width, signs = 1, x.new_tensor([[1.0], [-1.0]])
     while width < len(x):
         pairs = x.view(-1, 2, width)
-        x = torch.stack((pairs[:, 0] + pairs[:, 1], pairs[:, 0] - pairs[:, 1]), 1).flatten()
+        x = torch.addcmul(pairs[:, :1], signs, pairs[:, 1:]).flatten()  # a + b and a - b in one operator
         width *= 2
     return x
 

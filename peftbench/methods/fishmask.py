@@ -92,6 +92,7 @@ def added(sizes: Sizes, config: Config) -> Added:
         weights=places.matrices(sizes),
         embeddings=True,
         head=True,
+        looks=1,
     )
 
 

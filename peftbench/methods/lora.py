@@ -82,13 +82,18 @@ class LowRank(nn.Module):
         """Give the update of the weight, (features, in_features)."""
         return self.scale * self.B @ self.A
 
+    def factors(self) -> tuple[Tensor, Tensor]:
+        """Give (features, rank) and (rank, in_features), whose product is the update."""
+        return self.scale * self.B, self.A
+
 
 def attach(backbone: Backbone, config: Config) -> list[str]:
     """Insert A and B beside each layer of the roles.
 
     Raises:
-        MethodError: A role matches no layer of this backbone.
+        MethodError: A role matches no layer of this backbone, or the rank is more than one has.
     """
+    places.check_rank(backbone.sizes, _roles(backbone.sizes, config), "rank", config.rank)
     sites = [site for role in _roles(backbone.sizes, config) for site in places.required(backbone, role, "LoRA")]
     freed = places.norms(backbone, "LoRA") if config.layer_norms else []
     for site in sites:
@@ -99,6 +104,7 @@ def attach(backbone: Backbone, config: Config) -> list[str]:
 
 def added(sizes: Sizes, config: Config) -> Added:
     """Give rank (k + n) parameters and two matmuls per layer."""
+    places.check_rank(sizes, _roles(sizes, config), "rank", config.rank)
     layers = [linear for role in _roles(sizes, config) for linear in places.linears(sizes, role)]
     ops = []
     for linear in layers:

@@ -108,6 +108,7 @@ class Mixed(nn.Module):
         if isinstance(first, Kind) and first.is_complete:
             return first(first.position[ids], y, x)
         for kind in self.kinds:
+            assert isinstance(kind, Kind)
             where = kind.position[ids]
             there = (where >= 0).nonzero().squeeze(1)
             if len(there):
@@ -224,11 +225,17 @@ def _part(backbone: Backbone, folder: Path) -> Part:
     """Attach an adapter, take note of what it put where, and detach it."""
     names = adapter.load(folder, backbone)
     part = Part(backbone.inserted, backbone.prefixes, backbone.soft_prompt)
+    moved = backbone.num_positions_before
     owners = {f"{site.module}.{name}": module for (site, name), module in part.modules.items()}
     owners |= {f"{block.module}.{PREFIX}": module for block, module in part.prefixes.items()}
     owners |= {SOFT_PROMPT: part.soft_prompt} if part.soft_prompt is not None else {}
     covered = {f"{owner}.{leaf}" for owner, module in owners.items() for leaf in module.state_dict()}
     backbone.detach_all()
+    if moved:
+        raise MethodError(
+            f"adapter '{folder}' cannot share a batch with others: its rows begin at position {moved}",
+            hint="use it alone, with one --adapter",
+        )
     shared = [name for name in names if name not in covered]
     if shared:
         raise MethodError(

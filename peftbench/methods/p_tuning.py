@@ -106,6 +106,16 @@ def finish(backbone: Backbone, config: Config) -> list[str]:
     return [f"{SOFT_PROMPT}.P"]
 
 
+def finished(config: Config) -> Config:
+    """Give the settings of a plain prompt: what is left of the network."""
+    return config.model_copy(update={"encoder": "embedding"})
+
+
+def resumed(backbone: Backbone, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Call the plain prompt what the network's input is called."""
+    return {f"{SOFT_PROMPT}.E": tensors[f"{SOFT_PROMPT}.P"]}
+
+
 def restore(backbone: Backbone, config: Config, shapes: Mapping[str, tuple[int, ...]]) -> list[str]:
     """Put a plain prompt before the input."""
     backbone.set_soft_prompt(Folded(torch.zeros(config.num_virtual_tokens, backbone.sizes.d_model)))

@@ -1,5 +1,6 @@
 """Where methods act: sites looked up in a backbone, and the same layers in closed form from the sizes alone."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -73,6 +74,28 @@ def _blocks(sizes: Sizes) -> list[tuple[Stack, int, Literal["self", "cross", "ff
             blocks.append(("decoder", layer, "cross"))
         blocks.append(("decoder", layer, "ff"))
     return blocks
+
+
+def check_rank(sizes: Sizes, roles: Iterable[Role], field: str, rank: int) -> None:
+    """See that a rank is not above that of the matrices which it is to approximate.
+
+    Args:
+        sizes: The model's shapes.
+        roles: Of the layers.
+        field: What the method calls its rank.
+        rank: Its value.
+
+    Raises:
+        MethodError: A layer has fewer features.
+    """
+    layers = [linear for role in roles for linear in linears(sizes, role)]
+    smallest = min(layers, key=lambda linear: min(linear.k, linear.n), default=None)
+    if smallest is not None and rank > min(smallest.k, smallest.n):
+        raise MethodError(
+            f"{field} = {rank:,} is more than a layer of the role '{smallest.place.role}' can have, "
+            f"{smallest.k:,} -> {smallest.n:,} features",
+            hint=f"at most {min(smallest.k, smallest.n):,}",
+        )
 
 
 def matrices(sizes: Sizes) -> tuple[Place, ...]:

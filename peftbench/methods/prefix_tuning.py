@@ -32,6 +32,10 @@ DEFAULTS: dict[str, Any] = {"lr": 1e-2, "scale_parameter": False, "num_steps": 1
 INIT_STD = 0.02
 
 
+def _is_zero(value: int) -> bool:
+    return value == 0
+
+
 class Config(MethodConfig):
     """Settings of prefix tuning.
 
@@ -39,11 +43,15 @@ class Config(MethodConfig):
         num_virtual_tokens: Keys and values per attention block.
         reparameterize: Train P through the MLP.
         hidden_size: Features between the MLP's two layers.
+        position_offset: Position of the input's first token. 0: the prefix stands at no position, as in the paper.
+            As many as virtual tokens: it stands where its tokens would, and the input goes on from there. So the keys
+            and values of a text can be a prefix; decoder-only models without a sliding window.
     """
 
     num_virtual_tokens: int = Field(10, ge=1)
     reparameterize: bool = False
     hidden_size: int = Field(512, ge=1)
+    position_offset: int = Field(0, ge=0, exclude_if=_is_zero)
 
 
 class Prefix(nn.Module):
@@ -107,11 +115,12 @@ def attach(backbone: Backbone, config: Config) -> list[str]:
     """Put a prefix before the keys and values of every attention block.
 
     Raises:
-        MethodError: The backbone names no attention blocks.
+        MethodError: The backbone names no attention blocks, or has no place for a `position_offset`.
     """
     blocks = _blocks(backbone)
     if not config.reparameterize:
         return restore(backbone, config, {})
+    _move(backbone, config.position_offset)
     halves = {}
     for kind in dict.fromkeys((block.stack, block.kind) for block in blocks):
         halves[kind] = Shared(config.num_virtual_tokens, backbone.sizes.d_model, config.hidden_size)
@@ -142,9 +151,27 @@ def finish(backbone: Backbone, config: Config) -> list[str]:
 def restore(backbone: Backbone, config: Config, shapes: Mapping[str, tuple[int, ...]]) -> list[str]:
     """Put a prefix of plain keys and values before those of every attention block."""
     blocks = _blocks(backbone)
+    _move(backbone, config.position_offset)
     for block in blocks:
         backbone.insert_prefix(block, Prefix(block.num_kv_heads, config.num_virtual_tokens, block.d_kv))
     return _names(blocks)
+
+
+def finished(config: Config) -> Config:
+    """Give the settings of plain keys and values: what is left of the MLP."""
+    return config.model_copy(update={"reparameterize": False})
+
+
+def _move(backbone: Backbone, offset: int) -> None:
+    if not offset:
+        return
+    if backbone.is_encoder_decoder or getattr(backbone.model.config, "sliding_window", None) is not None:
+        kind = "an encoder-decoder" if backbone.is_encoder_decoder else "a model with a sliding window"
+        raise MethodError(
+            f"position_offset = {offset}: a prefix has no positions in {kind}, as '{backbone.name}' is",
+            hint="position_offset = 0",
+        )
+    backbone.start_at(offset)
 
 
 def _mlp(stack: str, kind: str) -> str:

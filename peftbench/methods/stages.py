@@ -10,6 +10,15 @@
 | `after_step(backbone, config, step, num_steps)` | parameters are stepped (AdaLoRA's budget) |
 | `finish(backbone, config)` | turn what was trained into what is used and saved; returns the names of that |
 | `restore(backbone, config, shapes)` | what `attach` is for a saved adapter, where `finish` changed what there is |
+| `left(sizes, config, shapes)` | what `added` is for a saved adapter, where `finish` took matmuls out |
+
+Training may start from a saved adapter (`adapter.start_from`), in place of `prepare`. Where `finish` changed what there
+is, the method has one of these two:
+
+| name | what |
+|---|---|
+| `finished(config)` | the settings with which `attach` inserts what `finish` left (a folded network stays folded) |
+| `resumed(backbone, tensors)` | the saved tensors in the shapes of what `attach` inserted: name -> tensor |
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -18,7 +27,8 @@ from typing import Any
 
 from torch import Tensor
 
-from peftbench.models.backbone import Backbone
+from peftbench.methods.base import Added
+from peftbench.models.backbone import Backbone, Sizes
 from peftbench.models.encoding import Encoded
 
 Shots = Sequence[Sequence[Encoded]]
@@ -74,6 +84,19 @@ class Stages:
         return list(self.names)
 
 
+def left(method: Any, sizes: Sizes, config: Any, shapes: Mapping[str, tuple[int, ...]]) -> Added:
+    """Give what is added by the tensors that `finish` left.
+
+    Args:
+        method: The method's module.
+        sizes: The model's shapes.
+        config: The method's settings.
+        shapes: Names and shapes of the tensors, in the order of `finish`.
+    """
+    added: Added = method.left(sizes, config, shapes) if hasattr(method, "left") else method.added(sizes, config)
+    return added
+
+
 def restore(method: Any, backbone: Backbone, config: Any, shapes: Mapping[str, tuple[int, ...]]) -> list[str]:
     """Insert what a saved adapter holds.
 
@@ -89,3 +112,14 @@ def restore(method: Any, backbone: Backbone, config: Any, shapes: Mapping[str, t
     put = getattr(method, "restore", None)
     names: list[str] = method.attach(backbone, config) if put is None else put(backbone, config, shapes)
     return names
+
+
+def finished_config(method: Any, config: Any) -> Any:
+    """Give the settings with which `attach` inserts what a saved adapter of these settings holds."""
+    return method.finished(config) if hasattr(method, "finished") else config
+
+
+def resumed(method: Any, backbone: Backbone, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Bring a saved adapter's tensors into the shapes of what `attach` has inserted."""
+    shaped: dict[str, Tensor] = method.resumed(backbone, tensors) if hasattr(method, "resumed") else tensors
+    return shaped

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from peftbench.errors import MethodError
 
+METHOD = "ia3"
 KEY = re.compile(r"((?:encoder|decoder)\.block\.\d+\.layer\.\d\.\w+)\.(k|v|wi_1)\.multi_lora_b")
 OURS = {"k": "k.l_k.weight", "v": "v.l_v.weight", "wi_1": "wo.l_ff.weight"}
 

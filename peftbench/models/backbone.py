@@ -178,7 +178,9 @@ class Backbone:
         self._inserted: dict[tuple[Site, str], nn.Module] = {}
         self._prefixes: dict[Attention, nn.Module] = {}
         self._loaded: dict[str, Tensor] = {}
-        self._base = [name for name, _ in model.named_parameters()]
+        self.num_positions_before = 0
+        self._uses = _uses(model)
+        self._base = list(self._uses)
         model.requires_grad_(False).eval()
 
     @property
@@ -270,11 +272,9 @@ class Backbone:
         weight = self.model.get_parameter(name)
         self._overlays[name] = module
         self._undo.append(partial(self._overlays.__delitem__, name))
-        for owner in self.model.modules():
-            for leaf, parameter in owner.named_parameters(recurse=False, remove_duplicate=False):
-                if parameter is weight:
-                    for handle in _shadow(owner, leaf, weight, module):
-                        self._undo.append(handle.remove)
+        for owner, leaf in self._uses[name]:
+            for handle in _shadow(owner, leaf, weight, module):
+                self._undo.append(handle.remove)
 
     @torch.no_grad()
     def fold_overlays(self) -> None:
@@ -310,6 +310,26 @@ class Backbone:
         self._prefixes[attention] = module
         self._undo.append(partial(self._prefixes.__delitem__, attention))
 
+    def start_at(self, position: int) -> None:
+        """Let the first token of every input stand at a position; those before it belong to a prefix of a text.
+
+        So no input begins with the token that opens a text, and that many positions less are left for it.
+        """
+
+        def moved(_model: nn.Module, _args: tuple[Any, ...], named: dict[str, Any]) -> tuple[tuple[Any, ...], Any]:
+            positions = named.get("position_ids")
+            if positions is None:
+                positions = torch.arange(named["inputs_embeds"].shape[1], device=self.device)[None]
+            return _args, named | {"position_ids": positions + position}
+
+        handle = self.model.base_model.register_forward_pre_hook(moved, with_kwargs=True)
+        self._undo.append(handle.remove)
+        self._undo.append(partial(setattr, self, "max_positions", self.max_positions))
+        self._undo.append(partial(setattr, self, "num_positions_before", 0))
+        self.num_positions_before = position
+        if self.max_positions is not None:
+            self.max_positions -= position
+
     def set_soft_prompt(self, module: nn.Module) -> None:
         """Put virtual tokens before the encoder's input, or before the sequence of a decoder-only model.
 
@@ -344,6 +364,10 @@ class Backbone:
         for name in set(self._base).intersection(names).difference(self._loaded):
             self._loaded[name] = self.model.get_parameter(name).detach().clone()
 
+    def on_take_out(self, undo: Callable[[], None]) -> None:
+        """Have `undo` called when all that was inserted is taken out; the last one first."""
+        self._undo.append(undo)
+
     def take_out(self) -> None:
         """Take out all that was inserted; changed weights stay as they are until `detach_all`."""
         while self._undo:
@@ -362,6 +386,16 @@ class Backbone:
     def _adopt(self, parent: nn.Module, name: str, module: nn.Module) -> None:
         parent.add_module(name, module.to(self.device))
         self._undo.append(lambda: delattr(parent, name))
+
+
+def _uses(model: nn.Module) -> dict[str, list[tuple[nn.Module, str]]]:
+    """List the modules that have each parameter, and under which name; tied parameters go by their first full name."""
+    names: dict[nn.Parameter, str] = {}
+    uses: dict[str, list[tuple[nn.Module, str]]] = {}
+    for prefix, owner in model.named_modules():
+        for leaf, parameter in owner.named_parameters(prefix, recurse=False, remove_duplicate=False):
+            uses.setdefault(names.setdefault(parameter, leaf), []).append((owner, leaf.rpartition(".")[2]))
+    return uses
 
 
 def _shadow(owner: nn.Module, leaf: str, weight: nn.Parameter, module: nn.Module) -> list[RemovableHandle]:

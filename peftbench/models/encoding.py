@@ -153,7 +153,7 @@ def _encode_decoder_only(
     close = separator if end == "separator" else ""
     texts = [join(prompt.input, choice) + close for prompt in prompts for choice in prompt.choices]
     head, length = _head(core, [prompt.input.rstrip() for prompt in prompts], texts)
-    start = (*_first(backbone), *head)
+    start = (*opening(backbone), *head)
     encodings = iter(core.encode_batch([text[length:] for text in texts], add_special_tokens=False))
     encoded = []
     for prompt, label in zip(prompts, labels, strict=True):
@@ -201,8 +201,10 @@ def _core(backbone: Backbone) -> Any:
     return backbone.tokenizer.backend_tokenizer
 
 
-def _first(backbone: Backbone) -> tuple[int, ...]:
-    """Give the token with which the tokenizer opens each text, where it does."""
+def opening(backbone: Backbone) -> tuple[int, ...]:
+    """Give the token with which the tokenizer opens each text, where it does; what goes on with a text has none."""
+    if backbone.num_positions_before:
+        return ()
     opening = _core(backbone).encode("").ids
     return tuple(opening[:1]) if opening and opening[0] == backbone.tokenizer.bos_token_id else ()
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from peftbench.report import units
-from peftbench.report.table import Row, Spread, Table, Task
+from peftbench.report.table import Interval, Row, Spread, Table, Task
 
 MARK = "~"
 """Stands before a number that is estimated by the paper's rule and not counted."""
@@ -20,6 +20,7 @@ class Column:
     Args:
         is_key: Whether it says which row this is, so that it is repeated where a table is cut in parts.
         fold_at: Width from which on texts may go on in the next line; None where they may not.
+        is_spare: Whether it is left out where a table would otherwise have to be cut in parts.
     """
 
     header: tuple[str, ...]
@@ -27,6 +28,7 @@ class Column:
     is_text: bool = False
     is_key: bool = False
     fold_at: int | None = None
+    is_spare: bool = False
 
     @property
     def width(self) -> int:
@@ -42,27 +44,29 @@ class Column:
 def summary(rows: Sequence[Row]) -> list[Column]:
     """Lay out what the rows cost and how accurate they are, as the paper's Table 1 does."""
     return [
-        *_keys(rows),
-        Column(("inference", "FLOPs/ex."), tuple(_flops(row, "inference_flops_per_example") for row in rows)),
-        Column(("training", "FLOPs"), tuple(_flops(row, "training_flops") for row in rows)),
+        *keys(rows),
+        Column(("inference", "FLOPs/ex."), tuple(flops(row, "inference_flops_per_example") for row in rows)),
+        Column(("training", "FLOPs"), tuple(flops(row, "training_flops") for row in rows)),
         Column(("disk",), tuple(units.size(row.cost("disk_bytes")) for row in rows)),
-        Column(("trained", "params"), tuple(_trained(row) for row in rows)),
+        Column(("trained", "params"), tuple(trained(row) for row in rows)),
         Column(("accuracy %", "(IQR)"), _aligned([_accuracy(row.accuracy, row.iqr) for row in rows])),
+        Column(("95 %", "interval"), tuple(interval(row.interval) for row in rows), is_spare=True),
         Column(("chance",), tuple(units.ABSENT if row.chance is None else units.percent(row.chance) for row in rows)),
-        Column(("n",), tuple(f"{row.num_examples:,}" if row.num_examples else units.ABSENT for row in rows)),
-        Column(("seeds x", "templ."), tuple(_pool(row) for row in rows)),
+        Column(("n",), tuple(units.count(row.num_examples) for row in rows)),
+        Column(("seeds x", "templ."), tuple(pool(row) for row in rows)),
     ]
 
 
 def per_task(table: Table) -> list[Column]:
     """Lay out median and interquartile range of each of the table's tasks."""
-    return _keys(table.rows) + [
-        Column(_heading(task), _aligned([_spread(row.spreads[task]) for row in table.rows])) for task in table.tasks
+    return keys(table.rows) + [
+        Column(_heading(task), _aligned([spread(row.spreads[task]) for row in table.rows])) for task in table.tasks
     ]
 
 
-def _keys(rows: Sequence[Row]) -> list[Column]:
-    methods, models = tuple(_method(row) for row in rows), tuple(row.model for row in rows)
+def keys(rows: Sequence[Row]) -> list[Column]:
+    """Lay out what says which row it is."""
+    methods, models = tuple(method(row) for row in rows), tuple(row.model for row in rows)
     return [
         Column(("method",), methods, is_text=True, is_key=True, fold_at=METHOD_WIDTH),
         Column(("model",), models, is_text=True, is_key=True, fold_at=MODEL_WIDTH),
@@ -74,21 +78,25 @@ def _heading(task: Task) -> tuple[str, ...]:
     return task.name, f"chance {units.percent(task.chance)}", f"n {task.num_examples:,}"
 
 
-def _method(row: Row) -> str:
+def method(row: Row) -> str:
+    """Name the way of learning, and what tells the row from others of it."""
     return f"{row.method} {row.variant}" if row.variant else row.method
 
 
-def _flops(row: Row, name: str) -> str:
+def flops(row: Row, name: str) -> str:
+    """Write a cost in FLOPs, marked where it is estimated."""
     value = row.cost(name)
     estimated = value and row.costs[name].kind == "estimated"
     return (MARK if estimated else "") + units.flops(value)
 
 
-def _pool(row: Row) -> str:
+def pool(row: Row) -> str:
+    """Write over how many seeds and templates medians were taken."""
     return f"{row.num_seeds} x {row.num_templates}" if row.num_seeds else units.ABSENT
 
 
-def _trained(row: Row) -> str:
+def trained(row: Row) -> str:
+    """Write the trained parameters, and their share of the model's."""
     if row.num_trained_parameters is None or not row.num_parameters:
         return units.ABSENT
     if not row.num_trained_parameters:
@@ -97,8 +105,14 @@ def _trained(row: Row) -> str:
     return f"{units.number(row.num_trained_parameters)} {share}"
 
 
-def _spread(spread: Spread) -> str:
-    return _accuracy(spread.median, spread.iqr)
+def interval(ends: Interval | None) -> str:
+    """Write an interval of accuracies in percent: 59.1-64.2."""
+    return units.ABSENT if ends is None else "-".join(units.percent(end) for end in ends)
+
+
+def spread(one: Spread) -> str:
+    """Write the accuracy on one task."""
+    return _accuracy(one.median, one.iqr)
 
 
 def _accuracy(median: float, iqr: float | None) -> str:

@@ -5,15 +5,15 @@ import io
 from typing import Any
 
 from peftbench.report.document import Document
-from peftbench.report.table import COLUMNS, Row, Spread, Table, Task
+from peftbench.report.schema import SCHEMA_VERSION
+from peftbench.report.table import COLUMNS, Interval, Row, Spread, Table, Task
 
-SCHEMA_VERSION = 1
 MEAN = "(mean)"
 """Stands for the task's name in a line that is the mean over all tasks of a table."""
 
 
 def to_json(document: Document) -> dict[str, Any]:
-    """Give the report as one JSON object; its `schema_version` changes when a field changes its meaning."""
+    """Give the report as one JSON object: `schema.ReportFields`."""
     tables = [
         {
             "title": table.title,
@@ -46,20 +46,24 @@ def _row(row: Row) -> dict[str, Any]:
             "task": task.name,
             "accuracy_median": spread.median,
             "accuracy_iqr": spread.iqr,
+            "accuracy_interval": _both(spread.interval),
             "num_seeds": spread.num_seeds or None,
             "num_templates": spread.num_templates or None,
+            "records": [record.id for record in spread.records],
         }
         for task, spread in row.spreads.items()
     ]
     costs = [cost.model_dump() for cost in row.costs.values()]
-    return _facts(row) | _mean(row) | {"tasks": spreads, "costs": costs}
+    interval = {"accuracy_interval": _both(row.interval)}
+    return _facts(row) | _mean(row) | interval | {"tasks": spreads, "costs": costs}
 
 
 def _lines(table: Table, row: Row) -> list[dict[str, Any]]:
     tasks = [_line(row, task, spread) for task, spread in row.spreads.items()]
     if len(table.tasks) == 1:
         return tasks
-    return [_facts(row) | {"task": MEAN} | _mean(row) | _costs(row), *tasks]
+    mean = _facts(row) | {"task": MEAN} | _mean(row) | _ends(row.interval) | _costs(row)
+    return [mean, *tasks]
 
 
 def _line(row: Row, task: Task, spread: Spread) -> dict[str, Any]:
@@ -73,7 +77,7 @@ def _line(row: Row, task: Task, spread: Spread) -> dict[str, Any]:
     }
     # Costs are means over the tasks of the row: they stand in the line of the mean, or where there is one task.
     costs = dict.fromkeys(_costs(row)) if len(row.spreads) > 1 else _costs(row)
-    return _facts(row) | {"task": task.name} | accuracy | costs
+    return _facts(row) | {"task": task.name} | accuracy | _ends(spread.interval) | costs
 
 
 def _facts(row: Row) -> dict[str, Any]:
@@ -106,6 +110,15 @@ def _costs(row: Row) -> dict[str, Any]:
         columns[name] = cost and cost.value
         columns[f"{name}_kind"] = cost and cost.kind
     return columns
+
+
+def _both(interval: Interval | None) -> list[float | None] | None:
+    return interval and [_rounded(end) for end in interval]
+
+
+def _ends(interval: Interval | None) -> dict[str, Any]:
+    low, high = interval or (None, None)
+    return {"accuracy_interval_low": _rounded(low), "accuracy_interval_high": _rounded(high)}
 
 
 def _rounded(value: float | None) -> float | None:

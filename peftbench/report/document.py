@@ -1,12 +1,13 @@
 """A whole report: its tables, what stands under them, and the command to type next."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from peftbench.errors import RecordError
 from peftbench.record import Record
-from peftbench.report import remarks
+from peftbench.report import moods, remarks
+from peftbench.report.break_even import break_evens
 from peftbench.report.table import Table, build
 
 
@@ -24,8 +25,13 @@ class Document:
     conventions: tuple[str, ...]
 
 
-def compose(records: Sequence[Record], published: Table | None = None) -> Document:
+def compose(records: Sequence[Record], published: Table | None = None, left_out: Sequence[str] = ()) -> Document:
     """Make a report from records, published rows after them.
+
+    Args:
+        records: All that can be read.
+        published: Rows of a paper.
+        left_out: What is wrong with each record that could not be read.
 
     Raises:
         RecordError: There is nothing to report.
@@ -35,12 +41,18 @@ def compose(records: Sequence[Record], published: Table | None = None) -> Docume
     built = build(records)
     named = Counter(task.name for table in built for task in table.tasks)
     tables = [replace(table, title=_title(table, named)) for table in built]
-    findings = [note for table in tables for note in (*remarks.break_evens(table), *remarks.cautions(table))]
+    findings = [f"left out: {text}" for text in left_out]
+    for table in tables:
+        findings += [*_break_evens(table), *moods.notes(table), *remarks.cautions(table)]
     conventions = remarks.conventions(tables) if tables else []
     if published:
         tables.append(published)
         conventions += published.notes
     return Document(tuple(tables), tuple(dict.fromkeys(findings)), tuple(dict.fromkeys(conventions)))
+
+
+def _break_evens(table: Table) -> Iterator[str]:
+    return (f"break-even: {one.text}" for one in break_evens(table))
 
 
 def _title(table: Table, named: Counter[str]) -> str:

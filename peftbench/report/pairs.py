@@ -5,12 +5,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from peftbench.errors import RecordError
+from peftbench.report import setting
 from peftbench.report.side import Kept, Side
 
 if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
 
+RANKED_BY = "ranked_by"
 AGAIN = "type the command that made it again, with --force"
 
 
@@ -56,6 +58,9 @@ def pair(a: Side, b: Side) -> tuple[list[Pairs], list[str]]:
         raise RecordError("A and B have no task in common", hint=found)
     left_out = [f"task {name}: only A has it" for sha256, name in names_a.items() if sha256 not in names_b]
     left_out += [f"task {name}: only B has it" for sha256, name in names_b.items() if sha256 not in names_a]
+    for name, side in (("A", a), ("B", b)):
+        others = sum(setting.order(one.record) > 0 for one in side.kept)
+        left_out += [f"{others} records of {name} with another order of the shots than that of the draw"] * bool(others)
     tried = [_pair_task(a, b, *item) for item in sorted(common.items(), key=lambda item: (item[1], item[0]))]
     left_out += _gathered(tried)
     paired = [one for one in tried if one.num_pairs and len(one.num_right_a)]
@@ -156,7 +161,7 @@ def _answers(side: Side, sha256: str) -> "pd.DataFrame":
 
     largest: dict[int, Kept] = {}
     for one in side.kept:
-        if one.record.task.sha256 == sha256:
+        if one.record.task.sha256 == sha256 and not setting.order(one.record):
             # The same cell with another --limit: the first of the same rows.
             largest[one.record.seed] = max(largest.get(one.record.seed, one), one, key=_num_examples)
     return pd.DataFrame(
@@ -173,9 +178,10 @@ def _num_examples(one: Kept) -> int:
 
 
 def _right(one: Kept) -> "pd.Series":
-    """Say for each (template, row_id) whether the choice with the highest log-probability per token is the label.
+    """Say for each (template, row_id) whether the choice that ranks highest is the label; of equals the first.
 
-    argmax_c  log p(y_c | x) / tokens(y_c); of equals the first. Paper: 2205.05638, section 3.1.
+    argmax_c  log p(y_c | x) / tokens(y_c); or, where the scores have it, what calibration or a vote made of that.
+    Paper: 2205.05638, section 3.1.
 
     Raises:
         RecordError: The scores cannot be read, or give other accuracies than the record.
@@ -185,8 +191,9 @@ def _right(one: Kept) -> "pd.Series":
         raise RecordError(f"the scores of record {one.record.id} are missing: no '{path}'", hint=AGAIN)
     try:
         scores = one.store.read_scores(one.record.id).sort_values(["template", "row_id", "choice"], kind="stable")
-        scores["value"] = scores["log_prob"] / scores["num_tokens"]
-        best = scores.loc[scores.groupby(["template", "row_id"])["value"].idxmax()]
+        if RANKED_BY not in scores:
+            scores[RANKED_BY] = scores["log_prob"] / scores["num_tokens"]
+        best = scores.loc[scores.groupby(["template", "row_id"])[RANKED_BY].idxmax()]
     except (OSError, ValueError, KeyError, TypeError) as error:
         why = str(error).splitlines()[0]
         raise RecordError(f"the scores of record {one.record.id}, '{path}', are damaged: {why}", hint=AGAIN) from None

@@ -10,11 +10,14 @@ from peftbench.record import Record
 NOT_SETTING = {"seed", "task", "task_sha256", "limit"}
 # These have columns of their own.
 IN_COLUMNS = {"learner", "model", "method", "shots"}
+PREFIX = "ICL->prefix"
+"""In-context learning by the shots' saved keys and values."""
 
 
 def key(record: Record) -> str:
     """Give the text that records of one row share."""
-    setting = {name: value for name, value in record.identity.items() if name not in NOT_SETTING}
+    setting = {name: value for name, value in _pooled(record.identity).items() if name not in NOT_SETTING}
+    setting["as"] = method(record)
     return json.dumps(setting, sort_keys=True)
 
 
@@ -22,7 +25,20 @@ def method(record: Record) -> str:
     """Name the way of learning: zero-shot, ICL, or the method that tuned."""
     if record.learned.method:
         return record.learned.method
+    if record.identity.get("icl", {}).get("as_prefix"):
+        return PREFIX
     return "ICL" if record.identity.get("shots", record.learned.num_shots) else "zero-shot"
+
+
+def order(record: Record) -> int:
+    """Say in which order the shots stood; 0 is that of the draw."""
+    return int(record.identity.get("icl", {}).get("order", 0))
+
+
+def _pooled(identity: Mapping[str, Any]) -> dict[str, Any]:
+    """Leave out the order of the shots: a row pools orders as it pools seeds."""
+    options = {name: value for name, value in identity.get("icl", {}).items() if name not in ("order", "as_prefix")}
+    return {name: value for name, value in identity.items() if name != "icl"} | ({"icl": options} if options else {})
 
 
 def differences(records: Sequence[Record]) -> list[str]:
@@ -34,7 +50,7 @@ def differences(records: Sequence[Record]) -> list[str]:
     Returns:
         For each row "rank=8, lr=0.01": the settings that are not the same in all of them; "" for a single row.
     """
-    tables = [_flat(record.identity) for record in records]
+    tables = [_flat(_pooled(record.identity)) for record in records]
     names = list(dict.fromkeys(name for table in tables for name in table))
     unequal = [name for name in names if len({_text(table.get(name)) for table in tables}) > 1]
     return [

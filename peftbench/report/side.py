@@ -133,6 +133,8 @@ def _row(word: str, sides: Mapping[str, Side]) -> Side:
     head, *settings = _parts(f"{method.lower()}@{rest}", ",")
     found = [side for side in sides.values() if head in _heads(side.first)]
     found = [side for side in found if set(settings) <= set(_parts(side.variant))]
+    # The row at the defaults has no settings to name: its plain word is its own.
+    found = [side for side in found if set(settings) == set(_parts(side.variant))] or found
     if len(found) > 1:
         words = ", ".join(side.word for side in found)
         raise RecordError(f"'{word}' stands for {len(found)} rows", hint=f"say which: {words}")

@@ -32,6 +32,20 @@ def step(table: Table) -> str:
     return _tune(table, (tuned or list(table.rows))[0], untried[0]) if untried else "peftbench list recipes"
 
 
+def missing(table: Table, learner: str) -> str:
+    """Name the command that learns in the way that a table lacks, on a model that it has."""
+    row = max(table.rows, key=lambda row: row.num_shots)
+    if learner == "tune":
+        return _tune(table, row, "ia3")
+    return f"peftbench icl --model {row.model} --shots {row.num_shots or 32}{_task(table)}"
+
+
+def again(table: Table, row: Row) -> str:
+    """Name the command that made a row."""
+    settings = "".join(f" --set {part}" for part in row.variant.split(", ") if row.is_tuned and part)
+    return _tune(table, row, row.method) + settings if row.is_tuned else _icl(table, row)
+
+
 def task_option(names: Sequence[str]) -> str:
     """Write the --task that stands for some tasks: a group's name, or the first task's; nothing for the default."""
     for group in TASK_GROUPS:

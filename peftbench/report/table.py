@@ -4,17 +4,23 @@ import itertools
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from peftbench.record import Cost, Record
-from peftbench.registry import METHODS
-from peftbench.report import setting, units
+from peftbench.registry import METHODS, is_method
+from peftbench.report import confidence, setting, units
 
+if TYPE_CHECKING:
+    import numpy as np
+
+Interval = tuple[float, float]
+"""Lowest and highest accuracy, 0 to 1."""
 # Name of a cost -> the kinds in which the report takes it, best first. The paper's estimate is the last resort.
 COLUMNS = {
-    "inference_flops_per_example": ("counted", "estimated"),
+    "inference_flops_per_example": ("counted", "traced", "estimated"),
     "cached_inference_flops_per_example": ("counted",),
     "cache_flops": ("counted",),
-    "training_flops": ("counted", "estimated"),
+    "training_flops": ("counted", "traced", "estimated"),
     "disk_bytes": ("measured", "counted"),
     "learn_seconds": ("measured",),
 }
@@ -36,12 +42,16 @@ class Spread:
 
     Args:
         iqr: Interquartile range; None where there is one value only, which has no spread.
+        interval: Of the median, 95 %; None where it cannot be told.
+        records: Where it comes from; none if it was published.
     """
 
     median: float
     iqr: float | None
     num_seeds: int
     num_templates: int
+    interval: Interval | None = None
+    records: tuple[Record, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -53,6 +63,7 @@ class Row:
         shots: Shots as asked for, and what was used where fewer fitted.
         accuracy: Mean over tasks of the median over templates x seeds.
         iqr: Mean over tasks of the interquartile range.
+        interval: Of the accuracy, 95 %; None where it cannot be told.
         costs: By name; each the mean over tasks of the mean over seeds.
         spreads: By task.
         published: Whether the row was copied from a paper.
@@ -75,16 +86,23 @@ class Row:
     published: bool = False
     num_cut_tokens: int = 0
     num_shots: int = 0
+    interval: Interval | None = None
 
     @property
     def is_tuned(self) -> bool:
         """Whether parameters were trained."""
-        return self.method in METHODS
+        return is_method(self.method)
 
     @property
     def is_icl(self) -> bool:
         """Whether it learned from shots in its prompt."""
         return self.method == "ICL"
+
+    @property
+    def title(self) -> str:
+        """Method and model in words."""
+        variant = f" ({self.variant})" if self.variant else ""
+        return f"{self.method}{variant} on {self.model}"
 
     def cost(self, name: str) -> float | None:
         """Give the value of a cost, None where it is absent."""
@@ -148,8 +166,8 @@ def _table(tasks: list[Task], groups: Iterable[tuple[dict[Task, list[Record]], s
 
 
 def _order(row: Row) -> tuple[str, int, int, str]:
-    """Sort by model, then zero-shot, ICL by shots, methods in the registry's order."""
-    place = 1 + list(METHODS).index(row.method) if row.is_tuned else 0
+    """Sort by model, then zero-shot, ICL by shots, methods in the registry's order, those of peft after them."""
+    place = 1 + [*METHODS, row.method].index(row.method) if row.is_tuned else 0
     return row.model, place, row.num_shots, row.variant
 
 
@@ -158,7 +176,8 @@ def _row(group: Mapping[Task, list[Record]], variant: str) -> Row:
     first = records[0]
     asked = first.identity.get("shots", first.learned.num_shots)
     used = units.span([num_shots for record in records for num_shots in record.num_shots])
-    spreads = {task: _spread(some) for task, some in group.items()}
+    drawn = {task: _drawn(task, some) for task, some in group.items()}
+    spreads = {task: _spread(some, drawn[task]) for task, some in group.items()}
     ranges = [spread.iqr for spread in spreads.values() if spread.iqr is not None]
     return Row(
         method=setting.method(first),
@@ -177,10 +196,22 @@ def _row(group: Mapping[Task, list[Record]], variant: str) -> Row:
         spreads=spreads,
         num_cut_tokens=sum(record.work.get("cut_tokens", 0) for record in records),
         num_shots=asked,
+        interval=_interval(list(drawn.values())),
     )
 
 
-def _spread(records: Sequence[Record]) -> Spread:
+def _drawn(task: Task, records: Sequence[Record]) -> "np.ndarray | None":
+    right = [result.right for record in records for result in record.results]
+    known = [one for one in right if one is not None]
+    return confidence.medians(known, task.sha256) if len(known) == len(right) else None
+
+
+def _interval(drawn: "Sequence[np.ndarray | None]") -> Interval | None:
+    known = [one for one in drawn if one is not None]
+    return confidence.interval(known) if len(known) == len(drawn) else None
+
+
+def _spread(records: Sequence[Record], drawn: "np.ndarray | None") -> Spread:
     values = [result.accuracy() for record in records for result in record.results]
     quarters = statistics.quantiles(values, n=4, method="inclusive") if len(values) > 1 else None
     return Spread(
@@ -188,6 +219,8 @@ def _spread(records: Sequence[Record]) -> Spread:
         iqr=quarters[2] - quarters[0] if quarters else None,
         num_seeds=len({record.seed for record in records}),
         num_templates=len({result.template for record in records for result in record.results}),
+        interval=_interval([drawn]),
+        records=tuple(records),
     )
 
 

@@ -1,6 +1,8 @@
 """Tables as text: the terminal, Markdown and LaTeX."""
 
+import re
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console, RenderableType
@@ -9,8 +11,10 @@ from rich.text import Text
 
 from peftbench.report.columns import Column, per_task, summary
 from peftbench.report.document import Document
-from peftbench.report.table import Table
+from peftbench.report.table import Row, Table
 
+RANGE = re.compile(r"^([\d.]+) +\(([\d.]+)\)$")
+"""A median with its interquartile range, "72.4 (1.5)"."""
 LATEX_SPECIAL = {character: f"\\{character}" for character in "&%$#_{}"} | {
     "~": r"$\sim$",
     "\\": r"\textbackslash{}",
@@ -56,13 +60,19 @@ def markdown(document: Document) -> str:
 
 
 def latex(document: Document) -> str:
-    """Write the tables as LaTeX; needs the booktabs package."""
-    parts = []
+    """Write the tables as LaTeX, rows and numbers as in the paper: what was tuned first, ranges as subscripts."""
+    parts = ["% \\usepackage{booktabs}\n"]
     for table in document.tables:
+        ordered = replace(table, rows=tuple(sorted(table.rows, key=_place)))
         parts.append(f"% {table.title}\n")
-        parts += [_latex_table(columns) for columns in _both(table)]
+        parts += [_latex_table([one for one in columns if not one.is_spare]) for columns in _both(ordered)]
     parts.append("".join(f"% {note}\n" for note in (*document.findings, *document.conventions)))
     return "\n".join(parts)
+
+
+def _place(row: Row) -> int:
+    """Sort as the paper's Table 1 does: tuned, zero-shot, in-context learning."""
+    return 2 if row.is_icl else 1 - row.is_tuned
 
 
 def _both(table: Table) -> list[list[Column]]:
@@ -72,6 +82,8 @@ def _both(table: Table) -> list[list[Column]]:
 
 def _fitted(columns: Sequence[Column], width: int) -> list[list[Column]]:
     """Cut columns into as few parts as fit the width; each part begins with the columns that are keys."""
+    if _width(columns) > width:
+        columns = [column for column in columns if not column.is_spare]
     keys = [column for column in columns if column.is_key]
     parts = [keys]
     for column in columns[len(keys) :]:
@@ -147,4 +159,5 @@ def _latex_table(columns: Sequence[Column]) -> str:
 
 
 def _latex_row(values: Sequence[str]) -> str:
-    return " & ".join("".join(LATEX_SPECIAL.get(c, c) for c in value) for value in values) + r" \\"
+    cells = ["".join(LATEX_SPECIAL.get(c, c) for c in value) for value in values]
+    return " & ".join(RANGE.sub(r"\1$_{\2}$", cell) for cell in cells) + r" \\"

@@ -19,6 +19,11 @@ def number(value: float | None) -> str:
     return ABSENT if value is None else "".join(_scaled(value))
 
 
+def count(value: int | None) -> str:
+    """Write a count in full: 2,400."""
+    return f"{value:,}" if value else ABSENT
+
+
 def size(value: float | None) -> str:
     """Write bytes with three digits; MB is 10^6 bytes."""
     if value is None:

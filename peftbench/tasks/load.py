@@ -10,6 +10,7 @@ from peftbench import registry
 from peftbench.errors import TaskError
 from peftbench.recipe import TaskSpec
 from peftbench.tasks import labels, rows, schema
+from peftbench.tasks.mixture import mix
 from peftbench.tasks.own import own_task
 from peftbench.tasks.schema import TaskFile
 from peftbench.tasks.task import Row, Task, fingerprint
@@ -52,6 +53,8 @@ def load(spec: TaskSpec) -> Task:
     """
     if spec.template is None and spec.choices is not None:
         raise TaskError("choices were given without a template", hint='add --template "{{text}} ... ||| {{label}}"')
+    if spec.name in registry.MIXTURES and spec.template is None:
+        return mix(spec.name, [load(TaskSpec(name=name)) for name in expand(spec.name)])
     if spec.template is not None:
         file, folder = own_task(spec), Path()
     else:
@@ -76,12 +79,18 @@ def load(spec: TaskSpec) -> Task:
     )
 
 
-def expand(name: str) -> list[str]:
+def expand(name: str, *, mixed: bool = False) -> list[str]:
     """Give the tasks that a group's name stands for; a task's name or path stands for itself.
+
+    Args:
+        name: Of a group or a task.
+        mixed: Whether a group that can be one task, a mixture, stays one.
 
     Raises:
         TaskError: Neither a task nor a group, or a group without tasks.
     """
+    if mixed and name in registry.MIXTURES:
+        return [name]
     if name not in registry.TASK_GROUPS:
         _path(name)
         return [name]

@@ -1,16 +1,29 @@
-"""Which training rows are the shots: a pure function of the task, their number and the seed."""
+"""Which training rows are the shots, in which order, with which labels: pure functions of task and seed."""
 
 import hashlib
+import itertools
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import Literal
 
 from peftbench.errors import TaskError
-from peftbench.tasks.task import Row, Task
+from peftbench.recipe import Draw
+from peftbench.tasks.task import Example, Row, Task
 
 
-def draw(task: Task, num_shots: int, seed: int) -> tuple[Row, ...]:
+def draw(task: Task, num_shots: int, seed: int, how: Draw = "plain") -> tuple[Row, ...]:
     """Draw shots without replacement; k shots are the first k of k + 1 shots.
 
     Rows stand in the order of sha256(task, seed, row id): no random generator whose stream a new version of Python,
     or another caller, could shift.
+
+    Args:
+        task: Its training rows are drawn from.
+        num_shots: How many.
+        seed: Each draws its own.
+        how: "balanced" takes the first row of each label, then the second of each, and so on: labels differ in number
+            by one at most, as long as the rows last. Where choices come from the row, a label is the place of the right
+            one.
 
     Raises:
         TaskError: Fewer training rows than shots.
@@ -20,8 +33,61 @@ def draw(task: Task, num_shots: int, seed: int) -> tuple[Row, ...]:
             f"{num_shots} shots were asked for, and task '{task.name}' has {len(task.train)} training rows",
             hint=f"--shots {len(task.train)} or fewer, or a longer file with --train",
         )
-    return tuple(sorted(task.train, key=lambda row: _rank(task.name, seed, row.id))[:num_shots])
+    rows = sorted(task.train, key=lambda row: _hash(task.name, seed, row.id))
+    return tuple(rows[:num_shots] if how == "plain" else itertools.islice(_by_label(rows), num_shots))
 
 
-def _rank(name: str, seed: int, row_id: int) -> bytes:
-    return hashlib.sha256(f"{name}\0{seed}\0{row_id}".encode()).digest()
+def _by_label(rows: Sequence[Row]) -> Iterator[Row]:
+    """Go around the labels, in the order in which they first come, until all rows are given."""
+    labels = dict.fromkeys(row.label for row in rows)
+    columns = [[row for row in rows if row.label == label] for label in labels]
+    for one_of_each in itertools.zip_longest(*columns):
+        yield from (row for row in one_of_each if row is not None)
+
+
+def ranks(shots: Sequence[Row], order: int, seed: int) -> list[int]:
+    """Give each shot its place in another order of the same shots.
+
+    Args:
+        shots: As drawn.
+        order: 0 is that of the draw; others differ from it and from each other.
+        seed: Of the draw.
+
+    Raises:
+        AssertionError: There are fewer orders than that (see `recipe.IclOptions.faults`).
+    """
+    found = [list(range(len(shots)))]
+    for attempt in itertools.count():
+        if len(found) > order:
+            return found[order]
+        # Four shots have 24 orders, of which chance gives the last ones late: still less than a thousand attempts.
+        assert attempt < 10_000 * (order + 1), f"{len(shots)} shots have no order {order}"
+        places = sorted(range(len(shots)), key=lambda place: _hash("order", seed, attempt, shots[place].id))
+        tried = [places.index(place) for place in range(len(shots))]
+        if tried not in found:
+            found.append(tried)
+    raise AssertionError
+
+
+def relabel(example: Example, how: Literal["gold", "random", "flipped"], seed: int) -> Example:
+    """Give a shot another label of its own choices.
+
+    Args:
+        example: A rendered shot.
+        how: "gold" keeps the label; "random" draws each choice alike, the right one among them; "flipped" takes the
+            next choice, and the first for the last, so that none stays right.
+        seed: Of the draw; a row gets the same label under every template with as many choices.
+
+    Paper: 2202.12837, section 4.1 (random).
+    """
+    num_choices = len(example.choices)
+    label = {
+        "gold": example.label,
+        "random": int.from_bytes(_hash("label", seed, example.row_id)) % num_choices,
+        "flipped": (example.label + 1) % num_choices,
+    }[how]
+    return replace(example, label=label)
+
+
+def _hash(name: str, *numbers: int) -> bytes:
+    return hashlib.sha256("\0".join((name, *map(str, numbers))).encode()).digest()

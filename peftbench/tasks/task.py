@@ -20,11 +20,13 @@ class Row:
         id: Position in its file, from 0.
         fields: Column -> value, the label's column included.
         label: Index of the right class, or of the right answer choice where choices come from the row.
+        task: Name of the task that it comes from, in a mixture of several.
     """
 
     id: int
     fields: Mapping[str, Any]
     label: int
+    task: str | None = None
 
 
 @dataclass(frozen=True)

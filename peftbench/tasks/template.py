@@ -3,6 +3,7 @@
 import difflib
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import jinja2
@@ -65,6 +66,7 @@ class Template:
 
     Attributes:
         fixed_choices: The choices where all rows share them; None where they come from the row.
+        task: Name of the task whose rows it reads, in a mixture of several; None where it reads all.
 
     Raises:
         TaskError: A syntax error, not exactly one "|||", or an input or choice that reads the label.
@@ -76,6 +78,7 @@ class Template:
         self.text = text
         self.choices = choices if isinstance(choices, str) else tuple(choices)
         self.label = label
+        self.task: str | None = None
         parts = text.split(SEPARATOR)
         if len(parts) != 2:
             raise TaskError(
@@ -89,8 +92,16 @@ class Template:
         self._is_plain = PLAIN_TARGET.fullmatch(parts[1].strip()) is not None
         self.fixed_choices = None if any(map(variables, sources)) else self._rendered_choices(None)
 
-    def render(self, row: Row) -> Example:
+    def reads(self, row: Row) -> bool:
+        """Whether the row is one of its task's."""
+        return self.task in (None, row.task)
+
+    def render(self, row: Row, content: str | None = None) -> Example:
         """Turn a row into an example.
+
+        Args:
+            row: Gives the input, the choices and the label.
+            content: What the input shows in place of each of the row's texts; None shows the row as it is.
 
         Raises:
             TaskError: A column that the row lacks or that is null, a forbidden attribute, an empty input, empty or
@@ -98,7 +109,13 @@ class Template:
         """
         choices = self.choices_of(row)
         fields = self._visible(row) | {CHOICES: choices}
-        text = self._render(self._input, fields, row)
+        shown = row if content is None else replace(row, fields=_emptied(row.fields, content))
+        text = self._render(self._input, fields | self._visible(shown), row)
+        if not text and content is not None:
+            raise TaskError(
+                f"template '{self.name}' gives an empty input for the content-free text '{content}'",
+                hint=f"texts with something in them: --content-free 'N/A'; or words before '{SEPARATOR}'",
+            )
         if not text:
             hint = f"the part before '{SEPARATOR}' needs some text in every row"
             raise TaskError(f"template '{self.name}' gives an empty input{_place(row)}", hint=hint)
@@ -108,7 +125,7 @@ class Template:
                 hint="labels count from 0, one for each choice",
             )
         targets = choices if self._is_plain else self._targets(choices, fields, row)
-        return Example(row.id, text, targets, row.label)
+        return Example(row.id, text, targets, row.label, row)
 
     def _targets(self, choices: Sequence[str], fields: dict[str, Any], row: Row) -> tuple[str, ...]:
         targets = [self._render(self._target, fields | {CHOICE: one, self.label: one}, row) for one in choices]
@@ -185,6 +202,15 @@ class Template:
                 f"template '{self.name}' reads the label '{self.label}' before the answer",
                 hint="only the part after '|||' may name it",
             )
+
+
+def _emptied(value: Any, content: str) -> Any:
+    """Put `content` in the place of every text, also in lists and tables."""
+    if isinstance(value, str):
+        return content
+    if isinstance(value, Mapping):
+        return {name: _emptied(each, content) for name, each in value.items()}
+    return [_emptied(each, content) for each in value] if isinstance(value, list | tuple) else value
 
 
 def _place(row: Row | None) -> str:

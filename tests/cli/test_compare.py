@@ -5,6 +5,7 @@ import json
 import pytest
 
 from peftbench.cli.app import main
+from peftbench.record import SCHEMA_VERSION
 from tests.cli.test_startup import imported
 from tests.report.stored import stored
 
@@ -59,9 +60,9 @@ def test_unknown_rows_and_folders_are_refused(folder, capsys):
 def test_a_record_of_a_newer_schema_or_a_cut_one_is_refused(folder, capsys):
     path = next((folder / "records").iterdir())
     text = path.read_text()
-    path.write_text(text.replace('"schema_version": 1', '"schema_version": 99'))
+    path.write_text(text.replace(f'"schema_version": {SCHEMA_VERSION}', '"schema_version": 99'))
     error, hint = refused(capsys, A, B)
-    assert "has schema version 99; this peftbench reads up to 1" in error
+    assert f"has schema version 99; this peftbench reads up to {SCHEMA_VERSION}" in error
     assert hint == "update peftbench"
     path.write_text(text[:300])
     assert "is damaged" in refused(capsys, A, B)[0]

@@ -67,16 +67,21 @@ def test_measured_values_stand_beside(capsys):
     words = "--model m --method ia3 --shots 2 --shot-tokens 5 --query-tokens 9 --batch-size 2 --measure --format json"
     measured = json.loads(cost(f"{words} --device cpu", capsys))["models"][0]["measured"]
     names = {one["name"].partition(":")[0] for one in measured}
-    assert {"zero-shot", "ICL", "ICL cached", "ia3", "peak_process_bytes"} <= names
-    assert all(one["kind"] == "measured" and one["value"] > 0 for one in measured)
+    assert names == {
+        "zero-shot query", "ICL query", "ICL cached query", "ia3 query", "ia3 training step",
+        "matmul_flops_per_second", "peak_process_bytes",
+    }  # fmt: skip
+    assert all(one["kind"] == "measured" and one["value"] > 0 and "thread" in one["convention"] for one in measured)
+    parts = {one["name"].partition(": ")[2] for one in measured if one["name"].startswith("ICL cached")}
+    assert parts == {"median", "p95", "per second", "of the machine"}
 
 
 def test_what_cannot_be_measured_is_absent_with_its_reason(capsys):
     tiny_folder("gpt2", Path("m"))
     words = "--model m --method ia3 --shots 99 --shot-tokens 9 --query-tokens 9 --batch-size 2 --measure --device cpu"
     measured = {one["name"]: one for one in json.loads(cost(f"{words} --format json", capsys))["models"][0]["measured"]}
-    assert measured["ICL: median"]["value"] is None
-    assert "512 positions" in measured["ICL: median"]["reason"]
+    assert measured["ICL query: median"]["value"] is None
+    assert "512 positions" in measured["ICL query: median"]["reason"]
     assert "512 positions" in " ".join(cost(words, capsys).split())
 
 

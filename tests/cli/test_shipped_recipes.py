@@ -31,3 +31,9 @@ def test_a_combination_that_cannot_be_is_an_error(tmp_path):
     path.write_text('name = "r"\ndescription = "d"\n[[run]]\nlearner = "tune"\nmodel = "m"\ntask = "lab-nli2"\n')
     with pytest.raises(RecipeError, match="'tune' needs a method"):
         expanded(path)
+
+
+def test_a_results_folder_of_the_same_name_does_not_hide_a_recipe(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "table1").mkdir()
+    assert find("table1").suffix == ".toml"

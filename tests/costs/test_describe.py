@@ -49,7 +49,7 @@ def test_a_config_of_a_few_lines_counts_as_transformers_builds_it(table, tmp_pat
 
 
 def test_published_and_embedded_names_are_known():
-    assert describe("t0-11b").num_parameters == 11_135_332_352
+    assert describe("t0-11b").num_parameters == describe("T0-11B").num_parameters == 11_135_332_352
     assert describe("gpt3-175b").shape.max_positions == 2048
     assert describe("mini-t0").has_weights
 

@@ -1,18 +1,37 @@
 """What a finished cell ran, against the kernels that ran; and what its costs say."""
 
+import contextlib
+import json
+
 import pytest
+import torch
 
 from peftbench import registry
 from peftbench.costs.backward import training_flops
-from peftbench.costs.count import Query, pass_flops
-from peftbench.costs.ledger import Facts, ledger
+from peftbench.costs.count import Query, forward_flops, pass_flops, prefill_flops
+from peftbench.costs.ledger import Asked, Facts, Trained, ledger
 from peftbench.costs.trace import kernel_flops
 from peftbench.learners import tune
+from peftbench.methods.base import Added, Place
+from peftbench.models.backbone import Sizes
 from peftbench.models.encoding import Encoded, Prompt
 from peftbench.models.forward import choice_log_probs
-from peftbench.models.scoring import Length, score
-from peftbench.recipe import Scoring
-from tests.tiny import FAMILIES, tiny_backbone
+from peftbench.models.scoring import score
+from peftbench.models.work import Length, Pass
+from peftbench.recipe import Cell, IclOptions, Scoring, TaskSpec
+from peftbench.record import Store
+from peftbench.run import run
+
+TEMPLATE = "{{text}} How is it? ||| {{label}}"
+
+
+class Quiet:
+    """Looks on and says nothing."""
+
+    @contextlib.contextmanager
+    def stage(self, title, total):
+        yield lambda advance, remark: None
+
 
 PROMPTS = [
     Prompt("the premise says that the hypothesis does follow", (" yes it does follow", " no")),
@@ -21,11 +40,12 @@ PROMPTS = [
 ]
 
 
-@pytest.mark.parametrize("family", FAMILIES)
-@pytest.mark.parametrize("cache", [True, False])
+@pytest.mark.parametrize(
+    ("family", "cache"), [("t5", True), ("gpt2", True), ("gpt2", False), ("mistral", True), ("mistral", False)]
+)
 @pytest.mark.parametrize("name", [None, "prompt_tuning", "prefix_tuning", "lora"])
-def test_scoring_as_it_ran_padding_and_all(family, cache, name):
-    backbone = tiny_backbone(family)
+def test_scoring_as_it_ran_padding_and_all(family, cache, name, backbone_of):
+    backbone = backbone_of(family)
     added = None
     if name:
         method = registry.method(name)
@@ -39,43 +59,140 @@ def test_scoring_as_it_ran_padding_and_all(family, cache, name):
     assert sum(pass_flops(backbone.sizes, one, added) for one in found[0].work.passes) == traced
 
 
-def facts(**more):
-    backbone = tiny_backbone("t5")
-    method = registry.method("ia3")
-    return Facts(
-        sizes=backbone.sizes,
-        num_parameters=backbone.num_parameters,
-        num_trained_parameters=7,
-        added=method.added(backbone.sizes, method.Config()),
-        lengths=[(0, Length(9, (3, 2)))],
-        icl_tokens=None,
-        passes=(),
-        adapter=None,
-        learn_seconds=1.0,
-        score_seconds=2.0,
-        **more,
-    )
+SIZES = Sizes(False, 0, 2, d_model=8, d_kv=4, d_ff=32, num_heads=2, num_kv_heads=1, gated=False, vocab_size=20)
+VECTOR = Added(6, places=(Place("decoder", 0, "self", "v"),))
+
+
+def costs(**more):
+    settings = {
+        "sizes": SIZES,
+        "num_parameters": 1000,
+        "bytes_per_value": 2,
+        "added": None,
+        "asked": [Asked([Length(9, (3, 2), shots=4)], (), 1, shot_tokens=4, shot_bytes=30)],
+        "passes": (),
+        "trained": None,
+        "adapter": None,
+        "learn_seconds": 1.0,
+        "score_seconds": 2.0,
+    } | more
+    return {(cost.name, cost.kind): cost.value for cost in ledger(Facts(**settings))}
 
 
 def test_training_is_counted_and_stands_beside_the_rule():
-    examples = {Length(9, (3, 2)): 5, Length(4, (1, 1)): 3}
-    some = facts(examples=examples, num_steps=2)
-    costs = {(cost.name, cost.kind): cost.value for cost in ledger(some)}
+    lengths = {Length(9, (3, 2)): 5, Length(4, (1, 1)): 3}
+    padded = Pass(0, 0, 4, 14, 0, 24)
+    found = costs(added=VECTOR, trained=Trained(lengths, {}, {padded: 2}))
     queries = {Query(0, 9, (3, 2)): 5, Query(0, 4, (1, 1)): 3}
-    assert costs["training_flops", "counted"] == training_flops(some.sizes, queries, 2, some.added)
-    assert costs["training_flops", "estimated"] == 3 * some.num_parameters * (5 * 14 + 3 * 6)
+    assert found["training_flops", "counted"] == training_flops(SIZES, queries, 2, VECTOR)
+    assert found["training_flops", "estimated"] == 3 * 2 * 1000 * (5 * 14 + 3 * 6)
+    assert found["learning_flops", "counted"] > found["training_flops", "counted"]
+    assert ("preparation_flops", "counted") not in found
+
+
+def test_what_runs_before_the_first_step_is_training_too():
+    lengths, padded = {Length(9, (3, 2)): 5}, {Pass(0, 0, 5, 14, 0, 30): 1}
+    without, found = (costs(added=VECTOR, trained=Trained(lengths, looked, padded)) for looked in ({}, lengths))
+    before = training_flops(SIZES, {Query(0, 9, (3, 2)): 5}, 0, VECTOR)
+    assert found["preparation_flops", "counted"] == before
+    for name in ("training_flops", "learning_flops"):
+        assert found[name, "counted"] - without[name, "counted"] == before
 
 
 def test_nothing_trained_costs_nothing():
-    costs = {(cost.name, cost.kind): cost.value for cost in ledger(facts(examples=None, num_steps=0))}
-    assert costs["training_flops", "counted"] == 0
-    assert ("training_flops", "estimated") not in costs
+    found = costs()
+    assert found["training_flops", "counted"] == 0
+    assert ("training_flops", "estimated") not in found
+
+
+def test_what_in_context_learning_keeps_is_named_text_tokens_and_cache():
+    more = Asked([Length(15, (2, 2), shots=10)], (), 1, shot_tokens=10, shot_bytes=60)
+    found = costs(asked=[Asked([Length(9, (3, 2), shots=4)], (), 1, 4, 30), more])
+    assert found["disk_bytes", "counted"] == (4 + 10) / 2 * 4
+    assert found["shot_text_bytes", "counted"] == (30 + 60) / 2
+    assert found["cache_bytes", "counted"] == (4 + 10) / 2 * 2 * 2 * 4 * 2  # layers, keys and values, features, bytes
+
+
+def test_an_example_of_an_ensemble_costs_all_its_prompts():
+    """Two shots of 4 and 6 tokens, two examples: four prompts."""
+    lengths = [Length(9, (1,), shots=4), Length(7, (1,), shots=4), Length(11, (1,), shots=6), Length(9, (1,), shots=6)]
+    found = costs(asked=[Asked(lengths, (), 2, shot_tokens=10, shot_bytes=9)])
+    queries = [Query(4, 5, (1,)), Query(4, 3, (1,)), Query(6, 5, (1,)), Query(6, 3, (1,))]
+    total = sum(forward_flops(SIZES, query) for query in queries)
+    assert found["inference_flops_per_example", "counted"] == total / 2
+    assert found["cache_flops", "counted"] == prefill_flops(SIZES, 4) + prefill_flops(SIZES, 6)
+
+
+def test_calibration_costs_its_queries_once():
+    free = (Length(6, (1,), shots=4), Length(5, (1,), shots=4))
+    found = costs(asked=[Asked([Length(9, (1,), shots=4)] * 3, free, 3, shot_tokens=4, shot_bytes=9)])
+    expected = forward_flops(SIZES, Query(4, 2, (1,))) + forward_flops(SIZES, Query(4, 1, (1,)))
+    assert found["calibration_flops", "counted"] == expected
+
+
+ICL = {
+    "cached": {"shots": 3},
+    "not cached": {"shots": 3, "scoring": Scoring(cache=False)},
+    "zero-shot": {"shots": 0},
+    "ensemble": {"shots": 2, "icl": IclOptions(ensemble="mean")},
+    "calibrated": {"shots": 2, "icl": IclOptions(calibrate=True)},
+}
+TUNE = {
+    "ia3": {},
+    "prompt_tuning": {"num_virtual_tokens": 5},
+    "fishmask": {"keep_ratio": 0.01},  # looks at the shots before the first step
+    "adalora": {},  # some of what was trained is gone at the end
+}
+ROWS = [
+    {"text": "the soup", "label": "good"},
+    {"text": "the bed was hard and cold", "label": "very bad"},
+    {"text": "rain all week", "label": "very bad"},
+    {"text": "a day", "label": "good"},
+]
+
+
+@pytest.fixture(scope="module")
+def rows(tmp_path_factory):
+    path = tmp_path_factory.mktemp("rows") / "rows.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in ROWS))
+    return path
+
+
+def dispatched(cell, store, monkeypatch):
+    """Run a cell; give its record, and the matmuls that were dispatched."""
+    found = []
+    # torch's counter does not take parameters that train in inference mode.
+    monkeypatch.setattr(torch, "inference_mode", torch.no_grad)
+    return found, kernel_flops(lambda: found.extend(run([cell], store, Quiet())))
+
+
+@pytest.mark.parametrize("way", ICL)
+@pytest.mark.parametrize("family", ["t5", "mistral"])
+def test_a_record_counts_all_matmuls_of_in_context_learning(family, way, backbone_of, rows, tmp_path, monkeypatch):
+    """Padding and all: what the record says is what was dispatched, to the last unit."""
+    task = TaskSpec(name="mine", train=rows, test=rows, template=TEMPLATE, choices=("good", "very bad"))
+    cell = Cell(learner="icl", model=backbone_of(family).name, task=task, **ICL[way])
+    (found,), traced = dispatched(cell, Store(tmp_path), monkeypatch)
+    assert found.record.cost("scoring_flops", "counted").value == traced
+
+
+@pytest.mark.parametrize("method", TUNE)
+@pytest.mark.parametrize("family", ["t5", "gpt2"])
+def test_a_record_counts_all_matmuls_of_tuning(family, method, backbone_of, rows, tmp_path, monkeypatch):
+    task = TaskSpec(name="mine", train=rows, test=rows, template=TEMPLATE, choices=("good", "very bad"))
+    cell = Cell(
+        learner="tune", model=backbone_of(family).name, task=task, shots=3, method=method,
+        method_config=TUNE[method], training={"num_steps": 3, "batch_size": 2},
+    )  # fmt: skip
+    (found,), traced = dispatched(cell, Store(tmp_path), monkeypatch)
+    counted = [found.record.cost(name, "counted").value for name in ("learning_flops", "scoring_flops")]
+    assert sum(counted) == traced
 
 
 @pytest.mark.parametrize("family", ["t5", "llama"])
-def test_the_lengths_that_training_writes_down_give_the_flops_of_its_steps(family):
+def test_the_lengths_that_training_writes_down_give_the_flops_of_its_steps(family, backbone_of):
     """In batches of one, with choices of one length, nothing is padded: what is counted is what was dispatched."""
-    backbone, method = tiny_backbone(family), registry.method("ia3")
+    backbone, method = backbone_of(family), registry.method("ia3")
     examples = [Encoded((5,) * tokens, ((7, 8), (9, 7)), (0, 0), label=0) for tokens in (6, 3, 6)]
     backbone.train_only(method.attach(backbone, method.Config()))
     predictor = tune.TunePredictor(backbone, Scoring(end="none"), [], 2, 0)

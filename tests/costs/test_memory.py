@@ -10,7 +10,6 @@ from peftbench.methods.base import Added, Op, Place
 from peftbench.models.backbone import Sizes
 from peftbench.models.encoding import Encoded
 from peftbench.models.forward import choice_log_probs
-from tests.tiny import tiny_backbone
 
 LLAMA = Sizes(False, 0, 1, d_model=8, d_kv=3, d_ff=10, num_heads=4, num_kv_heads=2, gated=True, vocab_size=20)
 TWO_ANSWERS = Query(0, 5, (0, 1))  # 6 tokens, 2 of them predict
@@ -55,8 +54,8 @@ def test_nothing_is_kept_below_the_first_adapted_block():
 
 
 @pytest.mark.parametrize("family", ["t5", "gpt2", "llama"])
-def test_the_estimate_is_near_what_autograd_keeps(family):
-    backbone, method = tiny_backbone(family), registry.method("ia3")
+def test_the_estimate_is_near_what_autograd_keeps(family, backbone_of):
+    backbone, method = backbone_of(family), registry.method("ia3")
     config = method.Config()
     backbone.train_only(method.attach(backbone, config))
     weights = {parameter.data_ptr() for parameter in backbone.model.parameters()}

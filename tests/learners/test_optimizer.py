@@ -85,3 +85,13 @@ def test_a_number_that_is_not_finite_stops_the_training_before_the_step(loss, gr
         optimizer.step(3, loss)
     assert "learning rate (it was 0.5)" in error.value.hint
     assert torch.equal(parameter.detach(), torch.ones(2))
+
+
+def test_what_never_gets_a_gradient_is_counted_by_value():
+    reached, late, none, zero, rounding = (nn.Parameter(torch.ones(size)) for size in (2, 3, 5, 7, 11))
+    optimizer = Optimizer([reached, late, none, zero, rounding], Training(lr=1e-3, num_steps=2))
+    for step in range(2):
+        loss = (reached.sum() + step * late.sum() + 0.0 * zero.sum() + 1e-9 * rounding.sum()).square()
+        loss.backward()
+        optimizer.step(step, loss.item())
+    assert optimizer.num_unreached == 5 + 7 + 11

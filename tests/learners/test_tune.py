@@ -21,12 +21,17 @@ FAST = {"num_steps": 6, "batch_size": 4, "lr": 0.05, "scale_parameter": False}
 
 
 def learn(
-    backbone, method="ia3", *, shots=SHOTS, templates=(TEMPLATE, RAGGED), seed=0, progress=None, cut=None, **settings
-):
+    backbone, method="ia3", *, shots=SHOTS, templates=(TEMPLATE, RAGGED), seed=0, progress=None, cut=None, start=None,
+    **settings
+):  # fmt: skip
     config = registry.method(method).Config()
     training = Training(**{**FAST, **settings})
     rule = scoring(backbone, max_input_tokens=cut)
-    return tune.learn(backbone, method, config, templates, shots, training, rule, seed, progress)
+    return tune.learn(backbone, method, config, rendered(shots, templates), training, rule, seed, progress, start)
+
+
+def rendered(shots, templates):
+    return [[template.render(each) for template in templates] for each in shots]
 
 
 def totals(predictor):
@@ -52,7 +57,7 @@ def test_only_what_the_method_named_moves_and_detaching_undoes_it(method):
     assert moved
     assert {name for name, _ in backbone.model.named_parameters() if name in moved} <= set(predictor.names)
     trained = [value for name, value in backbone.model.named_parameters() if name in predictor.names]
-    assert predictor.num_parameters == sum(value.numel() for value in trained)
+    assert predictor.num_saved_parameters == sum(value.numel() for value in trained)
     assert not backbone.model.training
     backbone.detach_all()
     after = backbone.model.state_dict()

@@ -132,18 +132,30 @@ def test_a_method_starts_from_a_saved_adapters_values(saved):
     adapter.load(saved, source)
     config = lora.Config(rank=2)
     names = lora.attach(target, config)
-    adapter.start_from(saved, target, "lora", names)
+    adapter.start_from(adapter.starting_point(saved), target, names)
     for name, value in source.parameters_named(names).items():
         assert torch.equal(target.model.get_parameter(name), value)
 
 
-def test_a_starting_point_of_another_method_model_or_shape_is_refused(saved):
+def test_a_starting_point_of_another_model_or_shape_is_refused(saved):
     backbone = tiny_backbone("t5")
     names = lora.attach(backbone, lora.Config(rank=3))
+    start = adapter.starting_point(saved)
     with pytest.raises(MethodError, match=r"is \[2, 16\] there and \[3, 16\] here"):
-        adapter.start_from(saved, backbone, "lora", names)
-    with pytest.raises(MethodError, match="is one of lora") as error:
-        adapter.start_from(saved, backbone, "ia3", [])
-    assert error.value.hint == "--method lora"
+        adapter.start_from(start, backbone, names)
     with pytest.raises(MethodError, match="other weights"):
-        adapter.start_from(saved, tiny_backbone("t5-v1.0"), "lora", names)
+        adapter.start_from(start, tiny_backbone("t5-v1.0"), names)
+
+
+@pytest.mark.parametrize("damage", [flip, lambda data: data[:-40], lambda data: b""])
+def test_a_damaged_starting_point_is_refused_before_any_model_is_there(saved, damage):
+    path = saved / "adapter.safetensors"
+    path.write_bytes(damage(path.read_bytes()))
+    with pytest.raises(MethodError, match="is damaged"):
+        adapter.starting_point(saved)
+
+
+def test_the_tensors_are_what_a_starting_point_is_known_by_not_the_place(saved, tmp_path):
+    there = adapter.starting_point(saved)
+    saved.rename(tmp_path / "b")
+    assert adapter.starting_point(tmp_path / "b").sha256 == there.sha256

@@ -1,5 +1,6 @@
-"""Exported checkpoints in plain transformers against the adapter on its backbone."""
+"""What leaves, in plain transformers and in peft, against the adapter on its backbone."""
 
+import peft
 import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM
@@ -7,6 +8,8 @@ from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM
 from peftbench import registry
 from peftbench.errors import MethodError
 from peftbench.methods import adapter, export
+from peftbench.models.encoding import encode
+from peftbench.models.forward import choice_log_probs
 from tests.tiny import tiny_backbone
 
 IDS = torch.tensor([[5, 9, 20, 31, 7, 40, 12], [8, 8, 30, 2, 6, 19, 33]])
@@ -16,10 +19,10 @@ NO_PLACE = {("bitfit", "t5")}
 CASES = [*((name, "gpt2") for name in registry.METHODS), ("ia3", "t5"), ("lora", "t5"), ("ia3", "llama"), *NO_PLACE]
 
 
-def saved(backbone, folder, name):
+def saved(backbone, folder, name, settings=None):
     """Save an adapter with random values."""
     method = registry.method(name)
-    config = method.Config()
+    config = method.Config(**(settings or {}))
     torch.manual_seed(0)
     names = method.attach(backbone, config)
     backbone.train_only(names)
@@ -58,6 +61,48 @@ def test_a_folded_adapter_is_a_plain_checkpoint_with_the_same_logits_or_says_why
         assert not torch.allclose(written, plain, atol=1e-3)
         assert found.float32 < 1e-4 < found.bfloat16 < 0.1 * found.largest
     assert torch.equal(logits(backbone.model), plain)
+
+
+IN_PEFT = [("ia3", {}), ("lora", {"rank": 3}), ("lora", {"roles": "q,v"}), ("adalora", {}), ("prompt_tuning", {})]
+
+
+@pytest.mark.parametrize("family", ["t5", "gpt2", "llama"])
+@pytest.mark.parametrize(("name", "settings"), IN_PEFT)
+@pytest.mark.filterwarnings("ignore::UserWarning", "ignore::FutureWarning")  # of peft, which asks transformers
+def test_peft_gives_the_log_probs_that_ours_gives(name, settings, family, tmp_path):
+    backbone = tiny_backbone(family)
+    folder = saved(backbone, tmp_path / "a", name, settings)
+    export.to_peft(folder, backbone, tmp_path / "out")
+    adapter.load(folder, backbone)
+    prompt = encode(backbone, "the premise says that", ["yes it does", "no"], end="eos", separator="", label=0)
+    with torch.no_grad():
+        ours = choice_log_probs(backbone, [prompt])[0][0]
+    theirs = peft.PeftModel.from_pretrained(tiny_backbone(family).model, tmp_path / "out").eval()
+    for found, ids, start in zip(ours, prompt.choices, prompt.starts, strict=True):
+        expected = by_peft(theirs, prompt.context, ids)[start:]
+        assert torch.allclose(found[: len(expected)], expected, atol=1e-5)
+
+
+@torch.no_grad()
+def by_peft(model, context, ids):
+    if model.config.is_encoder_decoder:
+        inputs = torch.tensor([context])
+        logits = model(input_ids=inputs, attention_mask=torch.ones_like(inputs), labels=torch.tensor([ids])).logits
+    else:
+        inputs = torch.tensor([[*context, *ids]])
+        logits = model(input_ids=inputs, attention_mask=torch.ones_like(inputs)).logits[:, -len(ids) - 1 : -1]
+    return logits[0].log_softmax(-1)[torch.arange(len(ids)), torch.tensor(ids)]
+
+
+@pytest.mark.parametrize(
+    ("name", "settings"), [("bitfit", {}), ("lora", {"layer_norms": True}), ("ia3", {"places": "all"}), ("full", {})]
+)
+def test_what_peft_has_no_form_for_is_said_with_the_parameter_that_has_no_place(name, settings, tmp_path):
+    backbone = tiny_backbone("llama")
+    folder = saved(backbone, tmp_path / "a", name, settings)
+    with pytest.raises(MethodError, match=f"peft has no form for what this {name} adapter does at 'model."):
+        export.to_peft(folder, backbone, tmp_path / "out")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a"]
 
 
 def test_what_does_not_compute_the_same_is_not_written(tmp_path, monkeypatch):

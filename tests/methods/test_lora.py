@@ -62,6 +62,12 @@ def test_a_gate_asked_for_by_name_is_missed_where_there_is_none():
     assert error.value.hint == "roles that it has: q, k, v, o, ff_up, ff_out, ff_hidden, norm"
 
 
+def test_a_rank_above_a_layers_own_is_refused():
+    with pytest.raises(MethodError, match="rank = 17 is more than a layer of the role 'q' can have") as error:
+        lora.attach(tiny_backbone("t5"), lora.Config(rank=17))
+    assert error.value.hint == "at most 16"
+
+
 @pytest.mark.parametrize("wrong", [{"rank": 0}, {"alpha": 0}, {"roles": "q,query"}, {"roles": []}, {"r": 4}])
 def test_settings_that_make_no_sense_are_refused(wrong):
     with pytest.raises(ValidationError):

@@ -1,5 +1,9 @@
+from functools import cache
+
 import pytest
 import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from torch import nn
 from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM
 
@@ -7,7 +11,7 @@ from peftbench.errors import ModelError, RunError
 from peftbench.models.encoding import Prompt
 from peftbench.models.scoring import ChoiceScore, predict, score
 from tests.models.prompts import CHOICES, SEPARATOR, prompts
-from tests.tiny import ENCODER_DECODERS, FAMILIES, tiny_backbone, tiny_folder, tiny_tokenizer
+from tests.tiny import ENCODER_DECODERS, FAMILIES, TEXT, tiny_backbone, tiny_folder, tiny_tokenizer
 
 DECODERS = [family for family in FAMILIES if family not in ENCODER_DECODERS]
 
@@ -176,3 +180,70 @@ def test_predict_divides_by_the_length_asked_for_and_takes_the_first_of_equals()
     assert predict([short, long], "char") == 1
     assert predict([short, long], "byte") == 0
     assert predict([short, short]) == 0
+
+
+def failing(backbone, calls):
+    """Let the second layer's feed-forward block run out of memory where `calls` says so, given the tokens of a pass."""
+    layer = backbone.model.get_submodule(backbone.layers()[-1].module)
+
+    def hook(_module, args, kwargs):
+        hidden = args[0] if args else kwargs["hidden_states"]
+        if calls(hidden.shape[0] * hidden.shape[1]):
+            raise RuntimeError(
+                "[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: can't allocate memory: error code 12"
+            )
+
+    return layer.register_forward_pre_hook(hook, with_kwargs=True)
+
+
+@pytest.mark.parametrize("cache", [True, False])
+@pytest.mark.parametrize("family", ["t5", "gpt2", "mistral"])
+def test_where_memory_does_not_suffice_batches_are_halved_and_the_work_says_so(family, cache):
+    backbone, batch = tiny_backbone(family), prompts(8, num_shots=1)
+    expected = score(backbone, batch, end="none", separator=SEPARATOR, cache=cache)
+    largest = max(each.decoder_rows * each.decoder_tokens for each in expected.work.passes[-1:])
+    handle = failing(backbone, lambda tokens: tokens > max(60, largest // 3))
+    done = []
+    found = score(backbone, batch, end="none", separator=SEPARATOR, cache=cache, progress=done.append)
+    handle.remove()
+    assert_equal_scores(log_probs(found), log_probs(expected))
+    assert found.work.num_halvings > 0 == expected.work.num_halvings
+    assert sum(done) == 8
+    assert found.work.context_tokens == expected.work.context_tokens
+
+
+def test_memory_that_does_not_suffice_for_one_prompt_is_an_error_and_other_failures_stay_what_they_are():
+    backbone = tiny_backbone("gpt2")
+    handle = failing(backbone, lambda tokens: tokens != 24)
+    with pytest.raises(RunError, match="does not suffice for one prompt of"):
+        score(backbone, prompts(4, num_shots=0), end="none", separator=SEPARATOR)
+    handle.remove()
+    layer = backbone.model.get_submodule(backbone.layers()[0].module)
+    layer.register_forward_pre_hook(lambda *_: (_ for _ in ()).throw(RuntimeError("shapes cannot be multiplied")))
+    with pytest.raises(RuntimeError, match="shapes"):
+        score(backbone, prompts(4, num_shots=0), end="none", separator=SEPARATOR)
+
+
+WORDS = st.lists(st.sampled_from(TEXT.split()), min_size=1, max_size=9).map(" ".join)
+ONE = st.tuples(WORDS, st.lists(WORDS, min_size=2, max_size=5, unique=True))
+loaded = cache(tiny_backbone)
+
+
+@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(
+    head=st.sampled_from(["", "the premise\nquestion? yes\n\n", "maybe"]),
+    queries=st.lists(ONE, min_size=1, max_size=6),
+    budget=st.integers(1, 200),
+    data=st.data(),
+)
+@pytest.mark.parametrize("family", FAMILIES)
+def test_whatever_the_prompts_their_order_and_the_budget_sharing_is_exact(family, head, queries, budget, data):
+    batch = [Prompt(f"{head}{text}", tuple(choices)) for text, choices in queries]
+    order = data.draw(st.permutations(range(len(batch))))
+    plain = score(loaded(family), batch, end="eos", separator=SEPARATOR, cache=False, token_budget=1)
+    found = score(loaded(family), [batch[i] for i in order], end="eos", separator=SEPARATOR, token_budget=budget)
+    for place, index in enumerate(order):
+        expected = [choice.log_prob for choice in plain.choices[index]]
+        assert [choice.log_prob for choice in found.choices[place]] == pytest.approx(expected, abs=1e-4)
+        best, second = sorted((choice.value() for choice in plain.choices[index]), reverse=True)[:2]
+        assert best - second < 1e-4 or predict(found.choices[place]) == predict(plain.choices[index])

@@ -39,7 +39,13 @@ def stored(root, right, method="ICL", model="mini-gpt", task="nli", *, sha256="d
     made = record(method, model, task, task_sha256=sha256, **facts)
     counts = {template: list(some.values() if isinstance(some, dict) else some) for template, some in right.items()}
     results = [
-        TemplateResult(template=template, name=str(template), num_examples=len(some), num_correct={"token": sum(some)})
+        TemplateResult(
+            template=template,
+            name=str(template),
+            num_examples=len(some),
+            num_correct={"token": sum(some)},
+            right="".join(map(str, some)),
+        )
         for template, some in counts.items()
     ]
     told = {"id": identify(made.identity), "results": results}

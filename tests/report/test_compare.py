@@ -128,7 +128,7 @@ def test_numbers_are_written_with_fixed_decimals_and_no_negative_zero():
 
 
 def test_the_text_fits_100_columns_and_needs_no_colour(tmp_path):
-    for task in ("a-task-with-a-long-name-indeed", "y"):
+    for task in ("a-task-with-a-name-that-is-longer-than-any-table-has-room-for-and-goes-on", "y"):
         pair_of(tmp_path, {0: [0] * 40}, {0: [1] * 40}, task=task, sha256=task[0] * 64, num_examples=40)
     text = compare_text.terminal(compared(tmp_path), Console(width=100))
     assert max(map(len, text.splitlines())) <= 100

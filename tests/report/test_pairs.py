@@ -34,6 +34,17 @@ def test_answers_are_ranked_as_the_scorer_ranks_them(tmp_path):
     assert one.num_right_a.tolist() == expected == [1, 0, 2, 1]
 
 
+def test_what_choices_were_ranked_by_counts_where_the_scores_have_it(tmp_path):
+    # calibration has turned the first example around: by its log-probabilities alone it would be wrong
+    made = stored(tmp_path, {0: [1, 1]})
+    stored(tmp_path, {0: [0, 0]}, "ia3", "mini-t0")
+    table = scores({0: [0, 1]}).assign(ranked_by=lambda table: table["log_prob"] / table["num_tokens"])
+    table.loc[table["row_id"] == 0, "ranked_by"] *= -1
+    table.to_parquet(tmp_path / "scores" / f"{made.id}.parquet")
+    ((one,), _) = paired(tmp_path)
+    assert one.num_right_a.tolist() == [1, 1]
+
+
 def test_answers_under_the_same_template_and_seed_stand_beside_each_other(tmp_path):
     for seed, right_a, right_b in ((0, [1, 1, 0], [0, 1, 0]), (1, [0, 1, 0], [1, 1, 1])):
         stored(tmp_path, {0: right_a, 1: [1, 1, 1]}, seed=seed)
@@ -156,4 +167,9 @@ def test_edited_scores_and_edited_accuracies_are_found(pieces):
     table = json.loads(record.read_text())
     table["results"][0]["num_correct"]["token"] = 2
     record.write_text(json.dumps(table))
+    with pytest.raises(RecordError, match="was edited"):
+        read([folder])
+    # Records of version 1 have no digest.
+    del table["digest"]
+    record.write_text(json.dumps(table | {"schema_version": 1}))
     assert "tell different accuracies" in refused(folder)[0]

@@ -8,24 +8,6 @@ def table(*records):
     return build(records)[0]
 
 
-def test_break_even_is_training_over_what_a_query_saves():
-    # 9.1e12 / (33 * 47e6 - 47e6) = 6050.5
-    (note,) = remarks.break_evens(table(record(), record("ia3", "mini-t0")))
-    assert "ia3 on mini-t0 has paid for its training after 6,051 queries against 32-shot ICL on mini-gpt" in note
-
-
-def test_break_even_is_against_the_same_model_where_there_is_one():
-    (note,) = remarks.break_evens(table(record(), record("ICL", "mini-t0"), record("ia3", "mini-gpt")))
-    assert "against 32-shot ICL on mini-gpt" in note
-
-
-def test_a_query_that_costs_no_less_never_pays():
-    tuned = record("ia3", "mini-t0")
-    dear = tuned.costs[0].model_copy(update={"value": 10**12})
-    (note,) = remarks.break_evens(table(record(), tuned.model_copy(update={"costs": [dear, *tuned.costs[1:]]})))
-    assert "after no number of queries" in note
-
-
 def test_unequal_models_are_named_with_the_commands_for_the_same_model():
     (note,) = remarks.cautions(table(record(), record("ia3", "mini-t0")))
     assert "mini-t0 3.69M, mini-gpt 2.81M" in note

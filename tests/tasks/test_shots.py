@@ -1,10 +1,11 @@
 import hashlib
+from collections import Counter
 
 import pytest
 
 from peftbench.errors import TaskError
-from peftbench.tasks.shots import draw
-from peftbench.tasks.task import Row, Task
+from peftbench.tasks.shots import draw, ranks, relabel
+from peftbench.tasks.task import Example, Row, Task
 from peftbench.tasks.template import Template
 
 
@@ -47,3 +48,38 @@ def test_more_shots_than_rows_are_refused():
     with pytest.raises(TaskError, match="51 shots were asked for, and task 'toy' has 50 training rows") as caught:
         draw(task(), 51, 0)
     assert "--shots 50" in str(caught.value.hint)
+
+
+def skewed() -> Task:
+    """Forty rows, of which five have label 1."""
+    rows = tuple(Row(number, {"text": str(number)}, int(number % 8 == 0)) for number in range(40))
+    return Task("toy", "toy", "", 1, "accuracy", 0.5, (), rows, rows, "")
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_balanced_draw_has_as_many_of_each_label_as_the_rows_allow(seed):
+    many = draw(skewed(), 40, seed, "balanced")
+    counts = [Counter(row.label for row in many[:k]) for k in range(41)]
+    assert all(abs(count[0] - count[1]) <= 1 for count in counts[:11])
+    assert (counts[12][1], counts[40]) == (5, {0: 35, 1: 5})
+    assert all(draw(skewed(), k, seed, "balanced") == many[:k] for k in (1, 7, 30))
+
+
+def test_orders_are_all_there_are_and_the_first_is_that_of_the_draw():
+    shots = draw(task(), 4, 0)
+    found = [tuple(ranks(shots, order, 0)) for order in range(24)]
+    assert found[0] == (0, 1, 2, 3)
+    assert len(set(found)) == 24
+    assert all(sorted(places) == [0, 1, 2, 3] for places in found)
+    assert ranks(shots, 3, 0) != ranks(shots, 3, 1)
+
+
+def test_flipped_labels_are_all_wrong_and_random_ones_right_by_chance():
+    examples = [Example(number, "x", ("a", "b", "c"), number % 3) for number in range(600)]
+    assert {relabel(each, "flipped", 0).label - each.label for each in examples} == {1, -2}
+    assert all(relabel(each, "gold", 0) == each for each in examples)
+    drawn = [relabel(each, "random", 0).label for each in examples]
+    assert drawn == [relabel(each, "random", 0).label for each in examples]
+    # 200 expected of each and 200 right, standard deviation 12
+    right = sum(label == each.label for label, each in zip(drawn, examples, strict=True))
+    assert all(150 < number < 250 for number in (*Counter(drawn).values(), right))

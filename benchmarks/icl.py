@@ -1,0 +1,217 @@
+"""In-context scoring against lm-evaluation-harness: the same checkpoint, rows, shots and predictions, in one run.
+
+Run: python benchmarks/icl.py [CASE ...]      cases: gpt2, llama, t5, shots, choices. Needs the extra `benchmark`.
+
+Each side runs in a process of its own, with the batch size that suits it best among some; both sides' log-probabilities
+must agree. The token ratio is what the peer runs (context, query and choice for each choice) over what must be run at
+least (the query once, each choice once; on encoder-decoders the input once): where nothing but tokens counted, it
+would be the speed-up. Timings on shared machines are noisy: quote the ratio.
+"""
+
+import json
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from random import Random
+
+WORDS = [
+    "the",
+    "premise",
+    "says",
+    "that",
+    "hypothesis",
+    "does",
+    "follow",
+    "yes",
+    "no",
+    "true",
+    "false",
+    "maybe",
+    "question",
+    "answer",
+    "positive",
+    "negative",
+]
+SHOT_WORDS, QUERY_WORDS, CHOICE_WORDS = 9, 7, 2
+
+
+@dataclass(frozen=True)
+class Case:
+    """What is scored: a model's shape, the shots in front, the choices, and how many queries each side gets."""
+
+    family: str
+    shots: int
+    choices: int
+    ours: int
+    peers: int
+
+
+CASES = {
+    "gpt2": [Case("gpt2", 32, 2, 240, 8), Case("gpt2", 32, 4, 240, 4)],
+    "llama": [Case("llama", 32, 2, 240, 8), Case("llama", 32, 4, 240, 4)],
+    "t5": [Case("t5", 32, choices, 6, 2) for choices in (2, 4, 8)],
+    "shots": [Case("gpt2", shots, 2, 96, 0) for shots in (0, 4, 16, 32)],
+    "choices": [Case("gpt2", 32, choices, 48, 0) for choices in (2, 8, 32, 77)]
+    + [Case("t5", 4, choices, 16, 0) for choices in (2, 8, 32, 77)],
+}
+
+
+def phrase(generator: Random, length: int) -> str:
+    return " ".join(generator.choice(WORDS) for _ in range(length))
+
+
+def prompts(case: Case, number: int) -> list[tuple[str, tuple[str, ...]]]:
+    """Write queries, each behind the same shots, with choices of two words."""
+    generator = Random(0)
+    some: dict[str, None] = {}
+    while len(some) < case.choices:
+        some[phrase(generator, CHOICE_WORDS)] = None
+    choices = tuple(some)
+    shots = [f"{phrase(generator, SHOT_WORDS)} {generator.choice(choices)}" for _ in range(case.shots)]
+    return [("\n\n".join((*shots, phrase(generator, QUERY_WORDS))), choices) for _ in range(number)]
+
+
+def checkpoint(family: str, folder: Path) -> None:
+    """Write a random model in the shape of GPT-2 small, a Llama of 100 M parameters, or T5 base."""
+    import torch
+    from transformers import (
+        GPT2Config,
+        GPT2LMHeadModel,
+        LlamaConfig,
+        LlamaForCausalLM,
+        T5Config,
+        T5ForConditionalGeneration,
+    )
+
+    from tests.tiny import tiny_tokenizer
+
+    torch.manual_seed(0)
+    if family == "gpt2":
+        model = GPT2LMHeadModel(GPT2Config(pad_token_id=0, bos_token_id=1, eos_token_id=1))
+    elif family == "llama":
+        heads = {"num_attention_heads": 12, "num_key_value_heads": 4, "num_hidden_layers": 12}
+        sizes = {"vocab_size": 32000, "hidden_size": 768, "intermediate_size": 2048, "max_position_embeddings": 2048}
+        special = {"pad_token_id": 0, "bos_token_id": 2, "eos_token_id": 1}
+        model = LlamaForCausalLM(LlamaConfig(**sizes, **heads, **special))
+    else:
+        sizes = {"d_model": 768, "d_kv": 64, "d_ff": 3072, "num_layers": 12, "num_heads": 12}
+        model = T5ForConditionalGeneration(T5Config(**sizes, decoder_start_token_id=0))
+    model.save_pretrained(folder)
+    tiny_tokenizer(family).save_pretrained(folder)
+
+
+def ours(folder: str, case: Case) -> dict:
+    """Score through peftbench; give log-probabilities, seconds without loading, and the tokens that were run."""
+    from peftbench.models.encoding import Prompt
+    from peftbench.models.load import load
+    from peftbench.models.scoring import score
+
+    backbone = load(folder, device="cpu")
+    queries = [Prompt(*each) for each in prompts(case, case.ours)]
+    score(backbone, queries[:2], end="none", separator="\n\n")
+    started = time.perf_counter()
+    found = score(backbone, queries, end="none", separator="\n\n")
+    seconds = time.perf_counter() - started
+    work = found.work
+    context = sum(length.context for length in found.lengths) / len(queries)
+    run = work.context_tokens + work.choice_tokens
+    return {
+        "log_probs": [[choice.log_prob for choice in each] for each in found.choices],
+        "seconds": seconds / len(queries),
+        "context": context,
+        "tokens": run / len(queries),
+    }
+
+
+def peer(folder: str, case: Case) -> dict:
+    """Score through lm-evaluation-harness: one request for each choice, as its multiple-choice tasks make them."""
+    from lm_eval.api.instance import Instance
+    from lm_eval.models.huggingface import HFLM
+    from transformers import AutoTokenizer
+
+    is_t5 = case.family == "t5"
+    requests = [
+        Instance("loglikelihood", {}, (text, choice if is_t5 else f" {choice}"), index)
+        for index, (text, choices) in enumerate(prompts(case, case.peers))
+        for choice in choices
+    ]
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    tokens = sum(len(tokenizer(text + choice).input_ids) for text, choice in (each.args for each in requests))
+    backend = "seq2seq" if is_t5 else "causal"
+    model = HFLM(folder, backend=backend, device="cpu", batch_size=1, dtype="float32")
+    model.loglikelihood(requests[:1], disable_tqdm=True)  # as on our side, the first pass is not timed
+    timed = []
+    for batch_size in (1, 4):  # the smaller one first: the peak so far is then its own
+        model.batch_size_per_gpu = batch_size
+        started = time.perf_counter()
+        found = model.loglikelihood(requests, disable_tqdm=True)
+        timed.append(((time.perf_counter() - started) / case.peers, peak_megabytes()))
+    seconds, megabytes = min(timed)
+    sums = [float(log_prob) for log_prob, _ in found]
+    rows = [sums[start : start + case.choices] for start in range(0, len(sums), case.choices)]
+    return {"log_probs": rows, "seconds": seconds, "megabytes": megabytes, "tokens": tokens / case.peers}
+
+
+def write(folder: str, case: Case) -> dict:
+    """Write the checkpoint."""
+    checkpoint(case.family, Path(folder))
+    return {}
+
+
+def peak_megabytes() -> float:
+    """Give the largest resident size of this process so far, in 10^6 bytes."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6
+
+
+def child(side: str, folder: str, case: Case) -> dict:
+    """Run a side in a process of its own."""
+    words = [sys.executable, __file__, "--child", side, folder, json.dumps(asdict(case))]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    if done.returncode:
+        sys.exit(done.stderr)
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def compare(case: Case, folder: str) -> None:
+    """Print one line: our rate, and beside a peer's, the speed-up, its limit, and how far log-probabilities differ."""
+    mine = child("ours", folder, case)
+    line = f"{case.family:>6} {case.shots:>5} {case.choices:>7} {mine['context']:>7.0f} {1 / mine['seconds']:>9.2f}"
+    line += f" {mine['megabytes']:>8.0f}"
+    if case.peers:
+        theirs = child("peer", folder, case)
+        pairs = list(zip(mine["log_probs"], theirs["log_probs"], strict=False))
+        apart = max(abs(a - b) for one, other in pairs for a, b in zip(one, other, strict=True))
+        assert apart < 1e-3, f"log-probabilities differ by {apart}"
+        assert all(one.index(max(one)) == other.index(max(other)) for one, other in pairs)
+        ratio, limit = theirs["seconds"] / mine["seconds"], theirs["tokens"] / mine["tokens"]
+        line += f" {1 / theirs['seconds']:>9.3f} {theirs['megabytes']:>8.0f} {ratio:>6.1f} {limit:>6.1f}"
+        line += f" {ratio / limit:>5.0%} {apart:>8.0e}"
+    print(line, flush=True)
+
+
+def main(names: list[str]) -> None:
+    """Run the cases."""
+    print(f"{'':>6} {'':>5} {'':>7} {'context':>7} {'ours':>18} {'lm-eval':>18} {'speed-':>6} {'token':>6} {'':>5}")
+    print(
+        f"{'model':>6} {'shots':>5} {'choices':>7} {'tokens':>7} {'queries/s':>9} {'MB':>8} {'queries/s':>9} {'MB':>8}"
+        f" {'up':>6} {'ratio':>6} {'of it':>5} {'apart':>8}"
+    )
+    with tempfile.TemporaryDirectory() as root:
+        for case in (case for name in names or CASES for case in CASES[name]):
+            folder = Path(root) / case.family
+            if not folder.exists():
+                child("write", str(folder), case)  # not here: a child's peak begins with its parent's
+            compare(case, str(folder))
+
+
+if __name__ == "__main__":
+    if sys.argv[1:2] == ["--child"]:
+        _, _, side, folder, text = sys.argv
+        result = {"ours": ours, "peer": peer, "write": write}[side](folder, Case(**json.loads(text)))
+        print(json.dumps({"megabytes": peak_megabytes()} | result))
+    else:
+        main(sys.argv[1:])

@@ -1,0 +1,130 @@
+"""Write what is made from code and records: results/reference/, the README's table, and parts of docs/.
+
+`make render` runs it; a test runs it, too, and compares.
+"""
+
+import inspect
+import json
+from collections.abc import Iterator
+from io import StringIO
+from pathlib import Path
+from typing import Any, Literal, get_args, get_origin
+
+import typer
+from rich.console import Console
+from typer.models import ArgumentInfo, OptionInfo
+
+from peftbench.cli.app import app
+from peftbench.record import Store
+from peftbench.report import data, text
+from peftbench.report.document import Document, compose
+from peftbench.report.schema import json_schema
+
+ROOT = Path(__file__).parent.parent
+REFERENCE = ROOT / "results" / "reference"
+README = ROOT / "README.md"
+TABLE = ("<!-- table: made by `make render` -->\n", "<!-- end of table -->")
+WIDTH = 100
+
+
+def rendered() -> dict[Path, str]:
+    """Give each file that is made, but the picture."""
+    document = reference()
+    drawing = text.terminal(document, Console(file=StringIO(), width=WIDTH))
+    markdown = text.markdown(document)
+    return {
+        REFERENCE / "report.txt": drawing,
+        REFERENCE / "report.csv": data.to_csv(document),
+        REFERENCE / "report.md": markdown,
+        README: readme(markdown),
+        ROOT / "docs" / "report.schema.json": json.dumps(json_schema(), indent=2) + "\n",
+        ROOT / "docs" / "commands.md": commands(),
+    }
+
+
+def reference() -> Document:
+    """Read the lab's own records."""
+    return compose(Store(REFERENCE).all())
+
+
+def readme(markdown: str) -> str:
+    """Put the report's first table into the README."""
+    table = markdown.partition("\n\n")[2].partition("\n\n")[0]
+    head, _, rest = README.read_text(encoding="utf-8").partition(TABLE[0])
+    return head + TABLE[0] + table + "\n" + TABLE[1] + rest.partition(TABLE[1])[2]
+
+
+def commands() -> str:
+    """Write the help of all commands as Markdown."""
+    parts = ["# Commands\n\nMade from the commands' own help by `make render`.\n"]
+    parts += [_command(one.name, one.callback) for one in app.registered_commands]
+    for group in app.registered_groups:
+        inner = group.typer_instance.registered_commands if group.typer_instance else []
+        parts += [_command(f"{group.name} {one.name}", one.callback) for one in inner]
+    return "\n".join(parts)
+
+
+def _command(name: str | None, function: Any) -> str:
+    parameters = [(one, *_told(one)) for one in inspect.signature(function, eval_str=True).parameters.values()]
+    arguments = [each for each in parameters if isinstance(each[2], ArgumentInfo)]
+    options = [each for each in parameters if isinstance(each[2], OptionInfo) and not each[2].hidden]
+    usage = " ".join(["peftbench", str(name), *(_argument(one, info) for one, _, info in arguments), "[OPTIONS]"])
+    lines = [f"## {name}\n", f"`{usage}`\n", f"{_plain(inspect.cleandoc(function.__doc__))}\n"]
+    lines += ["| option | what it does |", "|---|---|"]
+    lines += [f"| `{_argument(one, info)}` | {_cell(info.help)} |" for one, _, info in arguments]
+    lines += [f"| `{_option(*each)}` | {_cell(each[2].help)}{_default(each[0])} |" for each in options]
+    return "\n".join(lines) + "\n"
+
+
+def _told(parameter: inspect.Parameter) -> tuple[Any, Any]:
+    """Take apart Annotated[type, Option(...)]."""
+    kind, info = get_args(parameter.annotation)
+    return kind, info
+
+
+def _argument(parameter: inspect.Parameter, info: Any) -> str:
+    return info.metavar or parameter.name.upper()
+
+
+def _option(parameter: inspect.Parameter, kind: Any, info: Any) -> str:
+    # With Annotated, what looks like a default is the first name.
+    given = [one for one in (info.default, *(info.param_decls or ())) if isinstance(one, str)]
+    names = ", ".join(given or [f"--{parameter.name.replace('_', '-')}"])
+    if kind is bool:
+        return names
+    choices = [text for one in (kind, *get_args(kind)) if get_origin(one) is Literal for text in get_args(one)]
+    value = info.metavar or "|".join(choices) or getattr(kind, "__name__", str(kind)).upper()
+    return f"{names} {value}".replace("|", "\\|")
+
+
+def _default(parameter: inspect.Parameter) -> str:
+    if parameter.default is inspect.Parameter.empty:
+        return " Required."
+    value = parameter.default
+    return "" if isinstance(value, bool | list) or value is None else f" Default: `{value}`."
+
+
+def _cell(help_text: str | None) -> str:
+    return _plain(help_text or "").replace("|", "\\|")
+
+
+def _plain(help_text: str) -> str:
+    """Take out what rich needs."""
+    return help_text.replace("\\[", "[")
+
+
+def changed() -> Iterator[Path]:
+    """Write the files that are not as they should be, and name them."""
+    made: dict[Path, bytes] = {path: content.encode() for path, content in rendered().items()}
+    from peftbench.report.plots import png
+
+    made[REFERENCE / "report.png"] = png(reference())
+    for path, content in made.items():
+        if not path.exists() or path.read_bytes() != content:
+            path.write_bytes(content)
+            yield path
+
+
+if __name__ == "__main__":
+    for one in changed():
+        typer.echo(f"wrote {one.relative_to(ROOT)}")

@@ -1,0 +1,40 @@
+"""`peftbench advise`: which way of learning is the cheapest that is good enough, from what was recorded."""
+
+import json
+from typing import Annotated
+
+import typer
+from typer import Option
+
+from peftbench.cli.options import OutputOptions, Table
+
+
+def advise(
+    output: OutputOptions,
+    queries: Annotated[int, Option(help="How many queries will be asked.", metavar="N", min=1)],
+    min_accuracy: Annotated[
+        float | None,
+        Option(
+            help="Good enough: 0.6, or 60 (%). \\[default: what is not shown to be worse than the best]",
+            metavar="A",
+            min=0,
+            max=100,
+        ),
+    ] = None,
+    form: Table = "table",
+) -> None:
+    """Say which row is the cheapest that is accurate enough for N queries, or what to run to find out."""
+    from peftbench.cli.report import readable
+    from peftbench.cli.show import stdout
+    from peftbench.report import advise_text
+    from peftbench.report.advise import advise as judge
+    from peftbench.report.document import compose
+
+    share = min_accuracy / 100 if min_accuracy and min_accuracy > 1 else min_accuracy
+    records, _ = readable(output)
+    document = compose(records)
+    advice = [judge(table, queries, share, output.typed()) for table in document.tables]
+    if form == "json":
+        typer.echo(json.dumps(advise_text.to_json(advice), indent=2))
+    else:
+        typer.echo(advise_text.terminal(advice, stdout()), nl=False)

@@ -1,0 +1,130 @@
+"""Contextual calibration: what the model would answer to a query without content is divided out."""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from peftbench.learners.predictor import Prompting
+from peftbench.models.scoring import NORMALIZATIONS, ChoiceScore, Scores
+from peftbench.models.work import plus
+from peftbench.record import Normalization
+from peftbench.tasks.task import Example
+from peftbench.tasks.template import Template
+
+
+class CalibratedPredictor:
+    """Scores queries, and ranks choices by their probability against the one that they have without content.
+
+    q = W p,   W = diag(p_cf)^-1,   p_cf = mean of p over the content-free texts
+    p(c) = softmax_c(log p(y_c | x) / length(y_c))
+
+    p is over the choices of an example, each taken as a whole: a choice of several tokens has the sum of their
+    log-probabilities, divided by its length. So each length normalisation has its own p, its own p_cf and its own
+    ranking. A content-free query is the row with each of its texts replaced, in the same template, after the same
+    shots, with the row's own choices.
+
+    Args:
+        inner: Scores queries and content-free queries alike.
+        template: Renders the content-free queries.
+        texts: What stands in place of a row's texts.
+
+    Paper: 2102.09690, section 4, equation 1, with b = 0.
+    Differs: the paper reads p from the first token of choices that are one token long; that is the same here with
+        choices of one token.
+    """
+
+    def __init__(self, inner: Prompting, template: Template, texts: Sequence[str]) -> None:
+        self._inner, self._template, self._texts = inner, template, texts
+
+    @property
+    def num_shots(self) -> int:
+        """Shots that stand in the prompt."""
+        return self._inner.num_shots
+
+    @property
+    def prompt_tokens(self) -> int:
+        """Tokens that the shots take up in each prompt."""
+        return self._inner.prompt_tokens
+
+    @property
+    def prompt_bytes(self) -> int:
+        """Bytes of the shots' text, UTF-8."""
+        return self._inner.prompt_bytes
+
+    @property
+    def num_cut_tokens(self) -> int:
+        """Tokens that were cut, those of content-free queries included."""
+        return self._inner.num_cut_tokens
+
+    def score(self, examples: Sequence[Example], progress: Callable[[int], None] | None = None) -> Scores:
+        """Score each example's choices, and the content-free queries.
+
+        Returns:
+            What the inner predictor gives, with calibrated ranks. Where all rows share their choices, `once` has the
+            content-free queries; else `lengths` has those of each example.
+        """
+        found = self._inner.score(examples, progress)
+        free = [self._content_free(example) for example in examples]
+        # Most rows look alike without content: each query is scored once.
+        places = {_key(query): query for queries in free for query in queries}
+        without = self._inner.score(list(places.values()))
+        scores = dict(zip(places, without.choices, strict=True))
+        choices = [
+            _calibrated(score, [scores[_key(query)] for query in queries])
+            for score, queries in zip(found.choices, free, strict=True)
+        ]
+        work = plus(found.work, without.work)
+        if self._template.fixed_choices is not None:
+            return Scores(choices, found.lengths, work, found.once + tuple(without.lengths))
+        return Scores(choices, [*found.lengths, *without.lengths], work, found.once)
+
+    def check_choices(self, examples: Sequence[Example]) -> None:
+        """See that the model can tell the answer choices apart, and that there is something to read without content."""
+        self._inner.check_choices(examples)
+        self._with_content_free(examples)
+
+    def num_fitting(self, examples: Sequence[Example]) -> int:
+        """Count the shots with which the longest query fits, with content or without."""
+        return self._inner.num_fitting(self._with_content_free(examples))
+
+    def take(self, num_shots: int, examples: Sequence[Example]) -> None:
+        """Go on with the first `num_shots` shots."""
+        self._inner.take(num_shots, self._with_content_free(examples))
+
+    def _content_free(self, example: Example) -> list[Example]:
+        assert example.row is not None, "an example that no template rendered"
+        return [self._template.render(example.row, text) for text in self._texts]
+
+    def _with_content_free(self, examples: Sequence[Example]) -> list[Example]:
+        free = {_key(query): query for example in examples for query in self._content_free(example)}
+        return [*examples, *free.values()]
+
+
+def _key(example: Example) -> tuple[str, tuple[str, ...]]:
+    return example.input, example.choices
+
+
+def _calibrated(scores: Sequence[ChoiceScore], without: Sequence[Sequence[ChoiceScore]]) -> list[ChoiceScore]:
+    ranked = {name: _ranks(scores, without, name) for name in NORMALIZATIONS}
+    return [
+        replace(score, ranked={name: values[choice] for name, values in ranked.items()})
+        for choice, score in enumerate(scores)
+    ]
+
+
+def _ranks(
+    scores: Sequence[ChoiceScore], without: Sequence[Sequence[ChoiceScore]], normalization: Normalization
+) -> list[float]:
+    """Give log p - log p_cf of each choice."""
+    prior = _log_probabilities(without, normalization).logsumexp(0) - math.log(len(without))
+    ranks: list[float] = (_log_probabilities([scores], normalization)[0] - prior).tolist()
+    return ranks
+
+
+def _log_probabilities(prompts: Sequence[Sequence[ChoiceScore]], normalization: Normalization) -> Tensor:
+    """Give log p over the choices of each prompt, (prompts, choices) float64."""
+    values = [[score.value(normalization) for score in scores] for scores in prompts]
+    return torch.tensor(values, dtype=torch.float64).log_softmax(1)

@@ -1,0 +1,112 @@
+"""Ensembles: one prompt for each shot, the answers joined; k one-shot prompts in place of one k-shot prompt."""
+
+import math
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Literal
+
+import torch
+
+from peftbench.learners.predictor import Prompting
+from peftbench.models.scoring import NORMALIZATIONS, ChoiceScore, Scores, predict
+from peftbench.models.work import plus
+from peftbench.tasks.task import Example
+
+
+class EnsemblePredictor:
+    """Scores queries after each shot alone, and joins what the prompts say.
+
+    mean: p(y | x) = 1/k sum_j p(y | shot_j, x), then normalised by length as any other log-probability
+    vote: each prompt has one vote, for the choice that it ranks first; of equals the first choice
+
+    Args:
+        members: One for each shot, in the order of the draw.
+        how: How their answers are joined.
+
+    Paper: 2205.05638, appendix F (mean).
+    Differs: the authors' code does not average probabilities, it takes the vote; Min et al. (2108.04106) multiply them.
+    """
+
+    def __init__(self, members: Sequence[Prompting], how: Literal["mean", "vote"]) -> None:
+        self._members, self._join = list(members), {"mean": _mean, "vote": _vote}[how]
+
+    @property
+    def num_shots(self) -> int:
+        """Shots, each in a prompt of its own."""
+        return len(self._members)
+
+    @property
+    def prompt_tokens(self) -> int:
+        """Tokens of all shots."""
+        return sum(member.prompt_tokens for member in self._members)
+
+    @property
+    def prompt_bytes(self) -> int:
+        """Bytes of all shots' text, UTF-8."""
+        return sum(member.prompt_bytes for member in self._members)
+
+    @property
+    def num_cut_tokens(self) -> int:
+        """Tokens that were cut from all prompts."""
+        return sum(member.num_cut_tokens for member in self._members)
+
+    def score(self, examples: Sequence[Example], progress: Callable[[int], None] | None = None) -> Scores:
+        """Score each example's choices after each shot; `lengths` are of all these prompts."""
+        advance = _fraction(len(self._members), progress)
+        found = [member.score(examples, advance) for member in self._members]
+        joined, once = found[0], found[0].once
+        for scores in found[1:]:
+            lengths, once = [*joined.lengths, *scores.lengths], once + scores.once
+            joined = Scores(joined.choices, lengths, plus(joined.work, scores.work), once)
+        of_example = zip(*(scores.choices for scores in found), strict=True)
+        return replace(joined, choices=[self._join(each) for each in of_example])
+
+    def check_choices(self, examples: Sequence[Example]) -> None:
+        """See that the model can tell the answer choices apart."""
+        self._members[0].check_choices(examples)
+
+    def num_fitting(self, examples: Sequence[Example]) -> int:
+        """Count the shots before the first one that does not fit in a prompt with the longest query."""
+        fits = (member.num_fitting(examples) for member in self._members)
+        return next((index for index, num_shots in enumerate(fits) if num_shots < 1), len(self._members))
+
+    def take(self, num_shots: int, examples: Sequence[Example]) -> None:
+        """Go on with the first shots.
+
+        Raises:
+            ModelError: The next one does not fit in a prompt: `fit_shots` leaves out shots of a prompt, not prompts.
+        """
+        for member in self._members[: num_shots + 1]:
+            member.take(member.num_fitting(examples), examples)
+
+
+def _mean(members: Sequence[Sequence[ChoiceScore]]) -> list[ChoiceScore]:
+    """Average each choice's probability; its lengths are the same in all prompts."""
+    log_probs = torch.tensor([[score.log_prob for score in scores] for scores in members], dtype=torch.float64)
+    means = (log_probs.logsumexp(0) - math.log(len(members))).tolist()
+    return [replace(score, log_prob=mean, ranked=None) for score, mean in zip(members[0], means, strict=True)]
+
+
+def _vote(members: Sequence[Sequence[ChoiceScore]]) -> list[ChoiceScore]:
+    """Count the prompts that rank a choice first, by each normalisation; log_prob is that of the mean."""
+    votes = {name: Counter(predict(scores, name) for scores in members) for name in NORMALIZATIONS}
+    return [
+        replace(score, ranked={name: float(votes[name][choice]) for name in NORMALIZATIONS})
+        for choice, score in enumerate(_mean(members))
+    ]
+
+
+def _fraction(num_members: int, progress: Callable[[int], None] | None) -> Callable[[int], None] | None:
+    """Tell of an example when it was scored in all prompts, on the average."""
+    if progress is None:
+        return None
+    waiting = 0
+
+    def advance(done: int) -> None:
+        nonlocal waiting
+        whole, waiting = divmod(waiting + done, num_members)
+        if whole:
+            progress(whole)
+
+    return advance

@@ -1,0 +1,188 @@
+"""Shots as a prefix: the keys and values that their tokens have, as an adapter of prefix tuning; nothing is trained."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from transformers import DynamicCache
+
+from peftbench.errors import MethodError, ModelError
+from peftbench.learners.inputs import shorten
+from peftbench.learners.predictor import Predictor, Prompting
+from peftbench.methods import adapter, prefix_tuning
+from peftbench.models import tree
+from peftbench.models.backbone import Backbone
+from peftbench.models.encoding import Prompt, encode_all, opening
+from peftbench.models.forward import decoder_states
+from peftbench.models.scoring import Scores, score
+from peftbench.recipe import Scoring
+from peftbench.tasks.task import Example
+
+METHOD = "prefix_tuning"
+
+
+class PrefixPredictor:
+    """Scores queries after the shots' keys and values: a causal model's are the same whatever the query.
+
+    The prefix holds one template's wording. Its keys stand at the positions of their tokens, and the query's positions
+    go on from there (`position_offset`), so that all log-probabilities are those of the prompt that it comes from.
+
+    Args:
+        backbone: Decoder-only, with nothing attached.
+        prompt: The prompt.
+        text: Gives what stands before a query.
+        scoring: As of the prompt.
+    """
+
+    def __init__(self, backbone: Backbone, prompt: Prompting, text: Callable[[], str], scoring: Scoring) -> None:
+        reason = _reason(backbone)
+        if reason:
+            hint = "without --as-prefix, or another model, for example --model mini-gpt"
+            raise MethodError(f"shots cannot be a prefix on '{backbone.name}': {reason}", hint=hint)
+        self._backbone, self._prompt, self._text, self._scoring = backbone, prompt, text, scoring
+        self._tensors: dict[str, Tensor] = {}
+
+    @property
+    def num_shots(self) -> int:
+        """Shots in the prefix."""
+        return self._prompt.num_shots
+
+    @property
+    def prompt_tokens(self) -> int:
+        """Tokens whose keys and values the prefix holds."""
+        return self._prompt.prompt_tokens
+
+    @property
+    def prompt_bytes(self) -> int:
+        """Bytes of the shots' text, UTF-8."""
+        return self._prompt.prompt_bytes
+
+    @property
+    def num_cut_tokens(self) -> int:
+        """Tokens that were cut from shots and queries."""
+        return self._prompt.num_cut_tokens
+
+    @property
+    def config(self) -> prefix_tuning.Config:
+        """Settings of prefix tuning that put the prefix in."""
+        num_keys = next(iter(self._tensors.values())).shape[1]
+        return prefix_tuning.Config(num_virtual_tokens=num_keys, position_offset=num_keys)
+
+    def check_choices(self, examples: Sequence[Example]) -> None:
+        """See that the model can tell the answer choices apart."""
+        self._prompt.check_choices(examples)
+
+    def num_fitting(self, examples: Sequence[Example]) -> int:
+        """Count the shots, from the first one on, with which the longest query fits."""
+        return self._prompt.num_fitting(examples)
+
+    def take(self, num_shots: int, examples: Sequence[Example]) -> None:
+        """Make the prefix of the first `num_shots` shots.
+
+        Raises:
+            ModelError: They do not fit, or a query has other tokens after them than by itself.
+        """
+        self._prompt.take(num_shots, examples)
+        self._tensors = _keys_and_values(self._backbone, self._shared_ids(examples))
+
+    def score(self, examples: Sequence[Example], progress: Callable[[int], None] | None = None) -> Scores:
+        """Score each example's choices with the prefix attached."""
+        queries, _ = shorten(self._backbone, examples, self._scoring.max_input_tokens)
+        with self.attached():
+            found = score(
+                self._backbone,
+                [Prompt(query.input, query.choices) for query in queries],
+                end=str(self._scoring.end),
+                separator=self._scoring.separator,
+                cache=self._scoring.cache,
+                progress=progress,
+            )
+        # In what is counted the prefix is what it stands for: tokens whose keys and values are read.
+        num_keys = self.config.num_virtual_tokens
+        lengths = [replace(one, context=one.context + num_keys, shots=num_keys) for one in found.lengths]
+        passes = tuple(replace(one, cached_tokens=one.cached_tokens + num_keys) for one in found.work.passes)
+        return replace(found, lengths=lengths, work=replace(found.work, passes=passes))
+
+    def write(self, folder: Path, files: Mapping[str, str]) -> None:
+        """Write the adapter, with `files` (name -> text) beside it."""
+        with self.attached() as names:
+            adapter.save(folder, self._backbone, METHOD, self.config, names, files)
+
+    @contextmanager
+    def attached(self) -> Iterator[list[str]]:
+        """Attach the prefix for as long as the block takes; gives its parameters' names."""
+        try:
+            names = prefix_tuning.restore(self._backbone, self.config, {})
+            with torch.no_grad():
+                for name, parameter in self._backbone.parameters_named(names).items():
+                    parameter.copy_(self._tensors[name])
+            yield names
+        finally:
+            self._backbone.detach_all()
+
+    def _shared_ids(self, examples: Sequence[Example]) -> Sequence[int]:
+        """Give the tokens of the shots, which must be what each query's tokens come after.
+
+        Raises:
+            ModelError: A query has other tokens after the shots than by itself.
+        """
+        queries, _ = shorten(self._backbone, examples, self._scoring.max_input_tokens)
+        text, scoring = self._text(), self._scoring
+        alone, after = (
+            encode_all(
+                self._backbone,
+                [Prompt(before + query.input, query.choices) for query in queries],
+                end=str(scoring.end),
+                separator=scoring.separator,
+            )
+            for before in ("", text)
+        )
+        skip = len(opening(self._backbone))
+        ids = after[0].context[: len(after[0].context) - len(alone[0].context) + skip]
+        for one, other in zip(alone, after, strict=True):
+            own = one.context[skip:]
+            if not own or (*ids, *own) != other.context or one.choices != other.choices:
+                raise ModelError(
+                    f"the tokenizer of '{self._backbone.name}' gives a query other tokens after the shots than alone: "
+                    "their keys and values are no prefix of it",
+                    hint="without --as-prefix; or another --separator",
+                )
+        return ids
+
+
+def _reason(backbone: Backbone) -> str:
+    if backbone.is_encoder_decoder:
+        return "its encoder reads the query together with them"
+    if getattr(backbone.model.config, "sliding_window", None) is not None:
+        return "its attention has a window that they would have to leave as the text goes on"
+    return ""
+
+
+def save(predictors: Sequence[Predictor], folder: Path, files: Mapping[str, Mapping[str, str]]) -> Path:
+    """Write an adapter for each template.
+
+    Args:
+        predictors: One for each template, of this kind.
+        folder: Where; each adapter is a folder in it.
+        files: For each template: name of its adapter's folder -> what lies beside the adapter, name -> text.
+    """
+    for predictor, (name, beside) in zip(predictors, files.items(), strict=True):
+        assert isinstance(predictor, PrefixPredictor)
+        predictor.write(folder / name, beside)
+    return folder
+
+
+@torch.no_grad()
+def _keys_and_values(backbone: Backbone, ids: Sequence[int]) -> dict[str, Tensor]:
+    """Run the tokens once; give each attention block's keys and values under their names as parameters."""
+    cache = DynamicCache()
+    decoder_states(backbone, [tree.shared_tokens(0, ids)], cache=cache)
+    tensors = {}
+    for block in backbone.attentions():
+        layer = cache.layers[block.layer]
+        for name, states in (("k", layer.keys), ("v", layer.values)):
+            tensors[f"{block.module}.prefix.{name}"] = states[0].float()
+    return tensors

@@ -1,0 +1,231 @@
+"""Ways to run prompts through a model: which tokens stand in one row, and what is run once for many."""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+
+import torch
+from transformers import DynamicCache
+
+from peftbench.errors import RunError
+from peftbench.models import tree
+from peftbench.models.backbone import Backbone
+from peftbench.models.encoding import Encoded, num_common, num_virtual_tokens
+from peftbench.models.forward import answer_log_probs, decoder_states, log_probs_at
+from peftbench.models.plain import plain_log_probs
+from peftbench.models.tree import Answers, Tokens
+from peftbench.models.work import Pass, Work
+
+# Tokens per forward pass, measured: on a CPU longer packed rows only make attention's square larger; a GPU wants to
+# be filled.
+PACKED_BUDGET, FOLDED_BUDGET, GPU_BUDGET = 512, 1024, 4096
+# How PyTorch's allocators say it where there is no class for it: on the CPU, and on MPS.
+OUT_OF_MEMORY = ("can't allocate memory", "not enough memory", "out of memory")
+
+Sums = list[list[float]]
+"""Per prompt of a batch, per choice: the answer tokens' log-probabilities added up."""
+Batch = tuple[list[int], Sums, Work]
+Rows = Callable[[Sequence[int]], AbstractContextManager[None]]
+"""Given the indices of the prompts of a forward pass, makes each row go through what is its own."""
+
+
+@dataclass(frozen=True)
+class Way:
+    """How batches of prompts are run.
+
+    Args:
+        costs: Tokens of each prompt.
+        padded: Whether each prompt of a batch takes as many tokens as its longest.
+        run: Given the prompts' indices, gives their sums and the work done.
+        start: What is run once, before.
+        recover: Puts things right after `run` has failed in the middle.
+    """
+
+    costs: Sequence[int]
+    padded: bool
+    run: Callable[[Sequence[int]], tuple[Sums, Work]]
+    start: Work | None = None
+    recover: Callable[[], None] = lambda: None
+
+
+def batches(
+    backbone: Backbone, encoded: Sequence[Encoded], *, cache: bool, budget: int | None, rows: Rows | None
+) -> Iterator[Batch]:
+    """Run all prompts, in batches that suit the device and its memory.
+
+    Where memory does not suffice, batches become half as large, and the work says so.
+
+    Args:
+        backbone: As it is.
+        encoded: At least one prompt.
+        cache: Whether a decoder-only model's prompts share what they begin with.
+        budget: Tokens per forward pass; None suits the device.
+        rows: As in `models.scoring.score`.
+
+    Raises:
+        RunError: Memory does not suffice for one prompt.
+    """
+    way = _way(backbone, encoded, cache, rows)
+    budget = budget or _budget(backbone)
+    if way.start is not None:
+        yield [], [], way.start
+    # Longest first: memory runs out at once or never.
+    order = sorted(range(len(encoded)), key=way.costs.__getitem__, reverse=True)
+    while order:
+        indices = _first(order, way, budget)
+        try:
+            sums, work = way.run(indices)
+        except (RuntimeError, MemoryError) as error:
+            if not _is_out_of_memory(error):
+                raise
+            way.recover()
+            if len(indices) == 1:
+                raise _too_large(backbone, way.costs[indices[0]]) from error
+            budget = max(1, sum(way.costs[index] for index in indices) // 2)
+            yield [], [], Work(num_halvings=1)
+            continue
+        order = order[len(indices) :]
+        yield indices, sums, work
+
+
+def _way(backbone: Backbone, encoded: Sequence[Encoded], cache: bool, rows: Rows | None) -> Way:
+    if backbone.is_encoder_decoder:
+        return _folded(backbone, encoded, rows or _alike)
+    if rows is not None:
+        return _branched(backbone, encoded, rows)
+    return _packed(backbone, encoded) if cache else _plain(backbone, encoded)
+
+
+def _budget(backbone: Backbone) -> int:
+    if backbone.device.type != "cpu":
+        return GPU_BUDGET
+    return FOLDED_BUDGET if backbone.is_encoder_decoder else PACKED_BUDGET
+
+
+def _first(order: Sequence[int], way: Way, budget: int) -> list[int]:
+    """Take prompts from the front as long as the budget lasts, at least one."""
+    batch: list[int] = []
+    total = 0
+    for index in order:
+        total += way.costs[order[0] if way.padded else index]
+        if batch and total > budget:
+            break
+        batch.append(index)
+    return batch
+
+
+def _is_out_of_memory(error: BaseException) -> bool:
+    known = isinstance(error, MemoryError | torch.OutOfMemoryError)
+    return known or any(words in str(error) for words in OUT_OF_MEMORY)
+
+
+def _too_large(backbone: Backbone, num_tokens: int) -> RunError:
+    return RunError(
+        f"memory on {backbone.device} does not suffice for one prompt of {num_tokens:,} tokens with '{backbone.name}'",
+        hint="finished records are kept; --shots, --max-input-tokens or --dtype bfloat16 make it smaller",
+    )
+
+
+def _alike(_indices: Sequence[int]) -> AbstractContextManager[None]:
+    return nullcontext()
+
+
+def _folded(backbone: Backbone, encoded: Sequence[Encoded], rows_of: Rows) -> Way:
+    """Encoder-decoders: each input once, the choices folded into its cross-attention."""
+    virtual = num_virtual_tokens(backbone)
+
+    def run(indices: Sequence[int]) -> tuple[Sums, Work]:
+        batch = [encoded[index] for index in indices]
+        with rows_of(indices):
+            picked, answers = answer_log_probs(backbone, batch)
+        context = sum(virtual + len(each.context) for each in batch)
+        fed = sum(map(len, (ids for each in batch for ids in each.choices)))
+        rows = len(batch) * max(len(each.choices) for each in batch)
+        longest, length = virtual + max(len(each.context) for each in batch), 1 + max(answers.slots)
+        run = len(batch) * longest + rows * length
+        passed = Pass(len(batch), longest, rows, length, 0, _num_predicting(answers))
+        return _sums(picked.tolist(), answers, batch), Work(0, context, fed, run - context - fed, passes=(passed,))
+
+    return Way([_cost(each) for each in encoded], True, run)
+
+
+def _branched(backbone: Backbone, encoded: Sequence[Encoded], rows_of: Rows) -> Way:
+    """Decoder-only, a row for each prompt: its choices branch off its context."""
+    virtual = num_virtual_tokens(backbone)
+
+    def run(indices: Sequence[int]) -> tuple[Sums, Work]:
+        batch = [encoded[index] for index in indices]
+        with rows_of(indices):
+            picked, answers = answer_log_probs(backbone, batch)
+        context = sum(virtual + len(each.context) for each in batch)
+        fed = sum(len(ids) - 1 for each in batch for ids in each.choices)
+        longest = virtual + max(_cost(each) - len(each.choices) for each in batch)
+        passed = Pass(0, 0, len(batch), longest, 0, _num_predicting(answers))
+        work = Work(0, context, fed, len(batch) * longest - context - fed, passes=(passed,))
+        return _sums(picked.tolist(), answers, batch), work
+
+    return Way([_cost(each) for each in encoded], True, run)
+
+
+def _packed(backbone: Backbone, encoded: Sequence[Encoded]) -> Way:
+    """Decoder-only: the common prefix once, then prompts packed into one row after it."""
+    virtual = num_virtual_tokens(backbone)
+    # Each prompt keeps its last context token: what predicts the first answer token must be run.
+    contexts = [each.context for each in encoded]
+    skip = min(num_common(contexts), min(map(len, contexts)) - 1)
+    cached, cache = tree.shared_tokens(virtual, encoded[0].context[:skip]), DynamicCache()
+    size = len(cached.ids)
+    if size:
+        decoder_states(backbone, [cached], num_virtual=virtual, cache=cache)
+
+    def forget() -> None:
+        for layer in cache.layers:  # each by itself: after a failure in the middle, some have grown and some have not
+            layer.crop(size - layer.get_seq_length())
+
+    def run(indices: Sequence[int]) -> tuple[Sums, Work]:
+        batch, row, answers = [encoded[index] for index in indices], Tokens(), Answers()
+        for prompt, each in enumerate(batch):
+            tree.plant(row, answers, 0, prompt, each, skip, virtual)
+        hidden = decoder_states(backbone, [row], cache=cache if size else None, num_cached=size)
+        picked = log_probs_at(backbone, hidden, answers)
+        forget()
+        context = sum(len(each.context) - skip for each in batch)
+        passed = Pass(0, 0, 1, len(row.ids), size, _num_predicting(answers))
+        work = Work(0, context, len(row.ids) - context, 0, bool(size), (passed,))
+        return _sums(picked.tolist(), answers, batch), work
+
+    start = Work(shared_tokens=size, cached=True, passes=(Pass(0, 0, 1, size, 0, 0),)) if size else None
+    return Way([_cost(each) - skip for each in encoded], False, run, start, forget)
+
+
+def _plain(backbone: Backbone, encoded: Sequence[Encoded]) -> Way:
+    """Decoder-only without sharing: one full row per (prompt, choice)."""
+    virtual = num_virtual_tokens(backbone)
+
+    def run(indices: Sequence[int]) -> tuple[Sums, Work]:
+        batch = [encoded[index] for index in indices]
+        picked, answers, num_run = plain_log_probs(backbone, batch)
+        context = sum((virtual + len(each.context)) * len(each.choices) for each in batch)
+        fed = sum(len(ids) - 1 for each in batch for ids in each.choices)
+        rows = sum(len(each.choices) for each in batch)
+        passed = Pass(0, 0, rows, num_run // rows, 0, _num_predicting(answers))
+        work = Work(0, context, fed, num_run - context - fed, passes=(passed,))
+        return _sums(picked.tolist(), answers, batch), work
+
+    return Way([_cost(each) for each in encoded], True, run)
+
+
+def _num_predicting(answers: Answers) -> int:
+    """Count the tokens that pass the LM head: the first tokens of a prompt's choices are predicted by one."""
+    return len(set(zip(answers.rows, answers.sources, strict=True)))
+
+
+def _cost(encoded: Encoded) -> int:
+    return len(encoded.context) + sum(map(len, encoded.choices))
+
+
+def _sums(picked: Sequence[float], answers: Answers, batch: Sequence[Encoded]) -> Sums:
+    sums = [[0.0] * len(each.choices) for each in batch]
+    for value, prompt, choice in zip(picked, answers.prompts, answers.choices, strict=True):
+        sums[prompt][choice] += value
+    return sums

@@ -1,0 +1,100 @@
+"""How far accuracy moves with the template and with the shots that were drawn, one task at a time."""
+
+import math
+import statistics
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from peftbench.report import units
+from peftbench.report.figures import Axis
+from peftbench.report.table import Row, Spread, Table, Task
+
+
+@dataclass(frozen=True)
+class Answer:
+    """Accuracy under one template with one seed.
+
+    Args:
+        line: Which of the row's templates, from the top.
+        told: What it is, in full; several lines.
+    """
+
+    accuracy: float
+    line: int
+    told: str
+
+
+@dataclass(frozen=True)
+class Band:
+    """One row of the table on one task.
+
+    Args:
+        quartiles: First and third; None for one answer.
+    """
+
+    label: str
+    series: str
+    median: float
+    quartiles: tuple[float, float] | None
+    answers: tuple[Answer, ...]
+    num_templates: int
+
+
+@dataclass(frozen=True)
+class Spreads:
+    """All rows on one task."""
+
+    task: str
+    chance: float
+    axis: Axis
+    bands: tuple[Band, ...]
+
+
+def spreads(table: Table) -> list[Spreads]:
+    """Gather the accuracies of each task under each template with each seed; published rows have none."""
+    rows = [row for row in table.rows if not row.published]
+    made = [(task, tuple(_band(row, row.spreads[task]) for row in rows)) for task in table.tasks if rows]
+    return [Spreads(task.name, task.chance, _axis(task, bands), bands) for task, bands in made]
+
+
+def _band(row: Row, spread: Spread) -> Band:
+    results = [(record, result) for record in spread.records for result in record.results]
+    templates = sorted({result.template for _, result in results})
+    answers = tuple(
+        Answer(
+            accuracy=result.accuracy(),
+            line=templates.index(result.template),
+            told=(
+                f"template {result.template}, '{result.name}', seed {record.seed}\n"
+                f"{units.percent(result.accuracy())} %: {result.num_correct['token']} of {result.num_examples}\n"
+                f"record {record.id}"
+            ),
+        )
+        for record, result in results
+    )
+    values = [answer.accuracy for answer in answers]
+    quarters = statistics.quantiles(values, n=4, method="inclusive") if len(values) > 1 else None
+    return Band(
+        label=_label(row),
+        series=row.method,
+        median=spread.median,
+        quartiles=(quarters[0], quarters[2]) if quarters else None,
+        answers=answers,
+        num_templates=len(templates),
+    )
+
+
+def _label(row: Row) -> str:
+    shots = f" {row.num_shots}" if row.is_icl else ""
+    text = f"{row.method}{shots} {row.model.rpartition('/')[2]}"
+    return text if len(text) <= 22 else text[:20] + ".."
+
+
+def _axis(task: Task, bands: Iterable[Band]) -> Axis:
+    values = [answer.accuracy for band in bands for answer in band.answers] + [task.chance]
+    low, high = math.floor(10 * min(values)) / 10, math.ceil(10 * max(values)) / 10
+    low, high = max(low - 0.02, -0.02), min(high + 0.02, 1.02)
+    step = 0.1 if high - low < 0.6 else 0.2
+    first = math.ceil(low / step)
+    ticks = [step * k for k in range(first, math.floor(high / step + 1e-9) + 1)]
+    return Axis("accuracy %", "linear", low, high, tuple((value, f"{100 * value:.0f}") for value in ticks))

@@ -1,0 +1,46 @@
+import tomllib
+
+from peftbench import recipe as recipes
+from peftbench.report.document import compose
+from peftbench.report.reference import published
+from peftbench.report.resolved import recipe
+from peftbench.report.table import build
+from tests.report.records import record
+
+ICL = {"fit_shots": True, "order": 2}
+SCORING = {"end": "none", "separator": "\n\n", "max_input_tokens": None, "cache": True}
+
+
+def read(records):
+    table = tomllib.loads(recipe(build(records)))
+    return recipes.Recipe.model_validate(table)
+
+
+def test_it_expands_to_the_cells_of_the_records():
+    tuned = {"method_config": {"init": 1.0}, "training": {"lr": 0.01, "num_steps": 7}, "scoring": SCORING}
+    made = [
+        record("ia3", "mini-t0", task, seed=seed, templates=[0, 2], limit=50, **tuned)
+        for task in ("a", "b")
+        for seed in (0, 3)
+    ]
+    made += [record("ICL", "mini-gpt", task, seed=1, icl=ICL, dtype="float32") for task in ("a", "b")]
+    cells = [cell for run in read(made).run for cell in recipes.cells(run, run.task)]
+    assert {(cell.learner, cell.model, cell.task.name, cell.seed) for cell in cells} == {
+        *(("tune", "mini-t0", task, seed) for task in ("a", "b") for seed in (0, 3)),
+        *(("icl", "mini-gpt", task, 1) for task in ("a", "b")),
+    }
+    first = next(cell for cell in cells if cell.learner == "tune")
+    assert (first.method, first.method_config, first.limit, first.templates) == ("ia3", {"init": 1.0}, 50, (0, 2))
+    assert first.training == {"lr": 0.01, "num_steps": 7}
+    assert first.scoring == recipes.Scoring(end="none", separator="\n\n")
+    assert next(cell for cell in cells if cell.learner == "icl").icl == recipes.IclOptions(fit_shots=True, order=2)
+
+
+def test_tasks_with_other_seeds_are_runs_of_their_own():
+    made = [record(task="a", seed=0), record(task="a", seed=1), record(task="b", seed=0)]
+    found = {(tuple(run.task), tuple(run.seeds)) for run in read(made).run}
+    assert found == {(("a",), (0, 1)), (("b",), (0,))}
+
+
+def test_published_rows_have_no_recipe():
+    assert recipe(compose([], published("t-few")).tables) == ""

@@ -1,0 +1,24 @@
+from peftbench.recipe import TaskSpec
+from peftbench.tasks.load import expand, load
+
+
+def test_a_mixture_has_the_rows_of_its_tasks_in_turn_each_under_its_own_templates():
+    tasks = {name: load(TaskSpec(name=name)) for name in expand("lab-train")}
+    mixed = load(TaskSpec(name="lab-train"))
+    assert [row.task for row in mixed.test[: len(tasks)]] == list(tasks)
+    assert [row.id for row in mixed.train] == list(range(sum(len(task.train) for task in tasks.values())))
+    for template in mixed.templates:
+        name, _, own = template.name.partition(": ")
+        (source,) = [one for one in tasks[name].templates if one.name == own]
+        found = [template.render(row) for row in mixed.test if template.reads(row)]
+        there = [source.render(row) for row in tasks[name].test]
+        assert [(one.input, one.choices, one.label) for one in found] == [
+            (one.input, one.choices, one.label) for one in there
+        ]
+    assert sum(len(task.templates) for task in tasks.values()) == len(mixed.templates)
+
+
+def test_only_tuning_takes_the_group_as_one_task():
+    assert expand("lab-train", mixed=True) == ["lab-train"]
+    assert len(expand("lab-train")) > 1
+    assert expand("lab", mixed=True) == expand("lab")

@@ -1,0 +1,163 @@
+"""What is made from code and records is up to date; what the documents tell people to type works."""
+
+import importlib.util
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+import typer
+
+from peftbench.cli.app import app, main
+from peftbench.registry import METHODS, method
+from peftbench.report import schema
+
+ROOT = Path(__file__).parent.parent
+DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), ROOT / "results" / "reference" / "README.md"]
+
+
+@pytest.fixture(scope="module")
+def render():
+    spec = importlib.util.spec_from_file_location("render", ROOT / "docs" / "render.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="module")
+def made(render):
+    return render.rendered()
+
+
+def names(made):
+    return [path.relative_to(ROOT).as_posix() for path in made]
+
+
+def test_what_is_made_from_code_and_records_is_what_is_committed(made):
+    stale = [path.relative_to(ROOT).as_posix() for path, text in made.items() if path.read_bytes() != text.encode()]
+    assert stale == [], "`make render` writes them"
+
+
+def test_the_reference_report_is_among_it(made):
+    assert {f"results/reference/report.{form}" for form in ("txt", "csv", "md")} < set(names(made))
+
+
+def test_the_picture_is_the_records(render):
+    pytest.importorskip("matplotlib")
+    image = pytest.importorskip("PIL.Image")
+    from peftbench.report import plots
+
+    path = ROOT / "results" / "reference" / "report.png"
+    committed = path.read_bytes()
+    with image.open(path) as opened:
+        made_with = opened.info[plots.MADE_BY]
+    assert len(committed) < 100_000
+    if made_with != plots.made_with():
+        pytest.skip(f"the picture was made with {made_with}; here is {plots.made_with()}")
+    assert plots.png(render.reference()) == committed
+
+
+def test_the_table_in_the_readme_is_the_reports(made):
+    readme, markdown = (made[ROOT / name] for name in ("README.md", "results/reference/report.md"))
+    rows = [line for line in markdown.split("\n\n")[1].splitlines() if line.startswith("|")]
+    assert len(rows) > 3
+    assert "\n".join(rows) in readme
+
+
+def blocks(path):
+    """The commands of a document's console blocks, line breaks after a backslash undone."""
+    for block in re.findall(r"```console\n(.*?)```", path.read_text(), re.DOTALL):
+        joined = block.replace("\\\n", " ")
+        yield from (line[2:] for line in joined.splitlines() if line.startswith("$ "))
+
+
+def typed(path):
+    """Commands of peftbench in console blocks and in `code`, those with names in place of values left out."""
+    text = path.read_text()
+    inline = [
+        one for one in re.findall(r"`(peftbench \w+ [^`]+)`", text) if not re.search(r"\b[A-Z]{1,8}\b|\.\.\.", one)
+    ]
+    commands = [one for one in blocks(path) if one.startswith("peftbench ")]
+    return [shlex.split(one, comments=True)[1:] for one in (*commands, *inline)]
+
+
+def parsed(words):
+    """Let the command line read words, and run nothing."""
+    command = typer.main.get_command(app)
+    while words and hasattr(command, "commands"):
+        name, *words = words
+        if name.startswith("-"):
+            return
+        command = command.commands[name]
+    command.make_context("peftbench", list(words))
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
+def test_every_command_in_a_document_can_be_typed(path):
+    for words in typed(path):
+        parsed(words)
+
+
+def test_the_check_of_commands_would_see_a_wrong_one(tmp_path):
+    path = tmp_path / "x.md"
+    path.write_text("```console\n$ peftbench icl --shotz 3   # no\n```\n")
+    (words,) = typed(path)
+    with pytest.raises(typer.BadParameter.__base__):
+        parsed(words)
+
+
+def test_the_readme_has_its_console_blocks():
+    commands = list(blocks(ROOT / "README.md"))
+    assert [one.split("#")[0].strip() for one in commands[:5]] == [
+        "make demo",
+        "make test",
+        "peftbench icl --shots 32",
+        "peftbench tune --method ia3",
+        "peftbench report",
+    ]
+
+
+def test_the_commands_of_the_readme_run(tmp_path, monkeypatch, capsys):
+    """Those of its first block, on fewer rows and steps."""
+    monkeypatch.chdir(tmp_path)
+    first = [shlex.split(one, comments=True)[1:] for one in list(blocks(ROOT / "README.md"))[2:5]]
+    less = ["--limit", "2", "--templates", "0", "--task", "lab-hazard"]
+    assert main([*first[0], *less]) == 0
+    assert main([*first[1], *less, "--set", "num_steps=1"]) == 0
+    assert main(first[2]) == 0
+    out, err = capsys.readouterr()
+    assert [line.split()[0] for line in out.splitlines() if line.startswith(("ICL", "ia3", "zero"))][-3:] != []
+    assert "wrote results/report.csv" in err
+
+
+def test_the_commands_on_the_reference_records_run(tmp_path, monkeypatch, capsys):
+    copy = tmp_path / "results" / "reference"
+    copy.mkdir(parents=True)
+    for name in ("records", "scores"):
+        (copy / name).symlink_to(ROOT / "results" / "reference" / name)
+    monkeypatch.chdir(tmp_path)
+    given = {tuple(words) for path in DOCUMENTS for words in typed(path) if "results/reference" in words}
+    assert {words[0] for words in given} == {"report", "compare", "advise"}
+    for words in sorted(given):
+        assert main(list(words)) == 0, words
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
+def test_links_between_files_lead_somewhere(path):
+    links = re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", path.read_text())
+    assert [link for link in links if not (path.parent / link).exists()] == []
+
+
+def test_every_method_and_recipe_is_in_the_paper_index():
+    told = (ROOT / "docs" / "paper-index.md").read_text()
+    recipes = [path.stem for path in (ROOT / "recipes").glob("*.toml")]
+    assert [name for name in (*METHODS, *recipes) if f"`{name}`" not in told] == []
+    papers = {method(name).PAPER.partition(",")[0] for name in METHODS}
+    assert [paper for paper in papers if paper not in told] == []
+
+
+def test_every_field_of_the_json_report_is_told():
+    told = (ROOT / "docs" / "records.md").read_text()
+    fields = {name for part in schema.json_schema()["$defs"].values() for name in part["properties"]}
+    fields |= set(schema.json_schema()["properties"])
+    assert [name for name in sorted(fields) if f"`{name}`" not in told] == []
