@@ -62,7 +62,9 @@ def _check_limit(task: Task, limit: int | None) -> None:
     tasks = {row.task for row in task.test}
     taken = Counter(row.task for row in task.test[:limit])
     if limit is not None and len({taken[name] for name in tasks}) > 1:
-        message = f"--limit {limit} takes more test rows of some of the {len(tasks)} tasks of '{task.name}' than of others"
+        message = (
+            f"--limit {limit} takes more test rows of some of the {len(tasks)} tasks of '{task.name}' than of others"
+        )
         raise TaskError(message, hint=f"a multiple of {len(tasks)}")
 
 

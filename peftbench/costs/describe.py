@@ -47,6 +47,8 @@ def describe(name: str) -> Described:
         return Described(name, published, num_parameters(published), has_weights=False)
     folder = registry.embedded_models().get(name, Path(name))
     path = folder / "config.json" if folder.is_dir() else folder
+    if name and folder.is_dir() and not path.is_file():
+        raise ModelError(f"folder '{name}' has no config.json", hint="give a folder that has one, or the file")
     if not path.is_file():
         path = _downloaded(name)
     shape = _shape(path)

@@ -43,7 +43,7 @@ def form(backbone: Backbone, method: str, names: Sequence[str]) -> Form:
         return _low_rank(backbone)
     if kinds == {Scale} and not elsewhere and not _on_both_sides(list(inserted)):
         return _vectors(backbone)
-    if names == [f"{SOFT_PROMPT}.P"]:
+    if list(names) == [f"{SOFT_PROMPT}.P"]:
         return _prompt(backbone)
     raise MethodError(
         f"peft has no form for what this {method} adapter does at '{(elsewhere or list(names))[0]}'",

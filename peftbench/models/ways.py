@@ -65,7 +65,12 @@ def batches(
     Raises:
         RunError: Memory does not suffice for one prompt.
     """
-    way = _way(backbone, encoded, cache, rows)
+    try:
+        way = _way(backbone, encoded, cache, rows)
+    except (RuntimeError, MemoryError) as error:
+        if not _is_out_of_memory(error):
+            raise
+        raise _too_large(backbone, max(len(each.context) for each in encoded)) from error
     budget = budget or _budget(backbone)
     if way.start is not None:
         yield [], [], way.start

@@ -75,6 +75,8 @@ def _flat(table: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 def _text(value: Any) -> str:
     if value is None:
         return "default"
+    if isinstance(value, float):
+        return f"{value:g}"
     if isinstance(value, str):
         return value[:8] if len(value) == 64 else value  # a fingerprint
     return json.dumps(value)

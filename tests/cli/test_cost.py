@@ -81,8 +81,8 @@ def test_what_cannot_be_measured_is_absent_with_its_reason(capsys):
     words = "--model m --method ia3 --shots 99 --shot-tokens 9 --query-tokens 9 --batch-size 2 --measure --device cpu"
     measured = {one["name"]: one for one in json.loads(cost(f"{words} --format json", capsys))["models"][0]["measured"]}
     assert measured["ICL query: median"]["value"] is None
-    assert "512 positions" in measured["ICL query: median"]["reason"]
-    assert "512 positions" in " ".join(cost(words, capsys).split())
+    assert "takes 512" in measured["ICL query: median"]["reason"]
+    assert "'m' takes 512" in " ".join(cost(words, capsys).split())
 
 
 @pytest.mark.parametrize(

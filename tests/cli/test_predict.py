@@ -111,7 +111,7 @@ def test_rows_of_two_adapters_share_batches_and_faulty_ones_are_named_while_the_
 
 
 def test_a_killed_run_goes_on_and_ends_in_the_same_bytes(made):
-    rows = [(f"{text} and {number}", "no") for number in range(250) for text, _ in ROWS]
+    rows = [(f"{text} and {number}", "no") for number in range(150) for text, _ in ROWS]
     with Path("many.csv").open("w", newline="") as file:
         csv.writer(file).writerows([("text", "label"), *rows])
     words = ["predict", "--adapter", adapter(made, "ia3"), "--input", "many.csv"]

@@ -86,6 +86,11 @@ def test_what_is_no_config_of_a_known_family_is_refused(table, told, tmp_path):
         describe(config(tmp_path, table))
 
 
+def test_a_folder_without_a_config_is_not_an_unknown_name(tmp_path):
+    with pytest.raises(ModelError, match=r"has no config\.json"):
+        describe(str(tmp_path))
+
+
 def test_an_unknown_name_gets_a_hint():
     with pytest.raises(ModelError, match="unknown model 't0-11'") as caught:
         describe("t0-11")

@@ -218,6 +218,10 @@ def test_memory_that_does_not_suffice_for_one_prompt_is_an_error_and_other_failu
     with pytest.raises(RunError, match="does not suffice for one prompt of"):
         score(backbone, prompts(4, num_shots=0), end="none", separator=SEPARATOR)
     handle.remove()
+    handle = failing(backbone, lambda tokens: True)  # where they share their shots, the pass over these fails
+    with pytest.raises(RunError, match="does not suffice for one prompt of"):
+        score(backbone, prompts(4, num_shots=3), end="none", separator=SEPARATOR)
+    handle.remove()
     layer = backbone.model.get_submodule(backbone.layers()[0].module)
     layer.register_forward_pre_hook(lambda *_: (_ for _ in ()).throw(RuntimeError("shapes cannot be multiplied")))
     with pytest.raises(RuntimeError, match="shapes"):

@@ -1,4 +1,8 @@
-from peftbench.recipe import TaskSpec
+import pytest
+
+from peftbench.errors import TaskError
+from peftbench.plan import plan
+from peftbench.recipe import Cell, TaskSpec
 from peftbench.tasks.load import expand, load
 
 
@@ -22,3 +26,12 @@ def test_only_tuning_takes_the_group_as_one_task():
     assert expand("lab-train", mixed=True) == ["lab-train"]
     assert len(expand("lab-train")) > 1
     assert expand("lab", mixed=True) == expand("lab")
+
+
+@pytest.mark.parametrize("limit", [3, 10])
+def test_a_limit_that_takes_more_of_some_tasks_is_refused(limit):
+    cell = Cell(learner="icl", model="m", task=TaskSpec(name="lab-train"), shots=0, limit=12)
+    assert len(plan(cell).test) == 12
+    with pytest.raises(TaskError, match=f"--limit {limit} takes more") as caught:
+        plan(cell.model_copy(update={"limit": limit}))
+    assert caught.value.hint == "a multiple of 6"
