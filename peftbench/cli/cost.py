@@ -1,7 +1,9 @@
 """`peftbench cost`: FLOPs, bytes and break-even points from a model's shapes, without its weights."""
 
 import json
+import shlex
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
@@ -72,7 +74,7 @@ def cost(
 ) -> None:
     """Count FLOPs, bytes and break-even points from a model's shapes; no weights, no download, any size."""
     from peftbench.cli import prices
-    from peftbench.cli.show import stdout
+    from peftbench.cli.show import say_next, stdout
     from peftbench.cli.watch import watch
     from peftbench.registry import known
 
@@ -104,6 +106,16 @@ def cost(
         typer.echo(json.dumps(prices.data(sheets, workload, work.queries, timings), indent=2))
         return
     typer.echo(prices.text(sheets, workload, work.queries, timings, stdout()), nl=False)
+    say_next(watch(quiet=False), _step(model[0], next(iter(configs))))
+
+
+def _step(model: str, method: str) -> str:
+    """Name the command that finds out what the costs buy; of bare shapes, the one that checks the counts."""
+    from peftbench.registry import embedded_models
+
+    if model in embedded_models() or Path(model).is_dir():
+        return f"peftbench tune --model {shlex.quote(model)} --method {method}"
+    return "peftbench cost --audit t-few"
 
 
 def _configs(names: list[str] | None, settings: list[str] | None) -> dict[str, Any]:
