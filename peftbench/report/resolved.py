@@ -16,7 +16,7 @@ def recipe(tables: Sequence[Table]) -> str:
     """Write a recipe TOML that gives the records of all rows again; "" where there are none.
 
     Tasks stand in it by their names: those from a file, and one's own rows, need their path in its place. Where a sweep
-    chose the learning rate, it is that rate that stands in it.
+    chose the learning rate, the sweep stands in it, around the rate that it began with.
     """
     rows = [row for table in tables for row in table.rows if not row.published]
     runs = list(dict.fromkeys(run for row in rows for run in _runs(row)))
@@ -42,6 +42,8 @@ def _run(record: Record, tasks: Sequence[str], seeds: Sequence[int]) -> str:
     plain = {name: identity.get(name) for name in PLAIN} | {"task": list(tasks), "seeds": list(dict.fromkeys(seeds))}
     if record.learned.start_from:
         plain["start_from"] = record.learned.start_from.path
+    if record.learned.sweep:
+        plain["sweep"] = "lr"  # around the rate that `training` has
     lines = ["[[run]]", *_assignments(plain)]
     tables = {"set": identity.get("method_config")} | {name: identity.get(name) for name in TABLES}
     if record.learned.method:

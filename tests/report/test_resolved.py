@@ -1,6 +1,7 @@
 import tomllib
 
 from peftbench import recipe as recipes
+from peftbench.record import Sweep
 from peftbench.report.document import compose
 from peftbench.report.reference import published
 from peftbench.report.resolved import recipe
@@ -34,6 +35,15 @@ def test_it_expands_to_the_cells_of_the_records():
     assert first.training == {"lr": 0.01, "num_steps": 7}
     assert first.scoring == recipes.Scoring(end="none", separator="\n\n")
     assert next(cell for cell in cells if cell.learner == "icl").icl == recipes.IclOptions(fit_shots=True, order=2)
+
+
+def test_a_sweep_is_swept_again_around_the_rate_that_it_began_with():
+    tuned = record("ia3", "mini-t0", training={"lr": 0.01})
+    found = Sweep(lr=0.03, trials=[], num_folds=2, num_steps=70, num_held_out=8)
+    swept = tuned.model_copy(update={"learned": tuned.learned.model_copy(update={"sweep": found})})
+    (run,) = read([swept]).run
+    assert (run.sweep, run.training) == ("lr", {"lr": 0.01})
+    assert read([tuned]).run[0].sweep is None
 
 
 def test_tasks_with_other_seeds_are_runs_of_their_own():
