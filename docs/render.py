@@ -25,6 +25,8 @@ REFERENCE = ROOT / "results" / "reference"
 README = ROOT / "README.md"
 TABLE = ("<!-- table: made by `make render` -->\n", "<!-- end of table -->")
 WIDTH = 100
+STUDIES = ("methods", "losses")
+"""Folders of results/reference/ whose records cover fewer tasks than the others."""
 
 
 def rendered() -> dict[Path, str]:
@@ -32,7 +34,9 @@ def rendered() -> dict[Path, str]:
     document = reference()
     drawing = text.terminal(document, Console(file=StringIO(), width=WIDTH))
     markdown = text.markdown(document)
+    studies = {REFERENCE / name / "report.md": text.markdown(reference(name)) for name in STUDIES}
     return {
+        **studies,
         REFERENCE / "report.txt": drawing,
         REFERENCE / "report.csv": data.to_csv(document),
         REFERENCE / "report.md": markdown,
@@ -42,9 +46,9 @@ def rendered() -> dict[Path, str]:
     }
 
 
-def reference() -> Document:
+def reference(study: str = "") -> Document:
     """Read the lab's own records."""
-    return compose(Store(REFERENCE).all())
+    return compose(Store(REFERENCE / study).all())
 
 
 def readme(markdown: str) -> str:

@@ -109,7 +109,7 @@ def test_a_binding_row_has_its_loss_on_labels_of_keys_seen_before() -> None:
     assert num_bare > 5
 
 
-@pytest.mark.parametrize("pattern", {*BARE, *PLAIN, *OPEN, *LISTED})
+@pytest.mark.parametrize("pattern", sorted({*BARE, *PLAIN, *OPEN, *LISTED}))
 def test_every_style_holds_the_text_and_ends_without_white_space(pattern: str) -> None:
     fields = draw_style(random.Random(0), ["yes", "no"], ["pear"], 0.0, 0.5).fields
     prompt = Style(pattern, "\n", fields).prompt("A pear fell.")
