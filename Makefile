@@ -11,7 +11,7 @@ demo: $(READY)
 	$(BIN)/peftbench report
 
 test: $(READY)
-	$(BIN)/python -m pytest -q
+	$(BIN)/python -m pytest -q -n logical
 
 lint: $(READY)
 	$(BIN)/ruff check .
