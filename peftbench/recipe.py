@@ -105,7 +105,7 @@ class IclOptions(Settings):
     labels: Literal["gold", "random", "flipped"] = "gold"
     ensemble: Literal["none", "mean", "vote"] = "none"
     calibrate: bool = False
-    content_free: tuple[str, ...] = Field(("N/A", "", "[MASK]"), min_length=1)
+    content_free: tuple[str, ...] = Field(("N/A", "[MASK]"), min_length=1)
     as_prefix: bool = False
 
     def faults(self, shots: int) -> list[str]:

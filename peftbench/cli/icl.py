@@ -49,7 +49,7 @@ class ShotOptions:
     content_free: Annotated[
         list[str] | None,
         Option(
-            help="Calibrate with this text, or several. \\[default: N/A, nothing, \\[MASK]]",
+            help="Calibrate with this text, or several. \\[default: N/A and \\[MASK]]",
             metavar="TEXT",
             rich_help_panel=SHOTS_PANEL,
         ),

@@ -32,8 +32,9 @@ class CalibratedPredictor:
         texts: What stands in place of a row's texts.
 
     Paper: 2102.09690, section 4, equation 1, with b = 0.
-    Differs: the paper reads p from the first token of choices that are one token long; that is the same here with
-        choices of one token.
+    Differs: the paper averages over the empty text, too; a template without words of its own has nothing to show then,
+        so that it is left out here unless it is asked for. The paper reads p from the first token of choices that are
+        one token long; that is the same here with choices of one token.
     """
 
     def __init__(self, inner: Prompting, template: Template, texts: Sequence[str]) -> None:

@@ -99,7 +99,7 @@ def shares(scores, name):
 
 def test_without_content_there_must_be_something_to_read(gpt2):
     bare = Template("bare", 0, "{{text}} ||| {{choice}}", ["no", "yes"], "label")
-    predictor = icl.learn(gpt2, bare, ROWS[:1], IclOptions(calibrate=True), scoring(gpt2))
+    predictor = icl.learn(gpt2, bare, ROWS[:1], IclOptions(calibrate=True, content_free=("N/A", "")), scoring(gpt2))
     with pytest.raises(TaskError, match="template 'bare' gives an empty input for the content-free text ''") as error:
         icl.fit([predictor], [[bare.render(each) for each in ROWS[6:]]])
     assert "--content-free 'N/A'" in error.value.hint
