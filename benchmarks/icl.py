@@ -53,7 +53,7 @@ class Case:
 CASES = {
     "gpt2": [Case("gpt2", 32, 2, 240, 8), Case("gpt2", 32, 4, 240, 4)],
     "llama": [Case("llama", 32, 2, 240, 8), Case("llama", 32, 4, 240, 4)],
-    "t5": [Case("t5", 32, choices, 6, 2) for choices in (2, 4, 8)],
+    "t5": [Case("t5", 32, choices, 12, 4) for choices in (2, 4, 8)],
     "shots": [Case("gpt2", shots, 2, 96, 0) for shots in (0, 4, 16, 32)],
     "choices": [Case("gpt2", 32, choices, 48, 0) for choices in (2, 8, 32, 77)]
     + [Case("t5", 4, choices, 16, 0) for choices in (2, 8, 32, 77)],

@@ -18,6 +18,7 @@ Sweep = Literal["lr"]
 Table = TypeVar("Table", bound=BaseModel)
 MANY = 20
 """Shots from which on nobody asks for all orders."""
+CONTENT_FREE = ("N/A", "[MASK]")
 
 
 class Settings(BaseModel):
@@ -105,7 +106,7 @@ class IclOptions(Settings):
     labels: Literal["gold", "random", "flipped"] = "gold"
     ensemble: Literal["none", "mean", "vote"] = "none"
     calibrate: bool = False
-    content_free: tuple[str, ...] = Field(("N/A", "[MASK]"), min_length=1)
+    content_free: tuple[str, ...] = Field(CONTENT_FREE, min_length=1)
     as_prefix: bool = False
 
     def faults(self, shots: int) -> list[str]:
@@ -118,8 +119,9 @@ class IclOptions(Settings):
             "a prefix is one prompt, and an ensemble is many": self.as_prefix and is_many,
             "a prefix is an adapter like any other, and nothing calibrates those": self.as_prefix and self.calibrate,
             "an ensemble's prompts have one shot each, which has no order": self.order > 0 and is_many,
-            f"order {self.order} was asked for, and shots = {shots} can stand in {num_orders}": self.order
-            >= num_orders,
+            f"shots = {shots} can stand in no more than {num_orders} orders": self.order >= num_orders > 1,
+            f"shots = {shots} can stand in one order only": self.order >= num_orders == 1,
+            "content_free goes with calibrate, which is off": self.content_free != CONTENT_FREE and not self.calibrate,
         }
         return [text for text, is_so in found.items() if is_so]
 
@@ -145,7 +147,8 @@ class Cell(Settings):
     """One run: (model, task, learner, shots, seed), all its templates inside. It gives one record.
 
     Args:
-        start_from: Adapter whose values tuning starts from: a folder, or a checkpoint file of T-Few's authors.
+        start_from: Adapter whose values tuning starts from: a folder (ours, or the peft library's), or a
+            checkpoint file of T-Few's authors.
         sweep: Choose the learning rate by cross-validation on the shots, before all of them are trained on.
     """
 
@@ -302,12 +305,17 @@ def _fault(fault: Any) -> str:
     return f"{where}: {text}" if where else text
 
 
-def _hint(schema: type[BaseModel], faults: ValidationError) -> str:
-    """Name the defaults of fields with a wrong value; where a name is wrong or missing, the names that there are."""
+def _hint(schema: type[BaseModel], faults: ValidationError) -> str | None:
+    """Name the defaults of fields with a wrong value; where a name is wrong or missing, the names that there are.
+
+    Fields that do not go together say so themselves.
+    """
     names = dict.fromkeys(str(fault["loc"][0]) for fault in faults.errors() if fault["loc"])
+    if not names:
+        return None
     fields = schema.model_fields
     plain = [name for name in names if name in fields and isinstance(fields[name].default, str | int | float)]
-    if names and len(plain) == len(names):
+    if len(plain) == len(names):
         return "default: " + ", ".join(f"{name} = {fields[name].default!r}" for name in plain)
     unknown = [name for name in names if name not in fields]
     near = difflib.get_close_matches(unknown[0], fields, n=1) if unknown else []

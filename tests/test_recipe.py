@@ -2,7 +2,7 @@ import pytest
 from pydantic import ValidationError
 
 from peftbench.errors import RecipeError
-from peftbench.recipe import Cell, Run, TaskSpec, Training, cells, checked, read
+from peftbench.recipe import Cell, IclOptions, Run, TaskSpec, Training, cells, checked, read
 
 RECIPE = """
 name = "two"
@@ -98,21 +98,28 @@ def test_training_without_any_loss_is_refused():
 @pytest.mark.parametrize(
     ("shots", "options", "fault"),
     [
-        (1, {"order": 1}, "shots = 1 can stand in 1"),
-        (3, {"order": 6}, "shots = 3 can stand in 6"),
+        (0, {"order": 1}, "shots = 0 can stand in one order only"),
+        (1, {"order": 1}, "shots = 1 can stand in one order only"),
+        (3, {"order": 6}, "shots = 3 can stand in no more than 6 orders"),
         (0, {"labels": "random"}, "without a shot to relabel"),
         (0, {"ensemble": "vote"}, "one-shot prompts, and there is no shot"),
         (0, {"as_prefix": True}, "nothing to save as a prefix"),
         (4, {"ensemble": "mean", "order": 1}, "one shot each, which has no order"),
         (4, {"ensemble": "mean", "as_prefix": True}, "a prefix is one prompt"),
         (4, {"calibrate": True, "as_prefix": True}, "nothing calibrates those"),
-        (4, {"content_free": ()}, "at least 1 item"),
+        (4, {"content_free": ("a",)}, "content_free goes with calibrate"),
     ],
 )
 def test_options_of_icl_that_cannot_be_are_said(shots, options, fault):
     table = {"learner": "icl", "model": "m", "task": {"name": "t"}, "shots": shots, "icl": options}
-    with pytest.raises(RecipeError, match=fault):
+    with pytest.raises(RecipeError, match=fault) as caught:
         checked(Cell, table, "options", RecipeError)
+    assert caught.value.hint is None
+
+
+def test_calibration_needs_a_content_free_text():
+    with pytest.raises(ValidationError, match="at least 1 item"):
+        IclOptions(calibrate=True, content_free=())
 
 
 def test_orders_are_a_cell_each():

@@ -58,6 +58,7 @@ def attend(
         query = query.unflatten(0, (rows, -1)).transpose(1, 2).flatten(2, 3)
         position_bias = None  # cross-attention's bias is all zeros
     elif position_bias is not None:
+        position_bias = _laid_out(position_bias)
         mask = position_bias if mask is None else mask + position_bias
     prefix = getattr(module, PREFIX, None)
     if prefix is not None:
@@ -69,6 +70,15 @@ def attend(
     if folded:
         output = output.unflatten(2, (-1, num_queries)).transpose(1, 2).flatten(0, 1)
     return output.transpose(1, 2).contiguous(), None
+
+
+def _laid_out(position_bias: Tensor) -> Tensor:
+    """Lay out a bias as the kernel reads it, heads first: once, where T5 hands the same tensor to all its layers."""
+    if position_bias.is_contiguous():
+        return position_bias
+    if not hasattr(position_bias, "laid_out"):
+        setattr(position_bias, "laid_out", position_bias.contiguous())  # noqa: B010 (no attribute that Tensor declares)
+    return getattr(position_bias, "laid_out")  # noqa: B009
 
 
 def _prepend(
