@@ -18,7 +18,7 @@ from peftbench.cli.app import app
 from peftbench.record import Store
 from peftbench.report import data, text
 from peftbench.report.document import Document, compose
-from peftbench.report.schema import json_schema
+from peftbench.report.schema import DOCUMENTS, json_schema
 
 ROOT = Path(__file__).parent.parent
 REFERENCE = ROOT / "results" / "reference"
@@ -41,7 +41,7 @@ def rendered() -> dict[Path, str]:
         REFERENCE / "report.csv": data.to_csv(document),
         REFERENCE / "report.md": markdown,
         README: readme(markdown),
-        ROOT / "docs" / "report.schema.json": json.dumps(json_schema(), indent=2) + "\n",
+        **{ROOT / "docs" / f"{name}.schema.json": json.dumps(json_schema(name), indent=2) + "\n" for name in DOCUMENTS},
         ROOT / "docs" / "commands.md": commands(),
     }
 

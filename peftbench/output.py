@@ -1,10 +1,14 @@
-"""A file that grows chunk by chunk and takes its name when it is whole; a run that was stopped goes on where it was."""
+"""A file that grows chunk by chunk and takes its name when it is whole; a run that was stopped goes on where it was.
+
+Parquet cannot grow: until it is whole it is JSON lines.
+"""
 
 import csv
 import io
 import json
 import os
 from collections.abc import Callable, Iterable
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +17,8 @@ from peftbench.record import replacing
 
 Table = Iterable[dict[str, Any]]
 COLUMNS = ("row", "adapter", "prediction", "scores", "error")
+GROUP = 8192
+"""Rows of a Parquet file that are in memory at once."""
 
 
 def _jsonl(rows: Table, first: bool) -> str:
@@ -30,7 +36,21 @@ def _csv(rows: Table, first: bool) -> str:
     return text.getvalue()
 
 
-WRITERS: dict[str, Callable[[Table, bool], str]] = {".jsonl": _jsonl, ".csv": _csv}
+def _parquet(lines: Path, path: Path) -> None:
+    """Write finished JSON lines as Parquet; scores are a map from the choice to its score."""
+    import pyarrow
+    from pyarrow import parquet
+
+    kinds = (pyarrow.int64(), *[pyarrow.string()] * 2, pyarrow.map_(pyarrow.string(), pyarrow.float64()))
+    schema = pyarrow.schema(list(zip(COLUMNS, (*kinds, pyarrow.string()), strict=True)))
+    with lines.open(encoding="utf-8") as file, parquet.ParquetWriter(path, schema) as writer:
+        rows = map(json.loads, file)
+        while group := list(islice(rows, GROUP)):
+            table = [row | {"scores": list(row["scores"].items())} if "scores" in row else row for row in group]
+            writer.write_table(pyarrow.Table.from_pylist(table, schema))
+
+
+WRITERS: dict[str, Callable[[Table, bool], str]] = {".jsonl": _jsonl, ".csv": _csv, ".parquet": _jsonl}
 
 
 class Output:
@@ -39,7 +59,7 @@ class Output:
     While it grows it is `PATH.partial`; `PATH.partial.json` says what it is a part of, and how far it is right.
 
     Args:
-        path: Ends in .jsonl or .csv.
+        path: Ends in .jsonl, .csv or .parquet.
         source: What the rows follow from; a part of something else is not continued. None: never continued.
 
     Attributes:
@@ -84,15 +104,31 @@ class Output:
             with replacing(self._note) as temporary:
                 temporary.write_text(json.dumps(self._state()), encoding="utf-8")
         except OSError as error:
-            raise RecordError(
-                f"cannot write '{self._partial}': {error.strerror}",
-                hint=f"{self.num_rows:,} rows are kept there; make room, and the same command goes on after them",
-            ) from None
+            raise self._unwritable(self._partial, error) from None
 
     def finish(self) -> None:
-        """Give the file its name."""
-        os.replace(self._partial, self.path)
-        self._note.unlink()
+        """Give the file its name.
+
+        Raises:
+            RecordError: The disk is full, or the folder went away.
+        """
+        try:
+            if self.path.suffix == ".parquet":
+                with replacing(self.path) as temporary:
+                    _parquet(self._partial, temporary)
+                self._partial.unlink()
+            else:
+                os.replace(self._partial, self.path)
+            self._note.unlink()
+        except OSError as error:
+            raise self._unwritable(self.path, error) from None
+
+    def _unwritable(self, path: Path, error: OSError) -> RecordError:
+        again = "the same command goes on after them" if self._source else "run it again"
+        return RecordError(
+            f"cannot write '{path}': {error.strerror or error}",
+            hint=f"{self.num_rows:,} rows are kept in '{self._partial}'; make room, and {again}",
+        )
 
     def _state(self) -> dict[str, Any]:
         return {
@@ -104,7 +140,7 @@ class Output:
 
     def _found(self) -> tuple[int, int, int]:
         """Give rows, faults and bytes of the part that is there."""
-        if not self._note.exists() or self._source is None:
+        if not self._note.exists():
             return 0, 0, 0
         try:
             state = json.loads(self._note.read_text(encoding="utf-8"))
@@ -117,4 +153,5 @@ class Output:
                 f"'{self._partial}' is a part of other predictions: of other rows, another adapter or template",
                 hint=f"remove '{self._partial}', or give another name with --output",
             )
-        return (found[0], found[1], found[2]) if size >= found[2] else (0, 0, 0)
+        is_whole = self._source is not None and size >= found[2]
+        return (found[0], found[1], found[2]) if is_whole else (0, 0, 0)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from peftbench import registry
 from peftbench.errors import MethodError, TaskError
-from peftbench.methods import adapter
+from peftbench.methods import adapter, peft_import
 from peftbench.methods.base import MethodConfig
 from peftbench.recipe import Cell, Training, checked
 from peftbench.tasks.load import load as load_task
@@ -45,7 +45,7 @@ def plan(cell: Cell) -> Plan:
     """
     task = load_task(cell.task)
     _check_limit(task, cell.limit)
-    start = None if cell.start_from is None else adapter.starting_point(cell.start_from)
+    start = None if cell.start_from is None else adapter.starting_point(cell.start_from, lambda: _base(cell))
     return Plan(
         cell=cell,
         task=task,
@@ -55,6 +55,10 @@ def plan(cell: Cell) -> Plan:
         config=None if cell.method is None else _config(cell.method, cell, start),
         start=start,
     )
+
+
+def _base(cell: Cell) -> peft_import.Base:
+    return peft_import.describe(cell.model, cell.revision, cell.allow_pickle)
 
 
 def _check_limit(task: Task, limit: int | None) -> None:

@@ -10,7 +10,7 @@ from peftbench import usage
 from peftbench.errors import MethodError, PeftbenchError, RecordError
 from peftbench.learners import icl
 from peftbench.learners.inputs import shorten
-from peftbench.methods import adapter
+from peftbench.methods import adapter, peft_format
 from peftbench.methods.mixture import Mixture
 from peftbench.models.backbone import Backbone
 from peftbench.models.encoding import Prompt
@@ -126,6 +126,21 @@ class Ways:
         while chunk := list(itertools.islice(numbered, CHUNK)):
             yield self._chunk(chunk)
 
+    def check(self, fields: Fields) -> None:
+        """See that a row has the columns that its template names; those of a table's first row are those of all.
+
+        Raises:
+            PeftbenchError: A column is not there; the hint names those that are.
+        """
+        if self.column is not None and self.column not in fields:
+            raise RecordError(
+                f"there is no column '{self.column}' that names each row's adapter",
+                hint=f"--adapter-column NAME; columns: {', '.join(fields)}",
+            )
+        template = self.templates[0 if self.column is None else self._which(fields)]
+        if template.absent(fields):
+            template.render(Row(0, fields, 0))
+
     def _chunk(self, chunk: Sequence[tuple[int, Fields]]) -> list[Prediction]:
         found: dict[int, Prediction] = {}
         ready: list[tuple[int, Example, int]] = []
@@ -142,7 +157,9 @@ class Ways:
     def _which(self, fields: Fields) -> int:
         if self.column is None:
             return 0
-        name = fields.get(self.column)
+        if self.column not in fields:
+            raise RecordError(f"it has no column '{self.column}' that names its adapter (--adapter-column)")
+        name = fields[self.column]
         if name not in self.names:
             raise RecordError(f"column '{self.column}' names no adapter: {name!r}; known: {', '.join(self.names)}")
         return self.names.index(str(name))
@@ -203,6 +220,11 @@ def open_usage(path: Path) -> Usage:
         RecordError: Nothing there, or damaged.
     """
     if path.is_dir():
+        if (path / peft_format.CONFIG).exists() and not (path / usage.FILE).exists():
+            raise RecordError(
+                f"'{path}' is an adapter of the peft library, which says nothing of templates and answer choices",
+                hint=f"`peftbench tune --start-from {path}` with your rows; --set num_steps=0 changes nothing in it",
+            )
         return usage.read(path / usage.FILE)
     beside = path.parent.parent / "prompts" / path.name
     return usage.read(beside if path.parent.name == "records" else path)

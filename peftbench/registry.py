@@ -43,6 +43,14 @@ FAMILIES = {
     "qwen2": "peftbench.models.llama",
     "qwen3": "peftbench.models.llama",
     "smollm3": "peftbench.models.llama",
+    "gemma": "peftbench.models.llama",
+    "gemma2": "peftbench.models.llama",
+    "gemma3_text": "peftbench.models.llama",
+    "phi3": "peftbench.models.phi3",
+    "gpt_neox": "peftbench.models.gpt_neox",
+    "bloom": "peftbench.models.bloom",
+    "opt": "peftbench.models.opt",
+    "bart": "peftbench.models.bart",
 }
 
 TASK_FOLDERS = (PACKAGE / "tasks" / "library", PACKAGE / "lab" / "tasks")

@@ -11,8 +11,10 @@ import typer
 from peftbench.cli.app import app, main
 from peftbench.registry import METHODS, method
 from peftbench.report import schema
+from tests.tiny import tiny_folder
 
 ROOT = Path(__file__).parent.parent
+RECORDS = ROOT / "docs" / "records.md"
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), ROOT / "results" / "reference" / "README.md"]
 
 
@@ -117,10 +119,27 @@ def test_the_readme_has_its_console_blocks():
     ]
 
 
-def test_the_commands_of_the_readme_run(tmp_path, monkeypatch, capsys):
-    """Those of its first block, on fewer rows and steps."""
+def readme_commands():
+    return [shlex.split(one, comments=True) for one in blocks(ROOT / "README.md")]
+
+
+def test_every_command_of_the_readme_is_run_by_a_test():
+    """`make demo` is the first three of peftbench; `make test` is what runs here."""
+    whole = [words[:2] for words in readme_commands()]
+    assert whole[:2] == [["make", "demo"], ["make", "test"]]
+    assert whole[2:5] == [["peftbench", name] for name in ("icl", "tune", "report")]
+    assert whole[5:] == [["peftbench", name] for name in ("tune", "predict", "export")]
+    makefile = (ROOT / "Makefile").read_text()
+    demo, test = (re.search(rf"^{name}:.*\n((?:\t.*\n)+)", makefile, re.MULTILINE)[1] for name in ("demo", "test"))
+    typed_there = [shlex.split(line.replace("$(BIN)/", "")) for line in demo.splitlines()]
+    assert typed_there == readme_commands()[2:5]
+    assert "-m pytest" in test
+
+
+def test_the_first_commands_of_the_readme_run(tmp_path, monkeypatch, capsys):
+    """On fewer rows and steps."""
     monkeypatch.chdir(tmp_path)
-    first = [shlex.split(one, comments=True)[1:] for one in list(blocks(ROOT / "README.md"))[2:5]]
+    first = [words[1:] for words in readme_commands()[2:5]]
     less = ["--limit", "2", "--templates", "0", "--task", "lab-hazard"]
     assert main([*first[0], *less]) == 0
     assert main([*first[1], *less, "--set", "num_steps=1"]) == 0
@@ -128,6 +147,32 @@ def test_the_commands_of_the_readme_run(tmp_path, monkeypatch, capsys):
     out, err = capsys.readouterr()
     assert [line.split()[0] for line in out.splitlines() if line.startswith(("ICL", "ia3", "zero"))][-3:] != []
     assert "wrote results/report.csv" in err
+
+
+def test_the_readmes_commands_for_own_rows_run(tmp_path, monkeypatch, capsys):
+    """On a model that is at hand, and in one step."""
+    pytest.importorskip("peft")
+    monkeypatch.chdir(tmp_path)
+    tiny_folder("t5", tmp_path / "model")
+    for name, labels in (("train", [0, 1] * 20), ("test", [1, 0, 1]), ("new", [0, 1])):
+        lines = [f"the answer does follow {number},{label}" for number, label in enumerate(labels)]
+        Path(f"{name}.csv").write_text("\n".join(["text,label", *lines]) + "\n")
+    tune, predict, export = (words[1:] for words in readme_commands()[5:8])
+    assert main(["model" if word == "google/t5-v1_1-small" else word for word in tune] + ["--set", "num_steps=1"]) == 0
+    assert "lora" in capsys.readouterr().out
+    (made,) = Path("results/adapters").iterdir()
+    assert main([word.replace("ID", made.name) for word in predict]) == 0
+    assert len(Path("answers.csv").read_text().splitlines()) == 1 + 2
+    assert main([word.replace("ID", made.name) for word in export]) == 0
+    assert Path("my-adapter/adapter_config.json").exists()
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
+def test_every_option_in_a_document_is_one(path):
+    known = set(re.findall(r"`(?:-\w, )?(--[\w-]+)", (ROOT / "docs" / "commands.md").read_text())) | {"--help"}
+    text = path.read_text()
+    code = " ".join([*blocks(path), *re.findall(r"`([^`]+)`", re.sub(r"```.*?```", "", text, flags=re.DOTALL))])
+    assert sorted(set(re.findall(r"(?<![\w-])--[a-z][\w-]+", code)) - known) == []
 
 
 def test_the_commands_on_the_reference_records_run(tmp_path, monkeypatch, capsys):
@@ -157,8 +202,9 @@ def test_every_method_and_recipe_is_in_the_paper_index():
     assert [paper for paper in papers if paper not in told] == []
 
 
-def test_every_field_of_the_json_report_is_told():
-    told = (ROOT / "docs" / "records.md").read_text()
-    fields = {name for part in schema.json_schema()["$defs"].values() for name in part["properties"]}
-    fields |= set(schema.json_schema()["properties"])
+@pytest.mark.parametrize("command", schema.DOCUMENTS)
+def test_every_field_of_the_json_is_told_in_its_section(command):
+    (told,) = re.findall(rf"^### `peftbench {command} .*?(?=^###|\Z)", RECORDS.read_text(), re.DOTALL | re.MULTILINE)
+    whole = schema.json_schema(command)
+    fields = {name for part in (whole, *whole["$defs"].values()) for name in part["properties"]}
     assert [name for name in sorted(fields) if f"`{name}`" not in told] == []

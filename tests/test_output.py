@@ -2,6 +2,7 @@ import errno
 import json
 import os
 
+import pandas as pd
 import pytest
 
 from peftbench.errors import RecordError
@@ -12,7 +13,7 @@ def rows(*numbers):
     return [{"row": number, "prediction": "yes", "scores": {"yes": -0.1, "no": -2.0}} for number in numbers]
 
 
-@pytest.mark.parametrize("suffix", ["jsonl", "csv"])
+@pytest.mark.parametrize("suffix", ["jsonl", "csv", "parquet"])
 def test_a_stopped_output_goes_on_to_the_bytes_of_an_uninterrupted_one(suffix, tmp_path):
     whole, stopped = tmp_path / f"a.{suffix}", tmp_path / f"b.{suffix}"
     output = Output(whole, "same")
@@ -22,7 +23,7 @@ def test_a_stopped_output_goes_on_to_the_bytes_of_an_uninterrupted_one(suffix, t
 
     Output(stopped, "same").append(rows(1, 2))
     with (tmp_path / f"b.{suffix}.partial").open("a") as file:
-        file.write('{"row": 3, "predi')  # killed while it wrote
+        file.write('{"row": 3, "predi' * 99)  # killed while it wrote
     output = Output(stopped, "same")
     assert output.num_rows == 2
     for chunk in (rows(3), rows(4)):
@@ -39,6 +40,38 @@ def test_a_part_of_something_else_is_neither_continued_nor_overwritten(tmp_path)
     with pytest.raises(RecordError, match="part of other predictions"):
         Output(path, "another")
     assert (tmp_path / "a.jsonl.partial").read_bytes() == before
+
+
+def test_parquet_holds_the_rows_with_a_score_for_each_choice(tmp_path):
+    output = Output(tmp_path / "a.parquet", "same")
+    output.append([*rows(1), {"row": 2, "adapter": "x", "error": "why"}])
+    output.finish()
+    first, second = pd.read_parquet(tmp_path / "a.parquet").to_dict("records")
+    assert (first["row"], first["prediction"], first["scores"]) == (1, "yes", [("yes", -0.1), ("no", -2.0)])
+    assert (second["row"], second["adapter"], second["error"], second["scores"]) == (2, "x", "why", None)
+
+
+def test_a_disk_that_is_full_at_the_end_keeps_the_rows_too(tmp_path, monkeypatch):
+    output = Output(tmp_path / "a.parquet", "same")
+    output.append(rows(1, 2))
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("peftbench.output._parquet", full)
+    with pytest.raises(RecordError, match=r"a\.parquet': No space left"):
+        output.finish()
+    monkeypatch.undo()
+    output = Output(tmp_path / "a.parquet", "same")
+    assert output.num_rows == 2
+    output.finish()
+    assert [path.name for path in tmp_path.iterdir()] == ["a.parquet"]
+
+
+def test_what_cannot_be_read_again_overwrites_no_part_of_what_can(tmp_path):
+    Output(tmp_path / "a.jsonl", "one").append(rows(1))
+    with pytest.raises(RecordError, match="part of other predictions"):
+        Output(tmp_path / "a.jsonl", None)
 
 
 def test_what_cannot_be_read_again_starts_anew(tmp_path):

@@ -3,6 +3,7 @@
 import tempfile
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import save_file
@@ -10,9 +11,18 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, 
 from torch import nn
 from transformers import (
     AutoModelForCausalLM,
+    BartConfig,
+    BartForConditionalGeneration,
+    BloomConfig,
+    Gemma2Config,
+    Gemma3TextConfig,
+    GemmaConfig,
     GPT2Config,
+    GPTNeoXConfig,
     LlamaConfig,
     MistralConfig,
+    OPTConfig,
+    Phi3Config,
     PreTrainedTokenizerFast,
     Qwen2Config,
     Qwen3Config,
@@ -23,12 +33,16 @@ from transformers import (
 from peftbench.models.backbone import Backbone
 from peftbench.models.load import load
 
-FAMILIES = ("t5", "t5-v1.0", "gpt2", "llama", "qwen2", "qwen3", "mistral")
-ENCODER_DECODERS = ("t5", "t5-v1.0")
+FAMILIES = ("t5", "t5-v1.0", "gpt2", "llama", "qwen2", "qwen3", "mistral", "gemma", "gemma2", "gemma3_text", "phi3")
+FAMILIES += ("gpt_neox", "bloom")
+FAMILIES += ("opt", "bart")
+ENCODER_DECODERS = ("t5", "t5-v1.0", "bart")
 WINDOW = 8  # tokens: shorter than any prompt in the tests
 
 TEXT = "the premise says that the hypothesis does follow yes no true false maybe question answer positive negative"
-BOS = ("llama", "mistral")
+GEMMAS = ("gemma", "gemma2", "gemma3_text")
+INTERLEAVED = ("gpt_neox", "bloom")
+BOS = ("llama", "mistral", *GEMMAS)
 
 
 def tiny_backbone(family: str) -> Backbone:
@@ -36,12 +50,16 @@ def tiny_backbone(family: str) -> Backbone:
     return load(str(_folder(family)), device="cpu")
 
 
-def tiny_folder(family: str, path: Path) -> Path:
-    """Write a tiny model of a family into `path` as a Hugging Face folder, and give the path back."""
+def tiny_folder(family: str, path: Path, **more: Any) -> Path:
+    """Write a tiny model of a family into `path` as a Hugging Face folder, and give the path back.
+
+    `more` are fields of the config, where the family takes any.
+    """
     tokenizer = tiny_tokenizer(family)
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        model = _t5(family, len(tokenizer)) if family in ENCODER_DECODERS else _decoder(family, len(tokenizer))
+        kinds = {"bart": bart, "opt": opt, "t5": _t5, "t5-v1.0": _t5}
+        model = kinds.get(family, _decoder)(family, len(tokenizer), **more)
     path.mkdir(parents=True, exist_ok=True)
     model.config.save_pretrained(path)
     save_file(_tensors(model), path / "model.safetensors", metadata={"format": "pt"})
@@ -60,11 +78,17 @@ def tiny_tokenizer(family: str) -> PreTrainedTokenizerFast:
         vocab_size=320, special_tokens=special, initial_alphabet=alphabet, show_progress=False
     )
     core.train_from_iterator([TEXT] * 2, trainer)
-    if family in ENCODER_DECODERS:
+    if family == "bart":
+        core.post_processor = processors.TemplateProcessing(
+            single="<s> $A </s>", special_tokens=[("<s>", 2), ("</s>", 1)]
+        )
+    elif family in ENCODER_DECODERS:
         core.post_processor = processors.TemplateProcessing(single="$A </s>", special_tokens=[("</s>", 1)])
+    elif family == "opt":  # it opens texts with what ends them
+        core.post_processor = processors.TemplateProcessing(single="</s> $A", special_tokens=[("</s>", 1)])
     elif family in BOS:
         core.post_processor = processors.TemplateProcessing(single="<s> $A", special_tokens=[("<s>", 2)])
-    names = {"bos_token": "<s>"} if family in BOS else {}
+    names = {"bos_token": "<s>"} if family in (*BOS, "bart") else {"bos_token": "</s>"} if family == "opt" else {}
     return PreTrainedTokenizerFast(tokenizer_object=core, pad_token="<pad>", eos_token="</s>", **names)
 
 
@@ -86,7 +110,37 @@ def _t5(family: str, vocab_size: int) -> nn.Module:
     return model
 
 
-def _decoder(family: str, vocab_size: int) -> nn.Module:
+def bart(_family: str, vocab_size: int, **more: Any) -> nn.Module:
+    """Build a BART whose embeddings are scaled and whose logits, norms and layers have biases."""
+    shape = {
+        "d_model": 16, "encoder_layers": 2, "decoder_layers": 2, "encoder_ffn_dim": 40, "decoder_ffn_dim": 40,
+        "encoder_attention_heads": 4, "decoder_attention_heads": 4, "max_position_embeddings": 512, "init_std": 0.2,
+        "scale_embedding": True, "dropout": 0.0,
+    }  # fmt: skip
+    special = {"pad_token_id": 0, "eos_token_id": 1, "bos_token_id": 2, "decoder_start_token_id": 1}
+    model = BartForConditionalGeneration(BartConfig(vocab_size=vocab_size, **{**shape, **special, **more}))
+    model.final_logits_bias.normal_()
+    return _biased(model)
+
+
+def opt(_family: str, vocab_size: int, **more: Any) -> nn.Module:
+    """Build an OPT whose norms and layers have biases."""
+    shape = {
+        "hidden_size": 16, "num_hidden_layers": 2, "ffn_dim": 40, "num_attention_heads": 4, "init_std": 0.2,
+        "max_position_embeddings": 512, "dropout": 0.0,
+    }  # fmt: skip
+    special = {"pad_token_id": 0, "eos_token_id": 1, "bos_token_id": 1}
+    return _biased(AutoModelForCausalLM.from_config(OPTConfig(vocab_size=vocab_size, **{**shape, **special, **more})))
+
+
+def _biased(model: nn.Module) -> nn.Module:
+    """Move biases and norms away from zeros and ones."""
+    for parameter in model.parameters():
+        parameter.data.add_(0.2 * torch.randn_like(parameter) if parameter.dim() == 1 else 0)
+    return model
+
+
+def _decoder(family: str, vocab_size: int, **more: Any) -> nn.Module:
     special = {"vocab_size": vocab_size, "pad_token_id": 0, "eos_token_id": 1}
     special["bos_token_id"] = 2 if family in BOS else None
     if family == "gpt2":
@@ -95,20 +149,50 @@ def _decoder(family: str, vocab_size: int) -> nn.Module:
             n_embd=16, n_layer=2, n_head=4, n_positions=512, initializer_range=0.2, **dropout, **special
         )
         return AutoModelForCausalLM.from_config(config)
+    if family in INTERLEAVED:
+        return interleaved(family, **special, **more)
     shape = {
         "hidden_size": 16, "intermediate_size": 40, "num_hidden_layers": 2, "num_attention_heads": 4, "head_dim": 6,
         "num_key_value_heads": 2, "max_position_embeddings": 512, "initializer_range": 0.2,
-        "tie_word_embeddings": family != "llama",
+        "tie_word_embeddings": family not in ("llama", "phi3"),
     }  # fmt: skip
     window = {"use_sliding_window": True, "sliding_window": WINDOW, "max_window_layers": 1}
+    rope = {"rope_type": "default", "rope_theta": 10_000.0}
+    gemma = {"query_pre_attn_scalar": 9, "sliding_window": WINDOW}
+    gemma |= {"layer_types": ["sliding_attention", "full_attention"]}
     configs = {
         "llama": (LlamaConfig, {}),
         "mistral": (MistralConfig, {"sliding_window": WINDOW}),
         "qwen2": (Qwen2Config, window),
         "qwen3": (Qwen3Config, {}),
+        "gemma": (GemmaConfig, {"num_key_value_heads": 1}),
+        "gemma2": (Gemma2Config, {**gemma, "attn_logit_softcapping": 2.0, "final_logit_softcapping": 3.0}),
+        "gemma3_text": (Gemma3TextConfig, {**gemma, "num_key_value_heads": 1}),
+        "phi3": (Phi3Config, {"rope_parameters": rope | {"partial_rotary_factor": 0.7}}),  # 4 of 6 features turn
     }
     kind, more = configs[family]
-    return AutoModelForCausalLM.from_config(kind(**shape, **special, **more))
+    model = AutoModelForCausalLM.from_config(kind(**{**shape, **special, **more}))
+    if family in GEMMAS:  # their norms start from zeros, which stand for ones
+        for name, parameter in model.named_parameters():
+            parameter.data.add_(0.3 * torch.randn_like(parameter) if "norm" in name else 0)
+    return model
+
+
+def interleaved(family: str, **more: Any) -> nn.Module:
+    """Build a GPT-NeoX of which half of each head turns, or a BLOOM whose heads are no power of two; biases differ."""
+    if family == "bloom":
+        config = BloomConfig(**{"hidden_size": 24, "n_head": 6, "n_layer": 2, "initializer_range": 0.2, **more})
+    else:
+        config = GPTNeoXConfig(
+            **{
+                "hidden_size": 16, "intermediate_size": 40, "num_hidden_layers": 2, "num_attention_heads": 4,
+                "rotary_pct": 0.5, "max_position_embeddings": 512, "initializer_range": 0.2, **more,
+            }
+        )  # fmt: skip
+    model = AutoModelForCausalLM.from_config(config)
+    for parameter in model.parameters():
+        parameter.data.add_(0.2 * torch.randn_like(parameter) if parameter.dim() == 1 else 0)
+    return model
 
 
 def _tensors(model: nn.Module) -> dict[str, torch.Tensor]:

@@ -80,7 +80,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         code = INTERRUPTED
     if code == INTERRUPTED:
         typer.echo(
-            "interrupted: finished records are kept, nothing half-written is left; the same command goes on", err=True
+            "interrupted: what was finished is kept, nothing half-written is left; the same command goes on", err=True
         )
     return code or 0
 

@@ -15,13 +15,10 @@ from peftbench.recipe import read
 
 
 def methods() -> Listing:
-    """Read each method's docstring and paper from its source, as importing it would import torch."""
+    """Read each method's docstring and paper from its source."""
     lines = []
     for name, module in registry.METHODS.items():
-        spec = importlib.util.find_spec(module)
-        assert spec is not None, module
-        assert spec.origin is not None, module
-        tree = ast.parse(Path(spec.origin).read_text(encoding="utf-8"))
+        tree = _source(module)
         about = (ast.get_docstring(tree) or "").partition("\n")[0]
         lines.append({"method": name, "paper": _constant(tree, "PAPER"), "what it does": about})
     remark = "--method peft:NAME takes the peft library's methods that act on layers, such as peft:VERA and peft:OFT."
@@ -54,19 +51,43 @@ def tasks() -> Listing:
 
 
 def models() -> Listing:
-    """List the embedded models, by their configs and the heads of their weight files."""
+    """List the embedded models, by their configs and the heads of their weight files, and all model families."""
     lines = [_model(name, folder) for name, folder in registry.embedded_models().items()]
     remark = (
-        "--model also takes a local folder in the Hugging Face layout, or a hub id, of these families: "
-        f"{', '.join(registry.FAMILIES)}."
+        "--model also takes a local folder in the Hugging Face layout, or a hub id, of these families. On each of them "
+        "all methods of `peftbench list methods` are defined."
     )
-    return Listing(lines, "peftbench icl --model mini-gpt --shots 32", remark)
+    return Listing(lines, "peftbench icl --model mini-gpt --shots 32", remark, beside=_families())
 
 
 def recipes() -> Listing:
     """List the recipes that come along."""
     lines = [{"recipe": name, "what it makes": read(path).description} for name, path in shipped().items()]
     return Listing(lines, "peftbench run table1")
+
+
+def _families() -> list[dict[str, Any]]:
+    """Read each family's docstring, and what is not defined on it, from its source."""
+    lines = []
+    for module in dict.fromkeys(registry.FAMILIES.values()):
+        tree = _source(module)
+        undefined = ast.literal_eval(_constant(tree, "UNDEFINED") or "{}")
+        lines.append(
+            {
+                "family": (ast.get_docstring(tree) or "").partition(":")[0],
+                "model_type": ", ".join(name for name, where in registry.FAMILIES.items() if where == module),
+                "not defined": "; ".join(f"{what} ({why})" for what, why in undefined.items()) or None,
+            }
+        )
+    return lines
+
+
+def _source(module: str) -> ast.Module:
+    """Parse a module of the package, as importing it would import torch."""
+    spec = importlib.util.find_spec(module)
+    assert spec is not None, module
+    assert spec.origin is not None, module
+    return ast.parse(Path(spec.origin).read_text(encoding="utf-8"))
 
 
 def _model(name: str, folder: Path) -> dict[str, Any]:

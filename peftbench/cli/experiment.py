@@ -77,6 +77,11 @@ def carry_out(some: Sequence[Cell], run: RunOptions, output: OutputOptions, form
         records.append(outcome.record)
         started = time.perf_counter()
     typer.echo(rendered(compose(records), form), nl=False)
+    folders = [
+        store.adapters / record.id for record in records if (store.adapters / record.id / "adapter.json").exists()
+    ]
+    if len(folders) == 1:
+        onlooker.say(f"\nadapter: {folders[0]}; `peftbench predict --adapter {folders[0]} --input ROWS` uses it")
     say_next(onlooker, step)
 
 

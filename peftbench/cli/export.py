@@ -31,9 +31,12 @@ def export(
     with onlooker.waiting("loading the model"):
         backbone = load(model or card.model, revision=card.revision)
     if to == "peft":
-        exports.to_peft(adapter, backbone, out)
-        onlooker.say(f"{card.method} on {card.model}, as peft has it, in {out}")
-        onlooker.say(f"\nnext, in Python: peft.PeftModel.from_pretrained(model, {str(out)!r})")
+        kind = exports.to_peft(adapter, backbone, out)
+        onlooker.say(f"{card.method} on {card.model}, as peft has it ({kind}), in {out}")
+        onlooker.say(
+            f"\nnext, in Python: peft.PeftModel.from_pretrained(model, {str(out)!r}); model: what transformers loads "
+            f"from {str(backbone.model.name_or_path)!r}"
+        )
         return
     with onlooker.waiting("folding and comparing"):
         found = exports.merge(adapter, backbone, out)

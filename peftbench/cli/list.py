@@ -27,12 +27,14 @@ class Listing:
 
     Args:
         hidden: Fields that only --format json shows.
+        beside: Lines of another kind, which the remark introduces.
     """
 
     lines: Sequence[dict[str, Any]]
     step: str
     remark: str = ""
     hidden: frozenset[str] = frozenset()
+    beside: Sequence[dict[str, Any]] = ()
 
 
 def show_list(kind: Annotated[Kind, Argument(help="What to list.")], form: Table = "table") -> None:
@@ -43,28 +45,33 @@ def show_list(kind: Annotated[Kind, Argument(help="What to list.")], form: Table
 
     listing: Listing = getattr(catalogue, kind.value)()
     if form == "json":
-        typer.echo(json.dumps(listing.lines, indent=2))
+        typer.echo(json.dumps([*listing.lines, *listing.beside], indent=2))
         return
     typer.echo(_drawn(listing), nl=False)
     say_next(watch(quiet=False), listing.step)
 
 
 def _drawn(listing: Listing) -> str:
-    from rich.box import SIMPLE_HEAD
-    from rich.table import Table as RichTable
-    from rich.text import Text
-
     from peftbench.cli.show import stdout
     from peftbench.report.text import draw
 
-    grid = RichTable(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False, header_style="bold")
     lines = [{name: value for name, value in line.items() if name not in listing.hidden} for line in listing.lines]
-    for name, value in (lines[0] if lines else {}).items():
+    pieces = [_grid(lines) if lines else "none", *(["", listing.remark] if listing.remark else [])]
+    return draw(stdout(), [*pieces, *(["", _grid(listing.beside)] if listing.beside else [])])
+
+
+def _grid(lines: Sequence[dict[str, Any]]) -> Any:
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+    from rich.text import Text
+
+    grid = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False, header_style="bold")
+    for name, value in lines[0].items():
         header = name.removeprefix("num_").removesuffix("_bytes")
         grid.add_column(header, justify="left" if isinstance(value, str) else "right", overflow="fold")
     for line in lines:
         grid.add_row(*(Text(_text(name, value)) for name, value in line.items()))
-    return draw(stdout(), [grid if lines else "none", *(["", listing.remark] if listing.remark else [])])
+    return grid
 
 
 def _text(name: str, value: Any) -> str:

@@ -13,7 +13,7 @@ import typer
 from typer import Option
 
 from peftbench.cli.options import FLAG
-from peftbench.errors import RecordError, RunError
+from peftbench.errors import RecordError, RunError, TaskError
 
 if TYPE_CHECKING:
     from peftbench.cli.watch import Watch
@@ -34,7 +34,8 @@ def predict(
         Path | None, Option(help="Instead: a record of `icl`, whose shots stand before each row.", metavar="RECORD")
     ] = None,
     output: Annotated[
-        Path | None, Option(help="File to be written, .jsonl or .csv; without it, JSONL on stdout.", metavar="FILE")
+        Path | None,
+        Option(help="File to be written, .jsonl, .csv or .parquet; without it, JSONL on stdout.", metavar="FILE"),
     ] = None,
     template: Annotated[
         int | None, Option(help="Number of the template. \\[default: the first]", metavar="N", min=0)
@@ -101,7 +102,6 @@ def _sink(
 
 
 def _rows(path: Path) -> Iterator[dict[str, Any]]:
-    from peftbench.errors import TaskError
     from peftbench.tasks import rows
 
     if path != STDIN:
@@ -113,31 +113,46 @@ def _rows(path: Path) -> Iterator[dict[str, Any]]:
         raise TaskError(f"stdin is no JSONL: {error}", hint=rows.EXPECTED[".jsonl"]) from None
 
 
+def _checked(ways: "Ways", path: Path, rows: Iterator[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    """Refuse a table whose columns are not the template's; lines of JSON may each have others."""
+    first = list(islice(rows, 1))
+    if path.suffix.lower() in (".csv", ".parquet"):
+        for row in first:
+            ways.check(row)
+    yield from first
+    yield from rows
+
+
 def _carry_out(ways: "Ways", source: Path, sink: Any, onlooker: "Watch") -> None:
     from peftbench.tasks import rows
 
     done = sink.num_rows if sink else 0
-    total = rows.count(source) if source != STDIN else 0
+    total = 0
+    if source != STDIN:  # lines are all read: a broken one shows before anything is computed
+        total = rows.count(source) if source.suffix.lower() == ".parquet" else sum(1 for _ in rows.stream(source))
     if done:
         onlooker.say(f"{done:,} of {total:,} rows are there already; going on after them")
     faults: list[Prediction] = []
-    started, num_new = time.perf_counter(), 0
+    started, num_new, num_faults = time.perf_counter(), 0, 0
     with onlooker.stage("predicting", max(0, total - done)) as advance:
-        for chunk in ways.predict(islice(_rows(source), done, None), done + 1):
+        for chunk in ways.predict(_checked(ways, source, islice(_rows(source), done, None)), done + 1):
             table = [_shown(prediction) for prediction in chunk]
             if sink is None:
                 for row in table:
                     typer.echo(json.dumps(row, ensure_ascii=False))
             else:
                 sink.append(table)
-            faults += [prediction for prediction in chunk if prediction.fault]
+            faults += [prediction for prediction in chunk if prediction.fault][: NUM_SHOWN - len(faults)]
+            num_faults += sum(prediction.fault is not None for prediction in chunk)
             num_new += len(chunk)
             advance(len(chunk), "")
     rate = num_new / (time.perf_counter() - started)
+    if not done + num_new:
+        raise TaskError(f"'{source}' has no rows", hint="there is nothing to predict")
     if sink is not None:
         sink.finish()
         onlooker.say(f"{sink.num_rows:,} rows in {sink.path}, {rate:,.0f} rows/s")
-    _complain(faults, sink.num_faults if sink else len(faults), done + num_new)
+    _complain(faults, sink.num_faults if sink else num_faults, done + num_new)
 
 
 def _shown(prediction: "Prediction") -> dict[str, Any]:
@@ -152,8 +167,8 @@ def _shown(prediction: "Prediction") -> dict[str, Any]:
 def _complain(faults: Sequence["Prediction"], num_faults: int, num_rows: int) -> None:
     if not num_faults:
         return
-    shown = [f"row {fault.row}: {fault.fault}" for fault in faults[:NUM_SHOWN]]
-    more = [f"and {num_faults - len(shown)} more"] if num_faults > len(shown) else []
+    shown = [f"row {fault.row}: {fault.fault}" for fault in faults]
+    more = [f"{'and ' if shown else ''}{num_faults - len(shown)} more"] if num_faults > len(shown) else []
     raise RunError(
         f"{num_faults} of {num_rows} rows have no prediction: {'; '.join(shown + more)}",
         hint="the others are done; the output says why under 'error'",

@@ -19,7 +19,7 @@ from peftbench.methods.stages import Stages
 from peftbench.models import tree
 from peftbench.models.backbone import Backbone
 from peftbench.models.encoding import Encoded
-from peftbench.models.forward import choice_log_probs, decoder_states, log_probs_at
+from peftbench.models.forward import choice_log_probs, decoder_states, log_probs_at, of_members
 from peftbench.models.load import load
 from peftbench.models.tree import Answers, Tokens
 from peftbench.recipe import Training
@@ -78,7 +78,7 @@ def time_all(
         with _attached(backbone, name, config) as stages:
             query = _lengths(backbone, work, shots=False)
             began(name)
-            flops = count.forward_flops(backbone.sizes, query, added, merged=False)
+            flops = added.num_members * count.forward_flops(backbone.sizes, query, added, merged=False)
             costs += _timed(
                 f"{name} {QUERY}",
                 lambda: _score(backbone, _encoded(work, 0)),
@@ -86,7 +86,7 @@ def time_all(
                 machine,
                 f"{QUERY}, batch of 1, not merged",
             )
-            flops = training_flops(backbone.sizes, {query: work.batch_size}, 1, added)
+            flops = training_flops(backbone.sizes, {query: work.batch_size * added.num_members}, 1, added)
             costs += _timed(
                 f"{name} {STEP}", _step(stages, work), flops, machine, f"{STEP}, batch of {work.batch_size}"
             )
@@ -115,7 +115,7 @@ def _too_long(backbone: Backbone, query: count.Query) -> bool:
 
 
 def _lengths(backbone: Backbone, work: Workload, *, shots: bool) -> count.Query:
-    return work.query(is_encoder_decoder=backbone.is_encoder_decoder, shots=shots)
+    return work.query(backbone.sizes, shots=shots)
 
 
 def _encoded(work: Workload, before: int) -> Encoded:
@@ -127,7 +127,7 @@ def _encoded(work: Workload, before: int) -> Encoded:
 
 @torch.inference_mode()
 def _score(backbone: Backbone, encoded: Encoded) -> None:
-    choice_log_probs(backbone, [encoded])
+    choice_log_probs(backbone, of_members(backbone, [encoded]))
 
 
 @torch.inference_mode()
@@ -162,7 +162,7 @@ def _step(stages: Stages, work: Workload) -> Callable[[], None]:
     """Make a training step: forward, backward, optimiser; the loss is the choices' mean log-probability."""
     backbone, training = stages.backbone, Training(**{**stages.method.DEFAULTS, "optimizer": work.optimizer})
     optimizer = Optimizer(backbone.parameters_named(stages.names).values(), training)
-    batch = [_encoded(work, 0)] * work.batch_size
+    batch = of_members(backbone, [_encoded(work, 0)] * work.batch_size)
 
     def step() -> None:
         loss = stages.penalized({"loss": -choice_log_probs(backbone, batch)[0].mean()})["loss"]

@@ -33,7 +33,11 @@ def tune(
     ] = None,
     start_from: Annotated[
         Path | None,
-        Option(help="Start from a saved adapter: a folder under results/adapters, or T-Few's .pt.", metavar="ADAPTER"),
+        Option(
+            help="Start from a saved adapter: a folder under results/adapters, one of the peft library's, or T-Few's "
+            ".pt.",
+            metavar="ADAPTER",
+        ),
     ] = None,
     sweep: Annotated[
         Literal["lr"] | None,

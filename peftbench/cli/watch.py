@@ -16,7 +16,7 @@ class Watch(Protocol):
     """Whoever looks on."""
 
     def stage(self, title: str, total: int) -> AbstractContextManager[Advance]:
-        """Open a stage; the function that it gives takes (advance, remark)."""
+        """Open a stage of so many steps, 0 where nobody knows; the function that it gives takes (advance, remark)."""
         ...
 
     def waiting(self, title: str) -> AbstractContextManager[object]:
@@ -46,7 +46,7 @@ class Bars:
             TextColumn("{task.fields[remark]}"),
         )
         with Progress(*columns, console=self.console, transient=True) as progress:
-            task = progress.add_task(title, total=total, remark="")
+            task = progress.add_task(title, total=total or None, remark="")
 
             def advance(steps: int, remark: str) -> None:
                 progress.advance(task, steps)
@@ -80,7 +80,7 @@ class Lines:
             done, last = done + steps, remark or last
             if time.monotonic() - spoken > SECONDS_BETWEEN_LINES:
                 spoken = time.monotonic()
-                self.say(f"{title}: {done:,} of {total:,}{', ' if last else ''}{last}")
+                self.say(f"{title}: {done:,}{f' of {total:,}' if total else ''}{', ' if last else ''}{last}")
 
         yield advance
 

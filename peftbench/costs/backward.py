@@ -129,10 +129,12 @@ class Walk:
                 states = self._feed_forward(Place("encoder", layer, "ff", "norm"), states)
             enters = self._added.embeddings
         for layer in range(self._sizes.num_decoder_layers):
+            below = enters
             enters = self._attention(Place("decoder", layer, "self", "norm"), enters)
             if self._sizes.is_encoder_decoder:
                 enters = self._attention(Place("decoder", layer, "cross", "norm"), enters, states)
-            enters = self._feed_forward(Place("decoder", layer, "ff", "norm"), enters)
+            reads = below if self._sizes.parallel else enters
+            enters = self._feed_forward(Place("decoder", layer, "ff", "norm"), reads) or enters
         self._total += count.head_flops(self._sizes, self._stream) * (enters + self._added.head)
         for op in self._added.ops:
             if op.rows is None:
@@ -177,17 +179,13 @@ class Walk:
         place = replace(norm, role=role)
         side = replace(place, side="input")
         self._values[side] = x
-        shared = [replace(side, role=other) for other in ("q", "k", "v")] if self._fuses(role) else [side]
-        x = x or any(one in self._acting for one in shared)
+        x = x or any(replace(side, role=other) in self._acting for other in self._sizes.together(role))
         layer = self._layers[place]
         forward = 2 * (self._stream.tokens[place.tokens]) * layer.k * layer.n
         self._total += forward * (x + (place in self._own))
         self._read[place] = self._read[side] = x
         self._values[place] = x or place in self._own
         return self._values[place] or place in self._acting
-
-    def _fuses(self, role: Role) -> bool:
-        return self._sizes.fused and role in ("q", "k", "v")
 
     def _reads(self, op: Op) -> bool:
         """Say whether what an op reads needs a gradient."""

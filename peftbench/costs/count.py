@@ -24,8 +24,8 @@ class Query:
         shot_tokens: Tokens of the shots before the input; 0 after tuning and for zero-shot.
         input_tokens: Tokens of the input, that is of what all choices share.
         choice_tokens: Tokens of each choice, as fed to the model. A choice's last token is only predicted, so an
-            encoder-decoder is fed as many as the choice has (the start token first), and a decoder-only model one
-            less: 0 for a choice of one token.
+            encoder-decoder is fed as many as the choice has (the start token first; one more where there are two),
+            and a decoder-only model one less: 0 for a choice of one token.
 
     Raises:
         CostError: A negative length, or no choices.
@@ -159,7 +159,7 @@ def stream(sizes: Sizes, query: Query, added: Added, *, cached: bool = False) ->
             encoder_pairs=encoder * (encoder + added.extra_keys),
             self_pairs=sum(tokens * (tokens + added.extra_keys) for tokens in query.choice_tokens),
             cross_pairs=choices * (encoder + added.extra_keys),
-            head=choices,
+            head=choices - sizes.num_fed_more * len(query.choice_tokens),
         )
     keys = before + query.input_tokens + choices
     queries = keys - before if cached else keys

@@ -70,7 +70,7 @@ class Tried:
     """What a sweep ran before the training that counts.
 
     Args:
-        trained: All of its trainings; those that broke are left out.
+        trained: All of its trainings; of those that broke, what they ran until then.
         held_out: Length of a held-out example -> how often one of it was scored.
         passes: The forward passes that scored them, as run.
     """
@@ -219,7 +219,10 @@ def _learning(facts: Facts) -> list[Cost]:
         _flops("learning_flops", run, AS_TRAINED),
     ]
     if facts.tried is not None:
-        told = "training and scoring of the sweep's trials, on the shots alone; part of training_flops"
+        told = (
+            "training and scoring of the sweep's trials, on the shots alone; of trials that broke, what was run; "
+            "part of training_flops"
+        )
         costs.append(_flops("sweep_flops", searched[0], told))
     if before:
         told = "forward and backward on the shots before the first step, once; part of training_flops"
@@ -262,7 +265,8 @@ def _alone(facts: Facts, length: Length) -> Pass:
     fed = sum(length.choices)
     if not facts.sizes.is_encoder_decoder:
         return Pass(0, 0, 1, length.context + fed, 0, fed + 1)
-    return Pass(1, length.context, len(length.choices), max(length.choices), 0, fed)
+    head = fed - facts.sizes.num_fed_more * len(length.choices)
+    return Pass(1, length.context, len(length.choices), max(length.choices), 0, head)
 
 
 def _by_rule(facts: Facts, lengths: Mapping[Length, int]) -> int:
@@ -321,9 +325,7 @@ def _query(facts: Facts, length: Length) -> count.Query:
 
 
 def _rule(facts: Facts, query: count.Query) -> int:
-    unfed = (
-        0 if facts.sizes.is_encoder_decoder else len(query.choice_tokens)
-    )  # the paper counts all tokens of the choices
+    unfed = -facts.sizes.num_fed_more * len(query.choice_tokens)  # the paper counts all tokens of the choices
     before = 0 if facts.reads_prefix else query.shot_tokens
     tokens = before + query.input_tokens + sum(query.choice_tokens) + unfed
     return rule.inference_flops(facts.num_parameters, tokens, is_encoder_decoder=facts.sizes.is_encoder_decoder)

@@ -19,6 +19,7 @@ class Shape:
     Args:
         tied: Whether the LM head is the embedding matrix.
         num_positions: Learned absolute positions; 0 where positions are rotary or relative.
+        embedding_norms: Norms with weight and bias after the embeddings (BLOOM; BART, one in each stack).
         relative_buckets: Relative position buckets per stack and head (T5); 0 where there are none.
         max_positions: Tokens that the model was made for; None where there is no limit.
         remarks: What its numbers must not be read without.
@@ -30,6 +31,7 @@ class Shape:
     num_positions: int = 0
     relative_buckets: int = 0
     max_positions: int | None = None
+    embedding_norms: int = 0
     remarks: tuple[str, ...] = ()
     config: Mapping[str, Any] = field(default_factory=dict)
 
@@ -40,6 +42,7 @@ def num_parameters(shape: Shape) -> int:
     layers = [(role, linear) for role in places.LINEAR for linear in places.linears(sizes, role)]
     count = (1 if shape.tied else 2) * sizes.vocab_size * sizes.d_model + shape.num_positions * sizes.d_model
     count += sum(linear.k * linear.n + (linear.n if role in sizes.biased else 0) for role, linear in layers)
+    count += shape.embedding_norms * 2 * sizes.d_model
     stacks = 2 if sizes.is_encoder_decoder else 1
     return count + places.num_norm_parameters(sizes) + stacks * shape.relative_buckets * sizes.num_heads
 

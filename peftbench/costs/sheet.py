@@ -12,6 +12,7 @@ from peftbench.costs.memory import DTYPE_BYTES, Optimizer
 from peftbench.costs.written import Written
 from peftbench.errors import CostError, MethodError
 from peftbench.methods.base import Added, MethodConfig
+from peftbench.models.backbone import Sizes
 from peftbench.record import Cost
 
 MOST = 10**9
@@ -61,9 +62,9 @@ class Workload:
                 hint="each choice has at least one token, and the query more than all its choices",
             )
 
-    def query(self, *, is_encoder_decoder: bool, shots: bool = False) -> Query:
+    def query(self, sizes: Sizes, *, shots: bool = False) -> Query:
         """Give the lengths as the model is fed them; a decoder-only model's last answer token is only predicted."""
-        fed = tuple(tokens - (0 if is_encoder_decoder else 1) for tokens in self.choice_tokens)
+        fed = tuple(tokens + sizes.num_fed_more for tokens in self.choice_tokens)
         before = self.shots * self.shot_tokens if shots else 0
         return Query(before, self.query_tokens - sum(self.choice_tokens), fed)
 
@@ -183,7 +184,7 @@ def _remarks(model: Described, work: Workload) -> Iterable[str]:
 def _prompted(model: Described, work: Workload) -> Iterable[Way]:
     sizes = model.shape.sizes
     width = DTYPE_BYTES[work.dtype]
-    plain, query = (work.query(is_encoder_decoder=sizes.is_encoder_decoder, shots=shots) for shots in (False, True))
+    plain, query = (work.query(sizes, shots=shots) for shots in (False, True))
     yield _way(model, "zero-shot", "", work, count.forward_flops(sizes, plain), shots=False)
     if not work.shots:
         return
@@ -207,7 +208,7 @@ def _prompted(model: Described, work: Workload) -> Iterable[Way]:
 
 def _tuned(model: Described, work: Workload, name: str, added: Added, file: Written | None) -> Iterable[Way]:
     sizes = model.shape.sizes
-    query = work.query(is_encoder_decoder=sizes.is_encoder_decoder)
+    query = work.query(sizes)
     merged, unmerged = (count.forward_flops(sizes, query, added, merged=merged) for merged in (True, False))
     training = (*_training(model, work, added, query), *_training_memory(model, work, added, query))
     extra = added.num_saved_bytes(model.num_parameters) if file is None else file.tensor_bytes
@@ -215,7 +216,17 @@ def _tuned(model: Described, work: Workload, name: str, added: Added, file: Writ
     tensors = _bytes("tensor_bytes", extra, "tensors that are saved, without a file around them")
     for variant, flops, held in (("", merged, kept), ("unmerged", unmerged, extra)):
         if not variant or merged < unmerged:
-            yield _way(model, name, variant, work, flops, more=(*training, tensors), disk=_file(file), kept=held)
+            yield _way(
+                model,
+                name,
+                variant,
+                work,
+                added.num_members * flops,
+                more=(*training, tensors),
+                disk=_file(file),
+                kept=held,
+                times=added.num_members,
+            )
 
 
 def _way(
@@ -231,11 +242,12 @@ def _way(
     kept: int = 0,
     more: tuple[Cost, ...] = (),
     disk: Cost | None = None,
+    times: int = 1,
 ) -> Way:
-    """Put together what every way has."""
+    """Put together what every way has; a query is run `times` over, which `flops` says already."""
     is_encoder_decoder = model.shape.sizes.is_encoder_decoder
     tokens = work.query_tokens + (work.shots * work.shot_tokens if shots and not cache else 0)
-    by_rule = rule.inference_flops(model.num_parameters, tokens, is_encoder_decoder=is_encoder_decoder)
+    by_rule = rule.inference_flops(model.num_parameters, times * tokens, is_encoder_decoder=is_encoder_decoder)
     weights = model.num_parameters * DTYPE_BYTES[work.dtype] + kept
     per_query = "inference_flops_per_query"
     costs = [
@@ -254,12 +266,12 @@ def _way(
 
 
 def _training(model: Described, work: Workload, added: Added, query: Query) -> tuple[Cost, ...]:
-    sizes, examples = model.shape.sizes, work.num_steps * work.batch_size
+    sizes, examples = model.shape.sizes, work.num_steps * work.batch_size * added.num_members
     by_rule = rule.training_flops(
         model.num_parameters,
         work.query_tokens,
         num_steps=work.num_steps,
-        batch_size=work.batch_size,
+        batch_size=work.batch_size * added.num_members,
         is_encoder_decoder=sizes.is_encoder_decoder,
     )
     counted = backward.training_flops(sizes, {query: examples}, work.num_steps, added)
@@ -280,7 +292,7 @@ def _training_memory(model: Described, work: Workload, added: Added, query: Quer
         model.num_parameters,
         query,
         added,
-        batch_size=work.batch_size,
+        batch_size=work.batch_size * added.num_members,
         bytes_per_value=DTYPE_BYTES[work.dtype],
         optimizer=work.optimizer,
     )

@@ -65,8 +65,7 @@ def _size(length: Length) -> int:
 
 def _loss(backbone: Backbone, length: Length) -> torch.Tensor:
     """Run an example of this length, of tokens that do not matter."""
-    unfed = 0 if backbone.is_encoder_decoder else 1
-    words = backbone.sizes.vocab_size
-    choices = tuple(tuple((3 + n + i) % words for i in range(fed + unfed)) for n, fed in enumerate(length.choices))
+    more, words = backbone.sizes.num_fed_more, backbone.sizes.vocab_size
+    choices = tuple(tuple((3 + n + i) % words for i in range(fed - more)) for n, fed in enumerate(length.choices))
     encoded = Encoded((3 % words,) * length.context, choices, (0,) * len(choices))
     return -choice_log_probs(backbone, [encoded])[0].sum()

@@ -20,6 +20,7 @@ from peftbench.methods.base import MethodConfig
 from peftbench.methods.stages import Stages
 from peftbench.models import attention
 from peftbench.models.backbone import Backbone
+from peftbench.models.load import quiet
 
 NAMES = {torch.float32: "F32", torch.bfloat16: "BF16", torch.float16: "F16", torch.int64: "I64"}
 
@@ -39,9 +40,9 @@ class Written:
 
 def without_weights(model: Described, dtype: str) -> Backbone:
     """Build a model on the meta device: names and shapes of all parameters, and no memory for their values."""
-    config = AutoConfig.for_model(**model.shape.config)
-    auto = AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM
-    with torch.device("meta"):
+    with quiet(), torch.device("meta"):
+        config = AutoConfig.for_model(**model.shape.config)
+        auto = AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM
         body = auto.from_config(config, attn_implementation=attention.NAME, dtype=getattr(torch, dtype))
         if not model.shape.tied:  # transformers 5 ties T5's head whatever its config says
             body.get_output_embeddings().weight = nn.Parameter(torch.empty_like(body.get_input_embeddings().weight))

@@ -1,15 +1,11 @@
 """Ensembles: one prompt for each shot, the answers joined; k one-shot prompts in place of one k-shot prompt."""
 
-import math
-from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Literal
 
-import torch
-
 from peftbench.learners.predictor import Prompting
-from peftbench.models.scoring import NORMALIZATIONS, ChoiceScore, Scores, predict
+from peftbench.models.scoring import Scores, mean, vote
 from peftbench.models.work import plus
 from peftbench.tasks.task import Example
 
@@ -29,7 +25,7 @@ class EnsemblePredictor:
     """
 
     def __init__(self, members: Sequence[Prompting], how: Literal["mean", "vote"]) -> None:
-        self._members, self._join = list(members), {"mean": _mean, "vote": _vote}[how]
+        self._members, self._join = list(members), {"mean": mean, "vote": vote}[how]
 
     @property
     def num_shots(self) -> int:
@@ -79,22 +75,6 @@ class EnsemblePredictor:
         """
         for member in self._members[: num_shots + 1]:
             member.take(member.num_fitting(examples), examples)
-
-
-def _mean(members: Sequence[Sequence[ChoiceScore]]) -> list[ChoiceScore]:
-    """Average each choice's probability; its lengths are the same in all prompts."""
-    log_probs = torch.tensor([[score.log_prob for score in scores] for scores in members], dtype=torch.float64)
-    means = (log_probs.logsumexp(0) - math.log(len(members))).tolist()
-    return [replace(score, log_prob=mean, ranked=None) for score, mean in zip(members[0], means, strict=True)]
-
-
-def _vote(members: Sequence[Sequence[ChoiceScore]]) -> list[ChoiceScore]:
-    """Count the prompts that rank a choice first, by each normalisation; log_prob is that of the mean."""
-    votes = {name: Counter(predict(scores, name) for scores in members) for name in NORMALIZATIONS}
-    return [
-        replace(score, ranked={name: float(votes[name][choice]) for name in NORMALIZATIONS})
-        for choice, score in enumerate(_mean(members))
-    ]
 
 
 def _fraction(num_members: int, progress: Callable[[int], None] | None) -> Callable[[int], None] | None:

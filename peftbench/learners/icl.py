@@ -11,7 +11,7 @@ from peftbench.learners.inputs import shorten
 from peftbench.learners.predictor import Prompting
 from peftbench.learners.shots_as_prefix import PrefixPredictor
 from peftbench.models.backbone import Backbone
-from peftbench.models.encoding import Encoded, Prompt, encode_all, join, num_virtual_tokens
+from peftbench.models.encoding import Encoded, Prompt, encode_all, join, num_positions, num_virtual_tokens
 from peftbench.models.scoring import Scores, score
 from peftbench.recipe import IclOptions, Scoring
 from peftbench.tasks.shots import ranks, relabel
@@ -137,8 +137,7 @@ class IclPredictor:
 
     def _num_positions(self, queries: Sequence[Example], num_shots: int) -> int:
         """Count the positions that the longest prompt takes, its longest choice included."""
-        longest = max(tokens.num_positions for tokens in self._encoded(queries, num_shots))
-        return longest + num_virtual_tokens(self._backbone)
+        return max(num_positions(self._backbone, tokens) for tokens in self._encoded(queries, num_shots))
 
 
 def learn(

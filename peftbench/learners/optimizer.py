@@ -37,15 +37,17 @@ class Optimizer:
     Args:
         parameters: What is trained.
         training: Its settings.
+        apart: Whether each tensor's gradient is clipped by itself, since each is a model of its own: an ensemble's.
     """
 
-    def __init__(self, parameters: Iterable[nn.Parameter], training: Training) -> None:
+    def __init__(self, parameters: Iterable[nn.Parameter], training: Training, *, apart: bool = False) -> None:
         self._training = training
         self._parameters = list(parameters)
         self._copies = [
             parameter if parameter.dtype == torch.float32 else nn.Parameter(parameter.detach().float())
             for parameter in self._parameters
         ]
+        self._clipped = [[copy] for copy in self._copies] if apart else [self._copies]
         self._optimizer = _optimizer(self._copies, training)
         self._unreached = set(range(len(self._copies)))
 
@@ -67,7 +69,8 @@ class Optimizer:
         for parameter, copy in zip(self._parameters, self._copies, strict=True):
             if copy is not parameter:
                 copy.grad = None if parameter.grad is None else parameter.grad.float()
-        norm = float(nn.utils.clip_grad_norm_(self._copies, self._training.max_grad_norm))
+        norms = [float(nn.utils.clip_grad_norm_(some, self._training.max_grad_norm)) for some in self._clipped]
+        norm = math.fsum(norms)
         if not (math.isfinite(loss) and math.isfinite(norm)):
             raise RunError(
                 f"training broke at step {step + 1}: loss {loss:.4g}, gradient norm {norm:.4g}",

@@ -156,7 +156,7 @@ class PrefixPredictor:
 def _reason(backbone: Backbone) -> str:
     if backbone.is_encoder_decoder:
         return "its encoder reads the query together with them"
-    if getattr(backbone.model.config, "sliding_window", None) is not None:
+    if backbone.is_windowed:
         return "its attention has a window that they would have to leave as the text goes on"
     return ""
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 
 from peftbench.errors import RunError
 from peftbench.learners import tune
-from peftbench.learners.tune import Examples
+from peftbench.learners.tune import Examples, TrainingError, TunePredictor
 from peftbench.methods.adapter import Start
 from peftbench.methods.base import MethodConfig
 from peftbench.models.backbone import Backbone
@@ -36,12 +36,12 @@ class Swept:
 
     Args:
         trials: One for each rate, ascending.
-        num_steps: Optimiser steps of all trials that went well.
+        num_steps: Optimiser steps of all trials; where one broke, up to that step.
         lengths: Lengths of the examples that were trained on, each with the times that it was seen.
         prepared: Lengths of the examples that the method ran before the first steps.
         passes: Shapes of the batches that were trained on, each with the times that it was run.
         held_out: Lengths of the held-out examples that were scored, each with the times that it was.
-        scored: Forward passes that scored them, padding included.
+        scored: Forward passes that scored them, padding included. Scoring that broke is in neither of the two.
         num_held_out: Held-out shots times templates, the same for each rate.
     """
 
@@ -65,6 +65,13 @@ class Swept:
         if not whole:
             raise RunError(f"training broke with every rate of the sweep: {self.trials[0].reason}", hint="a lower lr")
         return min(whole, key=_rank).lr
+
+    def note(self, trained: TunePredictor) -> None:
+        """Write down what a training ran, whether it came to its end or not."""
+        self.num_steps += len(trained.log)
+        self.lengths += trained.lengths
+        self.prepared += trained.prepared
+        self.passes += trained.passes
 
     def part(self) -> Sweep:
         """Give what the record holds of it."""
@@ -130,19 +137,18 @@ def sweep(
             say = _saying(f"lr {lr:g}, fold {number + 1} of {NUM_FOLDS}", progress)
             try:
                 predictor = tune.learn(backbone, method, config, rest, tried, scoring, seed, say, start)
+                swept.note(predictor)
                 queries = [example for templates in held_out for example in templates]
                 scores = predictor.score(queries)
             except RunError as error:
                 reason = error.message
+                if isinstance(error, TrainingError):
+                    swept.note(error.predictor)
                 break
             finally:
                 backbone.detach_all()
             labels = [query.label for query in queries]
             found += [_judged(*pair) for pair in zip(scores.choices, labels, strict=True)]
-            swept.num_steps += len(predictor.log)
-            swept.lengths += predictor.lengths
-            swept.prepared += predictor.prepared
-            swept.passes += predictor.passes
             swept.held_out.update(scores.lengths)
             swept.scored += scores.work.passes
         swept.trials.append(_trial(lr, found, reason))

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from peftbench import registry
+from peftbench.errors import RunError
 from peftbench.learners import losses
 from peftbench.learners.inputs import shorten
 from peftbench.learners.optimizer import Optimizer
@@ -18,9 +19,9 @@ from peftbench.methods import adapter
 from peftbench.methods.adapter import Start
 from peftbench.methods.base import MethodConfig
 from peftbench.methods.stages import Stages
-from peftbench.models.backbone import Backbone
+from peftbench.models.backbone import Backbone, Sizes
 from peftbench.models.encoding import Encoded, Prompt, check_fits, encode_all, num_virtual_tokens
-from peftbench.models.forward import choice_log_probs
+from peftbench.models.forward import choice_log_probs, of_members
 from peftbench.models.scoring import Scores, score
 from peftbench.models.work import Length, Pass
 from peftbench.recipe import Scoring, Training
@@ -95,6 +96,19 @@ class TunePredictor:
         return scores
 
 
+class TrainingError(RunError):
+    """Training broke.
+
+    Args:
+        error: How.
+        predictor: What was run until then, the step that broke included.
+    """
+
+    def __init__(self, error: RunError, predictor: TunePredictor) -> None:
+        super().__init__(error.message, hint=error.hint)
+        self.predictor = predictor
+
+
 def learn(
     backbone: Backbone,
     method: str,
@@ -112,7 +126,7 @@ def learn(
 
     Each example comes with a template drawn anew each time and with all its choices, the encoder being run once for
     them; with L_LM alone only the right choice is run. Equal arguments give equal results; the method has no influence
-    on batches and templates.
+    on batches and templates. The members of an ensemble learn side by side from the same batches, each as if alone.
 
     Args:
         backbone: With nothing attached.
@@ -128,7 +142,7 @@ def learn(
     Raises:
         MethodError: The method does not fit the backbone, or the starting point does not fit the method.
         ModelError: A shot is longer than the model's positions, or its choices cannot be told apart.
-        RunError: The loss or a gradient is not finite.
+        TrainingError: The loss or a gradient is not finite.
 
     Paper: 2205.05638, sections 3.2 and 3.5.
     Differs: batches are cut from one running shuffle of the shots, so that none is left out; the authors' loader drops
@@ -145,7 +159,10 @@ def learn(
             stages.prepare(encoded, lambda batch: _prepared(predictor, batch, training))
         else:
             adapter.start_from(start, backbone, names)
-        _train(predictor, encoded, training, seed, stages, progress)
+        try:
+            _train(predictor, encoded, training, seed, stages, progress)
+        except RunError as error:
+            raise TrainingError(error, predictor) from None
         predictor.names = stages.finish()
     return predictor
 
@@ -202,8 +219,7 @@ def _encode(
     )
     if not (training.unlikelihood_loss or training.length_norm_loss):
         encoded = [_right_only(each) for each in encoded]
-    if not backbone.is_encoder_decoder:
-        check_fits(backbone, encoded)
+    check_fits(backbone, encoded)
     rest = iter(encoded)
     return [list(itertools.islice(rest, len(some))) for some in examples], num_cut
 
@@ -224,19 +240,21 @@ def _train(
 ) -> None:
     backbone, started = predictor.backbone, time.perf_counter()
     parameters = backbone.parameters_named(predictor.names)
-    optimizer = Optimizer(parameters.values(), training)
+    num_members = backbone.num_members
+    optimizer = Optimizer(parameters.values(), training, apart=num_members > 1)
     predictor.num_trained_parameters = sum(parameter.numel() for parameter in parameters.values())
     batches = draw_batches(encoded, training.batch_size, seed)
     backbone.model.train()  # for the model's own dropout
     try:
-        for step, batch in zip(range(training.num_steps), batches, strict=False):
+        for step, drawn in zip(range(training.num_steps), batches, strict=False):
+            batch = of_members(backbone, drawn)
             terms = stages.penalized(_losses(backbone, batch, training))
-            terms["loss"].backward()
+            (num_members * terms["loss"]).backward()  # the loss is the members' mean, each gets the gradient of its own
             values = {name: term.item() for name, term in terms.items()}
+            _note(predictor, batch, values)
             stages.before_step(step, training.num_steps)
             optimizer.step(step, values["loss"])
             stages.after_step(step, training.num_steps)
-            _note(predictor, batch, values)
             if progress is not None:
                 progress(step + 1, values["loss"])
     finally:
@@ -286,7 +304,7 @@ def _prepared(predictor: TunePredictor, batch: Sequence[Encoded], training: Trai
 def _note(predictor: TunePredictor, batch: Sequence[Encoded], values: dict[str, float]) -> None:
     """Write down a step's losses and the tokens that it ran."""
     lengths = _lengths(predictor.backbone, batch)
-    passed = _padded(lengths, batch, predictor.backbone.is_encoder_decoder)
+    passed = _padded(lengths, batch, predictor.backbone.sizes)
     predictor.log.append(values)
     predictor.lengths.update(lengths)
     predictor.passes[passed] += 1
@@ -295,14 +313,14 @@ def _note(predictor: TunePredictor, batch: Sequence[Encoded], values: dict[str, 
 
 
 def _lengths(backbone: Backbone, batch: Sequence[Encoded]) -> list[Length]:
-    unfed = 0 if backbone.is_encoder_decoder else 1  # a decoder-only model's last token is only predicted
+    more = backbone.sizes.num_fed_more
     virtual = num_virtual_tokens(backbone)
-    return [Length(virtual + len(each.context), tuple(len(ids) - unfed for ids in each.choices)) for each in batch]
+    return [Length(virtual + len(each.context), tuple(len(ids) + more for ids in each.choices)) for each in batch]
 
 
-def _padded(lengths: Sequence[Length], batch: Sequence[Encoded], is_encoder_decoder: bool) -> Pass:
+def _padded(lengths: Sequence[Length], batch: Sequence[Encoded], sizes: Sizes) -> Pass:
     """Give the shape that a batch is padded to."""
-    if not is_encoder_decoder:
+    if not sizes.is_encoder_decoder:
         longest = max(length.context + sum(length.choices) for length in lengths)
         return Pass(0, 0, len(lengths), longest, 0, sum(map(_num_predicting, batch)))
     context = max(length.context for length in lengths)
@@ -313,7 +331,7 @@ def _padded(lengths: Sequence[Length], batch: Sequence[Encoded], is_encoder_deco
         rows,
         max(max(length.choices) for length in lengths),
         0,
-        sum(sum(length.choices) for length in lengths),
+        sum(len(ids) for each in batch for ids in each.choices),
     )
 
 

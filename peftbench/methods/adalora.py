@@ -4,7 +4,8 @@
 
 All layers start with init_rank values each, Lambda at zero. From step t_i to num_steps - t_f the number that all layers
 together may keep falls from init_rank to target_rank per layer, by a cubic schedule; every `interval` steps the values
-with the lowest scores are set to zero, and come back if they grow important. A value's score is
+with the lowest scores are set to zero, and come back if they grow important; in the last t_f steps those that are kept
+stay the same. A value's score is
 S(lambda) + mean S(P's column) + mean S(Q's row), S = sensitivity * uncertainty, both smoothed: I = |w dL/dw|. The loss
 holds orth_reg_weight times the mean of |P^T P - 1| and |Q Q^T - 1|.
 
@@ -66,7 +67,9 @@ class Config(MethodConfig):
     @model_validator(mode="after")
     def _budget_falls(self) -> "Config":
         if self.target_rank > self.init_rank:
-            raise ValueError("target_rank is more than init_rank, and the budget can only fall")
+            raise ValueError(
+                f"target_rank = {self.target_rank} is more than init_rank = {self.init_rank}: the budget can only fall"
+            )
         if self.t_i + self.t_f >= 1:
             raise ValueError("t_i and t_f leave no steps in which the budget falls: their sum is 1 or more")
         return self
@@ -160,8 +163,11 @@ def penalty(backbone: Backbone, config: Config) -> Tensor:
 
 @torch.no_grad()
 def before_step(backbone: Backbone, config: Config, step: int, num_steps: int) -> None:
-    """Update the importance of each weight from this step's gradients."""
-    for _, svd in _attached(backbone):
+    """Update the importance of each weight from this step's gradients, as long as the budget falls."""
+    svds = [svd for _, svd in _attached(backbone)]
+    if _is_final(step, num_steps, config) and all(svd.smooth for svd in svds):
+        return
+    for svd in svds:
         svd.look(config.beta1, config.beta2)
 
 
@@ -169,8 +175,8 @@ def before_step(backbone: Backbone, config: Config, step: int, num_steps: int) -
 def after_step(backbone: Backbone, config: Config, step: int, num_steps: int) -> None:
     """Set the values with the lowest scores to zero, so that the budget is kept."""
     budget = rank_budget(step + 1, num_steps, config)
-    final = step + 1 >= num_steps * (1 - config.t_f)
-    if budget == config.init_rank or not (final or (step + 1) % config.interval == 0):
+    is_time = _is_final(step, num_steps, config) or (step + 1) % config.interval == 0
+    if budget == config.init_rank or not is_time:
         return
     svds = [svd for _, svd in _attached(backbone)]
     scores = torch.cat([svd.scores() for svd in svds])
@@ -234,7 +240,12 @@ def merge(backbone: Backbone) -> None:
     backbone.take_out()
     places.keep(backbone, [site for site, _ in updates])
     for site, update in updates:
-        places.weight(backbone, site).add_(update)
+        places.weight(backbone, site)[site.index] += update
+
+
+def _is_final(step: int, num_steps: int, config: Config) -> bool:
+    """Say of a step, counted from 0, whether the budget has come to its target."""
+    return step + 1 >= num_steps * (1 - config.t_f)
 
 
 def _insert(backbone: Backbone, config: Config, ranks: Iterable[int]) -> list[str]:

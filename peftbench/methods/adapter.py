@@ -3,9 +3,9 @@
 import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -17,7 +17,7 @@ from torch import Tensor
 
 from peftbench import registry
 from peftbench.errors import MethodError
-from peftbench.methods import t_few
+from peftbench.methods import peft_format, peft_import, t_few
 from peftbench.methods.base import MethodConfig
 from peftbench.methods.stages import finished_config, restore, resumed
 from peftbench.models import weights
@@ -101,7 +101,7 @@ def load(folder: Path, backbone: Backbone) -> list[str]:
         MethodError: No adapter there, one that is damaged, or one that was made for another model.
     """
     card = read(folder)
-    _check_model(folder, card, backbone)
+    _check_model(folder, card.model, card.fingerprint, backbone)
     method = registry.method(card.method)
     config = checked(method.Config, card.config, f"adapter '{folder}'", MethodError)
     tensors = _tensors(folder, card)
@@ -115,12 +115,13 @@ class Start:
     """A saved adapter from which training starts.
 
     Args:
-        path: An adapter's folder, or for (IA)^3 a checkpoint file of T-Few's authors.
+        path: An adapter's folder, one of the peft library's, or for (IA)^3 a checkpoint file of T-Few's authors.
         sha256: Checksum of its tensors' file: what counts, wherever it lies.
         method: Name in the registry.
         config: The settings with which `attach` inserts what it holds.
         model: Name of its model, as the user wrote it; None where it does not say.
         fingerprint: Of its model's weights; None where it does not say, and shapes alone decide.
+        tensors: By our names, where they came in another layout; None: they are read when they are needed.
     """
 
     path: Path
@@ -129,6 +130,7 @@ class Start:
     config: dict[str, Any]
     model: str | None = None
     fingerprint: str | None = None
+    tensors: dict[str, Tensor] | None = field(default=None, compare=False, repr=False)
 
     def settings(self, method_name: str, asked: Mapping[str, Any]) -> dict[str, Any]:
         """Give its settings, for a method that is to start from it.
@@ -147,9 +149,10 @@ class Start:
             )
         schema = registry.method(self.method).Config
         wanted = checked(schema, {**self.config, **asked}, f"method '{self.method}'", MethodError)
-        for name, value in wanted.model_dump(mode="json").items():
-            if value != self.config.get(name, schema.model_fields[name].default):
-                has = self.config.get(name, "its default")
+        told = wanted.model_dump(mode="json")
+        for name, field_of in schema.model_fields.items():  # some are not told at their defaults
+            value, has = (table.get(name, field_of.default) for table in (told, self.config))
+            if value != has:
                 raise MethodError(
                     f"adapter '{self.path}' has {name} = {has}, and {name} = {value} was asked for",
                     hint="leave the method's settings out: they come with the adapter",
@@ -157,19 +160,23 @@ class Start:
         return self.config
 
 
-def starting_point(path: Path) -> Start:
+def starting_point(path: Path, base: Callable[[], peft_import.Base] | None = None) -> Start:
     """Read what a starting point says of itself, and check that it is whole.
 
     Args:
-        path: An adapter's folder, or for (IA)^3 a checkpoint file of T-Few's authors.
+        path: An adapter's folder, one of the peft library's, or for (IA)^3 a checkpoint file of T-Few's authors.
+        base: Describes the model that it is to go on: without that a folder of peft cannot be told what it is.
 
     Raises:
-        MethodError: No adapter there, a damaged one, or one of an unknown method.
+        MethodError: No adapter there, a damaged one, one of an unknown method, or one of peft's for another model.
+        ModelError: The model cannot be found.
     """
     if path.is_file():
-        t_few.read(path)
         config = registry.method(t_few.METHOD).Config().model_dump(mode="json")
-        return Start(path, weights.fingerprint([path]), t_few.METHOD, config)
+        return Start(path, weights.fingerprint([path]), t_few.METHOD, config, tensors=t_few.read(path))
+    if base is not None and (path / peft_format.CONFIG).exists():
+        held = peft_import.read(path, base())
+        return Start(path, held.sha256, held.method, held.config, held.model, held.fingerprint, held.tensors)
     card = read(path)
     _tensors(path, card)
     method = registry.method(card.method)
@@ -189,12 +196,10 @@ def start_from(start: Start, backbone: Backbone, names: Sequence[str]) -> None:
     Raises:
         MethodError: It was damaged by now, or is of another model, or its shapes are not those of this one.
     """
-    if start.fingerprint is None:
-        tensors = t_few.read(start.path)
-    else:
-        card = read(start.path)
-        _check_model(start.path, card, backbone)
-        tensors = resumed(registry.method(start.method), backbone, _tensors(start.path, card))
+    if start.fingerprint is not None:
+        _check_model(start.path, str(start.model), start.fingerprint, backbone)
+    held = _tensors(start.path, read(start.path)) if start.tensors is None else start.tensors
+    tensors = resumed(registry.method(start.method), backbone, held)
     there = {**dict(backbone.model.named_buffers()), **dict(backbone.model.named_parameters())}
     needed = {**dict.fromkeys(names), **dict.fromkeys(tensors)}
     for name in needed:
@@ -215,12 +220,12 @@ def _shape(shape: tuple[int, ...] | None) -> str:
     return "missing" if shape is None else str(list(shape))
 
 
-def _check_model(folder: Path, card: Card, backbone: Backbone) -> None:
-    if card.fingerprint != backbone.fingerprint:
+def _check_model(folder: Path, model: str, fingerprint: str, backbone: Backbone) -> None:
+    if fingerprint != backbone.fingerprint:
         raise MethodError(
-            f"adapter '{folder}' was made for the model '{card.model}' (weights {card.fingerprint[:12]}), "
+            f"adapter '{folder}' was made for the model '{model}' (weights {fingerprint[:12]}), "
             f"and '{backbone.name}' has other weights ({backbone.fingerprint[:12]})",
-            hint=f"use it with --model {card.model}",
+            hint=f"use it with --model {model}",
         )
 
 
@@ -239,8 +244,9 @@ def read(folder: Path) -> Card:
             raise MethodError(found, hint="update peftbench")
         return Card.model_validate(table)
     except OSError:
+        why = f"it has no {CARD}" if folder.exists() else "there is no such folder"
         hint = "give a folder that `peftbench tune` wrote"
-        raise MethodError(f"'{folder}' is no adapter: it has no {CARD}", hint=hint) from None
+        raise MethodError(f"'{folder}' is no adapter: {why}", hint=hint) from None
     except (ValueError, KeyError, TypeError) as error:
         faults = f"{error.error_count()} faulty fields" if isinstance(error, ValidationError) else "no such JSON"
         raise _damaged(path, faults) from None

@@ -92,6 +92,7 @@ class Added:
         head: Whether the LM head's matrix gets one; where it is tied to the embeddings, as these.
         extra_tokens: Virtual tokens before the input (prompt tuning): they pass through every layer.
         extra_keys: Virtual keys and values per attention block (prefix tuning): attended to, never computed.
+        num_members: Members of an ensemble: each example is run once for each, in inference and in training.
         looks: How often `prepare` runs each shot before the first step, forward and backward, with a step's gradients.
         share: Trained values per parameter of the model, where num_parameters is None; 1: all of them.
         saved_bytes: Bytes of the tensors that are saved, where `finish` leaves something else than what was trained in
@@ -106,6 +107,7 @@ class Added:
     head: bool = False
     extra_tokens: int = 0
     extra_keys: int = 0
+    num_members: int = 1
     looks: int = 0
     share: float = 1.0
     saved_bytes: float | None = None

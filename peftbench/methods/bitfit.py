@@ -22,7 +22,10 @@ from peftbench.models.backbone import Backbone, Role, Site, Sizes
 PAPER = "2106.10199, section 3"
 IDENTITY_AT_INIT = True
 # softmax(q (k + b)^T) = softmax(q k^T): b adds the same to all of a query's scores. Rotary positions turn it.
-DEAD: dict[str, str] = {r"Attention\.k\.bitfit_k|c_attn\.bitfit_k": "a bias on keys shifts all scores of a query alike"}
+DEAD: dict[str, str] = {
+    r"Attention\.k\.bitfit_k|c_attn\.bitfit_k|self_attention\.query_key_value\.bitfit_k": places.SHIFTS_ALL,
+    places.KEY_BIAS + "bitfit_k": places.SHIFTS_ALL,
+}
 # The biases start at zero: scaled by their own size, as scale_parameter does, their steps would be a thousandth of lr.
 DEFAULTS: dict[str, Any] = {"lr": 3e-3, "scale_parameter": False, "num_steps": 1000}
 
@@ -45,7 +48,13 @@ class Config(MethodConfig):
     @field_validator("roles", mode="before")
     @classmethod
     def _split(cls, value: Any) -> Any:
-        return value.split(",") if isinstance(value, str) and value != "all" else value
+        if value == "all":
+            return value
+        names = value.split(",") if isinstance(value, str) else value
+        unknown = [name for name in names if name not in ALL] if isinstance(names, list | tuple) else [value]
+        if unknown:
+            raise ValueError(f"{unknown[0]!r} is no role: all, or some of {', '.join(ALL)}")
+        return names
 
 
 class Bias(nn.Module):
@@ -105,7 +114,7 @@ def merge(backbone: Backbone) -> None:
     for site, b in biases:
         own = places.bias(backbone, site)
         assert own is not None
-        own.add_(b)
+        own[site.index] += b
 
 
 def _roles(sizes: Sizes, config: Config) -> tuple[Role, ...]:

@@ -8,6 +8,7 @@ Paper: 2106.04647, section 5.1.
 Differs: T-Few gives each layer its own A_i (`shared_phm_rule = false`) and trains all layer norms; its published
     540K parameters are neither that count (560,128) nor that of shared rules, and how they come about is not known.
     Cross-attention gets no adapter, as in the authors' code. T-Few's activation is ReLU, ours GELU, as the paper's.
+    The rules start N(0, 0.02^2) as T-Few's, in the authors' code N(0, 0.01^2).
 """
 
 from typing import Any

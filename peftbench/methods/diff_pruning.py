@@ -8,9 +8,10 @@ open too: z is the product of both. After (1 - fixed_share) of the steps the tar
 trained on without gates. They are what is saved, with their places.
 
 Paper: 2012.07463, section 3.
-Differs: the paper's penalty counts open gates, this one is their share, so that its weight does not depend on the
-    model's size. Its gates learn at a rate of their own, a thousand times that of w and more; with one optimiser for
-    all, alpha is alpha_rate times a parameter here.
+Differs: the paper's penalty counts the changes that are likely, P(z > 0) times that of their group's gate; the authors'
+    code adds up all gates, groups' beside weights'; this one adds the share of the one and the share of the other, so
+    that its weight does not depend on the model's size. The paper's gates learn at a rate of their own, a thousand
+    times that of w and more; with one optimiser for all, alpha is alpha_rate times a parameter here.
 """
 
 from collections.abc import Mapping
@@ -124,7 +125,7 @@ def attach(backbone: Backbone, config: Config) -> list[str]:
     if not int(config.target_ratio * backbone.num_parameters):
         raise MethodError(
             f"target_ratio = {config.target_ratio:g} of {backbone.num_parameters:,} weights is none",
-            hint=f"at least {1 / backbone.num_parameters:.2g}",
+            hint=f"such as {2 / backbone.num_parameters:.1g}",
         )
     names = backbone.base_names
     counts = [backbone.model.get_parameter(name).numel() for name in names]

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
 from torch import Tensor
 from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM, PreTrainedModel
 from transformers.utils import logging
@@ -20,6 +21,28 @@ from peftbench.models.backbone import Backbone
 NUM_ROWS, NUM_TOKENS = 4, 24
 # Of the largest logit; rounding in float32 is far below it: what is above does not hold what it should.
 TOLERANCE = 1e-3
+README = "README.md"
+_FOLDED = f"""# {{card.method}} on {{card.model}}, folded in
+
+A plain checkpoint, written by peftbench from an adapter of the model whose weights have the SHA-256
+{{card.fingerprint}}.
+
+Loaded with transformers, its logits on {NUM_ROWS} x {NUM_TOKENS} random tokens, of which the largest is
+{{found.largest:.3g}}, differ from the adapted model's in float32 by at most
+
+- {{found.float32:.1e}} in float32,
+- {{found.bfloat16:.1e}} in bfloat16.
+"""
+_IN_PEFT = """---
+base_model: {card.model}
+library_name: peft
+---
+
+# {card.method} on {card.model}
+
+An adapter in the layout of the peft library ({kind}), written by peftbench; of the model whose weights have the SHA-256
+{card.fingerprint}.
+"""
 
 
 @dataclass(frozen=True)
@@ -49,29 +72,34 @@ def merge(folder: Path, backbone: Backbone, out: Path) -> Agreement:
         MethodError: The method cannot be folded, a plain checkpoint has no place for the result, the folder is there
             already or cannot be written, or what was written does not compute the same.
     """
-    name = adapter.read(folder).method
-    method = registry.method(name)
+    card = adapter.read(folder)
+    method = registry.method(card.method)
     if method.merge is None:
         hint = "`peftbench predict` uses it as it is"
-        raise MethodError(f"{name} cannot be folded into weights: {method.UNMERGEABLE}", hint=hint)
+        raise MethodError(f"{card.method} cannot be folded into weights: {method.UNMERGEABLE}", hint=hint)
     try:
         adapter.load(folder, backbone)
         expected = logits(backbone.model)
         method.merge(backbone)
         with _new(out) as temporary:
             _write(backbone, temporary)
-            return _agreement(out, temporary, backbone, expected)
+            found = _agreement(out, temporary, backbone, expected)
+            (temporary / README).write_text(_FOLDED.format(card=card, found=found), encoding="utf-8")
+            return found
     finally:
         backbone.detach_all()
 
 
-def to_peft(folder: Path, backbone: Backbone, out: Path) -> None:
+def to_peft(folder: Path, backbone: Backbone, out: Path) -> str:
     """Write an adapter as a folder that `peft.PeftModel.from_pretrained` loads.
 
     Args:
         folder: The adapter's.
         backbone: Its model, with nothing attached; so it is left.
         out: Folder that is not there yet; it is there whole or not at all.
+
+    Returns:
+        What peft calls it.
 
     Raises:
         MethodError: peft has no such form, or the folder is there already or cannot be written.
@@ -80,7 +108,10 @@ def to_peft(folder: Path, backbone: Backbone, out: Path) -> None:
     try:
         names = adapter.load(folder, backbone)
         with _new(out) as temporary:
-            peft_format.write(temporary, backbone, card.method, names, card.model)
+            kind = peft_format.write(temporary, backbone, card.method, card.config, names, card.model)
+            text = _IN_PEFT.format(card=card, kind=kind)
+            (temporary / README).write_text(text + _without_opening(backbone), encoding="utf-8")
+            return kind
     finally:
         backbone.detach_all()
 
@@ -106,6 +137,13 @@ def _write(backbone: Backbone, folder: Path) -> None:
     with _quiet():
         backbone.model.save_pretrained(folder)
     backbone.tokenizer.save_pretrained(folder)
+
+
+def _without_opening(backbone: Backbone) -> str:
+    """Say how inputs begin where the prefix is the beginning of a text."""
+    if not backbone.num_positions_before:
+        return ""
+    return "\nThe prefix is the beginning of a text: inputs go on with it, without a token that opens a text.\n"
 
 
 def _agreement(out: Path, folder: Path, backbone: Backbone, expected: Tensor) -> Agreement:
@@ -135,10 +173,9 @@ def _new(out: Path) -> Iterator[Path]:
         temporary.mkdir(parents=True)
         yield temporary
         os.replace(temporary, out)
-    except OSError as error:
-        raise MethodError(
-            f"cannot write '{out}': {error.strerror or error}", hint="nothing half-written stays"
-        ) from None
+    except (OSError, SafetensorError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise MethodError(f"cannot write '{out}': {reason}", hint="nothing half-written stays") from None
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 

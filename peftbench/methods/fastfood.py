@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from peftbench.errors import MethodError
 from peftbench.models.backbone import Backbone
 
 
@@ -86,7 +87,15 @@ def lay(
         seed: Of the first projection; the others' follow.
         scales: lambda, one per group.
         groups: The group of each parameter.
+
+    Raises:
+        MethodError: theta is longer than the parameters are together.
     """
+    if len(theta) > backbone.num_parameters:
+        raise MethodError(
+            f"intrinsic_dimension = {len(theta):,} is more than the model's own {backbone.num_parameters:,} dimensions",
+            hint="`--method full` trains them all",
+        )
     for index, name in enumerate(backbone.base_names):
         weight = backbone.model.get_parameter(name)
         project = Fastfood(len(theta), weight.numel(), seed + index, weight.device)

@@ -49,7 +49,7 @@ def attach(backbone: Backbone, config: Config) -> list[str]:
     count = int(config.keep_ratio * total)
     if not count:
         raise MethodError(
-            f"keep_ratio = {config.keep_ratio:g} of {total:,} weights is none", hint=f"at least {1 / total:.2g}"
+            f"keep_ratio = {config.keep_ratio:g} of {total:,} weights is none", hint=f"such as {2 / total:.1g}"
         )
     return sparse.lay(backbone, NAME, torch.randperm(total)[:count].sort().values)
 

@@ -13,7 +13,7 @@ from peftbench.models.backbone import Backbone, Sizes
 
 PAPER = "1910.10683, section 3.5.1"
 IDENTITY_AT_INIT = True
-DEAD: dict[str, str] = {}
+DEAD: dict[str, str] = {places.KEY_BIAS + "bias": places.SHIFTS_ALL}
 DEFAULTS: dict[str, Any] = {"lr": 3e-4, "scale_parameter": True, "num_steps": 300}
 
 

@@ -6,7 +6,7 @@ In encoder-decoders l_k and l_v act in self- and in cross-attention. With a gate
 are gate(x) * up(x), and l_ff acts on their product.
 
 With `places = "all"`, a variant in the authors' code (lora_scaling): y = l_out * W (l_in * x) for every linear layer of
-the blocks. Where one layer computes q, k and v (GPT-2), they share l_in.
+the blocks. Where one layer computes several of them (GPT-2's q, k and v), they share l_in.
 
 Paper: 2205.05638, section 3.3.
 Differs: the authors' code scales the output of T5 v1.1's wi_1, this one the input of wo: the same function, since the
@@ -82,7 +82,7 @@ def added(sizes: Sizes, config: Config) -> Added:
     """Give 2 d_attn + d_ff parameters per layer, 4 d_attn + d_ff where it has cross-attention too; no matmuls."""
     if config.places == "all":
         ends = [(role, linear) for role in _linear(sizes) for linear in places.linears(sizes, role)]
-        count = sum(linear.n + (0 if sizes.fused and role in ("k", "v") else linear.k) for role, linear in ends)
+        count = sum(linear.n + (linear.k if role == sizes.together(role)[0] else 0) for role, linear in ends)
         inputs = [replace(linear.place, side="input") for _, linear in ends]
         return Added(num_parameters=count, places=(*inputs, *(linear.place for _, linear in ends)))
     keys_values = [linear for role in ("k", "v") for linear in places.linears(sizes, role)]
@@ -101,12 +101,12 @@ def merge(backbone: Backbone) -> None:
     places.keep(backbone, [site for site, _ in attached])
     for site, vector in attached:
         if site.side == "input":
-            places.weight(backbone, site).mul_(vector)
+            places.weight(backbone, site)[:, site.index] *= vector
             continue
-        places.weight(backbone, site).mul_(vector[:, None])
+        places.weight(backbone, site)[site.index] *= vector[:, None]
         bias = places.bias(backbone, site)
         if bias is not None:
-            bias.mul_(vector)
+            bias[site.index] *= vector
 
 
 def _linear(sizes: Sizes) -> tuple[Role, ...]:

@@ -47,7 +47,11 @@ class Subspace(nn.Module):
 
 
 def attach(backbone: Backbone, config: Config) -> list[str]:
-    """Shift every parameter of the model by its projection of theta_d."""
+    """Shift every parameter of the model by its projection of theta_d.
+
+    Raises:
+        MethodError: theta_d is longer than the model has parameters.
+    """
     subspace = Subspace(config.intrinsic_dimension)
     backbone.adopt(NAME, subspace)
     fastfood.lay(backbone, subspace.theta, config.projection_seed)

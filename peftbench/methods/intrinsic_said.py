@@ -62,7 +62,7 @@ def attach(backbone: Backbone, config: Config) -> list[str]:
     """Shift every parameter of the model by its scaled projection of theta.
 
     Raises:
-        MethodError: The lambdas alone are d or more.
+        MethodError: The lambdas alone are d or more, or d is more than the model has parameters.
     """
     prefixes = [f"{layer.module}." for layer in backbone.layers()]
     num_layers = len(prefixes) + 1

@@ -5,7 +5,8 @@
 Paper: 2003.00152, section 3, where it is batch norm that is trained; for layer norms 2312.11420, and as a baseline in
     2205.05638.
 Differs: none in what is trained; T-Few steps the norms by 3e-4, ours by 3e-3 like the other methods' vectors. Qwen3's
-    norms of each head's queries and keys are norms of the model and are trained too.
+    norms of each head's queries and keys are norms of the model and are trained too. The norm after the embeddings,
+    which BART and BLOOM have, is a part of these and stays as it is. Gemma stores gamma - 1, which is trained there.
 """
 
 from typing import Any

@@ -48,7 +48,13 @@ class Config(MethodConfig):
     @field_validator("roles", mode="before")
     @classmethod
     def _split(cls, value: Any) -> Any:
-        return value.split(",") if isinstance(value, str) and value != "all" else value
+        if value == "all":
+            return value
+        names = value.split(",") if isinstance(value, str) else value
+        unknown = [name for name in names if name not in ALL] if isinstance(names, list | tuple) else [value]
+        if unknown:
+            raise ValueError(f"{unknown[0]!r} is no role: all, or some of {', '.join(ALL)}")
+        return names
 
 
 class LowRank(nn.Module):
@@ -122,7 +128,7 @@ def merge(backbone: Backbone) -> None:
     backbone.take_out()
     places.keep(backbone, [site for site, _ in updates])
     for site, update in updates:
-        places.weight(backbone, site).add_(update)
+        places.weight(backbone, site)[site.index] += update
 
 
 def _roles(sizes: Sizes, config: Config) -> tuple[LinearRole, ...]:

@@ -225,7 +225,7 @@ def _part(backbone: Backbone, folder: Path) -> Part:
     """Attach an adapter, take note of what it put where, and detach it."""
     names = adapter.load(folder, backbone)
     part = Part(backbone.inserted, backbone.prefixes, backbone.soft_prompt)
-    moved = backbone.num_positions_before
+    moved, num_members = backbone.num_positions_before, backbone.num_members
     owners = {f"{site.module}.{name}": module for (site, name), module in part.modules.items()}
     owners |= {f"{block.module}.{PREFIX}": module for block, module in part.prefixes.items()}
     owners |= {SOFT_PROMPT: part.soft_prompt} if part.soft_prompt is not None else {}
@@ -234,6 +234,11 @@ def _part(backbone: Backbone, folder: Path) -> Part:
     if moved:
         raise MethodError(
             f"adapter '{folder}' cannot share a batch with others: its rows begin at position {moved}",
+            hint="use it alone, with one --adapter",
+        )
+    if num_members > 1:
+        raise MethodError(
+            f"adapter '{folder}' cannot share a batch with others: each of its rows is run with {num_members} prompts",
             hint="use it alone, with one --adapter",
         )
     shared = [name for name in names if name not in covered]

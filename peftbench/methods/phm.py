@@ -95,7 +95,8 @@ def attach(backbone: Backbone, config: Config, attention: bool, method: str) -> 
     """Insert an adapter behind each feed-forward block, and with `attention` behind each self-attention.
 
     Raises:
-        MethodError: The backbone lacks such blocks, or phm_dim does not divide d_model.
+        MethodError: The backbone lacks such blocks, phm_dim does not divide d_model, or phm_rank is more than s_i t_i
+            can have.
     """
     d_model, bottleneck = backbone.sizes.d_model, _bottleneck(backbone.sizes, config)
     sites = places.block_ends(backbone, attention, method)
@@ -131,7 +132,14 @@ def _bottleneck(sizes: Sizes, config: Config) -> int:
             f"phm_dim = {config.phm_dim} does not divide the model's {sizes.d_model} features",
             hint=f"a divisor of {sizes.d_model}, such as {math.gcd(sizes.d_model, 4)}",
         )
-    return config.phm_dim * max(1, sizes.d_model // config.reduction_factor // config.phm_dim)
+    most = max(1, sizes.d_model // config.reduction_factor // config.phm_dim)
+    if config.phm_rank > most:
+        raise MethodError(
+            f"phm_rank = {config.phm_rank:,} is more than s_i t_i can have: the bottleneck of "
+            f"{config.phm_dim * most:,} features is cut into phm_dim = {config.phm_dim} parts",
+            hint=f"at most {most:,}; a smaller reduction_factor widens the bottleneck",
+        )
+    return config.phm_dim * most
 
 
 def _rule(phm_dim: int) -> nn.Parameter:

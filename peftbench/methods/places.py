@@ -10,6 +10,10 @@ from peftbench.errors import MethodError
 from peftbench.methods.base import Place
 from peftbench.models.backbone import Backbone, Role, Site, Sizes, Stack
 
+KEY_BIAS = r"coder\.layers\.\d+\.\w+_attn\.k_proj\."
+"""The layers of keys in families that have them alone, with a bias, and no rotary positions: BART and OPT."""
+SHIFTS_ALL = "a bias on keys shifts all scores of a query alike"
+
 LINEAR: tuple[Role, ...] = ("q", "k", "v", "o", "ff_gate", "ff_up", "ff_out")
 
 
@@ -109,8 +113,12 @@ def keys_values(sizes: Sizes) -> tuple[Place, ...]:
 
 
 def norm_places(sizes: Sizes) -> tuple[Place, ...]:
-    """List the norms before the blocks; a stack's last norm has none after it, and lies above them all."""
-    return tuple(Place(*block, "norm") for block in _blocks(sizes))
+    """List the norms before the blocks; a stack's last norm has none after it, and lies above them all.
+
+    Where norms stand behind the blocks, each but a stack's last one is the norm before the next block.
+    """
+    places = [Place(*block, "norm") for block in _blocks(sizes)]
+    return tuple(place for place in places if not (sizes.norms_behind and (place.layer, place.block) == (0, "self")))
 
 
 def num_attentions(sizes: Sizes) -> int:
@@ -142,9 +150,10 @@ def block_end_places(sizes: Sizes, attention: bool) -> list[Place]:
 
 
 def num_norm_parameters(sizes: Sizes) -> int:
-    """Count the norms' own parameters: one norm before each block, one at each stack's end, Qwen3's per head."""
+    """Count the norms' own parameters: one before each block or two around it, each stack's last, those of heads."""
     stacks = 2 if sizes.is_encoder_decoder else 1
-    num_norms = 2 * sizes.num_encoder_layers + (stacks + 1) * sizes.num_decoder_layers + stacks
+    num_norms = 2 * sizes.num_encoder_layers + (stacks + 1) * sizes.num_decoder_layers
+    num_norms = num_norms * (2 if sizes.post_norms else 1) + (0 if sizes.norms_behind else stacks)
     heads = 2 * sizes.d_kv * sizes.num_decoder_layers if sizes.head_norms else 0
     return (num_norms * sizes.d_model + heads) * (2 if sizes.norm_biases else 1)
 
@@ -155,7 +164,7 @@ def num_layer_parameters(sizes: Sizes) -> int:
     for role in ("q", "k", "v", "o", "ff_gate", "ff_up", "ff_out"):
         layers = [linear for linear in linears(sizes, role) if linear.layer == 0 and linear.tokens != "encoder"]
         count += sum(linear.k * linear.n + (linear.n if role in sizes.biased else 0) for linear in layers)
-    num_norms = 3 if sizes.is_encoder_decoder else 2
+    num_norms = (3 if sizes.is_encoder_decoder else 2) * (2 if sizes.post_norms else 1)
     heads = 2 * sizes.d_kv if sizes.head_norms else 0
     return count + (num_norms * sizes.d_model + heads) * (2 if sizes.norm_biases else 1)
 
@@ -193,18 +202,17 @@ def keep(backbone: Backbone, sites: list[Site]) -> None:
 
 
 def weight(backbone: Backbone, site: Site) -> Tensor:
-    """Give the layer's weight at a site; a view, so that writing to it changes the layer.
+    """Give the weight of a site's layer; a view, so that writing to it at `site.index` changes the layer there.
 
     Returns:
-        Output side: (site.features, in_features). Input side: (out_features, site.features).
+        (out_features, in_features), whichever way it is stored.
     """
     linear = backbone.model.get_submodule(site.module)
     stored: Tensor = linear.weight
-    matrix = stored if isinstance(linear, nn.Linear) else stored.T  # GPT-2's Conv1D stores (in, out)
-    return matrix[site.start : site.stop] if site.side == "output" else matrix[:, site.start : site.stop]
+    return stored if isinstance(linear, nn.Linear) else stored.T  # GPT-2's Conv1D stores (in, out)
 
 
 def bias(backbone: Backbone, site: Site) -> Tensor | None:
-    """Give the layer's bias at an output-side site, (site.features), as a view; None where it has none."""
+    """Give the bias of a site's layer, (out_features), itself; None where it has none."""
     stored: Tensor | None = backbone.model.get_submodule(site.module).bias
-    return None if stored is None else stored[site.start : site.stop]
+    return stored

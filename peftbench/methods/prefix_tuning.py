@@ -9,14 +9,16 @@ Differs: the paper trains P through an MLP that is folded away afterwards (secti
     the parameters here, so that what is trained is what is saved and counted. With `reparameterize` P comes from
     E (num_virtual_tokens, d_model) through tanh(E W_1 + b_1), both shared by all blocks of a kind (encoder, decoder,
     cross), and one matrix per block, as in T-Few's code; that code saves the network (618 MB at T0-3B), here it is
-    folded into P when training ends, as in the paper. T-Few's code fits P to the activations of a text first.
+    folded into P when training ends, as in the paper. T-Few's code fits P to the activations of a text first,
+    and in self-attention its prefix stands at the positions before the tokens, where T5's relative bias finds it; here
+    it stands at none, and its bias is zero.
 """
 
 from collections.abc import Mapping
 from typing import Any
 
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from peftbench.errors import MethodError
@@ -45,13 +47,20 @@ class Config(MethodConfig):
         hidden_size: Features between the MLP's two layers.
         position_offset: Position of the input's first token. 0: the prefix stands at no position, as in the paper.
             As many as virtual tokens: it stands where its tokens would, and the input goes on from there. So the keys
-            and values of a text can be a prefix; decoder-only models without a sliding window.
+            and values of a text can be a prefix; decoder-only models without a sliding window. Nothing in between: it
+            must be known where the keys stand.
     """
 
     num_virtual_tokens: int = Field(10, ge=1)
     reparameterize: bool = False
     hidden_size: int = Field(512, ge=1)
     position_offset: int = Field(0, ge=0, exclude_if=_is_zero)
+
+    @model_validator(mode="after")
+    def _keys_fill_their_positions(self) -> "Config":
+        if self.position_offset not in (0, self.num_virtual_tokens):
+            raise ValueError("position_offset is neither 0 nor num_virtual_tokens")
+        return self
 
 
 class Prefix(nn.Module):
@@ -165,7 +174,7 @@ def finished(config: Config) -> Config:
 def _move(backbone: Backbone, offset: int) -> None:
     if not offset:
         return
-    if backbone.is_encoder_decoder or getattr(backbone.model.config, "sliding_window", None) is not None:
+    if backbone.is_encoder_decoder or backbone.is_windowed:
         kind = "an encoder-decoder" if backbone.is_encoder_decoder else "a model with a sliding window"
         raise MethodError(
             f"position_offset = {offset}: a prefix has no positions in {kind}, as '{backbone.name}' is",

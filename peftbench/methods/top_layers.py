@@ -20,7 +20,7 @@ from peftbench.models.backbone import Backbone, Sizes
 
 PAPER = "2101.00190, section 5"
 IDENTITY_AT_INIT = True
-DEAD: dict[str, str] = {}
+DEAD: dict[str, str] = {places.KEY_BIAS + "bias": places.SHIFTS_ALL}
 # Ten times full fine-tuning's: with that, one layer of many had hardly moved in as many steps.
 DEFAULTS: dict[str, Any] = {"lr": 3e-3, "scale_parameter": True, "num_steps": 300}
 
@@ -54,6 +54,8 @@ def added(sizes: Sizes, config: Config) -> Added:
     count = config.num_layers * places.num_layer_parameters(sizes)
     free = [place for place in (*places.matrices(sizes), *places.norm_places(sizes)) if place.stack == "decoder"]
     free = [place for place in free if place.layer >= first]
+    if sizes.norms_behind:  # what goes into the lowest of them comes from the norm of the layer below, which stays
+        free = [place for place in free if (place.layer, place.block, place.role) != (first, "self", "norm")]
     norms, weights = ([place for place in free if (place.role == "norm") == is_norm] for is_norm in (True, False))
     return Added(num_parameters=count, places=tuple(norms), weights=tuple(weights))
 

@@ -25,7 +25,9 @@ def attend(
     scaling: float | None = None,
     position_bias: Tensor | None = None,
     sliding_window: int | None = None,
+    softcap: float | None = None,
     distances: Tensor | None = None,
+    prefix_bias: Tensor | None = None,
     **_: Any,
 ) -> tuple[Tensor, None]:
     """Attend, with what stands before the keys and with several query rows for one row of keys.
@@ -43,8 +45,10 @@ def attend(
         scaling: Factor on the scores; None takes d_kv ** -0.5.
         position_bias: Additive (1, num_heads, queries, keys), T5's relative positions; prefix keys get zeros.
         sliding_window: This layer's window in tokens, where it has one.
+        softcap: c, where scores are kept within +-c (Gemma 2): c tanh(scores / c), before mask and bias.
         distances: (rows, 1, queries, keys) int: query position minus key position; given with packed rows, whose mask
             does not know the window yet.
+        prefix_bias: Additive (rows, num_heads, queries, prefix keys), where keys of a prefix stand at positions.
 
     Returns:
         (rows * choices, queries, num_heads, d_kv) and None, as transformers expects.
@@ -62,11 +66,14 @@ def attend(
         mask = position_bias if mask is None else mask + position_bias
     prefix = getattr(module, PREFIX, None)
     if prefix is not None:
-        key, value, mask = _prepend(prefix, key, value, mask)
+        key, value, mask = _prepend(prefix, key, value, mask, prefix_bias)
     groups = getattr(module, "num_key_value_groups", 1)
     if groups > 1:
         key, value = key.repeat_interleave(groups, 1), value.repeat_interleave(groups, 1)
-    output = functional.scaled_dot_product_attention(query, key, value, mask, dropout_p=dropout, scale=scaling)
+    if softcap is None:
+        output = functional.scaled_dot_product_attention(query, key, value, mask, dropout_p=dropout, scale=scaling)
+    else:
+        output = _capped(query, key, value, mask, dropout, scaling, softcap)
     if folded:
         output = output.unflatten(2, (-1, num_queries)).transpose(1, 2).flatten(0, 1)
     return output.transpose(1, 2).contiguous(), None
@@ -81,8 +88,25 @@ def _laid_out(position_bias: Tensor) -> Tensor:
     return getattr(position_bias, "laid_out")  # noqa: B009
 
 
+def _capped(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    mask: Tensor | None,
+    dropout: float,
+    scaling: float | None,
+    softcap: float,
+) -> Tensor:
+    """Attend with scores between -softcap and softcap; no kernel knows these."""
+    scores = query @ key.mT * (query.shape[-1] ** -0.5 if scaling is None else scaling)
+    scores = softcap * torch.tanh(scores / softcap)
+    scores = scores if mask is None else scores + mask
+    weights = functional.softmax(scores, -1, dtype=torch.float32).to(query.dtype)
+    return functional.dropout(weights, dropout) @ value
+
+
 def _prepend(
-    prefix: nn.Module, key: Tensor, value: Tensor, mask: Tensor | None
+    prefix: nn.Module, key: Tensor, value: Tensor, mask: Tensor | None, bias: Tensor | None
 ) -> tuple[Tensor, Tensor, Tensor | None]:
     """Put a prefix's keys and values before the tokens' own; all queries of a row see them.
 
@@ -97,6 +121,9 @@ def _prepend(
         unseen = torch.where(seen, 0.0, torch.finfo(mask.dtype).min).to(mask.dtype)[:, None, None]
         mask = mask.expand(key.shape[0], -1, -1, -1)
         mask = torch.cat((unseen.expand(-1, *mask.shape[1:3], -1), mask), 3)
+    elif bias is not None:
+        assert mask is not None
+        mask = torch.cat((bias.expand(*mask.shape[:3], -1), mask), 3)
     elif mask is not None:
         mask = functional.pad(mask, (keys.shape[-2], 0))
     keys, values = (piece.to(key.dtype).expand(key.shape[0], -1, -1, -1) for piece in (keys, values))

@@ -19,6 +19,7 @@ SOFT_PROMPT = "soft_prompt"
 
 Role = Literal["q", "k", "v", "o", "ff_gate", "ff_up", "ff_out", "ff_hidden", "norm"]
 Stack = Literal["encoder", "decoder"]
+QKV: tuple[Role, ...] = ("q", "k", "v")
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,13 @@ class Sizes:
         norm_biases: Whether norms have a bias beside their weight (GPT-2).
         head_norms: Whether the queries and keys of each head are normalised (Qwen3).
         fused: Whether one layer computes q, k and v (GPT-2).
+        fused_gate: Whether one layer computes both factors of a gated feed-forward block (Phi-3).
+        post_norms: Whether what a block adds to the residual stream is normalised too (Gemma 2).
+        alibi: Whether attention counts how far back a key stands, in place of positions (BLOOM).
+        parallel: Whether attention and the feed-forward block both read what enters the layer (GPT-NeoX).
+        norms_behind: Whether norms stand behind the blocks, on the residual stream, and none at a stack's end (BART).
+        num_start_tokens: From how many tokens a decoder of an encoder-decoder starts; the last one predicts the
+            answer's first token.
     """
 
     is_encoder_decoder: bool
@@ -49,6 +57,23 @@ class Sizes:
     norm_biases: bool = False
     head_norms: bool = False
     fused: bool = False
+    fused_gate: bool = False
+    post_norms: bool = False
+    alibi: bool = False
+    parallel: bool = False
+    norms_behind: bool = False
+    num_start_tokens: int = 1
+
+    @property
+    def num_fed_more(self) -> int:
+        """How many more tokens are fed for an answer than it has; decoder-only: -1, its last one is only predicted."""
+        return self.num_start_tokens - 1 if self.is_encoder_decoder else -1
+
+    def together(self, role: Role) -> tuple[Role, ...]:
+        """Give the roles that the layer of `role` computes, itself among them."""
+        groups: list[tuple[Role, ...]] = [QKV] if self.fused else []
+        groups += [("ff_gate", "ff_up")] if self.fused_gate else []
+        return next((group for group in groups if role in group), (role,))
 
 
 @dataclass(frozen=True)
@@ -60,12 +85,15 @@ class Site:
             matmul, "norm" the output of a normalisation, which is no linear layer.
         module: Full name of the linear (or Conv1D) module.
         side: Whether the site is the module's "input" or its "output".
-        start: First feature of the slice on that side.
-        stop: One past the last feature of the slice.
+        start: First feature of the slice on that side, or of each head's slice.
+        stop: One past the last feature of it.
         in_features: Features that go into the whole module.
         stack: Which stack the layer belongs to; "decoder" for decoder-only models.
         layer: Layer index in its stack.
         attention: Which attention block the layer belongs to; None for feed-forward layers.
+        heads: How many slices there are: GPT-NeoX and BLOOM have q, k and v of a head next to each other, then those
+            of the next head. One for all other models.
+        step: Features from one slice's first to that of the next.
     """
 
     role: Role
@@ -77,15 +105,24 @@ class Site:
     stack: Stack
     layer: int
     attention: Literal["self", "cross"] | None
+    heads: int = 1
+    step: int = 0
 
     @property
     def features(self) -> int:
         """Number of features at the site."""
-        return self.stop - self.start
+        return self.heads * (self.stop - self.start)
+
+    @property
+    def index(self) -> slice | list[int]:
+        """What picks the site's features out of all those on its side of the layer."""
+        if self.heads == 1:
+            return slice(self.start, self.stop)
+        return [head * self.step + each for head in range(self.heads) for each in range(self.start, self.stop)]
 
     def input(self) -> "Site":
         """Give the site at the whole input of the same layer."""
-        return replace(self, side="input", start=0, stop=self.in_features)
+        return replace(self, side="input", start=0, stop=self.in_features, heads=1, step=0)
 
     @property
     def tokens(self) -> Literal["encoder", "decoder", "cross"]:
@@ -129,6 +166,11 @@ class Block:
         stop = start + features
         return Site(role, module, "output", start, stop, in_features, self.stack, self.layer, self.attention)
 
+    def interleaved(self, name: str, in_features: int, num_heads: int, d_kv: int) -> list[Site]:
+        """Build the sites of q, k and v at the output of one layer, (num_heads, 3, d_kv)."""
+        whole = [self.output(role, name, in_features, d_kv, place * d_kv) for place, role in enumerate(QKV)]
+        return [replace(site, heads=num_heads, step=3 * d_kv) for site in whole]
+
     def input(self, role: Role, name: str, in_features: int) -> Site:
         """Build the site at the input of the linear layer `name`."""
         module = f"{self.module}.{name}"
@@ -149,7 +191,8 @@ class Backbone:
         fingerprint: SHA-256 over the weight files.
         model: The transformers model, loaded with this package's attention.
         tokenizer: A fast tokenizer (character offsets are needed).
-        family: The module that knows the sizes and sites of this kind of model.
+        family: The module that knows the sizes and sites of this kind of model; where transformers does not let it
+            have this package's attention, the module's `rewire` gives it to the model.
         tables: The tables of the model folder's peftbench.toml.
     """
 
@@ -166,6 +209,8 @@ class Backbone:
     ) -> None:
         self.name, self.revision, self.fingerprint = name, revision, fingerprint
         self.model, self.tokenizer, self.tables = model, tokenizer, dict(tables or {})
+        if hasattr(family, "rewire"):
+            family.rewire(model)
         self.sizes: Sizes = family.sizes(model.config)
         self.max_positions: int | None = family.max_positions(model.config)
         self.is_encoder_decoder = self.sizes.is_encoder_decoder
@@ -209,6 +254,11 @@ class Backbone:
         return getattr(self.model, SOFT_PROMPT, None)
 
     @property
+    def num_members(self) -> int:
+        """How many soft prompts each example is run with, a row for each: 1, or those of an ensemble."""
+        return getattr(self.soft_prompt, "num_members", 1)
+
+    @property
     def inserted(self) -> dict[tuple[Site, str], nn.Module]:
         """(Site, name) -> what `insert` put there, in the order in which it came."""
         return dict(self._inserted)
@@ -217,6 +267,12 @@ class Backbone:
     def prefixes(self) -> dict[Attention, nn.Module]:
         """Attention block -> what `insert_prefix` put there."""
         return dict(self._prefixes)
+
+    @property
+    def is_windowed(self) -> bool:
+        """Whether a layer's attention looks back less far than the model has positions."""
+        window: int | None = getattr(self.model.config, "sliding_window", None)
+        return window is not None and (self.max_positions is None or window < self.max_positions)
 
     def sites(self, role: Role) -> list[Site]:
         """List the sites of a role, encoder first; empty if this family has none."""
@@ -313,14 +369,15 @@ class Backbone:
     def start_at(self, position: int) -> None:
         """Let the first token of every input stand at a position; those before it belong to a prefix of a text.
 
-        So no input begins with the token that opens a text, and that many positions less are left for it.
+        So no input begins with the token that opens a text, and that many positions less are left for it. The model is
+        told the number too, as `num_before`: to ALiBi the prefix's keys stand at those positions.
         """
 
         def moved(_model: nn.Module, _args: tuple[Any, ...], named: dict[str, Any]) -> tuple[tuple[Any, ...], Any]:
             positions = named.get("position_ids")
             if positions is None:
                 positions = torch.arange(named["inputs_embeds"].shape[1], device=self.device)[None]
-            return _args, named | {"position_ids": positions + position}
+            return _args, named | {"position_ids": positions + position, "num_before": position}
 
         handle = self.model.base_model.register_forward_pre_hook(moved, with_kwargs=True)
         self._undo.append(handle.remove)
@@ -335,7 +392,8 @@ class Backbone:
 
         Args:
             module: forward() gives (num_virtual_tokens, d_model), or one such for each row; it becomes the model's
-                submodule "soft_prompt".
+                submodule "soft_prompt". An ensemble has `num_members` of them, which take turns over the rows unless
+                `rows(members)` is entered.
         """
         self.adopt(SOFT_PROMPT, module)
         with torch.no_grad():  # once: a network that makes the prompt is not run to count its tokens
@@ -428,8 +486,9 @@ def _input_hook(site: Site, module: nn.Module) -> Callable[..., tuple[Tensor, ..
 
 
 def _replaced(values: Tensor, site: Site, x: Tensor, module: nn.Module) -> Tensor:
-    """Replace the site's slice of `values` (..., features); out of place, so that gradients flow."""
+    """Replace the site's slices of `values` (..., features); out of place, so that gradients flow."""
     if site.features == values.shape[-1]:
         return module(values, x).to(values.dtype)
-    piece = module(values[..., site.start : site.stop], x).to(values.dtype)
-    return torch.cat((values[..., : site.start], piece, values[..., site.stop :]), -1)
+    heads = values.unflatten(-1, (site.heads, -1))
+    piece = module(heads[..., site.start : site.stop].flatten(-2), x).to(values.dtype).unflatten(-1, (site.heads, -1))
+    return torch.cat((heads[..., : site.start], piece, heads[..., site.stop :]), -1).flatten(-2)

@@ -35,11 +35,6 @@ class Encoded:
     starts: tuple[int, ...]
     label: int | None = None
 
-    @property
-    def num_positions(self) -> int:
-        """Positions that a decoder-only model needs: the last token of a choice is predicted, never fed."""
-        return len(self.context) + max(map(len, self.choices)) - 1
-
 
 def join(input: str, target: str) -> str:
     """Write an input and a target as one text: the prompt ends without white space, the target brings the space."""
@@ -106,14 +101,27 @@ def check_fits(backbone: Backbone, encoded: Sequence[Encoded]) -> None:
     Raises:
         ModelError: Says how many tokens the longest prompt has and how many fit.
     """
+    most = backbone.max_positions
+    if most is None:
+        return
     virtual = num_virtual_tokens(backbone)
-    found = max((tokens.num_positions for tokens in encoded), default=0) + virtual
+    found = max((num_positions(backbone, tokens) for tokens in encoded), default=0)
     among = f", {virtual} of them virtual" if virtual else ""
-    if backbone.max_positions is not None and found > backbone.max_positions:
+    if found > most:
         raise ModelError(
-            f"a prompt has {found:,} tokens{among}, and '{backbone.name}' takes {backbone.max_positions:,}",
-            hint="--max-input-tokens cuts inputs, for example --max-input-tokens 256",
+            f"a prompt has {found:,} tokens{among}, and '{backbone.name}' takes {most:,}",
+            hint=("fewer virtual tokens; " if virtual else "") + "--max-input-tokens cuts inputs, for example to 256",
         )
+
+
+def num_positions(backbone: Backbone, encoded: Encoded) -> int:
+    """Count the positions that a prompt takes, virtual tokens and its longest choice included.
+
+    An encoder and a decoder have each their own; what counts there is the longer one of context and choice.
+    """
+    context = num_virtual_tokens(backbone) + len(encoded.context)
+    choice = max(map(len, encoded.choices)) + backbone.sizes.num_fed_more
+    return max(context, choice) if backbone.is_encoder_decoder else context + choice
 
 
 def num_common(sequences: Sequence[Any]) -> int:

@@ -38,9 +38,9 @@ def choice_log_probs(backbone: Backbone, batch: Sequence[Encoded]) -> tuple[Tens
 
 def answer_log_probs(backbone: Backbone, batch: Sequence[Encoded]) -> tuple[Tensor, Answers]:
     """Compute the log-probabilities as a flat (num_answer_tokens,) float32 tensor, with what each entry is."""
+    check_fits(backbone, batch)
     if backbone.is_encoder_decoder:
         return _encoder_decoder(backbone, batch)
-    check_fits(backbone, batch)
     num_virtual = num_virtual_tokens(backbone)
     answers = Answers()
     rows = [tree.shared_tokens(num_virtual, ()) for _ in batch]
@@ -74,8 +74,8 @@ def decoder_states(
     ids = torch.tensor([row.ids for row in rows], device=backbone.device)
     positions = torch.tensor([row.positions for row in rows], device=backbone.device)
     embeds = with_soft_prompt(backbone, backbone.embeddings(ids[:, num_virtual:]), num_virtual)
-    windowed = getattr(backbone.model.config, "sliding_window", None) is not None
     mask = tree.mask(rows, num_cached, embeds.dtype, backbone.device)
+    by_distance = backbone.is_windowed or backbone.sizes.alibi
     absent = absent_virtual(backbone)
     if absent is not None:
         positions = (positions - absent[:, None]).clamp(min=0)
@@ -87,7 +87,7 @@ def decoder_states(
         position_ids=positions,
         past_key_values=cache,
         use_cache=cache is not None,
-        distances=tree.distances(rows, num_cached, backbone.device) if windowed else None,
+        distances=tree.distances(rows, num_cached, backbone.device) if by_distance else None,
     ).last_hidden_state
 
 
@@ -107,6 +107,12 @@ def log_probs_at(backbone: Backbone, hidden: Tensor, answers: Answers) -> Tensor
     places, index = (piece.to(hidden.device) for piece in flat.unique(return_inverse=True))
     targets = torch.tensor(answers.targets, device=hidden.device)
     logits = backbone.model.get_output_embeddings()(hidden.flatten(0, 1)[places]).float()
+    bias = getattr(backbone.model, "final_logits_bias", None)
+    if bias is not None:  # BART
+        logits = logits + bias
+    cap = getattr(backbone.model.config, "final_logit_softcapping", None)
+    if cap is not None:  # Gemma 2
+        logits = cap * torch.tanh(logits / cap)
     return logits[index, targets] - logits.logsumexp(-1)[index]
 
 
@@ -127,12 +133,19 @@ def padded(backbone: Backbone, rows: Sequence[Sequence[int]], num_virtual: int) 
 
 
 def with_soft_prompt(backbone: Backbone, embeds: Tensor, num_virtual: int) -> Tensor:
-    """Put the soft prompt, the same one or one of its own for each row, before embeddings (rows, tokens, d_model)."""
+    """Put the soft prompt before embeddings (rows, tokens, d_model): the same one, one of each row, or by turns."""
     if not num_virtual:
         return embeds
     assert backbone.soft_prompt is not None
     virtual = backbone.soft_prompt().to(embeds.dtype)
+    if virtual.dim() == 3:
+        virtual = virtual.repeat(len(embeds) // len(virtual), 1, 1)
     return torch.cat((virtual.expand(len(embeds), -1, -1), embeds), 1)
+
+
+def of_members(backbone: Backbone, batch: Sequence[Encoded]) -> list[Encoded]:
+    """Give a batch in which each example has a row for each member of an ensemble; mostly the batch as it is."""
+    return [each for each in batch for _ in range(backbone.num_members)]
 
 
 def absent_virtual(backbone: Backbone) -> Tensor | None:
@@ -145,9 +158,10 @@ def _encoder_decoder(backbone: Backbone, batch: Sequence[Encoded]) -> tuple[Tens
     """Encode once per example, decode (batch * choices) rows; attention folds the choices of an example."""
     model = backbone.model
     num_virtual = num_virtual_tokens(backbone)
-    embeds, seen = padded(backbone, [encoded.context for encoded in batch], num_virtual)
+    embeds, seen = _closed_up(backbone, *padded(backbone, [encoded.context for encoded in batch], num_virtual))
     states = model.get_encoder()(inputs_embeds=embeds, attention_mask=seen).last_hidden_state
-    rows, answers = _decoder_rows(batch, model.config.decoder_start_token_id)
+    start, opening = model.config.decoder_start_token_id, backbone.sizes.num_start_tokens > 1
+    rows, answers = _decoder_rows(batch, [start, model.config.bos_token_id] if opening else [start])
     cross = torch.where(seen == 1, 0.0, torch.finfo(states.dtype).min).to(states.dtype)
     hidden = model.get_decoder()(
         input_ids=torch.tensor(rows, device=backbone.device),
@@ -155,20 +169,30 @@ def _encoder_decoder(backbone: Backbone, batch: Sequence[Encoded]) -> tuple[Tens
         encoder_attention_mask=cross[:, None, None],
         use_cache=False,
     ).last_hidden_state
-    if model.config.scale_decoder_outputs:
+    if getattr(model.config, "scale_decoder_outputs", False):  # T5
         hidden = hidden * backbone.sizes.d_model**-0.5
     return log_probs_at(backbone, hidden, answers), answers
 
 
-def _decoder_rows(batch: Sequence[Encoded], start: int) -> tuple[list[list[int]], Answers]:
-    """Lay the choices out as rows of equal length, shifted right; examples with fewer choices get idle rows."""
+def _closed_up(backbone: Backbone, embeds: Tensor, seen: Tensor) -> tuple[Tensor, Tensor]:
+    """Put virtual tokens that are absent behind a row's others, which then stand where they do without these."""
+    absent = absent_virtual(backbone)
+    if absent is None:
+        return embeds, seen
+    length = seen.shape[1]
+    order = (torch.arange(length, device=seen.device) + absent[:, None]) % length
+    return embeds.gather(1, order[..., None].expand_as(embeds)), seen.gather(1, order)
+
+
+def _decoder_rows(batch: Sequence[Encoded], start: Sequence[int]) -> tuple[list[list[int]], Answers]:
+    """Lay the choices out as rows of equal length, behind the start; examples with fewer choices get idle rows."""
     num_choices = max(len(encoded.choices) for encoded in batch)
     length = max(len(ids) for encoded in batch for ids in encoded.choices)
     rows: list[list[int]] = []
     answers = Answers()
     for prompt, encoded in enumerate(batch):
         for choice, ids in enumerate(encoded.choices):
-            answers.add(len(rows), range(len(ids)), ids, prompt, choice)
-            rows.append([start, *ids[:-1], *[0] * (length - len(ids))])
-        rows += [[start] + [0] * (length - 1)] * (num_choices - len(encoded.choices))
+            answers.add(len(rows), range(len(start) - 1, len(start) - 1 + len(ids)), ids, prompt, choice)
+            rows.append([*start, *ids[:-1], *[0] * (length - len(ids))])
+        rows += [[*start, *[0] * (length - 1)]] * (num_choices - len(encoded.choices))
     return rows, answers

@@ -4,6 +4,9 @@ from typing import Any
 
 from peftbench.models.backbone import Attention, Block, Layer, Site, Sizes, norm
 
+UNDEFINED = {"role ff_gate": "its feed-forward block has no gate"}
+"""What is not defined on this family -> why: `peftbench list models` shows it."""
+
 
 def sizes(config: Any) -> Sizes:
     """Read the shapes from a GPT-2 config."""

@@ -1,12 +1,30 @@
-"""The Llama shape: Llama, Mistral, Qwen2, Qwen3, SmolLM3; gated, rotary, often fewer key-value heads than heads."""
+"""The Llama shape: Llama, Mistral, Qwen2, Qwen3, SmolLM3; gated, rotary, often fewer key-value heads than heads.
+
+Gemma, Gemma 2 and Gemma 3 have it too. Their norms multiply by 1 + w where w is the parameter, their embeddings are
+scaled by sqrt(d_model) as they are looked up, and from Gemma 2 on a norm stands behind each block as well as before it.
+"""
 
 from typing import Any
 
+from peftbench.errors import ModelError
 from peftbench.models.backbone import Attention, Block, Layer, Role, Site, Sizes, norm
+
+UNDEFINED = {
+    "icl --as-prefix": "not where attention has a window: Mistral, Gemma 2 and 3",
+    "export --to merged of bitfit": "its layers have no biases, or only some",
+}
+"""What is not defined on this family -> why: `peftbench list models` shows it."""
 
 
 def sizes(config: Any) -> Sizes:
-    """Read the shapes from a Llama-like config; head_dim may differ from hidden_size / num_attention_heads."""
+    """Read the shapes from a Llama-like config; head_dim may differ from hidden_size / num_attention_heads.
+
+    Raises:
+        ModelError: Its tokens see those that come after them, so that no answer follows from what is before it.
+    """
+    if getattr(config, "use_bidirectional_attention", False):
+        reason = "this model's tokens see what comes after them (use_bidirectional_attention): it cannot score answers"
+        raise ModelError(reason, hint="a model that was trained to go on with a text")
     return Sizes(
         is_encoder_decoder=False,
         num_encoder_layers=0,
@@ -19,12 +37,20 @@ def sizes(config: Any) -> Sizes:
         gated=True,
         vocab_size=config.vocab_size,
         biased=_biased(config),
-        head_norms=config.model_type == "qwen3",
+        head_norms=config.model_type in ("qwen3", "gemma3_text"),
+        post_norms=config.model_type in ("gemma2", "gemma3_text"),
     )
 
 
 def max_positions(config: Any) -> int | None:
-    """Give the number of positions that the model was made for; rotary positions go on, its accuracy does not."""
+    """Give the number of positions that the model was made for; rotary positions go on, its accuracy does not.
+
+    Where a text that is longer than the original positions turns by other angles from its first token on (longrope), it
+    shares no keys with a shorter one: the original number is the limit.
+    """
+    rope = getattr(config, "rope_parameters", None) or {}
+    if rope.get("rope_type") == "longrope":
+        return min(rope["original_max_position_embeddings"], config.max_position_embeddings)
     return config.max_position_embeddings
 
 
@@ -61,7 +87,10 @@ def layers(sizes: Sizes) -> list[Layer]:
 
 
 def _norms(sizes: Sizes, layer: int) -> list[Site]:
-    widths = {"input_layernorm": sizes.d_model, "post_attention_layernorm": sizes.d_model}
+    names = ["input_layernorm", "post_attention_layernorm"]
+    if sizes.post_norms:
+        names += ["pre_feedforward_layernorm", "post_feedforward_layernorm"]
+    widths = dict.fromkeys(names, sizes.d_model)
     if sizes.head_norms:
         widths |= {"self_attn.q_norm": sizes.d_kv, "self_attn.k_norm": sizes.d_kv}
     return [norm(f"model.layers.{layer}.{name}", "decoder", layer, width) for name, width in widths.items()]

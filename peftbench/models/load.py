@@ -47,7 +47,7 @@ def load(
     paths = weights.files(folder, allow_pickle)
     weights.check(paths)
     weights.check_sums(folder)
-    with _quiet():
+    with quiet():
         model = _model(folder, config, paths, getattr(torch, dtype))
         tokenizer = _tokenizer(folder)
     torch.set_num_threads(1 if model.num_parameters() < SMALL else ALL_THREADS)
@@ -77,7 +77,8 @@ def read_config(folder: Path) -> Any:
     except (ValueError, KeyError, TypeError):
         raise ModelError(f"'{path}' is damaged: not a JSON object with a model_type") from None
     registry.family(model_type)
-    return AutoConfig.from_pretrained(folder, trust_remote_code=False)
+    with quiet():
+        return AutoConfig.from_pretrained(folder, trust_remote_code=False)
 
 
 def _model(folder: Path, config: Any, paths: list[Path], dtype: torch.dtype) -> PreTrainedModel:
@@ -158,7 +159,7 @@ def _device(name: str) -> torch.device:
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Keep transformers' bars and warnings away: what they warn of is an error here, or handled."""
     level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
     logging.set_verbosity_error()

@@ -1,8 +1,10 @@
 """Scoring answer choices: the one place where in-context learning and tuning are both evaluated."""
 
 import math
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 
@@ -77,12 +79,15 @@ def score(
     A decoder-only model runs what all prompts begin with (the shots) once, and then packs many prompts with all their
     choices into one row, each token seeing its own ancestors only. Sharing changes no choice's tokens.
 
+    Where an ensemble of soft prompts is attached, each prompt is run once for each of them, and they vote.
+
     Args:
         backbone: Is scored as it is: with what is attached, in eval mode.
         prompts: Inputs hold the shots.
         end: "eos", "separator" or "none": what closes an answer and is scored with it.
         separator: The text between shots.
-        cache: False runs each (prompt, choice) as a row of its own through the plain model.
+        cache: False runs each (prompt, choice) as a row of its own through the plain model. Where prompts differ in
+            what is attached for them, each is a row with all its choices, whatever is said here.
         progress: Called with the number of prompts that were just finished.
         token_budget: Tokens per forward pass; None suits the device. It does not change the scores beyond rounding.
         rows: Where prompts differ in what is attached for them: entered for each forward pass, with the indices of its
@@ -94,11 +99,14 @@ def score(
     """
     if not prompts:
         return Scores([], [], Work())
+    members = backbone.num_members
+    if members > 1:
+        assert rows is None, "an ensemble's rows are its own"
+        prompts, rows = [prompt for prompt in prompts for _ in range(members)], _by_turns(backbone)
     encoded = encode_all(backbone, prompts, end=end, separator=separator)
-    if not backbone.is_encoder_decoder:
-        check_fits(backbone, encoded)
+    check_fits(backbone, encoded)
     sums: list[list[float]] = [[]] * len(encoded)
-    work = Work()
+    work, num_done = Work(), 0
     with torch.inference_mode():
         for indices, found, spent in batches(backbone, encoded, cache=cache, budget=token_budget, rows=rows):
             for index, log_probs in zip(indices, found, strict=True):
@@ -108,12 +116,15 @@ def score(
                     )
                 sums[index] = log_probs
             work = plus(work, spent)
-            if progress is not None and indices:
-                progress(len(indices))
+            before, num_done = num_done // members, num_done + len(indices)
+            if progress is not None and num_done // members > before:
+                progress(num_done // members - before)
     choices = [_choice_scores(*each) for each in zip(prompts, encoded, sums, strict=True)]
-    unfed = 0 if backbone.is_encoder_decoder else 1
+    if members > 1:
+        choices = [vote(choices[first : first + members]) for first in range(0, len(choices), members)]
+    more = backbone.sizes.num_fed_more
     virtual = num_virtual_tokens(backbone)
-    lengths = [Length(virtual + len(each.context), tuple(len(ids) - unfed for ids in each.choices)) for each in encoded]
+    lengths = [Length(virtual + len(each.context), tuple(len(ids) + more for ids in each.choices)) for each in encoded]
     return Scores(choices, lengths, work)
 
 
@@ -131,6 +142,34 @@ def predict(scores: Sequence[ChoiceScore], normalization: Normalization = "token
 def normalized(scores: Sequence[ChoiceScore], normalization: Normalization = "token") -> list[float]:
     """Give what each choice is ranked by: its log-probability by its length, unless it says otherwise."""
     return [score.value(normalization) for score in scores]
+
+
+def mean(members: Sequence[Sequence[ChoiceScore]]) -> list[ChoiceScore]:
+    """Average each choice's probability over members; its lengths are the same in all of them.
+
+    p(y | x) = 1/k sum_j p_j(y | x)
+    """
+    log_probs = torch.tensor([[score.log_prob for score in scores] for scores in members], dtype=torch.float64)
+    means = (log_probs.logsumexp(0) - math.log(len(members))).tolist()
+    return [replace(score, log_prob=value, ranked=None) for score, value in zip(members[0], means, strict=True)]
+
+
+def vote(members: Sequence[Sequence[ChoiceScore]]) -> list[ChoiceScore]:
+    """Count the members that rank a choice first, by each normalisation; log_prob is that of the mean.
+
+    Votes rank the choices, and of equally many the first choice wins, as `predict` has it.
+    """
+    votes = {name: Counter(predict(scores, name) for scores in members) for name in NORMALIZATIONS}
+    return [
+        replace(score, ranked={name: float(votes[name][choice]) for name in NORMALIZATIONS})
+        for choice, score in enumerate(mean(members))
+    ]
+
+
+def _by_turns(backbone: Backbone) -> Rows:
+    """Give an ensemble's rows where each prompt stands there once for each member, next to each other."""
+    ensemble: Any = backbone.soft_prompt
+    return lambda indices: ensemble.rows([index % backbone.num_members for index in indices])
 
 
 def _choice_scores(prompt: Prompt, encoded: Encoded, sums: Sequence[float]) -> list[ChoiceScore]:

@@ -4,6 +4,13 @@ from typing import Any
 
 from peftbench.models.backbone import Attention, Block, Layer, Site, Sizes, Stack, norm
 
+UNDEFINED = {
+    "icl --as-prefix": "its encoder reads shots and query together",
+    "role ff_gate": "v1.0 has no gate",
+    "export --to merged of bitfit": "its layers have no biases",
+}
+"""What is not defined on this family -> why: `peftbench list models` shows it."""
+
 
 def sizes(config: Any) -> Sizes:
     """Read the shapes from a T5 config; d_kv is its own field, not d_model / num_heads."""

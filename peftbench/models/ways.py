@@ -137,16 +137,16 @@ def _alike(_indices: Sequence[int]) -> AbstractContextManager[None]:
 
 def _folded(backbone: Backbone, encoded: Sequence[Encoded], rows_of: Rows) -> Way:
     """Encoder-decoders: each input once, the choices folded into its cross-attention."""
-    virtual = num_virtual_tokens(backbone)
+    virtual, more = num_virtual_tokens(backbone), backbone.sizes.num_fed_more
 
     def run(indices: Sequence[int]) -> tuple[Sums, Work]:
         batch = [encoded[index] for index in indices]
         with rows_of(indices):
             picked, answers = answer_log_probs(backbone, batch)
         context = sum(virtual + len(each.context) for each in batch)
-        fed = sum(map(len, (ids for each in batch for ids in each.choices)))
+        fed = sum(len(ids) + more for each in batch for ids in each.choices)
         rows = len(batch) * max(len(each.choices) for each in batch)
-        longest, length = virtual + max(len(each.context) for each in batch), 1 + max(answers.slots)
+        longest, length = virtual + max(len(each.context) for each in batch), 1 + more + max(answers.slots)
         run = len(batch) * longest + rows * length
         passed = Pass(len(batch), longest, rows, length, 0, _num_predicting(answers))
         return _sums(picked.tolist(), answers, batch), Work(0, context, fed, run - context - fed, passes=(passed,))

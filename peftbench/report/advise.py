@@ -111,7 +111,7 @@ def advise(table: Table, num_queries: int, min_accuracy: float | None = None, op
         tuple(picks if len(models) > 1 else picks[:1]),
         tuple(break_evens(table)),
         tuple(lacking),
-        tuple(dict.fromkeys(f"{command}{options}" for command in lacking.values())),
+        tuple(dict.fromkeys(f"{command}{options}" for command in lacking.values() if command)),
         tuple(_caveats(table, choices, picks, min_accuracy)),
     )
 
@@ -162,11 +162,11 @@ def _draws(row: Row) -> "np.ndarray | None":
     import numpy as np
 
     drawn = []
-    for task, spread in row.spreads.items():
-        right = [result.right for record in spread.records for result in record.results]
-        if None in right:
+    for spread in row.spreads.values():
+        one = confidence.drawn(spread.records)
+        if one is None:
             return None
-        drawn.append(confidence.medians([one for one in right if one], task.sha256))
+        drawn.append(one)
     return np.asarray(np.mean(drawn, axis=0, dtype=np.float64))
 
 
@@ -186,14 +186,19 @@ def _cheapest(choices: Sequence[Choice], model: str | None, cached: bool) -> Cho
 
 
 def _lacking(table: Table, choices: Sequence[Choice], pick: Pick) -> Iterator[tuple[str, str]]:
-    """Say why the records do not suffice, each with the command that would help."""
+    """Say why the records do not suffice, each with the command that would help; "" where none would."""
+    if table.is_mixture:
+        yield "a mixture of tasks is there to start from, and the choice falls on a task", ""
+        return
     if not any(row.is_icl for row in table.rows):
         yield "no row learns in context", steps.missing(table, "icl")
     if not any(row.is_tuned for row in table.rows):
         yield "no row was tuned", steps.missing(table, "tune")
     unsure = [row for row in table.rows if row.interval is None]
     if unsure:
-        yield "rows without a 95 % interval", steps.again(table, unsure[0]) + " --force"
+        why = next(spread.why_no_interval for spread in unsure[0].spreads.values() if spread.why_no_interval)
+        command = f"{steps.again(table, unsure[0])} --force" if why == confidence.OLD else ""
+        yield f"rows without a 95 % interval: {why}", command
     chosen = [one for one in choices if one is pick.plain or one is pick.cached]
     for one in chosen:
         if one.row.num_seeds == "1" and one.row.method != "zero-shot":

@@ -9,7 +9,7 @@ from peftbench.report.table import Interval, Row, Spread, Table, Task
 MARK = "~"
 """Stands before a number that is estimated by the paper's rule and not counted."""
 
-METHOD_WIDTH, MODEL_WIDTH = 13, 10
+METHOD_WIDTH, MODEL_WIDTH = 13, 8
 """Characters beyond which names may fold: the longest method's, and enough for an embedded model's."""
 
 
@@ -53,7 +53,7 @@ def summary(rows: Sequence[Row]) -> list[Column]:
         Column(("95 %", "interval"), tuple(interval(row.interval) for row in rows), is_spare=True),
         Column(("chance",), tuple(units.ABSENT if row.chance is None else units.percent(row.chance) for row in rows)),
         Column(("n",), tuple(units.count(row.num_examples) for row in rows)),
-        Column(("seeds x", "templ."), tuple(pool(row) for row in rows)),
+        Column(_pool_header(rows), tuple(pool(row, rows) for row in rows)),
     ]
 
 
@@ -80,7 +80,7 @@ def _heading(task: Task) -> tuple[str, ...]:
 
 def method(row: Row) -> str:
     """Name the way of learning, and what tells the row from others of it."""
-    return f"{row.method} {row.variant}" if row.variant else row.method
+    return f"{row.method} {row.label}" if row.label else row.method
 
 
 def flops(row: Row, name: str) -> str:
@@ -90,9 +90,20 @@ def flops(row: Row, name: str) -> str:
     return (MARK if estimated else "") + units.flops(value)
 
 
-def pool(row: Row) -> str:
-    """Write over how many seeds and templates medians were taken."""
-    return f"{row.num_seeds} x {row.num_templates}" if row.num_seeds else units.ABSENT
+def have_orders(rows: Sequence[Row]) -> bool:
+    """Say whether some rows were run with their shots in several orders."""
+    return any(row.num_orders != "1" for row in rows)
+
+
+def _pool_header(rows: Sequence[Row]) -> tuple[str, ...]:
+    return ("seeds x", "orders x", "templ.") if have_orders(rows) else ("seeds x", "templ.")
+
+
+def pool(row: Row, rows: Sequence[Row]) -> str:
+    """Write over how many seeds and templates medians were taken; and orders of the shots, where rows have several."""
+    if not row.num_seeds:
+        return units.ABSENT
+    return " x ".join([row.num_seeds, *[row.num_orders] * have_orders(rows), row.num_templates])
 
 
 def trained(row: Row) -> str:

@@ -5,17 +5,41 @@ import zlib
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from peftbench.record import Record
 from peftbench.report.significance import CONFIDENCE
 
 if TYPE_CHECKING:
     import numpy as np
 
 NUM_DRAWS = 1_000
+MIXTURE = "mixture"
+"""The family of a task that is several tasks mixed."""
+OLD = "records of schema version 1 do not say which examples are right"
 CONVENTION = (
     f"{100 * CONFIDENCE:.0f} % interval: percentile, cluster bootstrap over examples within tasks (an example stays "
     f"together with all its templates and seeds), {NUM_DRAWS:,} draws, fixed seed; tasks, templates and shots are kept "
     "as they are, so that it does not speak of other ones"
 )
+
+
+def drawn(records: Sequence[Record]) -> "np.ndarray | None":
+    """Draw the median accuracy of a row's records on one task, as `medians`; None where that cannot be done."""
+    if _unknown(records):
+        return None
+    return medians([result.right or "" for record in records for result in record.results], records[0].task.sha256)
+
+
+def why_none(records: Sequence[Record]) -> str:
+    """Say why a row's records on one task have no interval."""
+    return _unknown(records) or "all examples weigh the same, so that drawing them again shows nothing"
+
+
+def _unknown(records: Sequence[Record]) -> str | None:
+    if records[0].task.family == MIXTURE:
+        return "a mixture's examples are of several tasks, each under the templates of its own"
+    if any(result.right is None for record in records for result in record.results):
+        return OLD
+    return None
 
 
 def medians(right: Sequence[str], name: str) -> "np.ndarray":

@@ -47,7 +47,9 @@ def _row(row: Row) -> dict[str, Any]:
             "accuracy_median": spread.median,
             "accuracy_iqr": spread.iqr,
             "accuracy_interval": _both(spread.interval),
+            "why_no_interval": spread.why_no_interval,
             "num_seeds": spread.num_seeds or None,
+            "num_orders": spread.num_orders if spread.records else None,
             "num_templates": spread.num_templates or None,
             "records": [record.id for record in spread.records],
         }
@@ -72,6 +74,7 @@ def _line(row: Row, task: Task, spread: Spread) -> dict[str, Any]:
         "accuracy_iqr": _rounded(spread.iqr),
         "num_examples": task.num_examples,
         "num_seeds": spread.num_seeds or None,
+        "num_orders": spread.num_orders if spread.records else None,
         "num_templates": spread.num_templates or None,
         "chance": task.chance,
     }
@@ -89,6 +92,8 @@ def _facts(row: Row) -> dict[str, Any]:
         "source": "published" if row.published else "records",
         "num_parameters": row.num_parameters,
         "num_trained_parameters": row.num_trained_parameters,
+        "num_saved_parameters": row.num_saved_parameters,
+        "num_unreached_parameters": row.num_unreached_parameters,
     }
 
 
@@ -98,6 +103,7 @@ def _mean(row: Row) -> dict[str, Any]:
         "accuracy_iqr": _rounded(row.iqr),
         "num_examples": row.num_examples,
         "num_seeds": row.num_seeds or None,
+        "num_orders": None if row.published else row.num_orders,
         "num_templates": row.num_templates or None,
         "chance": _rounded(row.chance),
     }

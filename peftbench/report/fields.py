@@ -46,7 +46,7 @@ class Field:
 
 def summary(table: Table) -> list[Field]:
     """Give the fields of a table's rows; one that is empty in all of them is left out."""
-    every = [*_keys(), *_costs(), *_accuracies()]
+    every = [*_keys(), *_costs(), *_accuracies(table)]
     return [one for one in every if one.is_text or any(one.value(row) is not None for row in table.rows if one.value)]
 
 
@@ -107,7 +107,7 @@ def _costs() -> Iterator[Field]:
     yield Field("learning", "seconds", HINTS["learn_seconds"], _seconds, _cost("learn_seconds"))
 
 
-def _accuracies() -> Iterator[Field]:
+def _accuracies(table: Table) -> Iterator[Field]:
     yield Field("accuracy", "%", ACCURACY, lambda row: units.percent(row.accuracy), lambda row: row.accuracy, True)
     yield Field("IQR", "points", "interquartile range over templates x seeds", _iqr, lambda row: row.iqr)
     yield Field(
@@ -122,7 +122,8 @@ def _accuracies() -> Iterator[Field]:
     yield Field(
         "n", "examples", "over all tasks", lambda row: units.count(row.num_examples), lambda row: row.num_examples
     )
-    yield Field("seeds x templates", "", "over which medians are taken", columns.pool)
+    pooled = "seeds x orders x templates" if columns.have_orders(table.rows) else "seeds x templates"
+    yield Field(pooled, "", "over which medians are taken", lambda row: columns.pool(row, table.rows))
 
 
 def _tasks(table: Table) -> Iterator[Field]:

@@ -5,8 +5,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
-from peftbench.report import units
-from peftbench.report.columns import MARK, interval
+from peftbench.report import setting, units
+from peftbench.report.columns import MARK, have_orders, interval, pool
 from peftbench.report.table import Interval, Row, Table
 
 NUM_QUERIES = 1_000
@@ -89,6 +89,16 @@ class Figure:
     levels: tuple[tuple[float, str], ...] = field(default=())
 
 
+def level_end(figure: Figure, value: float, text: str) -> float:
+    """Say where a line's name ends on the x axis, 0 to 1: at the right, or further left where points are in its way."""
+    points = [(figure.x.place(point.x), figure.y.place(point.y)) for point in figure.points]
+    near = [x for x, y in points if abs(y - figure.y.place(value)) < 0.07]
+    width = 0.016 * len(text)
+    return next(
+        (end for end in (1.0, 0.65, 0.35) if not any(end - width < x + 0.02 and x - 0.02 < end for x in near)), 1
+    )
+
+
 def figures(table: Table) -> list[Figure]:
     """Make the pictures of a table; those that would have no points are left out.
 
@@ -100,7 +110,7 @@ def figures(table: Table) -> list[Figure]:
 
 def name(row: Row) -> str:
     """Name a row in full."""
-    return ", ".join(text for text in (f"{row.method} on {row.model}", _shots_of(row), row.variant) if text)
+    return ", ".join(text for text in (f"{row.method} on {row.model}", _shots_of(row), row.label) if text)
 
 
 def told(row: Row) -> str:
@@ -110,7 +120,8 @@ def told(row: Row) -> str:
     if row.interval:
         lines.append(f"95 % interval {interval(row.interval)}")
     if row.num_seeds:
-        lines.append(f"n {row.num_examples:,}, seeds x templates {row.num_seeds} x {row.num_templates}")
+        orders = " x orders" * have_orders([row])
+        lines.append(f"n {row.num_examples:,}, seeds{orders} x templates {pool(row, [row])}")
     for title, cost in (("inference", "inference_flops_per_example"), ("training", "training_flops")):
         value = row.cost(cost)
         mark = MARK if value and row.costs[cost].kind == "estimated" else ""
@@ -228,7 +239,8 @@ def _point(row: Row, x: float, is_hollow: bool = False, once: float = 0, each: f
 
 
 def _label(row: Row) -> str:
-    return f"{row.method} {row.shots}" if row.is_icl else row.method
+    shots = f" {row.shots}" if row.is_icl else ""
+    return f"{row.method}{shots} {setting.short(row.label)}".rstrip()
 
 
 def _shots_of(row: Row) -> str:

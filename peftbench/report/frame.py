@@ -23,9 +23,10 @@ def frame(*folders: str | Path) -> "pd.DataFrame":
 
     Returns:
         Columns: record, created_at, method, model, num_parameters, task, task_sha256, chance, shots (asked for),
-        num_shots (used), seed, template, template_name, num_examples, accuracy (per token, 0 to 1), accuracy_char,
-        accuracy_byte, accuracy_none, num_trained_parameters, and each cost of the report in its unit with its kind in
-        NAME_kind: all templates of a record share those. What is absent is NaN or None.
+        num_shots (used), seed, order (of the shots; 0 is that of the draw), template, template_name, num_examples,
+        accuracy (per token, 0 to 1), accuracy_char, accuracy_byte, accuracy_none, num_trained_parameters, and each
+        cost of the report in its unit with its kind in NAME_kind: all templates of a record share those. What is
+        absent is NaN or None.
 
     Raises:
         RecordError: Some records cannot be read.
@@ -40,7 +41,7 @@ def frame(*folders: str | Path) -> "pd.DataFrame":
 def _columns() -> list[str]:
     costs = [column for name in COLUMNS for column in (name, f"{name}_kind")]
     told = (
-        "record created_at method model num_parameters task task_sha256 chance shots num_shots seed template "
+        "record created_at method model num_parameters task task_sha256 chance shots num_shots seed order template "
         "template_name num_examples accuracy accuracy_char accuracy_byte accuracy_none num_trained_parameters"
     )
     return [*told.split(), *costs]
@@ -62,6 +63,7 @@ def _of_record(record: Record) -> Sequence[dict[str, Any]]:
         "chance": record.task.chance,
         "shots": shots(record),
         "seed": record.seed,
+        "order": setting.order(record),
         "num_trained_parameters": record.learned.num_trained_parameters,
         **_costs(record),
     }

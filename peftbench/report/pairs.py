@@ -1,11 +1,12 @@
 """The stored scores of two sides -> answers to the same examples, side by side."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from peftbench.errors import RecordError
 from peftbench.report import setting
+from peftbench.report.confidence import MIXTURE
 from peftbench.report.side import Kept, Side
 
 if TYPE_CHECKING:
@@ -56,6 +57,7 @@ def pair(a: Side, b: Side) -> tuple[list[Pairs], list[str]]:
     if not common:
         found = f"A has {', '.join(names_a.values())}; B has {', '.join(names_b.values())}"
         raise RecordError("A and B have no task in common", hint=found)
+    _check_single(a, common)
     left_out = [f"task {name}: only A has it" for sha256, name in names_a.items() if sha256 not in names_b]
     left_out += [f"task {name}: only B has it" for sha256, name in names_b.items() if sha256 not in names_a]
     for name, side in (("A", a), ("B", b)):
@@ -69,6 +71,15 @@ def pair(a: Side, b: Side) -> tuple[list[Pairs], list[str]]:
             "A and B have no example under the same template and seed in common", hint="; ".join(left_out)
         )
     return paired, left_out
+
+
+def _check_single(side: Side, tasks: Mapping[str, str]) -> None:
+    for one in side.kept:
+        if one.record.task.family == MIXTURE and one.record.task.sha256 in tasks:
+            raise RecordError(
+                f"task '{one.record.task.name}' is a mixture: its examples are of several tasks",
+                hint="start from both adapters on one task, with `peftbench tune --start-from`, and compare that",
+            )
 
 
 def _tasks(side: Side) -> dict[str, str]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from peftbench.errors import RecordError
 from peftbench.report import colors
 from peftbench.report.document import Document
-from peftbench.report.figures import CHANCE, Axis, Figure, figures
+from peftbench.report.figures import CHANCE, Axis, Figure, figures, level_end
 from peftbench.report.spread import Spreads, spreads
 from peftbench.report.table import Table
 
@@ -123,7 +123,8 @@ def _panel(panel: Any, figure: Figure, hues: Mapping[str, int], shapes: Mapping[
     for value, text in figure.levels:
         panel.axhline(value, color=SOFT, linestyle="--", linewidth=0.9)
         where = {"va": "top" if text == CHANCE else "bottom", "ha": "right", "color": SOFT, "fontsize": 7.5}
-        panel.text(0.995, value, text, transform=panel.get_yaxis_transform(), **where)
+        end = 0.995 * level_end(figure, value, text)
+        panel.text(end, value, text, transform=panel.get_yaxis_transform(), **where)
     for line in figure.lines:
         hue = colors.LIGHT[hues[line[-1].series]]
         panel.plot([_at(figure.x, point.x) for point in line], [point.y for point in line], color=hue, linewidth=1.2)
@@ -149,9 +150,16 @@ def _lay(axis: Any, limit: Any, told: Axis) -> None:
 
 def _label(panel: Any, figure: Figure) -> None:
     """Name the points whose names find room to the right, or to the left, of them."""
+    from matplotlib.patheffects import withStroke
+
+    halo = [withStroke(linewidth=2, foreground="white")]
     width, height = PANEL
     places = [(figure.x.place(p.x) * width, figure.y.place(p.y) * height) for p in figure.points]
     taken = [(x - 4, y - 4, x + 4, y + 4) for x, y in places]
+    for value, text in figure.levels:
+        right, y = level_end(figure, value, text) * width, figure.y.place(value) * height
+        below = 9 * (text == CHANCE)
+        taken.append((right - 4.7 * len(text), y - below, right, y - below + 9))
     for point, (x, y) in zip(figure.points, places, strict=True):
         long = 4.7 * len(point.label)
         for side, dx, dy in ((1, 6, 3), (-1, -6, 3), (1, 6, -11), (-1, -6, -11)):
@@ -159,7 +167,7 @@ def _label(panel: Any, figure: Figure) -> None:
             box = (left, y + dy, left + long, y + dy + 9)
             if box[0] > 0 and box[2] < width and not any(_meet(box, other) for other in taken):
                 taken.append(box)
-                anchor = {"ha": "left" if side == 1 else "right", "fontsize": 8}
+                anchor = {"ha": "left" if side == 1 else "right", "fontsize": 8, "path_effects": halo}
                 spot = (_at(figure.x, point.x), point.y)
                 panel.annotate(point.label, spot, xytext=(dx, dy), textcoords="offset points", **anchor)
                 break

@@ -53,6 +53,7 @@ def _row(line: dict[str, str], spreads: dict[Task, Spread]) -> Row:
     return Row(
         method=line["method"],
         variant="",
+        label="",
         model=line["model"],
         shots=line["shots"],
         num_parameters=int(float(line["num_parameters"])),

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 
 from peftbench.report import confidence, steps, units
 from peftbench.report.break_even import break_evens
-from peftbench.report.columns import MARK
+from peftbench.report.columns import MARK, have_orders
 from peftbench.report.table import Row, Table
 
 TITLES = {
@@ -17,9 +17,10 @@ TITLES = {
 def conventions(tables: Sequence[Table]) -> list[str]:
     """Say how the columns were counted, each convention once, and why values are absent."""
     rows = [row for table in tables for row in table.rows]
+    orders = " x orders of the shots" * have_orders(rows)
     notes = [
-        "accuracy: median (interquartile range) over templates x seeds; over several tasks the mean of their medians "
-        "(and of their ranges); n = examples"
+        f"accuracy: median (interquartile range) over templates x seeds{orders}; over several tasks the mean of their "
+        "medians (and of their ranges); n = examples"
     ]
     if any(True for table in tables for _ in break_evens(table)):
         notes.append("break-even: training FLOPs / FLOPs that a query then costs less than with ICL, rounded up")
@@ -34,13 +35,11 @@ def conventions(tables: Sequence[Table]) -> list[str]:
 
 
 def _intervals(rows: Sequence[Row]) -> Iterator[str]:
-    known = [
-        one for row in rows for one in row.spreads.values() if all(r.right for e in one.records for r in e.results)
-    ]
-    if known:
+    spreads = [spread for row in rows for spread in row.spreads.values()]
+    if any(spread.interval for spread in spreads):
         yield confidence.CONVENTION
-    if len(known) < sum(len(row.spreads) for row in rows):
-        yield f"95 % interval: {units.ABSENT} because records of schema version 1 do not say which examples are right"
+    for reason in dict.fromkeys(spread.why_no_interval for spread in spreads if spread.why_no_interval):
+        yield f"95 % interval: {units.ABSENT} because {reason}"
 
 
 def _marked(kind: str) -> str:
@@ -54,10 +53,36 @@ def cautions(table: Table) -> Iterator[str]:
             yield f"{row.title}: {row.shots} shots, as many as fit the model's positions"
         if row.num_cut_tokens:
             yield f"{row.title}: {row.num_cut_tokens:,} input tokens were cut (--max-input-tokens)"
+        yield from _idle(row)
+        yield from _spent(row)
     # Zero-shot draws nothing, so that its one seed is all there is.
     if len({row.num_seeds for row in table.rows if row.method != "zero-shot"}) > 1:
         yield "the rows pool different numbers of seeds: their ranges are not alike"
     yield from _unequal_models(table)
+
+
+def _idle(row: Row) -> Iterator[str]:
+    """Say where the trained parameters are not what works: some without a gradient, some that are not kept."""
+    if row.num_unreached_parameters:
+        which = f"{row.num_unreached_parameters:,} of {row.num_trained_parameters:,} trained parameters"
+        yield f"{row.title}: {which} are in tensors that no training step had a gradient for"
+    if row.num_saved_parameters is not None and row.num_saved_parameters != row.num_trained_parameters:
+        yield (
+            f"{row.title}: {row.num_saved_parameters:,} parameters are kept and used after training, "
+            f"{row.num_trained_parameters:,} were trained"
+        )
+
+
+def _spent(row: Row) -> Iterator[str]:
+    """Say what training FLOPs hold beside a training, and what they leave out."""
+    learned = [record.learned for spread in row.spreads.values() for record in spread.records]
+    paths = dict.fromkeys(one.start_from.path for one in learned if one.start_from)
+    if paths:
+        whose = ", ".join(f"'{path}'" for path in paths)
+        yield f"{row.title}: started from {whose}; what it took to train that is not in its training FLOPs"
+    if any(one.sweep for one in learned):
+        held = "not in" if row.costs["training_flops"].kind == "traced" else "in"
+        yield f"{row.title}: the search for the learning rate is {held} its training FLOPs"
 
 
 def _unequal_models(table: Table) -> Iterator[str]:

@@ -1,10 +1,12 @@
 """Rows -> the recipe that runs them again, with every setting as it was resolved."""
 
+import itertools
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from peftbench.record import Record
+from peftbench.report import setting
 from peftbench.report.table import Row, Table
 
 NAME = "report"
@@ -27,19 +29,30 @@ def recipe(tables: Sequence[Table]) -> str:
 
 
 def _runs(row: Row) -> Iterator[str]:
-    """Give a [[run]] for the tasks of a row that have the same seeds and limit."""
+    """Give a [[run]] for the tasks of a row that have the same seeds, orders of the shots and limit."""
     groups: dict[str, list[Sequence[Record]]] = {}
     for spread in row.spreads.values():
-        records = sorted(spread.records, key=lambda record: record.seed)
-        shared = [[record.seed for record in records], records[0].identity.get("limit")]
-        groups.setdefault(json.dumps(shared), []).append(records)
+        for records in _in_orders(spread.records):
+            shared = [[(one.seed, setting.order(one)) for one in records], records[0].identity.get("limit")]
+            groups.setdefault(json.dumps(shared), []).append(records)
     for some in groups.values():
-        yield _run(some[0][0], [records[0].task.name for records in some], [record.seed for record in some[0]])
+        yield _run(some[0], [records[0].task.name for records in some])
 
 
-def _run(record: Record, tasks: Sequence[str], seeds: Sequence[int]) -> str:
-    identity = record.identity
-    plain = {name: identity.get(name) for name in PLAIN} | {"task": list(tasks), "seeds": list(dict.fromkeys(seeds))}
+def _in_orders(records: Sequence[Record]) -> list[list[Record]]:
+    """Leave records together where all seeds have the orders 0 ... n - 1, as a run has them; else part them."""
+    some = sorted(records, key=lambda one: (setting.order(one), one.seed))
+    by_order = [list(group) for _, group in itertools.groupby(some, key=setting.order)]
+    are_first = [setting.order(group[0]) for group in by_order] == list(range(len(by_order)))
+    are_alike = len({tuple(one.seed for one in group) for group in by_order}) == 1
+    return [some] if are_first and are_alike else by_order
+
+
+def _run(records: Sequence[Record], tasks: Sequence[str]) -> str:
+    record, identity = records[0], records[0].identity
+    num_orders = len({setting.order(one) for one in records})
+    plain = {name: identity.get(name) for name in PLAIN} | {"orders": num_orders if num_orders > 1 else None}
+    plain |= {"task": list(tasks), "seeds": list(dict.fromkeys(one.seed for one in records))}
     if record.learned.start_from:
         plain["start_from"] = record.learned.start_from.path
     if record.learned.sweep:

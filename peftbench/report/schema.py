@@ -1,7 +1,7 @@
-"""What `peftbench report --format json` gives, field by field.
+"""What `--format json` gives, field by field: of `peftbench report`, `compare` and `advise`.
 
 Shares (accuracies, chance, intervals) are from 0 to 1; FLOPs, bytes, seconds and parameters are plain numbers; null is
-what is absent. `docs/report.schema.json` is made from here.
+what is absent. docs/report.schema.json, compare.schema.json and advise.schema.json are made from here.
 """
 
 from typing import Annotated, Any, Literal
@@ -12,7 +12,7 @@ from pydantic import ConfigDict, Field, TypeAdapter
 from typing_extensions import TypedDict
 
 SCHEMA_VERSION = 1
-"""Changes when a field goes away or changes its meaning; new fields may come without."""
+"""Changes when a field goes away or changes its meaning; new fields may come without. Each command has its own."""
 
 
 def _is(description: str) -> Any:
@@ -32,16 +32,19 @@ class TaskFields(Strict):
     chance: Annotated[float, _is("share right by guessing")]
     num_examples: int
     sha256: Annotated[str, _is("of its rows and templates; empty where published")]
+    is_mixture: Annotated[bool, _is("whether it is several tasks mixed, to tune on and start from")]
 
 
 class SpreadFields(Strict):
     """A row on one task."""
 
     task: str
-    accuracy_median: Annotated[float, _is("over templates x seeds")]
-    accuracy_iqr: Annotated[float | None, _is("interquartile range over templates x seeds; null for one value")]
+    accuracy_median: Annotated[float, _is("over templates x seeds x orders of the shots")]
+    accuracy_iqr: Annotated[float | None, _is("interquartile range over the same; null for one value")]
     accuracy_interval: Annotated[tuple[float, float] | None, _is("95 %, cluster bootstrap over examples")]
+    why_no_interval: str | None
     num_seeds: int | None
+    num_orders: Annotated[int | None, _is("orders in which the same shots stood")]
     num_templates: int | None
     records: Annotated[list[str], _is("ids of the records; empty where published")]
 
@@ -67,11 +70,14 @@ class RowFields(Strict):
     source: Literal["records", "published"]
     num_parameters: int | None
     num_trained_parameters: int | None
+    num_saved_parameters: Annotated[int | None, _is("kept and used after training; null where no record says it")]
+    num_unreached_parameters: Annotated[int | None, _is("of the trained, those that never got a gradient")]
     accuracy_median: Annotated[float, _is("mean over tasks of the median over templates x seeds")]
     accuracy_iqr: Annotated[float | None, _is("mean over tasks of the interquartile range")]
     accuracy_interval: Annotated[tuple[float, float] | None, _is("95 %, cluster bootstrap over examples in tasks")]
     num_examples: Annotated[int | None, _is("of all tasks")]
     num_seeds: Annotated[str | None, _is("5; or 3-5 where tasks differ")]
+    num_orders: Annotated[str | None, _is("1; or 4, of the same shots")]
     num_templates: Annotated[str | None, _is("4; or 3-4 where tasks differ")]
     chance: Annotated[float | None, _is("mean over tasks")]
     tasks: list[SpreadFields]
@@ -95,15 +101,126 @@ class ReportFields(Strict):
     conventions: Annotated[list[str], _is("how the numbers were had")]
 
 
-def json_schema() -> dict[str, Any]:
-    """Give the JSON Schema (draft 2020-12) of a report."""
-    return TypeAdapter(ReportFields).json_schema()
+class SideFields(Strict):
+    """One side of a comparison."""
+
+    name: Annotated[str, _is("a record's id, or METHOD@MODEL:SHOTS with what tells it from other rows")]
+    title: str
+    records: Annotated[list[str], _is("ids")]
 
 
-def check(report: Any) -> None:
-    """Make sure that a report, as read from JSON, is one.
+class LineFields(Strict):
+    """The comparison on one task, or on the mean over tasks."""
+
+    task: Annotated[str | None, _is("null for the mean")]
+    sha256: Annotated[str | None, _is("of the task's rows and templates; null for the mean")]
+    num_examples: Annotated[int, _is("that both sides answered")]
+    num_templates: Annotated[int | None, _is("under which both did; null for the mean")]
+    num_seeds: Annotated[int | None, _is("of the side that draws shots; null for the mean")]
+    accuracy_a: Annotated[float, _is("share of right answers over examples, templates and seeds")]
+    accuracy_b: float
+    difference: Annotated[float, _is("accuracy_b - accuracy_a")]
+    interval: Annotated[tuple[float, float] | None, _is("95 %; null where all examples differ by the same")]
+    p_value: Annotated[float, _is("two-sided")]
+    p_corrected: Annotated[float, _is("by Holm over the tasks; of the mean, and of a single task, p_value itself")]
+    test: Literal["exact McNemar", "sign-flip permutation"]
+    num_a_ahead: Annotated[int, _is("examples that A gets right under more templates and seeds than B")]
+    num_b_ahead: int
+    is_different: Annotated[bool, _is("whether p_corrected is below alpha")]
+
+
+class ComparisonFields(Strict):
+    """What `peftbench compare A B` found."""
+
+    schema_version: Literal[1]
+    a: SideFields
+    b: SideFields
+    tasks: list[LineFields]
+    mean: Annotated[LineFields | None, _is("over tasks; null where there is one")]
+    is_different: Annotated[bool, _is("of the mean, or of the only task")]
+    verdict: Annotated[str, _is("one sentence")]
+    alpha: float
+    confidence: Annotated[float, _is("of the intervals")]
+    correction: Annotated[Literal["Holm"] | None, _is("null where there is one task")]
+    num_draws: Annotated[int, _is("of the bootstrap, and of the permutation test")]
+    paired: Annotated[str, _is("what stands beside what")]
+    findings: Annotated[list[str], _is("what must not be read into it")]
+    conventions: list[str]
+
+
+class ChoiceFields(Strict):
+    """A row of the report, as something to choose."""
+
+    method: str
+    variant: str
+    model: str
+    shots: str
+    accuracy: Annotated[float, _is("mean over tasks of the median over templates x seeds")]
+    accuracy_interval: tuple[float, float] | None
+    is_enough: Annotated[
+        Literal["yes", "unclear", "no"], _is("whether it is shown to be accurate enough, or not to be")
+    ]
+    total_flops: Annotated[float | int | None, _is("training and all queries")]
+    cached_total_flops: Annotated[
+        float | int | None, _is("with the shots' keys and values in a cache; null but for ICL")
+    ]
+    is_estimated: Annotated[bool, _is("whether a part of it is estimated by the paper's rule")]
+
+
+class PickFields(Strict):
+    """The cheapest that is accurate enough; null where there is none."""
+
+    model: Annotated[str | None, _is("on which it has to be; null for any")]
+    uncached: ChoiceFields | None
+    cached: Annotated[ChoiceFields | None, _is("where the shots' keys and values are in a cache")]
+
+
+class BreakEvenFields(Strict):
+    """Queries after which training has paid for itself; null where that never happens."""
+
+    tuned: str
+    icl: str
+    uncached_queries: int | None
+    cached_queries: int | None
+
+
+class AdviceTableFields(Strict):
+    """What one table of the report says about the decision."""
+
+    title: str
+    num_queries: int
+    min_accuracy: float | None
+    has_enough_evidence: bool
+    lacking: Annotated[list[str], _is("why the evidence is not enough")]
+    run_next: Annotated[list[str], _is("commands")]
+    answer: Annotated[list[str], _is("in words")]
+    cheapest: Annotated[list[PickFields], _is("over all, then on each model")]
+    choices: Annotated[list[ChoiceFields], _is("all rows, cheapest first")]
+    break_evens: list[BreakEvenFields]
+    caveats: Annotated[list[str], _is("what is uncertain all the same")]
+    conventions: list[str]
+
+
+class AdviceFields(Strict):
+    """What `peftbench advise` said."""
+
+    schema_version: Literal[1]
+    tables: list[AdviceTableFields]
+
+
+DOCUMENTS: dict[str, Any] = {"report": ReportFields, "compare": ComparisonFields, "advise": AdviceFields}
+"""Command -> what it gives."""
+
+
+def json_schema(command: str) -> dict[str, Any]:
+    """Give the JSON Schema (draft 2020-12) of what a command gives."""
+    return TypeAdapter(DOCUMENTS[command]).json_schema()
+
+
+def check(command: str, text: str) -> None:
+    """Make sure that a text is the JSON that a command gives.
 
     Raises:
         ValidationError: pydantic's; a field is missing, unknown or of another type.
     """
-    TypeAdapter(ReportFields).validate_json(report, strict=True)
+    TypeAdapter(DOCUMENTS[command]).validate_json(text, strict=True)

@@ -1,6 +1,7 @@
 """What makes two records one row of a table: equal settings, whatever the task and the seed."""
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -12,6 +13,11 @@ NOT_SETTING = {"seed", "task", "task_sha256", "limit"}
 IN_COLUMNS = {"learner", "model", "method", "shots"}
 PREFIX = "ICL->prefix"
 """In-context learning by the shots' saved keys and values."""
+LOSSES = {"lm_loss": "L_LM", "unlikelihood_loss": "L_UL", "length_norm_loss": "L_LN"}
+"""Setting that weighs a loss -> the loss's name in 2205.05638, section 3.2."""
+BESIDE = {"layer_norms", "bias"}
+"""Settings that train some of the model beside the method: they are told even where all rows have them."""
+OFF = (None, False, "none")
 
 
 def key(record: Record) -> str:
@@ -48,15 +54,56 @@ def differences(records: Sequence[Record]) -> list[str]:
         records: One record of each such row.
 
     Returns:
-        For each row "rank=8, lr=0.01": the settings that are not the same in all of them; "" for a single row.
+        For each row "rank=8, lr=0.01": the settings that are not the same in all of them, and those that train some of
+        the model beside the method; mostly "" for a single row.
     """
     tables = [_flat(_pooled(record.identity)) for record in records]
     names = list(dict.fromkeys(name for table in tables for name in table))
-    unequal = [name for name in names if len({_text(table.get(name)) for table in tables}) > 1]
-    return [
-        ", ".join(f"{name.rpartition('.')[2]}={_text(table[name])}" for name in unequal if name in table)
-        for table in tables
-    ]
+    told = [name for name in names if len({_text(table.get(name)) for table in tables}) > 1]
+    told += [name for name in names if name not in told and _last(name) in BESIDE and tables[0][name] not in OFF]
+    return [", ".join(f"{_last(name)}={_text(table[name])}" for name in told if name in table) for table in tables]
+
+
+def parts(variant: str, separator: str = ", ") -> list[str]:
+    """Split "rank=8, lr=0.01"; a comma inside a value, as of a list, separates nothing."""
+    return [part for part in re.split(rf"{separator}(?=[\w.]+=)", variant) if part]
+
+
+def sort_key(variant: str) -> list[tuple[float, str]]:
+    """Sort variants by their words, and by what numbers are worth: rank=8 before rank=64."""
+    words = re.findall(r"\d+(?:\.\d+)?(?:e-?\d+)?|\D+", variant)
+    return [(float(word), "") if word[0].isdigit() else (-1, word) for word in words]
+
+
+def label(variant: str, record: Record) -> str:
+    """Write a variant as people read it: in place of the losses' weights the sum that was minimised, L_LM + 0.5 L_UL.
+
+    Args:
+        variant: As `differences` gives it.
+        record: One of the row.
+    """
+    told = [part for part in parts(variant) if part.partition("=")[0] not in LOSSES]
+    if told == parts(variant):
+        return variant
+    return ", ".join([_loss(record.identity["training"]), *told])
+
+
+def short(label: str) -> str:
+    """Write a label where there is little room: values alone, and the name of what is on or off."""
+    return ", ".join(_short(*part.rpartition("=")[::2]) for part in parts(label))
+
+
+def _short(name: str, value: str) -> str:
+    return {"true": name, "false": f"no {name}"}.get(value, value)
+
+
+def _loss(weights: Mapping[str, Any]) -> str:
+    terms = [(weights[setting], name) for setting, name in LOSSES.items() if weights[setting]]
+    return " + ".join(name if weight == 1 else f"{weight:g} {name}" for weight, name in terms)
+
+
+def _last(name: str) -> str:
+    return name.rpartition(".")[2]
 
 
 def _flat(table: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -79,4 +126,6 @@ def _text(value: Any) -> str:
         return f"{value:g}"
     if isinstance(value, str):
         return value[:8] if len(value) == 64 else value  # a fingerprint
+    if isinstance(value, list) and value:
+        return ",".join(map(_text, value))  # as --set takes it
     return json.dumps(value)

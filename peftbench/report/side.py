@@ -1,7 +1,6 @@
 """What a person names for a comparison: one record, or a row of the report with all its records."""
 
 import itertools
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -53,7 +52,7 @@ class Side:
     def title(self) -> str:
         """Method, model and shots in words."""
         details = [] if self.draws_nothing else [f"{shots(self.first)} shots"]
-        details += [self.variant] * bool(self.variant)
+        details += [setting.label(self.variant, self.first)] * bool(self.variant)
         return ", ".join([f"{setting.method(self.first)} on {self.first.model.name}", *details])
 
 
@@ -79,7 +78,7 @@ def rows(kept: Sequence[Kept]) -> dict[str, Side]:
     told_apart = variants({key: group[0].record for key, group in groups.items()})
     sides = {}
     for key, group in groups.items():
-        settings = "".join(f",{part}" for part in _parts(told_apart[key]))
+        settings = "".join(f",{part}" for part in setting.parts(told_apart[key]))
         word = name(group[0].record) + settings
         sides[word] = Side(word, told_apart[key], tuple(group))
     return dict(sorted(sides.items()))
@@ -130,11 +129,11 @@ def check_apart(a: Side, b: Side) -> None:
 
 def _row(word: str, sides: Mapping[str, Side]) -> Side:
     method, _, rest = word.partition("@")
-    head, *settings = _parts(f"{method.lower()}@{rest}", ",")
+    head, *settings = setting.parts(f"{method.lower()}@{rest}", ",")
     found = [side for side in sides.values() if head in _heads(side.first)]
-    found = [side for side in found if set(settings) <= set(_parts(side.variant))]
+    found = [side for side in found if set(settings) <= set(setting.parts(side.variant))]
     # The row at the defaults has no settings to name: its plain word is its own.
-    found = [side for side in found if set(settings) == set(_parts(side.variant))] or found
+    found = [side for side in found if set(settings) == set(setting.parts(side.variant))] or found
     if len(found) > 1:
         words = ", ".join(side.word for side in found)
         raise RecordError(f"'{word}' stands for {len(found)} rows", hint=f"say which: {words}")
@@ -155,11 +154,6 @@ def _record(word: str, kept: Sequence[Kept], sides: Mapping[str, Side]) -> Side:
         known(word, sides, "record or row", RecordError)
     row = next(side for side in sides.values() if found[0] in side.kept)
     return Side(found[0].record.id, row.variant, (found[0],), is_record=True)
-
-
-def _parts(text: str, separator: str = ", ") -> list[str]:
-    """Split "rank=8, lr=0.01"; a comma inside a value, as of a list, separates nothing."""
-    return [part for part in re.split(rf"{separator}(?=[\w.]+=)", text) if part]
 
 
 def shots(record: Record) -> int:

@@ -5,7 +5,8 @@ import statistics
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from peftbench.report import units
+from peftbench.record import Record
+from peftbench.report import setting, units
 from peftbench.report.figures import Axis
 from peftbench.report.table import Row, Spread, Table, Task
 
@@ -53,11 +54,12 @@ class Spreads:
 def spreads(table: Table) -> list[Spreads]:
     """Gather the accuracies of each task under each template with each seed; published rows have none."""
     rows = [row for row in table.rows if not row.published]
-    made = [(task, tuple(_band(row, row.spreads[task]) for row in rows)) for task in table.tasks if rows]
+    has_models = len({row.model for row in rows}) > 1
+    made = [(task, tuple(_band(row, row.spreads[task], has_models) for row in rows)) for task in table.tasks if rows]
     return [Spreads(task.name, task.chance, _axis(task, bands), bands) for task, bands in made]
 
 
-def _band(row: Row, spread: Spread) -> Band:
+def _band(row: Row, spread: Spread, has_models: bool) -> Band:
     results = [(record, result) for record in spread.records for result in record.results]
     templates = sorted({result.template for _, result in results})
     answers = tuple(
@@ -65,7 +67,7 @@ def _band(row: Row, spread: Spread) -> Band:
             accuracy=result.accuracy(),
             line=templates.index(result.template),
             told=(
-                f"template {result.template}, '{result.name}', seed {record.seed}\n"
+                f"template {result.template}, '{result.name}', seed {record.seed}{_order(record)}\n"
                 f"{units.percent(result.accuracy())} %: {result.num_correct['token']} of {result.num_examples}\n"
                 f"record {record.id}"
             ),
@@ -75,7 +77,7 @@ def _band(row: Row, spread: Spread) -> Band:
     values = [answer.accuracy for answer in answers]
     quarters = statistics.quantiles(values, n=4, method="inclusive") if len(values) > 1 else None
     return Band(
-        label=_label(row),
+        label=_label(row, has_models),
         series=row.method,
         median=spread.median,
         quartiles=(quarters[0], quarters[2]) if quarters else None,
@@ -84,9 +86,16 @@ def _band(row: Row, spread: Spread) -> Band:
     )
 
 
-def _label(row: Row) -> str:
-    shots = f" {row.num_shots}" if row.is_icl else ""
-    text = f"{row.method}{shots} {row.model.rpartition('/')[2]}"
+def _order(record: Record) -> str:
+    order = setting.order(record)
+    return f", order {order}" if order else ""
+
+
+def _label(row: Row, has_models: bool) -> str:
+    """Name a row in little room; its model where the table has several, or where nothing else tells it."""
+    parts = [row.method, str(row.num_shots) * row.is_icl, setting.short(row.label)]
+    parts += [row.model.rpartition("/")[2]] * (has_models or not row.label)
+    text = " ".join(part for part in parts if part)
     return text if len(text) <= 22 else text[:20] + ".."
 
 

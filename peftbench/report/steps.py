@@ -1,6 +1,7 @@
 """The command to type next: what a table still lacks."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from peftbench.errors import TaskError
 from peftbench.registry import METHODS, TASK_GROUPS
@@ -22,14 +23,30 @@ def same_model(table: Table) -> list[str]:
     return [_icl(table, row) for row in tuned.values()] + [_tune(table, row, "ia3") for row in prompted.values()]
 
 
-def step(table: Table) -> str:
-    """Name the command that adds most to the table."""
+def step(table: Table, adapters: Path = Path("results/adapters")) -> str:
+    """Name the command that adds most to the table.
+
+    Args:
+        table: The first of a report.
+        adapters: Folder of what was trained.
+    """
+    if table.is_mixture:
+        return _start_from(table, adapters)
     missing = same_model(table)
     if missing:
         return missing[0]
     tuned = [row for row in table.rows if row.is_tuned]
     untried = [name for name in METHODS if name not in {row.method for row in tuned}]
     return _tune(table, (tuned or list(table.rows))[0], untried[0]) if untried else "peftbench list recipes"
+
+
+def _start_from(table: Table, adapters: Path) -> str:
+    """Go on from what was tuned on a mixture, or tune on it."""
+    row = next((row for row in reversed(table.rows) if row.is_tuned), None)
+    if row is None:
+        return _tune(table, table.rows[0], "ia3")
+    record = row.spreads[table.tasks[0]].records[0]
+    return f"peftbench tune --model {row.model} --method {row.method} --start-from {adapters / record.id}"
 
 
 def missing(table: Table, learner: str) -> str:

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from html import escape
 
-from peftbench.report.figures import CHANCE, Axis, Figure, Point
+from peftbench.report.figures import CHANCE, Axis, Figure, Point, level_end
 from peftbench.report.spread import Answer, Band, Spreads
 
 WIDTH, HEIGHT = 460, 310
@@ -17,7 +17,7 @@ SHAPES = (
     "M0 5L4.8 -3.8H-4.8Z",
 )
 """Of points, by model: circle, square, triangle, diamond, triangle upside down."""
-SPREAD_LEFT, LINE = 128, 4.5
+SPREAD_LEFT, LINE = 148, 4.5
 
 
 def draw(figure: Figure, hues: Mapping[str, int], shapes: Mapping[str, int]) -> str:
@@ -95,7 +95,8 @@ def _levels(figure: Figure) -> Iterator[str]:
         # Chance is named below its line, so that it does not stand on the name of one nearby.
         above = -11 if text == CHANCE else 3
         yield f'<path class="level" d="M{LEFT} {y:.1f}H{WIDTH - RIGHT}"/>'
-        place = f'x="{WIDTH - RIGHT - 2}" y="{y - above:.1f}"'
+        x = LEFT + level_end(figure, value, text) * (WIDTH - RIGHT - LEFT) - 2
+        place = f'x="{x:.1f}" y="{y - above:.1f}"'
         yield f'<text class="level-text" text-anchor="end" {place}>{escape(text)}</text>'
 
 

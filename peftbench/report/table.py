@@ -4,15 +4,18 @@ import itertools
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from peftbench.record import Cost, Record
 from peftbench.registry import METHODS, is_method
 from peftbench.report import confidence, setting, units
+from peftbench.report.confidence import MIXTURE
 
 if TYPE_CHECKING:
     import numpy as np
 
+Costs = dict[tuple[str, str], Cost]
+"""By name and kind."""
 Interval = tuple[float, float]
 """Lowest and highest accuracy, 0 to 1."""
 # Name of a cost -> the kinds in which the report takes it, best first. The paper's estimate is the last resort.
@@ -34,6 +37,7 @@ class Task:
     chance: float
     num_examples: int
     sha256: str
+    is_mixture: bool = False
 
 
 @dataclass(frozen=True)
@@ -42,7 +46,9 @@ class Spread:
 
     Args:
         iqr: Interquartile range; None where there is one value only, which has no spread.
+        num_orders: In which the same shots stood.
         interval: Of the median, 95 %; None where it cannot be told.
+        why_no_interval: The reason; None where there is one.
         records: Where it comes from; none if it was published.
     """
 
@@ -50,7 +56,9 @@ class Spread:
     iqr: float | None
     num_seeds: int
     num_templates: int
+    num_orders: int = 1
     interval: Interval | None = None
+    why_no_interval: str | None = None
     records: tuple[Record, ...] = ()
 
 
@@ -60,6 +68,9 @@ class Row:
 
     Args:
         variant: What tells this row from others of the same method, model and shots; mostly "".
+        label: The variant as people read it.
+        num_saved_parameters: What is kept of those that are trained; None where records do not say it.
+        num_unreached_parameters: Those among the trained that never got a gradient; None likewise.
         shots: Shots as asked for, and what was used where fewer fitted.
         accuracy: Mean over tasks of the median over templates x seeds.
         iqr: Mean over tasks of the interquartile range.
@@ -71,6 +82,7 @@ class Row:
 
     method: str
     variant: str
+    label: str
     model: str
     shots: str
     num_parameters: int | None
@@ -84,6 +96,9 @@ class Row:
     costs: Mapping[str, Cost]
     spreads: Mapping[Task, Spread]
     published: bool = False
+    num_saved_parameters: int | None = None
+    num_unreached_parameters: int | None = None
+    num_orders: str = "1"
     num_cut_tokens: int = 0
     num_shots: int = 0
     interval: Interval | None = None
@@ -101,8 +116,8 @@ class Row:
     @property
     def title(self) -> str:
         """Method and model in words."""
-        variant = f" ({self.variant})" if self.variant else ""
-        return f"{self.method}{variant} on {self.model}"
+        label = f" ({self.label})" if self.label else ""
+        return f"{self.method}{label} on {self.model}"
 
     def cost(self, name: str) -> float | None:
         """Give the value of a cost, None where it is absent."""
@@ -117,6 +132,11 @@ class Table:
     rows: tuple[Row, ...]
     title: str = ""
     notes: tuple[str, ...] = field(default=())
+
+    @property
+    def is_mixture(self) -> bool:
+        """Whether its task is several tasks mixed, to tune an adapter on that others start from."""
+        return any(task.is_mixture for task in self.tasks)
 
 
 def build(records: Sequence[Record]) -> list[Table]:
@@ -138,13 +158,18 @@ def build(records: Sequence[Record]) -> list[Table]:
         place = next(n for n in itertools.count() if task.name not in {t.name for t in blocks.get((keys, n), [])})
         blocks.setdefault((keys, place), []).append(task)
     return [
-        _table(tasks, [({task: cells[key, task] for task in tasks}, names[key]) for key in keys])
+        _table(tasks, [({task: cells[key, task] for task in tasks}, names[key]) for key in names if key in keys])
         for (keys, _), tasks in blocks.items()
     ]
 
 
 def _task(record: Record) -> Task:
-    return Task(record.task.name, record.task.chance, record.results[0].num_examples, record.task.sha256)
+    task, num_examples = record.task, record.results[0].num_examples
+    is_mixture = task.family == MIXTURE
+    if is_mixture:
+        # Each row stands under the templates of its own task, which are named "task: template".
+        num_examples = sum({one.name.partition(": ")[0]: one.num_examples for one in record.results}.values())
+    return Task(task.name, task.chance, num_examples, task.sha256, is_mixture)
 
 
 def variants(examples: Mapping[str, Record]) -> dict[str, str]:
@@ -165,10 +190,10 @@ def _table(tasks: list[Task], groups: Iterable[tuple[dict[Task, list[Record]], s
     return Table(tuple(tasks), tuple(sorted(rows, key=_order)))
 
 
-def _order(row: Row) -> tuple[str, int, int, str]:
+def _order(row: Row) -> tuple[Any, ...]:
     """Sort by model, then zero-shot, ICL by shots, methods in the registry's order, those of peft after them."""
     place = 1 + [*METHODS, row.method].index(row.method) if row.is_tuned else 0
-    return row.model, place, row.num_shots, row.variant
+    return row.model, place, row.num_shots, row.method, setting.sort_key(row.variant)
 
 
 def _row(group: Mapping[Task, list[Record]], variant: str) -> Row:
@@ -176,12 +201,13 @@ def _row(group: Mapping[Task, list[Record]], variant: str) -> Row:
     first = records[0]
     asked = first.identity.get("shots", first.learned.num_shots)
     used = units.span([num_shots for record in records for num_shots in record.num_shots])
-    drawn = {task: _drawn(task, some) for task, some in group.items()}
-    spreads = {task: _spread(some, drawn[task]) for task, some in group.items()}
+    draws = {task: confidence.drawn(some) for task, some in group.items()}
+    spreads = {task: _spread(some, draws[task]) for task, some in group.items()}
     ranges = [spread.iqr for spread in spreads.values() if spread.iqr is not None]
     return Row(
         method=setting.method(first),
         variant=variant,
+        label=setting.label(variant, first),
         model=first.model.name,
         shots=used if used == str(asked) else f"{used} of {asked}",
         num_parameters=first.model.num_parameters,
@@ -191,53 +217,60 @@ def _row(group: Mapping[Task, list[Record]], variant: str) -> Row:
         num_examples=sum(task.num_examples for task in group),
         num_seeds=units.span([spread.num_seeds for spread in spreads.values()]),
         num_templates=units.span([spread.num_templates for spread in spreads.values()]),
+        num_orders=units.span([spread.num_orders for spread in spreads.values()]),
         chance=statistics.fmean(task.chance for task in group),
         costs=_costs(group),
         spreads=spreads,
+        num_saved_parameters=_most([record.learned.num_saved_parameters for record in records]),
+        num_unreached_parameters=_most([record.learned.num_unreached_parameters for record in records]),
         num_cut_tokens=sum(record.work.get("cut_tokens", 0) for record in records),
         num_shots=asked,
-        interval=_interval(list(drawn.values())),
+        interval=_interval(list(draws.values())),
     )
 
 
-def _drawn(task: Task, records: Sequence[Record]) -> "np.ndarray | None":
-    right = [result.right for record in records for result in record.results]
-    known = [one for one in right if one is not None]
-    return confidence.medians(known, task.sha256) if len(known) == len(right) else None
+def _most(numbers: Sequence[int | None]) -> int | None:
+    return max((number for number in numbers if number is not None), default=None)
 
 
-def _interval(drawn: "Sequence[np.ndarray | None]") -> Interval | None:
-    known = [one for one in drawn if one is not None]
-    return confidence.interval(known) if len(known) == len(drawn) else None
+def _interval(draws: "Sequence[np.ndarray | None]") -> Interval | None:
+    known = [one for one in draws if one is not None]
+    return confidence.interval(known) if len(known) == len(draws) else None
 
 
-def _spread(records: Sequence[Record], drawn: "np.ndarray | None") -> Spread:
+def _spread(records: Sequence[Record], draws: "np.ndarray | None") -> Spread:
     values = [result.accuracy() for record in records for result in record.results]
     quarters = statistics.quantiles(values, n=4, method="inclusive") if len(values) > 1 else None
+    interval = _interval([draws])
     return Spread(
         median=statistics.median(values),
         iqr=quarters[2] - quarters[0] if quarters else None,
         num_seeds=len({record.seed for record in records}),
         num_templates=len({result.template for record in records for result in record.results}),
-        interval=_interval([drawn]),
+        num_orders=len({setting.order(record) for record in records}),
+        interval=interval,
+        why_no_interval=None if interval else confidence.why_none(records),
         records=tuple(records),
     )
 
 
 def _costs(group: Mapping[Task, list[Record]]) -> dict[str, Cost]:
     """Average each cost in the best kind that all records have; absent, with the reason, where there is none."""
-    costs = {}
+    told: list[list[Costs]] = [
+        [{(cost.name, cost.kind): cost for cost in one.costs} for one in records] for records in group.values()
+    ]
+    costs: dict[str, Cost] = {}
     for name, kinds in COLUMNS.items():
-        found = [_averaged(group, name, kind) for kind in kinds]
-        present = [cost for cost in found if cost]
-        if present:
-            costs[name] = next((cost for cost in present if cost.value is not None), present[0])
+        found = (cost for kind in kinds if (cost := _averaged(told, name, kind)))
+        first = next(found, None)
+        if first:
+            costs[name] = first if first.value is not None else next((c for c in found if c.value is not None), first)
     return costs
 
 
-def _averaged(group: Mapping[Task, list[Record]], name: str, kind: str) -> Cost | None:
+def _averaged(told: Sequence[Sequence[Costs]], name: str, kind: str) -> Cost | None:
     """Give the mean over tasks of the mean over seeds; None where no record has it."""
-    found = [[record.cost(name, kind) for record in records] for records in group.values()]
+    found = [[costs.get((name, kind)) for costs in some] for some in told]
     present = [cost for some in found for cost in some if cost]
     if not present:
         return None
@@ -245,6 +278,7 @@ def _averaged(group: Mapping[Task, list[Record]], name: str, kind: str) -> Cost 
     if absent or len(present) < sum(len(some) for some in found):
         reason = absent.reason if absent else "some of the records do not have it"
         return present[0].model_copy(update={"value": None, "reason": reason})
-    means = [statistics.fmean(cost.value for cost in some if cost and cost.value is not None) for some in found]
+    # Of a list, not of a generator: counting what that gives takes longer than adding it.
+    means = [statistics.fmean([cost.value for cost in some if cost and cost.value is not None]) for some in found]
     mean = statistics.fmean(means)
     return present[0].model_copy(update={"value": mean if present[0].unit == "seconds" else round(mean)})

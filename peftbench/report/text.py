@@ -1,7 +1,8 @@
 """Tables as text: the terminal, Markdown and LaTeX."""
 
 import re
-from collections.abc import Iterable, Sequence
+import textwrap
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
 from rich.box import SIMPLE_HEAD
@@ -15,6 +16,8 @@ from peftbench.report.table import Row, Table
 
 RANGE = re.compile(r"^([\d.]+) +\(([\d.]+)\)$")
 """A median with its interquartile range, "72.4 (1.5)"."""
+INDENT = "  "
+"""Of what goes on from the line above, in a cell."""
 LATEX_SPECIAL = {character: f"\\{character}" for character in "&%$#_{}"} | {
     "~": r"$\sim$",
     "\\": r"\textbackslash{}",
@@ -105,7 +108,7 @@ def _grid(columns: Sequence[Column], width: int) -> RichTable:
         box=SIMPLE_HEAD, padding=(0, int(is_roomy), 0, 0), pad_edge=False, header_style="", show_edge=False
     )
     height = max(len(column.header) for column in columns)
-    spare = max(width - _width(columns), 0)
+    spare, folded = max(width - _width(columns), 0), []
     for column in columns:
         extra = min(column.width - column.least_width, spare)
         spare -= extra
@@ -116,9 +119,28 @@ def _grid(columns: Sequence[Column], width: int) -> RichTable:
             no_wrap=column.fold_at is None,
             width=column.least_width + extra,
         )
-    for values in zip(*(column.values for column in columns), strict=True):
+        folded.append(
+            [_folded(value, column.least_width + extra) if column.fold_at else value for value in column.values]
+        )
+    for values in zip(*folded, strict=True):
         grid.add_row(*(Text(value) for value in values))
     return grid
+
+
+def _folded(value: str, width: int) -> str:
+    """Break a text between words, and words that are too long where their parts end: num_virtual_ tokens=100."""
+    fill = textwrap.TextWrapper(width, subsequent_indent=INDENT, break_long_words=False, break_on_hyphens=False)
+    return "\n".join(part for line in fill.wrap(value) for part in _broken(line, width))
+
+
+def _broken(line: str, width: int) -> Iterator[str]:
+    part = ""
+    for piece in re.findall(r"[^_/=,-]+[_/=,-]*|[_/=,-]+", line) if len(line) > width else [line]:
+        if part.strip() and len(part + piece) > width:
+            yield part
+            part = INDENT
+        part += piece
+    yield part
 
 
 def note(text: str, style: str) -> RichTable:

@@ -96,6 +96,10 @@ class Template:
         """Whether the row is one of its task's."""
         return self.task in (None, row.task)
 
+    def absent(self, fields: Mapping[str, Any]) -> list[str]:
+        """Name what it takes from a row and this one does not have; a template may do without ("is defined")."""
+        return sorted(self._variables - fields.keys() - {CHOICE, CHOICES, ROW, self.label})
+
     def render(self, row: Row, content: str | None = None) -> Example:
         """Turn a row into an example.
 
@@ -180,7 +184,7 @@ class Template:
 
     def _undefined(self, error: jinja2.UndefinedError, row: Row | None) -> TaskError:
         fields = row.fields if row else {}
-        missing = sorted(self._variables - fields.keys() - {CHOICE, CHOICES, ROW, self.label})
+        missing = self.absent(fields)
         names = ", ".join(f"'{name}'" for name in missing)
         no_column = "which are no columns" if len(missing) > 1 else "which is no column"
         what = f"names {names}, {no_column}{_place(row)}" if missing else f"fails{_place(row)}: {error}"

@@ -1,6 +1,7 @@
 """`peftbench predict` on adapters and records that the commands themselves made, on tiny models."""
 
 import csv
+import io
 import json
 import os
 import signal
@@ -13,6 +14,7 @@ import pytest
 
 from peftbench.cli.app import main
 from peftbench.models.scoring import NORMALIZATIONS
+from peftbench.output import Output
 from peftbench.record import Store
 from tests.tiny import tiny_folder
 
@@ -30,6 +32,11 @@ def made(tmp_path_factory):
     try:
         with Path("rows.csv").open("w", newline="") as file:
             csv.writer(file).writerows([("text", "label"), *ROWS])
+        Path("other.csv").write_text("txt\nthe premise\n")
+        Path("empty.csv").write_text("text\n")
+        Path("broken.jsonl").write_text('{"text": "one"}\n' * 600 + '{"text"\n')
+        Path("peft").mkdir()
+        Path("peft", "adapter_config.json").write_text("{}")
         tune = ["tune", "--model", models["t5"], "--shots", "4", "--set", "num_steps=3", "--set", "lr=0.1", *DATA, "-q"]
         assert main([*tune, "--method", "ia3", "--task", "one", "--choices", "no,yes"]) == 0
         assert main([*tune, "--method", "lora", "--task", "two", "--choices", "no,yes"]) == 0
@@ -53,6 +60,10 @@ def records(made):
 
 def adapter(made, method):
     return str(made / "results" / "adapters" / records(made)[method].id)
+
+
+def shots(made):
+    return str(made / "results" / "records" / f"{records(made)['icl4'].id}.json")
 
 
 def stored(made, name):
@@ -81,10 +92,48 @@ def test_an_adapter_predicts_what_its_record_scored(made, capsys):
 
 
 def test_the_shots_of_a_record_predict_what_it_scored(made):
-    record = made / "results" / "records" / f"{records(made)['icl4'].id}.json"
-    assert main(["predict", "--shots-from", str(record), "--input", str(made / "rows.csv"), "--output", "o.jsonl"]) == 0
+    words = ["predict", "--shots-from", shots(made), "--input", str(made / "rows.csv"), "--output", "o.jsonl"]
+    assert main(words) == 0
     for row, expected in zip(lines("o.jsonl"), stored(made, "icl4"), strict=True):
         assert list(row["scores"].values()) == pytest.approx(expected, abs=1e-5)
+
+
+def test_rows_from_stdin_and_faults_that_a_stopped_run_left(made, capsys, monkeypatch):
+    monkeypatch.setattr("sys.stdin", io.StringIO('{"text": "one"}\n\n{"txt": "two"}\n'))
+    assert main(["predict", "--adapter", adapter(made, "ia3"), "--input", "-"]) == 1
+    out, err = capsys.readouterr()
+    assert [list(json.loads(line)) for line in out.splitlines()] == [["row", "prediction", "scores"], ["row", "error"]]
+    assert "1 of 2 rows have no prediction: row 2: template 'own' names 'text'" in err
+
+
+def test_what_a_stopped_run_could_not_predict_is_still_told_at_the_end(made, capsys, monkeypatch):
+    Path("in.jsonl").write_text('{"text": "one"}\n' + '{"txt": "two"}\n' * 7 + '{"text": "three"}\n')
+    words = ["predict", "--adapter", adapter(made, "ia3"), "--input", "in.jsonl", "--output", "out.csv"]
+    monkeypatch.setattr("peftbench.predict.CHUNK", 8)
+    append = Output.append
+
+    def stopped(output, rows):
+        append(output, rows)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Output, "append", stopped)
+    assert main(words) == 130
+    monkeypatch.setattr(Output, "append", append)
+    other = [word.replace(adapter(made, "ia3"), adapter(made, "lora")) for word in words]
+    assert main(other) == 2
+    assert "a part of other predictions" in capsys.readouterr().err
+    assert main(words) == 1
+    err = capsys.readouterr().err
+    assert "8 of 9 rows are there already" in err
+    assert "error: 7 of 9 rows have no prediction: 7 more" in err
+
+
+def test_a_row_that_is_too_long_fails_alone(made, capsys):
+    texts = ["one", "two", "three", "word " * 600, "five"]
+    Path("in.jsonl").write_text("".join(json.dumps({"text": text}) + "\n" for text in texts))
+    assert main(["predict", "--shots-from", shots(made), "--input", "in.jsonl", "--output", "out.jsonl"]) == 1
+    assert ["error" in row for row in lines("out.jsonl")] == [False, False, False, True, False]
+    assert "row 4: 4 shots and the longest query have " in capsys.readouterr().err
 
 
 def mixed(made, *words):
@@ -140,11 +189,20 @@ def test_a_killed_run_goes_on_and_ends_in_the_same_bytes(made):
         (["--adapter", "ADAPTER", "--adapter", "ADAPTER", "--input", "rows.csv"], "two adapters are called"),
         (["--adapter", "ADAPTER", "--input", "rows.csv", "--model", "mini-t0"], "has other weights"),
         (["--adapter", "ADAPTER", "--input", "rows.csv", "--output", "rows.csv"], "'rows.csv' is there already"),
+        (["--adapter", "ADAPTER", "--input", "MADE/other.csv", "--output", "a.csv"], "'text', which is no column"),
+        (["--adapter", "ADAPTER", "--input", "MADE/empty.csv", "--output", "a.csv"], "empty.csv' has no rows"),
+        (["--adapter", "ADAPTER", "--input", "MADE/broken.jsonl", "--output", "a.csv"], "line 601: Expecting"),
+        (["--shots-from", "RECORD", "--input", "rows.csv", "--model", "mini-gpt"], "has other weights"),
+        (["--adapter", "ADAPTER", "--adapter", "again=ADAPTER", "--input", "rows.csv"], "is no column 'adapter'"),
+        (["--adapter", "MADE/peft", "--input", "rows.csv"], "is an adapter of the peft library"),
     ],
 )
 def test_wrong_words_get_one_line_and_leave_nothing(made, capsys, words, error):
     Path("rows.csv").write_bytes((made / "rows.csv").read_bytes())
-    assert main(["predict", *(adapter(made, "ia3") if word == "ADAPTER" else word for word in words)]) == 2
+    named = {"ADAPTER": adapter(made, "ia3"), "RECORD": shots(made), "MADE": str(made)}
+    for name, value in named.items():
+        words = [word.replace(name, value) for word in words]
+    assert main(["predict", *words]) == 2
     out, err = capsys.readouterr()
     assert not out
     assert [line.partition(":")[0] for line in err.splitlines() if line] == ["error", "hint"]

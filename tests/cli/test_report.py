@@ -55,7 +55,7 @@ def test_a_file_has_what_stdout_would_have_had(folder, capsys, form):
 
 def test_json_is_as_its_schema_says(folder, capsys):
     out = run(capsys, "--format", "json", "--reference", "t-few")[1]
-    schema.check(out)
+    schema.check("report", out)
     ours, theirs = (table["rows"][0] for table in json.loads(out)["tables"])
     assert ours["accuracy_interval"][0] < ours["accuracy_median"] < ours["accuracy_interval"][1]
     assert len(ours["tasks"][0]["records"]) == 2
@@ -139,7 +139,13 @@ def test_records_of_version_1_are_read_and_have_no_interval(folder, capsys, monk
 def test_other_data_or_another_n_is_another_table(folder, capsys):
     stored(folder, {0: [1, 0]}, sha256="e" * 64, seed=3)
     out = run(capsys, "--format", "json")[1]
-    assert [[task["num_examples"] for task in table["tasks"]] for table in json.loads(out)["tables"]] == [[2], [40]]
+    tables = json.loads(out)["tables"]
+    assert [[task["num_examples"] for task in table["tasks"]] for table in tables] == [[2], [40]]
+    # a name that stands for two sets of rows says which
+    assert [table["title"] for table in tables] == [
+        "Task: nli [2 rows, data eeeeee]",
+        "Task: nli [40 rows, data dddddd]",
+    ]
 
 
 def test_a_file_that_cannot_be_written_is_one_line_and_the_rest_is_made(folder, capsys):

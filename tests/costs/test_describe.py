@@ -6,12 +6,13 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSeq2SeqLM
 
 from peftbench.costs.describe import describe
 from peftbench.errors import CostError, ModelError
-from tests.tiny import FAMILIES, tiny_backbone, tiny_folder
+from tests.tiny import FAMILIES, GEMMAS, tiny_backbone, tiny_folder
 
 LLAMA = {
     "model_type": "llama", "hidden_size": 24, "intermediate_size": 40, "num_hidden_layers": 3, "num_attention_heads": 4,
     "num_key_value_heads": 2, "vocab_size": 50, "max_position_embeddings": 64,
 }  # fmt: skip
+BLOOM = {"model_type": "bloom", "n_embed": 24, "n_layer": 3, "n_head": 2, "vocab_size": 50}
 GPT2 = {"model_type": "gpt2", "n_embd": 24, "n_layer": 3, "n_head": 2, "vocab_size": 50, "n_positions": 9}
 
 
@@ -40,12 +41,26 @@ def test_a_t5_whose_config_unties_the_head_has_the_head_s_parameters(tmp_path):
     assert untied - tied == table["vocab_size"] * table["d_model"]
 
 
-@pytest.mark.parametrize("table", [LLAMA, GPT2])
+@pytest.mark.parametrize(
+    "table", [LLAMA, GPT2, BLOOM, *(LLAMA | {"model_type": kind, "pad_token_id": 0} for kind in (*GEMMAS, "phi3"))]
+)
 def test_a_config_of_a_few_lines_counts_as_transformers_builds_it(table, tmp_path):
     path = config(tmp_path, table)
     with torch.device("meta"):
         model = AutoModelForCausalLM.from_config(AutoConfig.for_model(**table))
     assert describe(path).num_parameters == sum(parameter.numel() for parameter in model.parameters())
+
+
+@pytest.mark.parametrize(
+    ("table", "published"),
+    [
+        ({"model_type": "gpt_neox", "intermediate_size": 4096, "vocab_size": 50_304}, 405_334_016),  # Pythia 410M
+        ({"model_type": "bloom", "vocab_size": 250_880}, 559_214_592),  # BLOOM 560M
+    ],
+)
+def test_the_interleaved_families_have_the_parameters_of_their_checkpoints(table, published, tmp_path):
+    shape = {"hidden_size": 1024, "num_hidden_layers": 24, "num_attention_heads": 16}
+    assert describe(config(tmp_path, shape | table)).num_parameters == published
 
 
 def test_published_and_embedded_names_are_known():
@@ -72,9 +87,10 @@ def test_an_impossible_config_is_one_clear_line_and_no_number(change, told, tmp_
     assert "\n" not in caught.value.message
 
 
-def test_heads_that_do_not_divide_gpt2_are_seen_before_they_are_rounded_away(tmp_path):
+@pytest.mark.parametrize("table", [GPT2, BLOOM])
+def test_heads_that_do_not_divide_are_seen_before_they_are_rounded_away(table, tmp_path):
     with pytest.raises(CostError, match="do not divide"):
-        describe(config(tmp_path, GPT2 | {"n_head": 5}))
+        describe(config(tmp_path, table | {"n_head": 5}))
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ from peftbench.costs.count import Query, forward_flops, pass_flops, prefill_flop
 from peftbench.costs.ledger import Asked, Facts, Trained, ledger
 from peftbench.costs.trace import kernel_flops
 from peftbench.learners import tune
+from peftbench.learners.optimizer import Optimizer
 from peftbench.methods.base import Added, Place
 from peftbench.models.backbone import Sizes
 from peftbench.models.encoding import Encoded, Prompt
@@ -138,10 +139,11 @@ ICL = {
     "calibrated": {"shots": 2, "icl": IclOptions(calibrate=True)},
 }
 TUNE = {
-    "ia3": {},
-    "prompt_tuning": {"num_virtual_tokens": 5},
-    "fishmask": {"keep_ratio": 0.01},  # looks at the shots before the first step
-    "adalora": {},  # some of what was trained is gone at the end
+    "ia3": ("ia3", {}),
+    "prompt_tuning": ("prompt_tuning", {"num_virtual_tokens": 5}),
+    "ensemble": ("prompt_tuning", {"num_virtual_tokens": 5, "num_prompts": 2}),
+    "fishmask": ("fishmask", {"keep_ratio": 0.01}),  # looks at the shots before the first step
+    "adalora": ("adalora", {}),  # some of what was trained is gone at the end
 }
 ROWS = [
     {"text": "the soup", "label": "good"},
@@ -176,15 +178,36 @@ def test_a_record_counts_all_matmuls_of_in_context_learning(family, way, backbon
     assert found.record.cost("scoring_flops", "counted").value == traced
 
 
-@pytest.mark.parametrize("method", TUNE)
-@pytest.mark.parametrize("family", ["t5", "gpt2"])
-def test_a_record_counts_all_matmuls_of_tuning(family, method, backbone_of, rows, tmp_path, monkeypatch):
+@pytest.mark.parametrize(("method", "settings"), TUNE.values(), ids=TUNE)
+@pytest.mark.parametrize("family", ["t5", "gpt2", "bart"])
+def test_a_record_counts_all_matmuls_of_tuning(family, method, settings, backbone_of, rows, tmp_path, monkeypatch):
     task = TaskSpec(name="mine", train=rows, test=rows, template=TEMPLATE, choices=("good", "very bad"))
     cell = Cell(
         learner="tune", model=backbone_of(family).name, task=task, shots=3, method=method,
-        method_config=TUNE[method], training={"num_steps": 3, "batch_size": 2},
+        method_config=settings, training={"num_steps": 3, "batch_size": 2},
     )  # fmt: skip
     (found,), traced = dispatched(cell, Store(tmp_path), monkeypatch)
+    counted = [found.record.cost(name, "counted").value for name in ("learning_flops", "scoring_flops")]
+    assert sum(counted) == traced
+
+
+@pytest.mark.parametrize("family", ["t5", "gpt2"])
+def test_a_sweep_counts_what_ran_of_trials_that_broke(family, backbone_of, rows, tmp_path, monkeypatch):
+    """Two steps of the first fold's three, backward included; the second fold is not begun."""
+    real = Optimizer.step
+
+    def step(self, number, loss):
+        real(self, number, float("nan") if number == 1 and self._training.lr > 0.5 else loss)
+
+    monkeypatch.setattr(Optimizer, "step", step)
+    task = TaskSpec(name="mine", train=rows, test=rows, template=TEMPLATE, choices=("good", "very bad"))
+    cell = Cell(
+        learner="tune", model=backbone_of(family).name, task=task, shots=4, method="ia3", sweep="lr",
+        training={"num_steps": 3, "batch_size": 2, "lr": 0.1},
+    )  # fmt: skip
+    (found,), traced = dispatched(cell, Store(tmp_path), monkeypatch)
+    assert [trial.reason is None for trial in found.record.learned.sweep.trials] == [True] * 4 + [False]
+    assert found.record.learned.sweep.num_steps == 4 * 2 * 3 + 2
     counted = [found.record.cost(name, "counted").value for name in ("learning_flops", "scoring_flops")]
     assert sum(counted) == traced
 

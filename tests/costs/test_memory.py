@@ -53,7 +53,7 @@ def test_nothing_is_kept_below_the_first_adapted_block():
     )
 
 
-@pytest.mark.parametrize("family", ["t5", "gpt2", "llama"])
+@pytest.mark.parametrize("family", ["t5", "gpt2", "llama", "bart"])
 def test_the_estimate_is_near_what_autograd_keeps(family, backbone_of):
     backbone, method = backbone_of(family), registry.method("ia3")
     config = method.Config()
@@ -70,8 +70,8 @@ def test_the_estimate_is_near_what_autograd_keeps(family, backbone_of):
     encoded = Encoded((5,) * 60, ((6, 7), (8, 9)), (0, 0))
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
         loss = choice_log_probs(backbone, [encoded])[0].sum()
-    unfed = 0 if backbone.is_encoder_decoder else 1
-    query = Query(0, 60, (2 - unfed, 2 - unfed))
+    more = backbone.sizes.num_fed_more
+    query = Query(0, 60, (2 + more, 2 + more))
     estimate = 4 * kept_values(backbone.sizes, query, method.added(backbone.sizes, config))
     assert loss.requires_grad
     assert 0.4 < estimate / sum(kept.values()) < 1.5

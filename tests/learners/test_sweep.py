@@ -25,7 +25,8 @@ class Fake:
 
     def learn(self, backbone, method, config, examples, training, scoring, seed, progress, start):
         if training.lr in self.broken:
-            raise RunError(f"training broke at {training.lr:g}")
+            ran = SimpleNamespace(log=[None] * 2, lengths={}, prepared={}, passes={})
+            raise tune.TrainingError(RunError(f"training broke at {training.lr:g}"), ran)
         self.seen.append((training.lr, examples, queries := []))
 
         def score(found):
@@ -90,7 +91,7 @@ def test_a_rate_that_broke_is_told_and_not_chosen(monkeypatch):
     assert [trial.reason for trial in found.trials[3:]] == ["training broke at 0.0095", "training broke at 0.03"]
     assert found.trials[-1].accuracy is None
     assert found.lr == 3e-4
-    assert found.num_steps == 3 * sweep.NUM_FOLDS * 7
+    assert found.num_steps == 3 * sweep.NUM_FOLDS * 7 + 2 * 2
 
 
 def test_without_any_rate_that_works_it_is_an_error(monkeypatch):

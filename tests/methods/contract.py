@@ -280,23 +280,23 @@ def the_declared_sizes_are_what_is_there(state):
 
 def the_declared_places_are_where_something_stands(state):
     """Ops and places against what was inserted, weights against what was freed or overlaid."""
-    backbone, added, fused = state.backbone, state.added, state.backbone.sizes.fused
+    backbone, added, sizes = state.backbone, state.added, state.backbone.sizes
     changed = {*state.names, *backbone._overlays}
     own = [site for role in ROLES for site in backbone.sites(role) if f"{site.module}.weight" in changed]
-    standing = {_spot(site, fused) for site, _ in backbone.inserted}
-    standing |= {_spot(site, fused) for site in own if site.role == "norm" and not added.embeddings}
+    standing = {_spot(site, sizes) for site, _ in backbone.inserted}
+    standing |= {_spot(site, sizes) for site in own if site.role == "norm" and not added.embeddings}
     standing |= {(block.stack, block.layer, block.kind, role) for block in backbone.prefixes for role in ("k", "v")}
-    assert {_spot(place, fused) for place in (*added.places, *(op.place for op in added.ops if op.place))} == standing
-    weights = {_spot(site, fused) for site in own if site.role != "norm"}
-    assert {_spot(place, fused) for place in added.weights} == weights
+    assert {_spot(place, sizes) for place in (*added.places, *(op.place for op in added.ops if op.place))} == standing
+    weights = {_spot(site, sizes) for site in own if site.role != "norm"}
+    assert {_spot(place, sizes) for place in added.weights} == weights
 
 
-def _spot(place, fused):
+def _spot(place, sizes):
     """Name a Place or a Site; what goes into a fused layer is one thing, and norms are told apart by layer only."""
     if place.role == "norm":
         return place.stack, place.layer, "norm"
     block = place.block if isinstance(place, Place) else place.attention or "ff"
-    role = "qkv" if fused and place.side == "input" and place.role in ("q", "k", "v") else place.role
+    role = "+".join(sizes.together(place.role)) if place.side == "input" else place.role
     into = {"ff_hidden": "into ff_out"}.get(role, f"into {role}" if place.side == "input" else role)
     return place.stack, place.layer, block, into
 

@@ -79,6 +79,23 @@ def test_importance_and_what_is_cut_are_pefts():
         assert (svd.Lambda != 0).tolist() == kept[site.module]
 
 
+def test_in_the_last_steps_the_same_values_are_kept_whatever_the_gradients_say():
+    """As in the paper, section 3.3: the budget's distribution is fixed for the last t_f steps."""
+    backbone = tiny_backbone("llama")
+    config = adalora.Config(init_rank=3, target_rank=1, t_f=0.3)
+    parameters = backbone.parameters_named(adalora.attach(backbone, config)).values()
+    kept = []
+    for step in range(60, 80):
+        for parameter in parameters:
+            parameter.data = torch.randn_like(parameter)
+            parameter.grad = torch.randn_like(parameter)
+        adalora.before_step(backbone, config, step, 100)
+        adalora.after_step(backbone, config, step, 100)
+        kept.append(torch.cat([svd.Lambda != 0 for _, svd in adalora._attached(backbone)]))
+    assert int(kept[-1].sum()) == len(kept[-1]) // 3
+    assert all(torch.equal(some, kept[-1]) for some in kept[9:])
+
+
 def test_when_it_finishes_only_the_kept_values_are_left():
     backbone = tiny_backbone("llama")
     adalora.attach(backbone, adalora.Config())

@@ -4,7 +4,7 @@ import torch
 
 from peftbench.methods import ia3
 from tests.methods.published import T0_3B, T0_11B, t0_3b_without_weights
-from tests.tiny import ENCODER_DECODERS, tiny_backbone
+from tests.tiny import tiny_backbone
 
 
 @pytest.mark.parametrize(("sizes", "published"), [(T0_3B, 540_672), (T0_11B, 1_081_344)])
@@ -41,12 +41,16 @@ def authors_checkpoint():
     return shapes
 
 
-@pytest.mark.parametrize("family", [*ENCODER_DECODERS, "llama", "qwen2"])
+LAYERS = dict.fromkeys(("t5", "t5-v1.0"), ("k", "v", "wo"))
+LAYERS |= dict.fromkeys(("bart", "opt"), ("k_proj", "v_proj", "fc2"))
+
+
+@pytest.mark.parametrize("family", [*LAYERS, "llama", "qwen2"])
 @pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning")  # peft asks transformers
 def test_outputs_equal_those_of_peft(family):
     ours, theirs = tiny_backbone(family), tiny_backbone(family).model
     names = ia3.attach(ours, ia3.Config())
-    k, v, out = ("k", "v", "wo") if ours.is_encoder_decoder else ("k_proj", "v_proj", "down_proj")
+    k, v, out = LAYERS.get(family, ("k_proj", "v_proj", "down_proj"))
     config = peft.IA3Config(target_modules=[k, v, out], feedforward_modules=[out])
     reference, generator = peft.get_peft_model(theirs, config).eval(), torch.Generator().manual_seed(0)
     assert sum(".ia3_l." in name for name, _ in reference.named_parameters()) == len(names)

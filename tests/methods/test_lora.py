@@ -12,6 +12,7 @@ LINEARS = {
     "t5": ["q", "k", "v", "o", "wi_0", "wi_1", "wo"],
     "t5-v1.0": ["q", "k", "v", "o", "wi", "wo"],
     "llama": ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"],
+    "bart": ["q_proj", "k_proj", "v_proj", "out_proj", "fc1", "fc2"],
     "mistral": ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"],
 }
 

@@ -75,9 +75,17 @@ def test_each_row_gets_what_its_adapter_gives_alone_whatever_stands_beside_it(fa
             assert torch.allclose(row[: expected.shape[0], : expected.shape[1]], expected, atol=1e-5)
 
 
-def test_an_adapter_that_changes_shared_weights_is_refused_and_leaves_nothing_behind(tmp_path):
-    backbone = tiny_backbone("t5")
-    folder = saved(backbone, tmp_path / "a", "layernorm", {}, 0)
-    with pytest.raises(MethodError, match="cannot share a batch"):
+@pytest.mark.parametrize(
+    ("name", "settings", "reason"),
+    [
+        ("layernorm", {}, "it changes 'transformer.h.0.ln_1.weight', which all rows go through"),
+        ("prefix_tuning", {"num_virtual_tokens": 3, "position_offset": 3}, "its rows begin at position 3"),
+    ],
+)
+def test_an_adapter_that_acts_on_all_rows_is_refused_and_leaves_nothing_behind(name, settings, reason, tmp_path):
+    backbone = tiny_backbone("gpt2")
+    folder = saved(backbone, tmp_path / "a", name, settings, 0)
+    with pytest.raises(MethodError, match=f"cannot share a batch with others: {reason}"):
         Mixture(backbone, [folder])
     assert not backbone.inserted
+    assert not backbone.prefixes

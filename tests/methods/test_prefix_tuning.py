@@ -1,5 +1,6 @@
 import pytest
 import torch
+from pydantic import ValidationError
 
 from peftbench.errors import MethodError
 from peftbench.methods import prefix_tuning
@@ -31,6 +32,12 @@ def test_keys_and_values_of_real_tokens_as_prefix_are_those_tokens_in_the_contex
             prefix.v.copy_(layer.values[0])
         ours = backbone.model(ids[:, 2:], position_ids=torch.arange(2, 6)[None]).logits
         torch.testing.assert_close(ours, plain(ids).logits[:, 2:], atol=1e-5, rtol=1e-5)
+
+
+def test_a_prefix_stands_at_no_position_or_at_all_that_are_before_the_input():
+    prefix_tuning.Config(num_virtual_tokens=3, position_offset=3)
+    with pytest.raises(ValidationError, match="neither 0 nor num_virtual_tokens"):
+        prefix_tuning.Config(num_virtual_tokens=3, position_offset=4)
 
 
 def test_a_backbone_without_attention_blocks_is_an_error(monkeypatch):

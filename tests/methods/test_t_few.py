@@ -34,7 +34,7 @@ def test_the_authors_vectors_scale_the_outputs_that_they_are_named_after(checkpo
         torch.testing.assert_close(ours.model(**inputs).logits, plain(**inputs).logits, atol=1e-5, rtol=1e-5)
 
 
-@pytest.mark.parametrize("content", [b"", b"no pickle", None])
+@pytest.mark.parametrize("content", [b"", b"no pickle", b"text,label\nthe soup was warm,good\n", None])
 def test_a_file_of_another_layout_is_refused(tmp_path, content):
     path = tmp_path / "other.pt"
     if content is None:

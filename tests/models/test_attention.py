@@ -52,6 +52,17 @@ def test_choices_share_the_keys_of_their_example():
     torch.testing.assert_close(folded, attend(Block(), query, *twice)[0])
 
 
+def test_scores_are_capped_before_the_mask_those_of_a_prefix_too():
+    torch.manual_seed(0)
+    query, key, value = 5 * torch.randn(1, 4, 3, 6), torch.randn(1, 2, 3, 6), torch.randn(1, 2, 3, 6)
+    k, v = torch.randn(2, 5, 6), torch.randn(2, 5, 6)
+    causal = torch.full((3, 3), LOWEST).triu(1)
+    output, _ = attend(Block(k, v), query, key, value, causal[None, None], scaling=0.4, softcap=1.5)
+    keys, values = torch.cat((k[1], key[0, 1])), torch.cat((v[1], value[0, 1]))
+    scores = 1.5 * torch.tanh(0.4 * query[0, 3] @ keys.T / 1.5) + torch.cat((torch.zeros(3, 5), causal), 1)
+    torch.testing.assert_close(output[0, :, 3], scores.softmax(-1) @ values)
+
+
 def test_a_window_hides_what_stands_too_far_back():
     torch.manual_seed(0)
     query, key, value = torch.randn(1, 4, 3, 6), torch.randn(1, 2, 3, 6), torch.randn(1, 2, 3, 6)

@@ -6,7 +6,7 @@ from peftbench.models.encoding import encode_all
 from peftbench.models.forward import choice_log_probs
 from tests.models.prompts import SEPARATOR, prompts
 from tests.models.test_scoring import tuned
-from tests.tiny import ENCODER_DECODERS, FAMILIES, tiny_backbone
+from tests.tiny import ENCODER_DECODERS, FAMILIES, INTERLEAVED, tiny_backbone
 
 ROLES = ("q", "k", "v", "o", "ff_gate", "ff_up", "ff_out", "ff_hidden")
 
@@ -28,14 +28,17 @@ def outputs(backbone):
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_sites_have_the_shapes_of_the_modules_that_they_name(family):
-    backbone = tiny_backbone(family)
+    backbone, outputs = tiny_backbone(family), {}
     for site in [site for role in ROLES for site in backbone.sites(role)]:
         linear = backbone.model.get_submodule(site.module)
         shape = linear.weight.shape if isinstance(linear, nn.Linear) else linear.weight.shape[::-1]
         assert site.in_features == shape[1]
-        assert site.features == (
-            shape[1] if site.side == "input" else shape[0] // (3 if "c_attn" in site.module else 1)
-        )
+        if site.side == "input":
+            assert site.features == shape[1]
+        else:
+            left = outputs.setdefault(site.module, set(range(shape[0])))
+            left ^= set(torch.arange(shape[0])[site.index].tolist())
+    assert not any(outputs.values())  # where several roles share a layer, they share it out among them
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -45,7 +48,9 @@ def test_every_layer_has_every_role_but_the_gate_where_there_is_none(family):
     num_attentions = 6 if family in ENCODER_DECODERS else 2
     assert [len(backbone.sites(role)) for role in ("q", "k", "v", "o")] == [num_attentions] * 4
     assert [len(backbone.sites(role)) for role in ("ff_up", "ff_out", "ff_hidden")] == [num_layers] * 3
-    assert len(backbone.sites("ff_gate")) == (0 if family in ("gpt2", "t5-v1.0") else num_layers)
+    assert len(backbone.sites("ff_gate")) == (
+        0 if family in ("gpt2", "t5-v1.0", "opt", "bart", *INTERLEAVED) else num_layers
+    )
     assert len(backbone.attentions()) == num_attentions
 
 
@@ -77,8 +82,8 @@ def scale_weights(backbone, site, factor):
     backbone.keep([f"{site.module}.weight", f"{site.module}.bias"])
     linear = backbone.model.get_submodule(site.module)
     weight = linear.weight.data if isinstance(linear, nn.Linear) else linear.weight.data.T
-    piece = slice(site.start, site.stop)
-    (weight[:, piece] if site.side == "input" else weight[piece]).mul_(factor)
+    piece = site.index
+    weight[(slice(None), piece) if site.side == "input" else piece] *= factor
     if site.side == "output" and linear.bias is not None:
         linear.bias.data[piece] *= factor
 
@@ -154,4 +159,6 @@ def test_what_is_inserted_survives_tracing_and_the_meta_device(family):
     model.to("meta")
     ids = {name: value.to("meta") for name, value in inputs.items()}
     mask = {} if backbone.is_encoder_decoder else {"attention_mask": torch.zeros(1, 1, 3, 3, device="meta")}
+    if family == "opt":  # it counts positions off a mask of two dimensions
+        mask["position_ids"] = torch.arange(3, device="meta")[None]
     assert model(**ids, **mask, use_cache=False).logits.shape == expected.shape

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import nn
@@ -5,7 +7,7 @@ from torch import nn
 from peftbench.models.encoding import Prompt, encode_all
 from peftbench.models.forward import choice_log_probs
 from tests.models.prompts import SEPARATOR, prompts
-from tests.models.test_scoring import assert_equal_scores, by_plain_transformers, tuned
+from tests.models.test_scoring import Virtual, assert_equal_scores, by_plain_transformers, tuned
 from tests.tiny import ENCODER_DECODERS, FAMILIES, tiny_backbone, tiny_folder
 
 
@@ -36,6 +38,17 @@ def test_every_prefix_and_the_soft_prompt_get_gradients(family):
     choice_log_probs(backbone, short)[0].sum().backward()
     dead = [name for name, weight in backbone.parameters_named(names).items() if not weight.grad.abs().sum() > 0]
     assert dead == []
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("family", FAMILIES)
+def test_virtual_tokens_that_are_the_embeddings_of_words_are_these_words(family):
+    backbone = tiny_backbone(family)
+    words = (7, 8, 9, 10)
+    told = [replace(each, context=(*words, *each.context)) for each in batch_of(backbone)]
+    expected = choice_log_probs(backbone, told)[0]
+    backbone.set_soft_prompt(Virtual(backbone.embeddings(torch.tensor(words))))
+    torch.testing.assert_close(choice_log_probs(backbone, batch_of(backbone))[0], expected, atol=1e-5, rtol=1e-5)
 
 
 class FromProjection(nn.Module):

@@ -28,7 +28,7 @@ def assert_equal_scores(found, expected, tolerance=1e-4):
 @torch.no_grad()
 def by_plain_transformers(folder, batch, end):
     """Each (prompt, choice) alone through the plain model with its own eager attention."""
-    auto = AutoModelForSeq2SeqLM if "t5" in folder.name else AutoModelForCausalLM
+    auto = AutoModelForSeq2SeqLM if folder.name in ENCODER_DECODERS else AutoModelForCausalLM
     model = auto.from_pretrained(folder, attn_implementation="eager").eval()
     tokenizer = tiny_tokenizer(folder.name)
     return [alone(model, tokenizer, prompt, end) for prompt in batch]
@@ -41,7 +41,9 @@ def alone(model, tokenizer, prompt, end):
     for choice in prompt.choices:
         if model.config.is_encoder_decoder:
             answer = tokenizer(choice + close, add_special_tokens=False).input_ids + tail
-            logits = model(**tokenizer(prompt.input, return_tensors="pt"), labels=torch.tensor([answer])).logits[0]
+            opening = [tokenizer.bos_token_id] if tokenizer.bos_token_id is not None else []  # BART's labels have it
+            labels = torch.tensor([opening + answer])
+            logits = model(**tokenizer(prompt.input, return_tensors="pt"), labels=labels).logits[0, len(opening) :]
         else:
             answer = tokenizer(f" {choice}{close}", add_special_tokens=False).input_ids + tail
             ids = tokenizer(prompt.input).input_ids + answer

@@ -54,6 +54,7 @@ def test_totals_by_hand():
     assert (choices["ICL"].flops, choices["ICL"].cached_flops) == (100_000, 2_500)
     assert (choices["ia3"].flops, choices["ia3"].cached_flops) == (51_000, None)
     assert choices["zero-shot"].flops == 1_000
+    assert [one.row.method for one in told(ICL, IA3, ZERO, queries=1_000).choices] == ["zero-shot", "ia3", "ICL"]
 
 
 def test_the_answer_turns_with_the_queries_at_the_break_even():
@@ -95,6 +96,23 @@ def test_without_an_accuracy_what_is_shown_to_be_worse_than_the_best_is_out():
     assert any("no proof" in text for text in advice.caveats)
 
 
+def test_zero_shot_needs_no_second_seed():
+    advice = told(ZERO, ICL, IA3, accuracy=0.1)
+    assert advice.picks[0].plain.row.method == "zero-shot"
+    assert advice.lacking == ()
+
+
+def test_a_price_that_is_estimated_is_marked_and_said():
+    guessed = [
+        one.model_copy(update={"costs": [cost.model_copy(update={"kind": "estimated"}) for cost in one.costs]})
+        for one in IA3
+    ]
+    for rows, is_said in (((ICL, guessed), True), ((ICL, IA3), False)):
+        advice = told(*rows, accuracy=0.5)
+        assert any("by the paper's rule" in text for text in advice.caveats) is is_said
+        assert ("(~5.1e4 FLOPs)" in next(advise_text.answers(advice))) is is_said
+
+
 def test_each_model_has_an_answer_of_its_own():
     advice = told(ICL, IA3, row("ia3", 0.75, each=5, once=9_000_000, model="mini-t0"), accuracy=0.5)
     assert names(advice) == [
@@ -117,7 +135,7 @@ def test_each_model_has_an_answer_of_its_own():
         ),
         (
             (ICL, [record("ia3", "mini-gpt"), record("ia3", "mini-gpt", seed=1)]),
-            "rows without a 95 % interval",
+            "rows without a 95 % interval: records of schema version 1 do not say which examples are right",
             "peftbench tune --model mini-gpt --method ia3 --task nli --force",
         ),
     ],
@@ -140,6 +158,9 @@ def test_the_text_fits_100_columns_and_answers_in_bold_words():
     text = advise_text.terminal([told(ZERO, ICL, IA3, accuracy=0.5)], Console(width=100))
     assert max(map(len, text.splitlines())) <= 100
     assert "100 queries, at least 50.0 % accuracy" in text
+    narrow = advise_text.terminal([told(ZERO, ICL, IA3, accuracy=0.5)], Console(width=60))
+    assert max(map(len, narrow.splitlines())) <= 60
+    assert sum(line.startswith("method") for line in narrow.splitlines()) == 2
     answer = " ".join(text.split())
     assert (
         "Cheapest over all: ia3 on mini-gpt, 32 shots (5.1e4 FLOPs); where the shots' keys and values are cached,"
@@ -161,3 +182,16 @@ def test_json_holds_what_the_text_says():
     assert one["cheapest"][0]["uncached"]["method"] == "ia3"
     assert one["cheapest"][0]["cached"]["cached_total_flops"] == 2_500
     assert one["break_evens"][0]["uncached_queries"] == 51
+
+
+def test_a_mixture_of_tasks_decides_nothing():
+    mixed = [one.model_copy(update={"task": one.task.model_copy(update={"family": "mixture"})}) for one in IA3]
+    advice = told(mixed)
+    assert advice.lacking == ("a mixture of tasks is there to start from, and the choice falls on a task",)
+    assert (advice.commands, advice.picks[0].plain) == ((), None)
+
+
+def test_json_says_what_is_lacking_and_what_to_run():
+    (one,) = advise_text.to_json([told(ICL)])["tables"]
+    assert (one["has_enough_evidence"], one["lacking"]) == (False, ["no row was tuned"])
+    assert one["run_next"] == ["peftbench tune --model mini-gpt --method ia3 --task nli"]

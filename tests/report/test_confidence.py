@@ -69,5 +69,9 @@ def test_a_row_has_an_interval_if_all_of_its_records_say_what_is_right(tmp_path)
     low, high = table.rows[0].interval
     assert low < 0.5 < high
     assert next(iter(table.rows[0].spreads.values())).interval == (low, high)
+    other = [stored(tmp_path, {0: [1] * 30 + [0] * 10}, task="b", sha256="e" * 64, seed=seed) for seed in (0, 1)]
+    (row,) = build([*made, *other])[0].rows
+    of_tasks = [confidence.drawn(spread.records) for spread in row.spreads.values()]
+    assert row.interval == confidence.interval(of_tasks) != (low, high)
     old = made[0].model_copy(update={"results": [one.model_copy(update={"right": None}) for one in made[0].results]})
     assert build([old, made[1]])[0].rows[0].interval is None

@@ -33,6 +33,10 @@ def test_a_task_is_a_column_of_the_tables_that_have_it():
     tables = build([record(task="a"), record("ia3", "mini-t0", task="a"), record(task="b")])
     sorted_by_b = fields.ordered(tables, "accuracy")
     assert [len(table.rows) for table in sorted_by_b] == [len(table.rows) for table in tables]
+    both = [record(method, "mini-t0", task) for method in ("ICL", "ia3") for task in ("a", "b")]
+    other, sorted_by_a = fields.ordered(build([*both, record(task="c"), record("ia3", task="c")]), "a")[::-1]
+    assert [row.method for row in other.rows] == ["ICL", "ia3"]
+    assert len(sorted_by_a.rows) == 2
     values = [row.spreads[task].median for row in ordered("nli") for task in row.spreads if task.name == "nli"]
     assert values == sorted(values, reverse=True)
 

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 
 from peftbench.report import figures
@@ -59,6 +61,16 @@ def test_shots_are_joined_from_zero_on_for_each_model():
     assert "shots" not in by_name(build([record()])[0])
 
 
+@pytest.mark.parametrize(("places", "end"), [((), 1), ((95,), 0.65), ((60, 95), 0.35), ((30, 60, 95), 1)])
+def test_the_name_of_a_line_stands_where_no_points_are(places, end):
+    figure = by_name()["shots"]
+    axis, ((chance, text),) = Axis("", "linear", 0, 100, ()), figure.levels
+    points = tuple(replace(figure.points[0], x=x, y=chance) for x in places)
+    assert figures.level_end(replace(figure, x=axis, points=points), chance, text) == end
+    far = tuple(replace(point, y=chance + 0.2) for point in points)
+    assert figures.level_end(replace(figure, x=axis, points=far), chance, text) == 1
+
+
 def test_points_tell_what_the_table_tells():
     point = next(one for one in by_name()["inference"].points if one.series == "ia3")
     lines = point.told.splitlines()
@@ -97,6 +109,26 @@ def test_spreads_have_each_answer_in_the_line_of_its_template():
     low, high = band.quartiles
     assert low <= band.median <= high
     assert all(one.axis.low <= answer.accuracy <= one.axis.high for answer in band.answers)
+
+
+def test_rows_of_one_method_are_told_apart_by_what_differs():
+    some = [record("lora", "mini-t0", method_config={"rank": rank, "norms": rank > 4}) for rank in (4, 8)]
+    (table,) = build(some)
+    assert [one.label for one in by_name(table)["inference"].points] == ["lora 4, no norms", "lora 8, norms"]
+    assert [one.label for one in spreads(table)[0].bands] == ["lora 4, no norms", "lora 8, norms"]
+    (table,) = build([*some, record("lora", "mini-gpt")])
+    assert [one.label for one in spreads(table)[0].bands] == [
+        "lora mini-gpt",
+        "lora 4, no norms min..",
+        "lora 8, norms mini-t0",
+    ]
+
+
+def test_an_answer_tells_the_order_of_its_shots():
+    (table,) = build([record(), record(icl={"order": 2})])
+    first, *_, last = (answer.told.splitlines()[0] for answer in spreads(table)[0].bands[0].answers)
+    assert (first, last) == ("template 0, '0', seed 0", "template 1, '1', seed 0, order 2")
+    assert "n 300, seeds x orders x templates 1 x 2 x 2" in by_name(table)["inference"].points[0].told
 
 
 def test_one_answer_has_no_quartiles():

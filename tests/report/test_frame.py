@@ -38,7 +38,7 @@ def test_a_record_in_two_folders_counts_once(tmp_path):
 def test_its_columns_are_told_and_there_without_records_too(tmp_path):
     assert frame(tmp_path).columns.tolist() == module._columns()
     told = " ".join((frame.__doc__ or "").split())
-    assert all(column in told for column in module._columns()[:19])
+    assert all(column in told for column in module._columns()[:20])
 
 
 def test_a_damaged_record_is_not_left_out_silently(tmp_path):
@@ -46,3 +46,9 @@ def test_a_damaged_record_is_not_left_out_silently(tmp_path):
     (tmp_path / "records" / f"{made.id}.json").write_text("{")
     with pytest.raises(RecordError, match="is damaged"):
         frame(tmp_path)
+
+
+def test_orders_of_the_shots_are_told_apart(tmp_path):
+    stored(tmp_path, {0: [1, 0]})
+    stored(tmp_path, {0: [1, 1]}, icl={"order": 3})
+    assert sorted(frame(tmp_path)["order"]) == [0, 3]

@@ -16,7 +16,7 @@ LATEX = shutil.which("pdflatex")
 TABULAR = re.compile(
     r"\\begin\{tabular\}\{([lr]+)\}\n\\toprule\n(.+?) \\\\\n\\midrule\n(.+?)\n\\bottomrule\n\\end\{tabular\}", re.DOTALL
 )
-CELL = re.compile(r"(?:[^\\&%$#_{}~^]|\\[&%$#_{}]|\\text\w+\{\}|\{\[\}|\$\\sim\$|\$_\{[\d.]+\}\$)*")
+CELL = re.compile(r"(?:[^\\&%$#_{}~^\[]|\\[&%$#_{}]|\\text\w+\{\}|\{\[\}|\$\\sim\$|\$_\{[\d.]+\}\$)*")
 
 
 def tables(latex):

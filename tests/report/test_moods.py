@@ -1,6 +1,6 @@
 import statistics
 
-from peftbench.report import setting
+from peftbench.report import columns, fields, remarks, setting
 from peftbench.report.moods import notes
 from peftbench.report.table import build
 from tests.report.records import record
@@ -19,7 +19,7 @@ def in_orders(**more):
 def test_orders_of_the_same_shots_are_one_row_and_their_spread_is_said_apart():
     (table,) = build(in_orders())
     (row,) = table.rows
-    assert (row.variant, row.num_seeds) == ("", "1")
+    assert (row.variant, row.num_seeds, row.num_orders) == ("", "1", "3")
     first, second = (statistics.stdev(column) / 3 for column in zip(*RIGHT.values(), strict=True))
     templates = statistics.fmean(statistics.stdev(right) / 3 for right in RIGHT.values())
     moves, normalised = notes(table)
@@ -41,3 +41,14 @@ def test_options_off_are_not_in_a_rows_name_and_shots_as_a_prefix_are_a_method()
         ("ICL", "labels=flipped"),
         (setting.PREFIX, ""),
     }
+
+
+def test_orders_stand_beside_seeds_and_templates_where_rows_have_several():
+    (table,) = build([*in_orders(), record("ICL", shots=4)])
+    pooled = columns.summary(table.rows)[-1]
+    assert (" ".join(pooled.header), pooled.values) == ("seeds x orders x templ.", ("1 x 1 x 2", "1 x 3 x 2"))
+    assert fields.summary(table)[-1].title == "seeds x orders x templates"
+    assert "over templates x seeds x orders of the shots;" in remarks.conventions([table])[0]
+    (table,) = build([record("ICL", shots=4)])
+    assert columns.summary(table.rows)[-1].values == ("1 x 2",)
+    assert "orders" not in remarks.conventions([table])[0]

@@ -122,7 +122,9 @@ def test_published_rows_have_a_table_and_a_picture_but_no_records():
 
 def test_one_record_without_costs_is_a_page_too():
     bare = record(correct=(150,)).model_copy(update={"costs": []})
-    assert len(Page(page.html(compose([bare]))).all("circle", "pt")) == 1
+    read = Page(page.html(compose([bare])))
+    assert len(read.all("circle", "pt")) == 1
+    assert "What to read into it, and what not" not in read.texts
 
 
 def test_colours_of_the_style_sheet_are_those_of_the_png():
@@ -232,6 +234,31 @@ def test_in_a_browser_nothing_is_wider_than_the_window(browser, url, width):
     assert browser.run("document.documentElement.scrollWidth") <= width
     # in CSS pixels, after scaling
     assert browser.run("document.querySelector('.tick').getBoundingClientRect().height") > 10
+
+
+def test_in_a_browser_a_wide_window_shows_all_columns(browser, url):
+    browser.show(url, width=1400)
+    assert (
+        browser.run("document.querySelector('.scroll').scrollWidth - document.querySelector('.scroll').clientWidth")
+        == 0
+    )
+    assert browser.run("document.querySelector('.scroll').clientWidth") < 1400
+
+
+def test_in_a_browser_no_name_of_a_line_stands_on_a_point(browser, tmp_path):
+    at_chance = [record("ICL", "mini-t0", task, num_examples=120, correct=(60, 60, 60)) for task in TASKS]
+    path = tmp_path / "crowded.html"
+    path.write_text(page.html(compose([*records(), *at_chance])))
+    browser.show(path.as_uri(), width=1400)
+    boxes = "[...figure.querySelectorAll('{}')].map(one => one.getBoundingClientRect())"
+    meet = "(a, b) => a.left < b.right && b.left < a.right && a.top < b.bottom && b.top < a.bottom"
+    assert (
+        browser.run(
+            f"[...document.querySelectorAll('figure')].filter(figure => {boxes.format('.level-text')}.some("
+            f"a => {boxes.format('.dot')}.some(b => ({meet})(a, b)))).map(figure => figure.className)"
+        )
+        == []
+    )
 
 
 def test_in_a_browser_the_dark_page_is_dark(browser, url):

@@ -4,6 +4,7 @@ import pytest
 
 from peftbench.errors import RecordError
 from peftbench.models.scoring import ChoiceScore, predict
+from peftbench.record import Store
 from peftbench.report.pairs import pair
 from peftbench.report.side import choose, read
 from tests.report.stored import scores, stored
@@ -104,9 +105,14 @@ def test_tasks_are_paired_by_their_data_and_left_out_tasks_are_named(tmp_path):
         stored(tmp_path, {0: [1, 0]}, task=task, sha256=letter * 64)
     for task, letter in (("y", "2"), ("x", "1")):
         stored(tmp_path, {0: [1, 0], 1: [1, 0]}, "ia3", "mini-t0", task, sha256=letter * 64)
+    stored(tmp_path, {0: [1, 0]}, "ia3", "mini-t0", "only-b", sha256="4" * 64)
     tasks, left_out = paired(tmp_path)
     assert [one.task for one in tasks] == ["x", "y"]
-    assert left_out == ["task only-a: only A has it", "all 2 tasks: template 1: only B has it"]
+    assert left_out == [
+        "task only-a: only A has it",
+        "task only-b: only B has it",
+        "all 2 tasks: template 1: only B has it",
+    ]
 
 
 def test_other_data_under_one_name_is_refused(tmp_path):
@@ -173,3 +179,31 @@ def test_edited_scores_and_edited_accuracies_are_found(pieces):
     del table["digest"]
     record.write_text(json.dumps(table | {"schema_version": 1}))
     assert "tell different accuracies" in refused(folder)[0]
+
+
+def test_a_mixture_of_tasks_is_refused(tmp_path):
+    for method, model in (("ia3", "mini-gpt"), ("ia3", "mini-t0")):
+        made = stored(tmp_path, {0: [1, 0]}, method, model, task="lab-train")
+        mixed = made.model_copy(update={"task": made.task.model_copy(update={"family": "mixture"})})
+        Store(tmp_path).write(mixed, scores({0: [1, 0]}))
+    message, hint = refused(tmp_path, "ia3@mini-gpt", "ia3@mini-t0")
+    assert message.startswith("task 'lab-train' is a mixture: ")
+    assert "`peftbench tune --start-from`" in hint
+
+
+def test_other_orders_of_the_shots_are_left_out_and_said(tmp_path):
+    stored(tmp_path, {0: [1, 0]})
+    stored(tmp_path, {0: [0, 0, 0]}, icl={"order": 1})
+    stored(tmp_path, {0: [0, 1]}, "ia3", "mini-t0")
+    ((one,), left_out) = paired(tmp_path)
+    assert (one.num_right_a.tolist(), one.num_pairs) == ([1, 0], 1)
+    assert left_out == ["1 records of A with another order of the shots than that of the draw"]
+
+
+def test_a_template_that_lacks_one_of_the_seeds_is_said(tmp_path):
+    for seed in (0, 1):
+        stored(tmp_path, {template: [1, 0] for template in range(2 - seed)}, seed=seed)
+        stored(tmp_path, {0: [0, 1], 1: [0, 1]}, "ia3", "mini-t0", seed=seed)
+    ((one,), left_out) = paired(tmp_path)
+    assert one.num_pairs == 3
+    assert left_out == ["nli: template 1 with seed 1: only B has it"]

@@ -54,3 +54,18 @@ def test_tasks_with_other_seeds_are_runs_of_their_own():
 
 def test_published_rows_have_no_recipe():
     assert recipe(compose([], published("t-few")).tables) == ""
+
+
+def test_orders_of_the_shots_are_run_again():
+    def ordered(seed, order):
+        return record(shots=16, seed=seed, **({"icl": {"order": order}} if order else {}))
+
+    def found(records):
+        cells = [cell for run in read(records).run for cell in recipes.cells(run, run.task)]
+        return sorted((cell.seed, cell.icl.order) for cell in cells)
+
+    whole = [(seed, order) for seed in (0, 1) for order in (0, 1, 2)]
+    assert found([ordered(*each) for each in whole]) == whole
+    assert len(read([ordered(*each) for each in whole]).run) == 1
+    parts = [(0, 0), (0, 3), (1, 0)]
+    assert found([ordered(*each) for each in parts]) == parts

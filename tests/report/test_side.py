@@ -108,3 +108,14 @@ def test_a_record_is_not_compared_with_its_own_row(folder):
     one = Side("x", "", row.kept[:1], is_record=True)
     with pytest.raises(RecordError, match="have 1 records in common"):
         check_apart(row, one)
+
+
+def test_settings_are_named_as_far_as_they_are_needed(tmp_path):
+    for rank in (4, 8):
+        stored(tmp_path, {0: [1, 0]}, "lora", "mini-t0", method_config={"rank": rank, "alpha": rank / 2})
+    for options in ({}, {"labels": "flipped"}):
+        stored(tmp_path, {0: [1, 0]}, icl=options)
+    kept = read([tmp_path])
+    assert choose("lora@mini-t0,rank=8", kept).variant == "rank=8, alpha=4"
+    assert choose("icl@mini-gpt,labels=flipped", kept).variant == "labels=flipped"
+    assert choose("icl@mini-gpt", kept).variant == ""

@@ -14,16 +14,21 @@ def only(records):
 
 def test_a_row_is_the_mean_over_tasks_of_medians_over_templates_and_seeds():
     records = [
-        record(task="a", seed=0, correct=(30, 60)),
+        record(task="a", seed=0, correct=(30, 30)),
         record(task="a", seed=1, correct=(90, 120)),
         record(task="b", seed=0, correct=(150, 150)),
         record(task="b", seed=1, correct=(150, 150)),
+        *(record(task="c", seed=seed, correct=(60, 60)) for seed in (0, 1)),
+    ]
+    records[-2:] = [
+        one.model_copy(update={"task": one.task.model_copy(update={"chance": 0.2})}) for one in records[-2:]
     ]
     (row,) = only(records).rows
-    # task a: shares .1 .2 .3 .4, median .25, quartiles .175 and .325; task b: .5 throughout
-    assert row.accuracy == pytest.approx((0.25 + 0.5) / 2)
-    assert row.iqr == pytest.approx((0.15 + 0) / 2)
-    assert (row.num_seeds, row.num_templates, row.num_examples) == ("2", "2", 600)
+    # task a: shares .1 .1 .3 .4, median .2, quartiles .1 and .325; task b: .5 throughout; task c: .2
+    assert row.accuracy == pytest.approx((0.2 + 0.5 + 0.2) / 3)
+    assert row.iqr == pytest.approx((0.225 + 0 + 0) / 3)
+    assert row.chance == pytest.approx((0.5 + 0.5 + 0.2) / 3)
+    assert (row.num_seeds, row.num_templates, row.num_examples) == ("2", "2", 900)
 
 
 def test_one_value_has_no_spread():
@@ -54,13 +59,15 @@ def test_unlike_settings_are_never_pooled_and_say_what_differs():
 
 def test_rows_come_by_model_then_zero_shot_then_icl_then_methods():
     records = [
+        record("bitfit", "mini-t0"),
+        record("peft:IA3", "mini-t0"),
         record("lora", "mini-t0"),
-        record("ia3", "mini-t0"),
         record("ICL", "mini-t0"),
         record("ICL", "mini-t0", shots=0),
         record("ICL", "mini-gpt"),
     ]
-    assert [row.method for row in only(records).rows] == ["ICL", "zero-shot", "ICL", "ia3", "lora"]
+    expected = ["ICL", "zero-shot", "ICL", "lora", "bitfit", "peft:IA3"]
+    assert [row.method for row in only(records).rows] == expected
 
 
 def test_costs_are_means_over_tasks_of_means_over_seeds():
@@ -92,3 +99,9 @@ def test_kinds_are_never_mixed_in_one_mean():
 def test_fewer_shots_than_asked_show_in_the_row():
     records = [record(task="a", used=20), record(task="b", used=24)]
     assert only(records).rows[0].shots == "20-24 of 32"
+
+
+def test_equal_settings_under_another_name_have_a_place_of_their_own():
+    plain, prefix = record(shots=16), record(shots=16, icl={"as_prefix": True})
+    for records in ([plain, prefix], [prefix, plain]):
+        assert [row.method for row in only(records).rows] == ["ICL", "ICL->prefix"]

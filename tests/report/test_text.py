@@ -54,7 +54,7 @@ def test_without_a_terminal_there_is_no_colour_and_no_blank_at_line_ends():
 
 
 def test_a_terminal_gets_bold_headers():
-    assert "\x1b[1m" in drawn(120, force_terminal=True)
+    assert re.search(r"\x1b\[1mmethod *\x1b\[0m", drawn(120, force_terminal=True))
 
 
 def test_a_narrow_terminal_cuts_tables_and_loses_nothing():
@@ -66,13 +66,13 @@ def test_a_narrow_terminal_cuts_tables_and_loses_nothing():
     assert sum(row.count("(10.0)") for row in rows) == 1 + len(TASKS)
 
 
-def test_a_long_model_name_folds_and_the_table_stays_whole():
+@pytest.mark.parametrize("long", ["owner/model-of-7B-parameters", "amodelofsevenbillionparameters"])
+def test_a_long_model_name_folds_and_the_table_stays_whole(long):
     records = [record(method, "mini-t0", task, seed=0) for method in ("ICL", "prompt_tuning") for task in TASKS]
-    long = "owner/model-of-7B-parameters"
     renamed = [one.model_copy(update={"model": one.model.model_copy(update={"name": long})}) for one in records]
     drawing = text.terminal(compose(renamed), Console(file=io.StringIO(), width=100))
     lines = drawing.partition("\n\n")[0].splitlines()
-    assert sum("accuracy %" in line for line in lines) == 1
+    assert [sum(word in line for line in lines) for word in ("accuracy %", "templ.")] == [1, 1]
     start, end = lines[2].index("model"), lines[2].index("shots")
     assert "".join(line[start:end].strip() for line in lines[4:]) == 2 * long
     assert max(len(line) for line in lines) <= 100
@@ -101,3 +101,30 @@ def test_latex_escapes_and_balances():
 
 def test_published_rows_are_marked():
     assert "Published: arXiv 2205.05638" in drawn(100)
+
+
+def cells(column, settings):
+    """What stands in a column of the first table, row by row."""
+    made = [record("prompt_tuning", "mini-t0", task, method_config=one) for one in settings for task in TASKS]
+    lines = text.terminal(compose(made), Console(file=io.StringIO(), width=100)).partition("\n\n")[0].splitlines()
+    start, end = lines[2].index(column), lines[2].index("model")
+    return [line[start:end].rstrip() for line in lines[4:]]
+
+
+def test_long_names_break_between_words_and_words_where_their_parts_end():
+    settings = [{"num_virtual_tokens": number, "init": "uniform"} for number in (5, 100)]
+    settings.append({"num_virtual_tokens": 100, "init": "labels"})
+    assert cells("method", settings) == [
+        "prompt_tuning",
+        "  num_virtual_",
+        "  tokens=5,",
+        "  init=uniform",
+        "prompt_tuning",
+        "  num_virtual_",
+        "  tokens=100,",
+        "  init=labels",
+        "prompt_tuning",
+        "  num_virtual_",
+        "  tokens=100,",
+        "  init=uniform",
+    ]

@@ -1,0 +1,40 @@
+"""What `peftbench list models` says of the families, against the families' own tiny models."""
+
+import json
+from collections import defaultdict
+
+from peftbench import registry
+from peftbench.cli.app import main
+from peftbench.learners.shots_as_prefix import _reason
+from tests.tiny import FAMILIES, tiny_backbone
+
+LINEAR = {"q", "k", "v", "o", "ff_gate", "ff_up", "ff_out"}
+
+
+def lacks(backbone):
+    """What a family of this kind has not, of what others have."""
+    sizes, config = backbone.sizes, backbone.model.config
+    if hasattr(config, "sliding_window"):
+        config.sliding_window = 8
+    if _reason(backbone):
+        yield "icl --as-prefix"
+    if not backbone.sites("ff_gate"):
+        yield "role ff_gate"
+    if {role for role in LINEAR if backbone.sites(role)} - set(sizes.biased):
+        yield "export --to merged of bitfit"
+
+
+def test_what_is_said_not_to_be_defined_on_a_family_is_what_some_model_of_it_lacks():
+    found = defaultdict(set)
+    for family in FAMILIES:
+        backbone = tiny_backbone(family)
+        found[registry.FAMILIES[backbone.model.config.model_type]].update(lacks(backbone))
+    said = {module: set(registry.family(name).UNDEFINED) for name, module in registry.FAMILIES.items()}
+    assert found == said
+
+
+def test_each_kind_of_model_that_can_be_loaded_is_listed_once(capsys):
+    assert main(["list", "models", "--format", "json"]) == 0
+    lines = [line for line in json.loads(capsys.readouterr().out) if "model" not in line]
+    assert [name for line in lines for name in line["model_type"].split(", ")] == list(registry.FAMILIES)
+    assert {line["family"] for line in lines} >= {"GPT-NeoX and Pythia", "BLOOM"}
