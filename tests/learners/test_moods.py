@@ -1,6 +1,7 @@
 """Other ways to prompt, against prompts written by hand and arithmetic of one's own."""
 
 import math
+from dataclasses import replace
 
 import pytest
 
@@ -103,6 +104,13 @@ def test_without_content_there_must_be_something_to_read(gpt2):
     with pytest.raises(TaskError, match="template 'bare' gives an empty input for the content-free text ''") as error:
         icl.fit([predictor], [[bare.render(each) for each in ROWS[6:]]])
     assert "--content-free 'N/A'" in error.value.hint
+
+
+@pytest.mark.parametrize("options", [{}, {"calibrate": True}, {"ensemble": "vote"}, {"as_prefix": True}])
+def test_choices_that_read_alike_are_refused_however_one_prompts(gpt2, options):
+    alike = replace(QUERIES[0], choices=("yes", "yes"))
+    with pytest.raises(ModelError, match="same tokens"):
+        learn(gpt2, **options).check_choices([*QUERIES, alike])
 
 
 def test_a_shot_that_does_not_fit_is_an_error_in_an_ensemble_even_with_fit_shots():
