@@ -106,15 +106,16 @@ def cost(
         typer.echo(json.dumps(prices.data(sheets, workload, work.queries, timings), indent=2))
         return
     typer.echo(prices.text(sheets, workload, work.queries, timings, stdout()), nl=False)
-    say_next(watch(quiet=False), _step(model[0], next(iter(configs))))
+    say_next(watch(quiet=False), _step(model[0], next(iter(configs)), settings or []))
 
 
-def _step(model: str, method: str) -> str:
+def _step(model: str, method: str, settings: list[str]) -> str:
     """Name the command that finds out what the costs buy; of bare shapes, the one that checks the counts."""
     from peftbench.registry import embedded_models
 
     if model in embedded_models() or Path(model).is_dir():
-        return f"peftbench tune --model {shlex.quote(model)} --method {method}"
+        given = "".join(f" --set {shlex.quote(setting)}" for setting in settings)
+        return f"peftbench tune --model {shlex.quote(model)} --method {method}{given}"
     return "peftbench cost --audit t-few"
 
 

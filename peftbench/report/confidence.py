@@ -15,8 +15,10 @@ NUM_DRAWS = 1_000
 MIXTURE = "mixture"
 """The family of a task that is several tasks mixed."""
 OLD = "records of schema version 1 do not say which examples are right"
+INTERVAL = f"{100 * CONFIDENCE:.0f} % interval"
+"""What notes on intervals begin with."""
 CONVENTION = (
-    f"{100 * CONFIDENCE:.0f} % interval: percentile, cluster bootstrap over examples within tasks (an example stays "
+    f"{INTERVAL}: percentile, cluster bootstrap over examples within tasks (an example stays "
     f"together with all its templates and seeds), {NUM_DRAWS:,} draws, fixed seed; tasks, templates and shots are kept "
     "as they are, so that it does not speak of other ones"
 )

@@ -39,7 +39,7 @@ def _intervals(rows: Sequence[Row]) -> Iterator[str]:
     if any(spread.interval for spread in spreads):
         yield confidence.CONVENTION
     for reason in dict.fromkeys(spread.why_no_interval for spread in spreads if spread.why_no_interval):
-        yield f"95 % interval: {units.ABSENT} because {reason}"
+        yield f"{confidence.INTERVAL}: {units.ABSENT} because {reason}"
 
 
 def _marked(kind: str) -> str:

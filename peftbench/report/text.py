@@ -11,6 +11,7 @@ from rich.table import Table as RichTable
 from rich.text import Text
 
 from peftbench.report.columns import Column, per_task, summary
+from peftbench.report.confidence import INTERVAL
 from peftbench.report.document import Document
 from peftbench.report.table import Row, Table
 
@@ -29,12 +30,14 @@ LATEX_SPECIAL = {character: f"\\{character}" for character in "&%$#_{}"} | {
 def terminal(document: Document, console: Console) -> str:
     """Draw the tables for a terminal; readable without colour, and at 100 columns."""
     parts: list[RenderableType] = []
+    has_spares = False
     for table in document.tables:
         parts.append(Text(table.title, style="bold"))
         for columns in _both(table):
             parts += grids(columns, console.width)
+            has_spares |= any(column.is_spare for column in _that_fit(columns, console.width))
     parts += [note(text, "") for text in document.findings]
-    parts += [note(text, "dim") for text in document.conventions]
+    parts += [note(text, "dim") for text in _conventions(document, has_spares)]
     return draw(console, parts)
 
 
@@ -69,8 +72,14 @@ def latex(document: Document) -> str:
         ordered = replace(table, rows=tuple(sorted(table.rows, key=_place)))
         parts.append(f"% {table.title}\n")
         parts += [_latex_table([one for one in columns if not one.is_spare]) for columns in _both(ordered)]
-    parts.append("".join(f"% {note}\n" for note in (*document.findings, *document.conventions)))
+    notes = (*document.findings, *_conventions(document, has_spares=False))
+    parts.append("".join(f"% {note}\n" for note in notes))
     return "\n".join(parts)
+
+
+def _conventions(document: Document, has_spares: bool) -> list[str]:
+    """Give the conventions of the columns that are there: intervals stand in a spare one."""
+    return [text for text in document.conventions if has_spares or not text.startswith(INTERVAL)]
 
 
 def _place(row: Row) -> int:
@@ -85,8 +94,7 @@ def _both(table: Table) -> list[list[Column]]:
 
 def _fitted(columns: Sequence[Column], width: int) -> list[list[Column]]:
     """Cut columns into as few parts as fit the width; each part begins with the columns that are keys."""
-    if _width(columns) > width:
-        columns = [column for column in columns if not column.is_spare]
+    columns = _that_fit(columns, width)
     keys = [column for column in columns if column.is_key]
     parts = [keys]
     for column in columns[len(keys) :]:
@@ -94,6 +102,11 @@ def _fitted(columns: Sequence[Column], width: int) -> list[list[Column]]:
             parts.append(keys)
         parts[-1] = [*parts[-1], column]
     return parts
+
+
+def _that_fit(columns: Sequence[Column], width: int) -> Sequence[Column]:
+    """Leave out the spare columns if not all fit the width."""
+    return columns if _width(columns) <= width else [column for column in columns if not column.is_spare]
 
 
 def _width(columns: Sequence[Column]) -> int:

@@ -48,6 +48,12 @@ def test_so_many_queries_cost_in_all(capsys):
         assert way["in_all"]["flops"] == once + 500 * counted["inference_flops_per_query"]
 
 
+def test_the_next_step_is_what_was_priced(capsys):
+    assert main(shlex.split("cost --model mini-t0 --method lora --set rank=2 --set 'roles=[\"q\"]'")) == 0
+    step = capsys.readouterr().err.split("next: ")[1].strip()
+    assert shlex.split(step)[1:] == shlex.split("tune --model mini-t0 --method lora --set rank=2 --set 'roles=[\"q\"]'")
+
+
 def test_a_config_file_is_enough(capsys):
     model = tiny_folder("llama", Path("m"))
     (model / "model.safetensors").unlink()

@@ -13,7 +13,7 @@ def walsh_hadamard(length):
     return matrix
 
 
-@pytest.mark.parametrize(("d", "D", "length"), [(5, 11, 16), (11, 5, 16), (1, 1, 1), (8, 8, 8)])
+@pytest.mark.parametrize(("d", "D", "length"), [(5, 11, 16), (11, 5, 16), (1, 1, 1), (8, 8, 8), (70, 300, 512)])
 def test_the_projection_is_the_product_of_its_six_matrices(d, D, length):
     project = fastfood.Fastfood(d, D, seed=3, device=torch.device("cpu"))
     H = walsh_hadamard(length)
@@ -21,6 +21,18 @@ def test_the_projection_is_the_product_of_its_six_matrices(d, D, length):
     matrix = matrix[:D, :d] / (project.gaussian.norm() * D**0.5)
     theta = torch.randn(d)
     torch.testing.assert_close(project(theta), matrix @ theta, atol=1e-5, rtol=1e-5)
+
+
+def test_the_transform_is_its_own_inverse_up_to_its_length_and_its_own_gradient():
+    """Through one, two and three of the small matrices."""
+    for length in (32, 256, 8192):
+        x = torch.randn(length, dtype=torch.float64, requires_grad=True)
+        y = fastfood.hadamard(x)
+        torch.testing.assert_close(fastfood.hadamard(y), length * x)
+        assert y[0].item() == pytest.approx(x.sum().item())
+        assert y[length // 2].item() == pytest.approx((x[: length // 2].sum() - x[length // 2 :].sum()).item())
+        (gradient,) = torch.autograd.grad(y, x, grad_outputs=torch.eye(length, dtype=x.dtype)[3])
+        torch.testing.assert_close(gradient, fastfood.hadamard(torch.eye(length, dtype=x.dtype)[3]))
 
 
 def test_it_keeps_lengths_in_expectation():

@@ -48,6 +48,12 @@ def test_numbers_end_under_the_end_of_their_header():
         assert header.index(f"{word} ") + len(word) == row.index(f"{value} ") + len(value)
 
 
+def test_intervals_are_explained_where_they_stand():
+    """100 columns have no room for them, and LaTeX follows the paper, which has none."""
+    assert [" interval: " in out for out in (drawn(140), drawn(100), text.latex(document()))] == [True, False, False]
+    assert [" interval " in out for out in (drawn(140), drawn(100))] == [True, False]
+
+
 def test_without_a_terminal_there_is_no_colour_and_no_blank_at_line_ends():
     assert "\x1b" not in drawn(100)
     assert not re.search(r" \n", drawn(100))
