@@ -9,10 +9,10 @@ Differs: the paper trains the biases that a model has; T5 has none, so T-Few add
     it trains all layer norms besides; here every layer of the roles has its bias, and `layer_norms` is off.
 """
 
-from typing import Any, Literal
+from typing import Any
 
 import torch
-from pydantic import Field, field_validator
+from pydantic import Field
 from torch import Tensor, nn
 
 from peftbench.methods import places
@@ -29,9 +29,6 @@ DEAD: dict[str, str] = {
 # The biases start at zero: scaled by their own size, as scale_parameter does, their steps would be a thousandth of lr.
 DEFAULTS: dict[str, Any] = {"lr": 3e-3, "scale_parameter": False, "num_steps": 1000}
 
-LinearRole = Literal["q", "k", "v", "o", "ff_gate", "ff_up", "ff_out"]
-ALL: tuple[LinearRole, ...] = ("q", "k", "v", "o", "ff_gate", "ff_up", "ff_out")
-
 
 class Config(MethodConfig):
     """Settings of BitFit.
@@ -42,19 +39,8 @@ class Config(MethodConfig):
         layer_norms: Train the norms' own parameters beside the biases, as T-Few.
     """
 
-    roles: Literal["all"] | tuple[LinearRole, ...] = Field("all", min_length=1)
+    roles: places.Roles = Field("all", min_length=1)
     layer_norms: bool = False
-
-    @field_validator("roles", mode="before")
-    @classmethod
-    def _split(cls, value: Any) -> Any:
-        if value == "all":
-            return value
-        names = value.split(",") if isinstance(value, str) else value
-        unknown = [name for name in names if name not in ALL] if isinstance(names, list | tuple) else [value]
-        if unknown:
-            raise ValueError(f"{unknown[0]!r} is no role: all, or some of {', '.join(ALL)}")
-        return names
 
 
 class Bias(nn.Module):
@@ -120,7 +106,7 @@ def merge(backbone: Backbone) -> None:
 def _roles(sizes: Sizes, config: Config) -> tuple[Role, ...]:
     if config.roles != "all":
         return config.roles
-    linear = tuple(role for role in ALL if role != "ff_gate" or sizes.gated)
+    linear = tuple(role for role in places.LINEAR if role != "ff_gate" or sizes.gated)
     # Where layer_norms is on it trains the norms' own biases: a second vector beside them would be the same one again.
     return (*linear, "norm") if sizes.norm_biases and not config.layer_norms else linear
 
@@ -130,6 +116,6 @@ def _name(role: Role) -> str:
 
 
 def _attached(backbone: Backbone) -> list[tuple[Site, Bias]]:
-    roles: tuple[Role, ...] = (*ALL, "norm")
+    roles: tuple[Role, ...] = (*places.LINEAR, "norm")
     sites = [(site, backbone.model.get_submodule(site.module)) for role in roles for site in backbone.sites(role)]
     return [(site, getattr(layer, _name(site.role))) for site, layer in sites if hasattr(layer, _name(site.role))]

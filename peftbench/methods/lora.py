@@ -9,10 +9,10 @@ Differs: the paper adapts W_q and W_v only; the default here is every linear lay
 """
 
 import math
-from typing import Any, Literal
+from typing import Any
 
 import torch
-from pydantic import Field, field_validator
+from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -25,9 +25,6 @@ IDENTITY_AT_INIT = True
 DEAD: dict[str, str] = {}
 # B starts at zero: scaled by its own size, as scale_parameter does, its steps would be a thousandth of lr.
 DEFAULTS: dict[str, Any] = {"lr": 1e-3, "scale_parameter": False, "num_steps": 1000}
-
-LinearRole = Literal["q", "k", "v", "o", "ff_gate", "ff_up", "ff_out"]
-ALL: tuple[LinearRole, ...] = ("q", "k", "v", "o", "ff_gate", "ff_up", "ff_out")
 
 
 class Config(MethodConfig):
@@ -42,19 +39,8 @@ class Config(MethodConfig):
 
     rank: int = Field(4, ge=1)
     alpha: float = Field(4.0, gt=0)
-    roles: Literal["all"] | tuple[LinearRole, ...] = Field("all", min_length=1)
+    roles: places.Roles = Field("all", min_length=1)
     layer_norms: bool = False
-
-    @field_validator("roles", mode="before")
-    @classmethod
-    def _split(cls, value: Any) -> Any:
-        if value == "all":
-            return value
-        names = value.split(",") if isinstance(value, str) else value
-        unknown = [name for name in names if name not in ALL] if isinstance(names, list | tuple) else [value]
-        if unknown:
-            raise ValueError(f"{unknown[0]!r} is no role: all, or some of {', '.join(ALL)}")
-        return names
 
 
 class LowRank(nn.Module):
@@ -131,10 +117,10 @@ def merge(backbone: Backbone) -> None:
         places.weight(backbone, site)[site.index] += update
 
 
-def _roles(sizes: Sizes, config: Config) -> tuple[LinearRole, ...]:
+def _roles(sizes: Sizes, config: Config) -> tuple[places.LinearRole, ...]:
     if config.roles != "all":
         return config.roles
-    return tuple(role for role in ALL if role != "ff_gate" or sizes.gated)
+    return tuple(role for role in places.LINEAR if role != "ff_gate" or sizes.gated)
 
 
 def _name(role: Role) -> str:
@@ -142,5 +128,6 @@ def _name(role: Role) -> str:
 
 
 def _attached(backbone: Backbone) -> list[tuple[Site, LowRank]]:
-    sites = [(site, backbone.model.get_submodule(site.module)) for role in ALL for site in backbone.sites(role)]
-    return [(site, getattr(layer, _name(site.role))) for site, layer in sites if hasattr(layer, _name(site.role))]
+    sites = (site for role in places.LINEAR for site in backbone.sites(role))
+    layers = ((site, backbone.model.get_submodule(site.module)) for site in sites)
+    return [(site, getattr(layer, _name(site.role))) for site, layer in layers if hasattr(layer, _name(site.role))]

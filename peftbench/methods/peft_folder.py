@@ -10,10 +10,10 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from peftbench.errors import MethodError
+from peftbench.methods import places
 from peftbench.methods.peft_format import CONFIG, NOTE, PREFIX, TENSORS
 from peftbench.models.backbone import Role, Site
 
-LINEAR: tuple[Role, ...] = ("q", "k", "v", "o", "ff_gate", "ff_up", "ff_out")
 # Fields of peft's configs that do not change what a trained adapter computes, or that are looked at below.
 HARMLESS = {
     *("auto_mapping", "base_model_name_or_path", "revision", "inference_mode", "peft_type", "peft_version"),
@@ -108,7 +108,7 @@ class Given:
 
     def roles(self, covered: Sequence[Site]) -> tuple[Role, ...]:
         """Give the roles of the sites that it covers, of each of which it must cover all."""
-        roles = tuple(role for role in LINEAR if any(site.role == role for site in covered))
+        roles = tuple(role for role in places.LINEAR if any(site.role == role for site in covered))
         for role in roles:
             there = [site for site in self.base.sites if site.role == role and site.side == "output"]
             missing = [site.module for site in there if site not in covered]

@@ -24,8 +24,8 @@ from torch import Tensor
 
 from peftbench import registry
 from peftbench.errors import MethodError
-from peftbench.methods import peft_folder
-from peftbench.methods.peft_folder import LINEAR, Base, Given
+from peftbench.methods import peft_folder, places
+from peftbench.methods.peft_folder import Base, Given
 from peftbench.methods.peft_format import TENSORS
 from peftbench.models import source, weights
 from peftbench.models.backbone import SOFT_PROMPT, Site
@@ -117,7 +117,7 @@ def _lora(given: Given) -> Form:
     rank = _one(given, shapes, "rank")
     scale = _one(given, scales, "scale")
     roles = given.roles(covered)
-    everywhere = {site.role for site in given.base.sites if site.side == "output"} & {*LINEAR}
+    everywhere = {site.role for site in given.base.sites if site.side == "output"} & {*places.LINEAR}
     alpha = float(f"{scale * rank:.12g}")
     return "lora", {"rank": rank, "alpha": alpha, "roles": "all" if {*roles} == everywhere else list(roles)}, tensors
 
@@ -239,7 +239,7 @@ def _svd(given: Given) -> Form:
             tensors |= {f"{module}.adalora_{site.role}.{name}": part.clone() for name, part in parts.items()}
         covered += sites
     roles = {*given.roles(covered)}
-    missing = [site for site in given.base.sites if site.role in LINEAR and site.role not in roles]
+    missing = [site for site in given.base.sites if site.role in places.LINEAR and site.role not in roles]
     if missing:
         raise given.refused(f"it does not act on '{missing[0].module}'", "AdaLoRA acts on all linear layers here")
     target = min(rank, int(fields.get("target_r", 8)))

@@ -2,8 +2,9 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Annotated, Any, Literal, get_args
 
+from pydantic import BeforeValidator
 from torch import Tensor, nn
 
 from peftbench.errors import MethodError
@@ -14,7 +15,23 @@ KEY_BIAS = r"coder\.layers\.\d+\.\w+_attn\.k_proj\."
 """The layers of keys in families that have them alone, with a bias, and no rotary positions: BART and OPT."""
 SHIFTS_ALL = "a bias on keys shifts all scores of a query alike"
 
-LINEAR: tuple[Role, ...] = ("q", "k", "v", "o", "ff_gate", "ff_up", "ff_out")
+LinearRole = Literal["q", "k", "v", "o", "ff_gate", "ff_up", "ff_out"]
+LINEAR: tuple[LinearRole, ...] = get_args(LinearRole)
+
+
+def _split(value: Any) -> Any:
+    """Read roles as the command line writes them, "q,v", and name the first that is none."""
+    if value == "all":
+        return value
+    names = value.split(",") if isinstance(value, str) else value
+    unknown = [name for name in names if name not in LINEAR] if isinstance(names, list | tuple) else [value]
+    if unknown:
+        raise ValueError(f"{unknown[0]!r} is no role: all, or some of {', '.join(LINEAR)}")
+    return names
+
+
+Roles = Annotated[Literal["all"] | tuple[LinearRole, ...], BeforeValidator(_split)]
+"""The linear layers that a method acts on: all, or those of some roles."""
 
 
 @dataclass(frozen=True)
