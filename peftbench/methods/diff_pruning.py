@@ -79,14 +79,37 @@ class Diff(nn.Module):
         self.register_buffer("noise", torch.zeros(num_weights))
         self.register_buffer("group_noise", torch.zeros(num_groups))
         self.register_buffer("kept", torch.zeros(0, dtype=torch.bool))  # empty while the gates are there
+        self._sizes: list[int] = counts.tolist()
+        self._parts: tuple[Tensor, ...] = ()
+        self._made_of: Any = None
 
-    def change(self, part: slice, group: int) -> Tensor:
+    def change(self, group: int) -> Tensor:
         """Give z * w of one parameter of the model; in eval mode z is at its median, u = 1/2."""
+        # All parts come of one operator, whose gradient is one vector: each slice of its own would fill one.
+        state = self._state()
+        if self._made_of != state:
+            changes = self._weights_change()
+            if changes.requires_grad:
+                changes.register_hook(self._forget)
+            self._parts, self._made_of = changes.split(self._sizes), state
         if len(self.kept):
-            return self.w[part] * self.kept[part]
-        noise, group_noise = (self.noise[part], self.group_noise[group]) if self.training else (0.0, 0.0)
-        gates = _gate(self.rate * self.alpha[part] + noise)
-        return self.w[part] * gates * _gate(self.rate * self.group_alpha[group] + group_noise)
+            return self._parts[group]
+        noise = self.group_noise[group] if self.training else 0.0
+        return self._parts[group] * _gate(self.rate * self.group_alpha[group] + noise)
+
+    def _weights_change(self) -> Tensor:
+        """Give what all weights change by, but for the gates of their groups."""
+        if len(self.kept):
+            return self.w * self.kept
+        return self.w * _gate(self.rate * self.alpha + (self.noise if self.training else 0.0))
+
+    def _state(self) -> Any:
+        tensors = (self.w, self.alpha, self.noise, self.kept)
+        return self.training, torch.is_grad_enabled(), [(one.data_ptr(), one._version) for one in tensors]
+
+    def _forget(self, gradient: Tensor) -> None:
+        """Drop the parts: a backward pass has been through them."""
+        self._parts, self._made_of = (), None
 
     def open_share(self) -> Tensor:
         """Give the mean probability that a gate is open, groups beside weights."""
@@ -103,17 +126,16 @@ class Changed(nn.Module):
 
     Args:
         diff: The whole change; it has its place in the model and is not registered here again.
-        part: The parameter's weights.
         group: The parameter's index.
     """
 
-    def __init__(self, diff: Diff, part: slice, group: int) -> None:
+    def __init__(self, diff: Diff, group: int) -> None:
         super().__init__()
-        self._diff, self._part, self._group = (diff,), part, group
+        self._diff, self._group = (diff,), group
 
     def forward(self, weight: Tensor) -> Tensor:
         """Give weight + z * w."""
-        return weight + self._diff[0].change(self._part, self._group).view(weight.shape)
+        return weight + self._diff[0].change(self._group).view(weight.shape)
 
 
 def attach(backbone: Backbone, config: Config) -> list[str]:
@@ -129,12 +151,11 @@ def attach(backbone: Backbone, config: Config) -> list[str]:
         )
     names = backbone.base_names
     counts = [backbone.model.get_parameter(name).numel() for name in names]
-    diff, start = Diff(torch.tensor(counts), config), 0
+    diff = Diff(torch.tensor(counts), config)
     diff.draw()
     backbone.adopt(NAME, diff)
-    for group, (name, count) in enumerate(zip(names, counts, strict=True)):
-        backbone.overlay(name, Changed(diff, slice(start, start + count), group))
-        start += count
+    for group, name in enumerate(names):
+        backbone.overlay(name, Changed(diff, group))
     return [f"{NAME}.{part}" for part in ("w", "alpha", "group_alpha")]
 
 

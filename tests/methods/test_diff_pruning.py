@@ -19,8 +19,8 @@ def test_the_change_is_gated_by_the_weights_gate_and_its_groups():
     diff.alpha.data = torch.tensor([5.0, -5.0, 5.0]) / CONFIG.alpha_rate
     diff.group_alpha.data = torch.tensor([1.0, -5.0]) / CONFIG.alpha_rate
     half_open = 3 / (1 + 2.718281828**-1) - 1.5
-    assert diff.change(slice(0, 2), 0).tolist() == pytest.approx([half_open, 0.0])
-    assert diff.change(slice(2, 3), 1).tolist() == [0.0]
+    assert diff.change(0).tolist() == pytest.approx([half_open, 0.0])
+    assert diff.change(1).tolist() == [0.0]
 
 
 def test_the_chance_that_a_gate_opens_is_the_penaltys_sigmoid():
@@ -55,5 +55,27 @@ def test_after_the_cut_no_other_weight_changes_any_more():
     assert not len(diff.kept)
     diff_pruning.after_step(backbone, CONFIG, 6, 10)
     assert int(diff.kept.sum()) == int(0.01 * len(diff.w))
-    diff.change(slice(None), 0).sum().backward()
+    sum(diff.change(group).sum() for group in range(len(diff.counts))).backward()
     assert torch.equal(diff.w.grad.bool(), diff.kept)
+
+
+def test_the_change_is_made_anew_when_anything_of_it_is_new():
+    diff = diff_pruning.Diff(torch.tensor([200, 100]), CONFIG).train()
+    torch.manual_seed(0)
+    diff.draw()
+    with torch.no_grad():
+        diff.w.add_(1.0)
+    diff.change(1)
+
+    def stepped():
+        with torch.no_grad():
+            diff.alpha.sub_(1.0)
+
+    for renew in (stepped, diff.draw, diff.eval):
+        renew()
+        noise = diff.noise[200:] if diff.training else 0.0
+        expected = diff_pruning._gate(diff.rate * diff.alpha[200:] + noise)
+        group = diff_pruning._gate(diff.rate * diff.group_alpha[1] + (diff.group_noise[1] if diff.training else 0.0))
+        torch.testing.assert_close(diff.change(1), diff.w[200:] * expected * group)
+    for _ in range(2):  # a second backward pass has a graph of its own
+        (diff.change(0).sum() + diff.change(1).sum()).backward()
