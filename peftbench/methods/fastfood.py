@@ -61,20 +61,19 @@ class Fastfood(nn.Module):
     def __init__(self, d: int, D: int, seed: int, device: torch.device) -> None:
         super().__init__()
         generator = torch.Generator().manual_seed(seed)
-        length = 1 << (max(d, D) - 1).bit_length()
-        self.signs = (2 * torch.randint(0, 2, (length,), generator=generator) - 1).float().to(device)
-        self.permutation = torch.randperm(length, generator=generator).to(device)
+        length, head = (1 << (most - 1).bit_length() for most in (max(d, D), d))
+        signs = 2 * torch.randint(0, 2, (length,), generator=generator) - 1
+        permutation = torch.randperm(length, generator=generator)
         self.gaussian = torch.randn(length, generator=generator).to(device)
-        self.D = D
+        # Zeros behind a vector whose length is a power of two only repeat its transform: no more than one is needed.
+        self.signs, self.places = signs[:head].float().to(device), (permutation % head).to(device)
+        self.scale, self.D = 1 / (float(self.gaussian.norm()) * D**0.5), D
 
     def forward(self, theta: Tensor) -> Tensor:
         """Give V theta: (d) -> (D)."""
-        # Zeros behind a vector whose length is a power of two only repeat its transform.
-        head = 1 << (len(theta) - 1).bit_length()
-        padded = functional.pad(theta, (0, head - len(theta)))
-        mixed = hadamard(padded * self.signs[:head]).repeat(len(self.signs) // head).index_select(0, self.permutation)
-        projected = hadamard(mixed * self.gaussian)[: self.D]
-        return projected / (self.gaussian.norm() * self.D**0.5)
+        padded = functional.pad(self.scale * theta, (0, len(self.signs) - len(theta)))
+        mixed = hadamard(padded * self.signs).index_select(0, self.places)
+        return hadamard(mixed * self.gaussian)[: self.D]
 
 
 class Shift(nn.Module):
@@ -94,8 +93,8 @@ class Shift(nn.Module):
     def forward(self, weight: Tensor) -> Tensor:
         """Give the shifted weight."""
         theta, scales = self._trained
-        shift = self._project[0](theta).view(weight.shape)
-        return weight + (shift if scales is None else scales[self._index] * shift)
+        scaled = theta if scales is None else scales[self._index] * theta  # of the two, the shorter vector
+        return weight + self._project[0](scaled).view(weight.shape)
 
 
 def lay(

@@ -16,9 +16,12 @@ def walsh_hadamard(length):
 @pytest.mark.parametrize(("d", "D", "length"), [(5, 11, 16), (11, 5, 16), (1, 1, 1), (8, 8, 8), (70, 300, 512)])
 def test_the_projection_is_the_product_of_its_six_matrices(d, D, length):
     project = fastfood.Fastfood(d, D, seed=3, device=torch.device("cpu"))
-    H = walsh_hadamard(length)
-    matrix = H @ project.gaussian.diag() @ torch.eye(length)[project.permutation] @ H @ project.signs.diag()
-    matrix = matrix[:D, :d] / (project.gaussian.norm() * D**0.5)
+    H, generator = walsh_hadamard(length), torch.Generator().manual_seed(3)
+    signs = 2.0 * torch.randint(0, 2, (length,), generator=generator) - 1
+    permutation = torch.randperm(length, generator=generator)
+    gaussian = torch.randn(length, generator=generator)
+    matrix = H @ gaussian.diag() @ torch.eye(length)[permutation] @ H @ signs.diag()
+    matrix = matrix[:D, :d] / (gaussian.norm() * D**0.5)
     theta = torch.randn(d)
     torch.testing.assert_close(project(theta), matrix @ theta, atol=1e-5, rtol=1e-5)
 
