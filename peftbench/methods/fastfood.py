@@ -45,6 +45,7 @@ def hadamard(x: Tensor) -> Tensor:
     return x
 
 
+hadamard.register_fake(torch.empty_like)
 hadamard.register_autograd(lambda _, gradient: hadamard(gradient))  # the matrix is its own transpose
 
 
@@ -64,11 +65,10 @@ class Fastfood(nn.Module):
         length, head = (1 << (most - 1).bit_length() for most in (max(d, D), d))
         signs = 2 * torch.randint(0, 2, (length,), generator=generator) - 1
         permutation = torch.randperm(length, generator=generator)
-        gaussian = torch.randn(length, generator=generator)
+        self.gaussian = torch.randn(length, generator=generator).to(device)
         # Zeros behind a vector whose length is a power of two only repeat its transform: no more than one is needed.
         self.signs, self.places = signs[:head].float().to(device), (permutation % head).to(device)
-        self.gaussian = gaussian.to(device)
-        self.scale, self.D = 1 / (float(gaussian.norm()) * D**0.5), D
+        self.scale, self.D = 1 / (self.gaussian.norm() * D**0.5), D
 
     def forward(self, theta: Tensor) -> Tensor:
         """Give V theta: (d) -> (D)."""
