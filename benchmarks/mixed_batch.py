@@ -115,10 +115,10 @@ def main(families: list[str]) -> None:
             for method in METHODS:
                 folders = adapters(backbone, method, max(NUMBERS), root)
                 size = (folders[0] / adapter.TENSORS).stat().st_size / 1000
-                adapter.load(folders[0], backbone)
-                one, _ = seconds(run, backbone, encoded)
-                backbone.detach_all()
                 for number in NUMBERS:
+                    adapter.load(folders[0], backbone)
+                    one, _ = seconds(run, backbone, encoded)
+                    backbone.detach_all()
                     ids = random.Random(number).choices(range(number), k=NUM_QUERIES)
                     mixture = Mixture(backbone, folders[:number])
                     mixed, ours = seconds(run, backbone, encoded, ids, mixture)
