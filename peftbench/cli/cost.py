@@ -94,7 +94,13 @@ def cost(
         return
     workload = Workload(**work.table())
     configs = _configs(method, settings)
-    sheets = [sheet(describe(name), workload, configs, strict=method is not None) for name in dict.fromkeys(model)]
+    models = [describe(name) for name in dict.fromkeys(model)]
+    for bare in (one for one in models if measure and not one.has_weights):
+        raise CostError(
+            f"'{bare.name}' is known by its shapes only and cannot be measured",
+            hint="--measure takes an embedded model or a folder with weights",
+        )
+    sheets = [sheet(one, workload, configs, strict=method is not None) for one in models]
     timings = []
     if measure:
         from peftbench.cli.timing import time_all

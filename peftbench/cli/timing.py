@@ -13,7 +13,7 @@ from peftbench import registry
 from peftbench.costs import count, measure
 from peftbench.costs.backward import training_flops
 from peftbench.costs.sheet import Sheet, Workload
-from peftbench.errors import CostError, ModelError
+from peftbench.errors import ModelError
 from peftbench.learners.optimizer import Optimizer
 from peftbench.methods.stages import Stages
 from peftbench.models import tree
@@ -57,14 +57,8 @@ def time_all(
         began: Is told the title of what is measured next.
 
     Raises:
-        CostError: The model has no weights here.
         ModelError: It cannot be loaded.
     """
-    if not sheet.model.has_weights:
-        raise CostError(
-            f"'{sheet.model.name}' is known by its shapes only and cannot be measured",
-            hint="--measure takes an embedded model or a folder with weights",
-        )
     backbone = load(sheet.model.name, device=device, dtype=work.dtype)
     rate = measure.matmul_flops_per_second(backbone.device, backbone.dtype)
     machine = Machine(backbone.device, measure.device_name(backbone.device), rate)
