@@ -11,6 +11,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from peftbench import registry
 from peftbench.errors import ModelError, RunError
 from peftbench.lab import build as lab_build
 from peftbench.lab.batches import Material
@@ -159,3 +160,10 @@ def test_mini_gpts_stages_fill_its_steps(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.undo()
     spec = lab_build.read_spec("mini-gpt")
     assert sum(stage["steps"] for stage in spec["data"]["stages"]) == spec["train"]["steps"]
+
+
+@pytest.mark.parametrize("name", registry.embedded_models())
+def test_a_build_would_write_the_settings_that_are_shipped(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.undo()
+    shipped = registry.embedded_models()[name] / "peftbench.toml"
+    assert lab_build.read_spec(name)["settings"] == shipped.read_text(encoding="ascii")
