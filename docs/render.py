@@ -25,7 +25,7 @@ REFERENCE = ROOT / "results" / "reference"
 README = ROOT / "README.md"
 TABLE = ("<!-- table: made by `make render` -->\n", "<!-- end of table -->")
 WIDTH = 100
-STUDIES = ("methods", "losses", "icl-moods", "icl-to-prefix", "lora-rank")
+STUDIES = ("methods", "losses", "icl-moods", "icl-to-prefix", "lora-rank", "figure2")
 """Folders of results/reference/ whose records cover fewer tasks than the others."""
 
 
