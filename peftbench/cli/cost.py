@@ -95,7 +95,8 @@ def cost(
     workload = Workload(**work.table())
     configs = _configs(method, settings)
     models = [describe(name) for name in dict.fromkeys(model)]
-    for bare in (one for one in models if measure and not one.has_weights):
+    bare = next((one for one in models if not one.has_weights), None)
+    if measure and bare is not None:
         raise CostError(
             f"'{bare.name}' is known by its shapes only and cannot be measured",
             hint="--measure takes an embedded model or a folder with weights",

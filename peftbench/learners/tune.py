@@ -19,8 +19,9 @@ from peftbench.methods import adapter
 from peftbench.methods.adapter import Start
 from peftbench.methods.base import MethodConfig
 from peftbench.methods.stages import Stages
+from peftbench.models import encoding
 from peftbench.models.backbone import Backbone, Sizes
-from peftbench.models.encoding import Encoded, Prompt, check_fits, encode_all, num_virtual_tokens
+from peftbench.models.encoding import Encoded, Prompt, check_fits, encode_all
 from peftbench.models.forward import choice_log_probs, of_members
 from peftbench.models.scoring import Scores, score
 from peftbench.models.work import Length, Pass
@@ -297,25 +298,19 @@ def _losses(backbone: Backbone, batch: Sequence[Encoded], training: Training) ->
 
 def _prepared(predictor: TunePredictor, batch: Sequence[Encoded], training: Training) -> Tensor:
     """Compute the loss of examples that a method looks at before the first step, and write down that it did."""
-    predictor.prepared.update(_lengths(predictor.backbone, batch))
+    predictor.prepared.update(encoding.lengths(predictor.backbone, batch))
     return _losses(predictor.backbone, batch, training)["loss"]
 
 
 def _note(predictor: TunePredictor, batch: Sequence[Encoded], values: dict[str, float]) -> None:
     """Write down a step's losses and the tokens that it ran."""
-    lengths = _lengths(predictor.backbone, batch)
+    lengths = encoding.lengths(predictor.backbone, batch)
     passed = _padded(lengths, batch, predictor.backbone.sizes)
     predictor.log.append(values)
     predictor.lengths.update(lengths)
     predictor.passes[passed] += 1
     num_run = passed.encoder_rows * passed.encoder_tokens + passed.decoder_rows * passed.decoder_tokens
     predictor.num_padding_tokens += num_run - sum(length.context + sum(length.choices) for length in lengths)
-
-
-def _lengths(backbone: Backbone, batch: Sequence[Encoded]) -> list[Length]:
-    more = backbone.sizes.num_fed_more
-    virtual = num_virtual_tokens(backbone)
-    return [Length(virtual + len(each.context), tuple(len(ids) + more for ids in each.choices)) for each in batch]
 
 
 def _padded(lengths: Sequence[Length], batch: Sequence[Encoded], sizes: Sizes) -> Pass:

@@ -36,8 +36,6 @@ DEAD: dict[str, str] = {}
 # Lambda starts at zero, where scale_parameter would shrink its steps.
 DEFAULTS: dict[str, Any] = {"lr": 1e-2, "scale_parameter": False, "num_steps": 1000}
 
-ALL: tuple[Role, ...] = ("q", "k", "v", "o", "ff_gate", "ff_up", "ff_out")
-
 
 class Config(MethodConfig):
     """Settings of AdaLoRA; it acts on every linear layer of the blocks.
@@ -137,7 +135,7 @@ def attach(backbone: Backbone, config: Config) -> list[str]:
     Raises:
         MethodError: A role matches no layer of this backbone, or init_rank is more than one has.
     """
-    places.check_rank(backbone.sizes, _roles(backbone.sizes), "init_rank", config.init_rank)
+    places.check_rank(backbone.sizes, places.linear_roles(backbone.sizes), "init_rank", config.init_rank)
     return _insert(backbone, config, [config.init_rank] * len(_sites(backbone)))
 
 
@@ -212,7 +210,7 @@ def rank_budget(step: int, num_steps: int, config: Config) -> float:
 
 def added(sizes: Sizes, config: Config) -> Added:
     """Give the init_rank (k + n + 1) trained parameters and two matmuls of each layer, and those of the penalty."""
-    places.check_rank(sizes, _roles(sizes), "init_rank", config.init_rank)
+    places.check_rank(sizes, places.linear_roles(sizes), "init_rank", config.init_rank)
     return _added(sizes, itertools.repeat(config.init_rank))
 
 
@@ -223,7 +221,7 @@ def left(sizes: Sizes, config: Config, shapes: Mapping[str, tuple[int, ...]]) ->
 
 def _added(sizes: Sizes, ranks: Iterable[int]) -> Added:
     ops, count = [], 0
-    layers = (linear for role in _roles(sizes) for linear in places.linears(sizes, role))
+    layers = (linear for role in places.linear_roles(sizes) for linear in places.linears(sizes, role))
     for linear, rank in zip(layers, ranks, strict=False):
         ops.append(Op(linear.place, linear.k, rank, mergeable=True, reads="input"))
         ops.append(Op(linear.place, rank, linear.n, mergeable=True, reads="trained"))
@@ -260,11 +258,7 @@ def _names(backbone: Backbone) -> list[str]:
 
 
 def _sites(backbone: Backbone) -> list[Site]:
-    return [site for role in _roles(backbone.sizes) for site in places.required(backbone, role, "AdaLoRA")]
-
-
-def _roles(sizes: Sizes) -> tuple[Role, ...]:
-    return tuple(role for role in ALL if role != "ff_gate" or sizes.gated)
+    return [site for role in places.linear_roles(backbone.sizes) for site in places.required(backbone, role, "AdaLoRA")]
 
 
 def _name(role: Role) -> str:

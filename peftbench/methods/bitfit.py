@@ -106,7 +106,7 @@ def merge(backbone: Backbone) -> None:
 def _roles(sizes: Sizes, config: Config) -> tuple[Role, ...]:
     if config.roles != "all":
         return config.roles
-    linear = tuple(role for role in places.LINEAR if role != "ff_gate" or sizes.gated)
+    linear = places.linear_roles(sizes)
     # Where layer_norms is on it trains the norms' own biases: a second vector beside them would be the same one again.
     return (*linear, "norm") if sizes.norm_biases and not config.layer_norms else linear
 

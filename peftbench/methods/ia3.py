@@ -69,7 +69,7 @@ def attach(backbone: Backbone, config: Config) -> list[str]:
     Raises:
         MethodError: The backbone has no keys, no values or no feed-forward block.
     """
-    roles = tuple(VECTORS) if config.places == "paper" else _linear(backbone.sizes)
+    roles = tuple(VECTORS) if config.places == "paper" else places.linear_roles(backbone.sizes)
     sites = [site for role in roles for site in places.required(backbone, role, "(IA)^3")]
     if config.places == "all":
         sites = [*{site.module: site.input() for site in sites}.values(), *sites]
@@ -81,7 +81,7 @@ def attach(backbone: Backbone, config: Config) -> list[str]:
 def added(sizes: Sizes, config: Config) -> Added:
     """Give 2 d_attn + d_ff parameters per layer, 4 d_attn + d_ff where it has cross-attention too; no matmuls."""
     if config.places == "all":
-        ends = [(role, linear) for role in _linear(sizes) for linear in places.linears(sizes, role)]
+        ends = [(role, linear) for role in places.linear_roles(sizes) for linear in places.linears(sizes, role)]
         count = sum(linear.n + (linear.k if role == sizes.together(role)[0] else 0) for role, linear in ends)
         inputs = [replace(linear.place, side="input") for _, linear in ends]
         return Added(num_parameters=count, places=(*inputs, *(linear.place for _, linear in ends)))
@@ -109,10 +109,6 @@ def merge(backbone: Backbone) -> None:
             bias[site.index] *= vector
 
 
-def _linear(sizes: Sizes) -> tuple[Role, ...]:
-    return ("q", "k", "v", "o", *(("ff_gate",) if sizes.gated else ()), "ff_up", "ff_out")
-
-
 def _name(site: Site, where: str) -> str:
     if where == "paper":
         return VECTORS[site.role]
@@ -122,7 +118,7 @@ def _name(site: Site, where: str) -> str:
 def _attached(backbone: Backbone) -> list[tuple[Site, Tensor]]:
     """Find the vectors of either variant, inputs first: a fused layer's comes up for each role, and counts once."""
     found: dict[str, tuple[Site, Tensor]] = {}
-    outputs = [site for role in _linear(backbone.sizes) for site in backbone.sites(role)]
+    outputs = [site for role in places.linear_roles(backbone.sizes) for site in backbone.sites(role)]
     candidates = [(site, VECTORS[site.role]) for role in VECTORS for site in backbone.sites(role)]
     candidates += [(site.input(), "l_in") for site in outputs]
     candidates += [(site, f"l_out_{site.role}") for site in outputs]

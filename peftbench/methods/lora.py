@@ -120,7 +120,7 @@ def merge(backbone: Backbone) -> None:
 def _roles(sizes: Sizes, config: Config) -> tuple[places.LinearRole, ...]:
     if config.roles != "all":
         return config.roles
-    return tuple(role for role in places.LINEAR if role != "ff_gate" or sizes.gated)
+    return places.linear_roles(sizes)
 
 
 def _name(role: Role) -> str:

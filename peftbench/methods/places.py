@@ -34,6 +34,11 @@ Roles = Annotated[Literal["all"] | tuple[LinearRole, ...], BeforeValidator(_spli
 """The linear layers that a method acts on: all, or those of some roles."""
 
 
+def linear_roles(sizes: Sizes) -> tuple[LinearRole, ...]:
+    """List the roles of linear layers that a model has."""
+    return tuple(role for role in LINEAR if role != "ff_gate" or sizes.gated)
+
+
 @dataclass(frozen=True)
 class Linear:
     """A linear layer of a transformer block, as a shape.

@@ -6,6 +6,7 @@ from typing import Any
 
 from peftbench.errors import ModelError
 from peftbench.models.backbone import Backbone
+from peftbench.models.work import Length
 
 MARGIN = 8  # characters that prompts must share after the place where their common head is cut off
 
@@ -129,6 +130,12 @@ def num_common(sequences: Sequence[Any]) -> int:
     first, last = min(sequences), max(sequences)
     pairs = enumerate(zip(first, last, strict=False))
     return next((index for index, (a, b) in pairs if a != b), min(len(first), len(last)))
+
+
+def lengths(backbone: Backbone, encoded: Sequence[Encoded]) -> list[Length]:
+    """Count the tokens of prompts as the model takes them, virtual ones included."""
+    virtual, more = num_virtual_tokens(backbone), backbone.sizes.num_fed_more
+    return [Length(virtual + len(each.context), tuple(len(ids) + more for ids in each.choices)) for each in encoded]
 
 
 def num_virtual_tokens(backbone: Backbone) -> int:

@@ -10,7 +10,7 @@ import torch
 
 from peftbench.errors import RunError
 from peftbench.models.backbone import Backbone
-from peftbench.models.encoding import Encoded, Prompt, check_fits, encode_all, num_virtual_tokens
+from peftbench.models.encoding import Encoded, Prompt, check_fits, encode_all, lengths
 from peftbench.models.ways import Rows, batches
 from peftbench.models.work import Length, Work, plus
 from peftbench.record import Normalization
@@ -122,10 +122,7 @@ def score(
     choices = [_choice_scores(*each) for each in zip(prompts, encoded, sums, strict=True)]
     if members > 1:
         choices = [vote(choices[first : first + members]) for first in range(0, len(choices), members)]
-    more = backbone.sizes.num_fed_more
-    virtual = num_virtual_tokens(backbone)
-    lengths = [Length(virtual + len(each.context), tuple(len(ids) + more for ids in each.choices)) for each in encoded]
-    return Scores(choices, lengths, work)
+    return Scores(choices, lengths(backbone, encoded), work)
 
 
 def predict(scores: Sequence[ChoiceScore], normalization: Normalization = "token") -> int:
