@@ -1,7 +1,8 @@
 """FLOPs read off the graph of a real forward pass, or off what autograd runs. Kind `traced`; it checks `count.py`.
 
-Two witnesses that share no code: fvcore, over the traced graph (forward), and torch's FlopCounterMode, over the kernels
-that were dispatched (forward and backward). Both count matmul-class operators only, 2 FLOPs per multiply-add.
+Two witnesses that share no code: fvcore, over the traced graph (forward), and the formulas of torch's FlopCounterMode,
+over the kernels that were dispatched (forward and backward). Both count matmul-class operators only, 2 FLOPs per
+multiply-add.
 """
 
 import math
@@ -14,7 +15,8 @@ import torch
 from fvcore.nn.jit_analysis import JitModelAnalysis
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
-from torch.utils.flop_counter import FlopCounterMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import flop_registry
 
 from peftbench.errors import CostError
 
@@ -53,8 +55,8 @@ def graph_flops(module: nn.Module, *inputs: Tensor) -> int:
 def kernel_flops(function: Callable[[], Any]) -> int:
     """Run `function` and add up the matmuls that were dispatched, those of `backward()` too.
 
-    FlopCounterMode knows no fused attention kernel of the CPU and would drop it, so attention is made to run as plain
-    matmuls: then its backward pass is counted without the recomputation that fused kernels do.
+    Torch has no formula for the fused attention kernel of the CPU and would drop it, so attention is made to run as
+    plain matmuls: then its backward pass is counted without the recomputation that fused kernels do.
 
     Args:
         function: Runs the model, and `backward()` where that is to be counted.
@@ -62,10 +64,31 @@ def kernel_flops(function: Callable[[], Any]) -> int:
     Returns:
         FLOPs.
     """
-    counter = FlopCounterMode(display=False)
-    with sdpa_kernel(SDPBackend.MATH), counter:
+    with sdpa_kernel(SDPBackend.MATH), Kernels() as kernels:
         function()
-    return int(counter.get_total_flops())
+    return kernels.flops
+
+
+class Kernels(TorchDispatchMode):
+    """Adds up torch's formulas over the kernels that run, as FlopCounterMode does beside its tables per module.
+
+    Those tables take most of its time, and refuse parameters that train in inference mode.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.flops = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        formula = flop_registry.get(func.overloadpacket)
+        if formula is None:
+            with self:  # in inference mode a composite operator arrives whole
+                out = func.decompose(*args, **kwargs)
+            return func(*args, **kwargs) if out is NotImplemented else out
+        out = func(*args, **kwargs)
+        self.flops += formula(*args, **kwargs, out_val=out)
+        return out
 
 
 def _shape(value: Any) -> list[int]:

@@ -5,16 +5,16 @@
 All layers start with init_rank values each, Lambda at zero. From step t_i to num_steps - t_f the number that all layers
 together may keep falls from init_rank to target_rank per layer, by a cubic schedule; every `interval` steps the values
 with the lowest scores are set to zero, and come back if they grow important; in the last t_f steps those that are kept
-stay the same. A value's score is
-S(lambda) + mean S(P's column) + mean S(Q's row), S = sensitivity * uncertainty, both smoothed: I = |w dL/dw|. The loss
-holds orth_reg_weight times the mean of |P^T P - 1| and |Q Q^T - 1|.
+stay the same. A value's score is S(lambda) + mean S(P's column) + mean S(Q's row), S = sensitivity * uncertainty, both
+smoothed: I = |w dL/dw|. The loss holds orth_reg_weight times the mean of |P^T P - 1| and |Q Q^T - 1|.
 
-Paper: 2303.10512, sections 3.1 to 3.3, equations 3, 6, 9 to 11.
+Paper: 2303.10512, sections 3.1 to 3.3.
 Differs: the schedule's steps are shares of num_steps here, since the paper's (thousands) outlast few-shot training. As
     in the authors' code and in peft the penalty is the mean of norms, not the sum of their squares; unlike there the
-    sensitivity takes a weight as it was when its gradient was, before the step. When training ends the values that
-    are not kept are taken out, with their rows and columns: layers are saved at ranks of their own. P and Q start with
-    unit columns and rows in expectation, where the code takes N(0, 0.02^2), which is the same at 2,500 features.
+    sensitivity takes a weight as it was when its gradient was, before the step, and the gradient before it is clipped.
+    When training ends the values that are not kept are taken out, with their rows and columns: layers are saved at
+    ranks of their own. P and Q start with unit columns and rows in expectation, where the code takes N(0, 0.02^2),
+    which is the same at 2,500 features.
 """
 
 import itertools
@@ -89,7 +89,7 @@ class Svd(nn.Module):
         self.Lambda = nn.Parameter(torch.zeros(rank))
         self.Q = nn.Parameter(torch.randn(rank, k) / k**0.5)
         self.scale = scale
-        self.smooth: dict[str, tuple[Tensor, Tensor]] = {}
+        self._smooth: dict[str, tuple[Tensor, Tensor]] = {}
 
     def forward(self, y: Tensor, x: Tensor) -> Tensor:
         """Give y + (alpha / init_rank) P Lambda Q x.
@@ -119,13 +119,13 @@ class Svd(nn.Module):
         for name, parameter in self.named_parameters():
             assert parameter.grad is not None
             now = (parameter * parameter.grad).abs()
-            mean, doubt = self.smooth.get(name, (torch.zeros_like(now), torch.zeros_like(now)))
+            mean, doubt = self._smooth.get(name, (torch.zeros_like(now), torch.zeros_like(now)))
             mean = beta1 * mean + (1 - beta1) * now
-            self.smooth[name] = (mean, beta2 * doubt + (1 - beta2) * (now - mean).abs())
+            self._smooth[name] = (mean, beta2 * doubt + (1 - beta2) * (now - mean).abs())
 
     def scores(self) -> Tensor:
         """Score each value, (rank)."""
-        score = {name: mean * doubt for name, (mean, doubt) in self.smooth.items()}
+        score = {name: mean * doubt for name, (mean, doubt) in self._smooth.items()}
         return score["Lambda"] + score["P"].mean(0) + score["Q"].mean(1)
 
 
@@ -163,7 +163,7 @@ def penalty(backbone: Backbone, config: Config) -> Tensor:
 def before_step(backbone: Backbone, config: Config, step: int, num_steps: int) -> None:
     """Update the importance of each weight from this step's gradients, as long as the budget falls."""
     svds = [svd for _, svd in _attached(backbone)]
-    if _is_final(step, num_steps, config) and all(svd.smooth for svd in svds):
+    if _is_final(step, num_steps, config) and all(svd._smooth for svd in svds):
         return
     for svd in svds:
         svd.look(config.beta1, config.beta2)

@@ -22,6 +22,7 @@ from peftbench.models.backbone import Backbone, Role, Site, Sizes
 PAPER = "2106.10199, section 3"
 IDENTITY_AT_INIT = True
 # softmax(q (k + b)^T) = softmax(q k^T): b adds the same to all of a query's scores. Rotary positions turn it.
+# Where some layers of a model have them and some do not (SmolLM3), no name tells which.
 DEAD: dict[str, str] = {
     r"Attention\.k\.bitfit_k|c_attn\.bitfit_k|self_attention\.query_key_value\.bitfit_k": places.SHIFTS_ALL,
     places.KEY_BIAS + "bitfit_k": places.SHIFTS_ALL,

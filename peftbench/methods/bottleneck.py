@@ -9,8 +9,10 @@ y is what a block adds to the residual stream. Placement "houlsby" adapts self-a
 Paper: 1902.00751, section 2.1 (houlsby); 2005.00247, section 3 (pfeiffer); 2010.11918 (AdapterDrop).
 Differs: T-Few's text says after attention and feed-forward, its code and published 12.9M parameters are after the
     feed-forward block only, that is "pfeiffer"; it trains all layer norms besides, takes ReLU, and starts with
-    N(0, 0.02^2). As there and in Compacter, cross-attention gets no adapter. AdapterDrop drops layers at random in
-    training or a fixed number; here a fixed number, in training and inference.
+    N(0, 0.02^2). As there and in Compacter, cross-attention gets no adapter. On models with a norm behind each block
+    (Gemma 2 and 3) adapters stand before that norm. "pfeiffer" is the placement alone: that paper's adapter reads the
+    state behind the residual sum. AdapterDrop drops layers at random in training or a fixed number; here a fixed
+    number, in training and inference.
 """
 
 from collections.abc import Callable

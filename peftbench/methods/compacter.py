@@ -8,7 +8,8 @@ Paper: 2106.04647, section 4.
 Differs: T-Few gives each layer its own A_i (`shared_phm_rule = false`) and trains all layer norms; its published
     807K parameters are neither that count (870,400) nor that of shared rules, and how they come about is not known.
     Cross-attention gets no adapter, as in the authors' code. T-Few's activation is ReLU, ours GELU, as the paper's.
-    The rules start N(0, 0.02^2) as T-Few's, in the authors' code N(0, 0.01^2).
+    The rules start N(0, 0.02^2) as T-Few's; in Compacter's code N(0, 0.01^2) where each layer has its own, and where
+    one is shared as its configuration says, N(0, 0.0001^2).
 """
 
 from typing import Any

@@ -42,14 +42,15 @@ class Config(MethodConfig):
     Args:
         target_ratio: Share of all weights that is changed in the end; the paper's is 0.005.
         l0_weight: Weight of the penalty.
-        alpha_init: What the gates start from; the paper's 5 has nearly all of them open.
+        alpha_init: What the gates start from; the paper's 5 has nearly all of them open. At 0 and below all are shut
+            in use, and another adapter's values could not be started from.
         alpha_rate: How much faster alpha learns than w.
         fixed_share: Share of the steps, at the end, in which the kept changes are trained without gates.
     """
 
     target_ratio: float = Field(0.005, gt=0, le=1)
     l0_weight: float = Field(1.0, ge=0)
-    alpha_init: float = 5.0
+    alpha_init: float = Field(5.0, gt=0)
     alpha_rate: float = Field(5.0, gt=0)
     fixed_share: float = Field(0.3, ge=0, lt=1)
 

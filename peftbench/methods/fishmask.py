@@ -5,7 +5,7 @@
 Paper: 2111.09839, section 3.
 Differs: the paper takes the gradient of log p(y | x) with y from the model or from the labels; as in T-Few's code it is
     that of the training loss on the shots, one at a time, each under one template. T-Few trains a full copy of the
-    model under a mask and stores both (23 GB at T0-3B); here delta alone is trained and stored, with its places.
+    model under a mask and stores both (14 GB at T0-3B); here delta alone is trained and stored, with its places.
 """
 
 from collections.abc import Mapping

@@ -11,7 +11,8 @@ the blocks. Where one layer computes several of them (GPT-2's q, k and v), they 
 Paper: 2205.05638, section 3.3.
 Differs: the authors' code scales the output of T5 v1.1's wi_1, this one the input of wo: the same function, since the
     gate is elementwise. On T5 v1.0, whose layer is called wi, the authors' code finds no feed-forward layer and
-    silently leaves l_ff out; here it is there, as in the paper.
+    silently leaves l_ff out; here it is there, as in the paper. On models that norm the keys of each head (Qwen 3,
+    Gemma 3) l_k acts before that norm, as in peft.
 """
 
 from dataclasses import replace

@@ -252,7 +252,11 @@ def _part(backbone: Backbone, folder: Path) -> Part:
 
 
 def _signature(module: nn.Module) -> Any:
-    """Tell modules apart that cannot be stacked: class, shapes, and settings such as a scale or an activation."""
+    """Tell modules apart that cannot be stacked: class, shapes, and settings such as a scale or an activation.
+
+    A parameter that two layers share has two names among the shapes and one among the parameters.
+    """
     shapes = tuple((name, tuple(tensor.shape)) for name, tensor in module.state_dict().items())
+    own = tuple(name for name, _ in module.named_parameters())
     settings = tuple((name, value) for name, value in sorted(vars(module).items()) if not name.startswith("_"))
-    return type(module), shapes, settings
+    return type(module), shapes, own, settings

@@ -103,6 +103,11 @@ def _low_rank(backbone: Backbone) -> Form:
         tensors[f"{PREFIX}{name}.lora_A.weight"] = torch.cat([a for _, _, a, _ in factors])
         tensors[f"{PREFIX}{name}.lora_B.weight"] = b
         ranks[name], alphas[name] = rank, factors[0][3] * rank
+    if not ranks:
+        raise MethodError(
+            "this adapter has kept no value of any layer: the model with it is the model without",
+            hint="train it for longer, or use the model as it is",
+        )
     rank = max(ranks.values())
     fields: dict[str, Any] = {"peft_type": "LORA", "target_modules": list(ranks), "lora_dropout": 0.0, "bias": "none"}
     fields |= {"r": rank, "lora_alpha": max(alphas.values())}

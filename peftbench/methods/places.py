@@ -27,7 +27,7 @@ def _split(value: Any) -> Any:
     unknown = [name for name in names if name not in LINEAR] if isinstance(names, list | tuple) else [value]
     if unknown:
         raise ValueError(f"{unknown[0]!r} is no role: all, or some of {', '.join(LINEAR)}")
-    return names
+    return tuple(dict.fromkeys(names))
 
 
 Roles = Annotated[Literal["all"] | tuple[LinearRole, ...], BeforeValidator(_split)]

@@ -5,8 +5,9 @@
 The gradient ends where the trained layers begin, so that training runs backward through them alone.
 
 Paper: 2101.00190, section 5, where it is the baseline "FT-TOP2" (the top two layers).
-Differs: the head and the stack's last norm stay as they are; with tied embeddings, training the head would train the
-    input of the lowest layer. On encoder-decoders the decoder's top layers, the encoder stays frozen.
+Differs: one layer is the default here, two are the paper's. The head and the stack's last norm stay as they are; with
+    tied embeddings, training the head would train the input of the lowest layer. On encoder-decoders the decoder's top
+    layers, the encoder stays frozen.
 """
 
 from typing import Any

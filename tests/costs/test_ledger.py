@@ -4,7 +4,6 @@ import contextlib
 import json
 
 import pytest
-import torch
 
 from peftbench import registry
 from peftbench.costs.backward import training_flops
@@ -52,7 +51,6 @@ def test_scoring_as_it_ran_padding_and_all(family, cache, name, backbone_of):
         method = registry.method(name)
         method.attach(backbone, method.Config())
         added = method.added(backbone.sizes, method.Config())
-    backbone.model.requires_grad_(False)  # torch's counter does not take parameters that train in inference mode
     found = []
     traced = kernel_flops(
         lambda: found.append(score(backbone, PROMPTS, end="eos", separator="\n\n", cache=cache, token_budget=40))
@@ -160,33 +158,31 @@ def rows(tmp_path_factory):
     return path
 
 
-def dispatched(cell, store, monkeypatch):
+def dispatched(cell, store):
     """Run a cell; give its record, and the matmuls that were dispatched."""
     found = []
-    # torch's counter does not take parameters that train in inference mode.
-    monkeypatch.setattr(torch, "inference_mode", torch.no_grad)
     return found, kernel_flops(lambda: found.extend(run([cell], store, Quiet())))
 
 
 @pytest.mark.parametrize("way", ICL)
 @pytest.mark.parametrize("family", ["t5", "mistral"])
-def test_a_record_counts_all_matmuls_of_in_context_learning(family, way, backbone_of, rows, tmp_path, monkeypatch):
+def test_a_record_counts_all_matmuls_of_in_context_learning(family, way, backbone_of, rows, tmp_path):
     """Padding and all: what the record says is what was dispatched, to the last unit."""
     task = TaskSpec(name="mine", train=rows, test=rows, template=TEMPLATE, choices=("good", "very bad"))
     cell = Cell(learner="icl", model=backbone_of(family).name, task=task, **ICL[way])
-    (found,), traced = dispatched(cell, Store(tmp_path), monkeypatch)
+    (found,), traced = dispatched(cell, Store(tmp_path))
     assert found.record.cost("scoring_flops", "counted").value == traced
 
 
 @pytest.mark.parametrize(("method", "settings"), TUNE.values(), ids=TUNE)
 @pytest.mark.parametrize("family", ["t5", "gpt2", "bart"])
-def test_a_record_counts_all_matmuls_of_tuning(family, method, settings, backbone_of, rows, tmp_path, monkeypatch):
+def test_a_record_counts_all_matmuls_of_tuning(family, method, settings, backbone_of, rows, tmp_path):
     task = TaskSpec(name="mine", train=rows, test=rows, template=TEMPLATE, choices=("good", "very bad"))
     cell = Cell(
         learner="tune", model=backbone_of(family).name, task=task, shots=3, method=method,
         method_config=settings, training={"num_steps": 3, "batch_size": 2},
     )  # fmt: skip
-    (found,), traced = dispatched(cell, Store(tmp_path), monkeypatch)
+    (found,), traced = dispatched(cell, Store(tmp_path))
     counted = [found.record.cost(name, "counted").value for name in ("learning_flops", "scoring_flops")]
     assert sum(counted) == traced
 
@@ -205,7 +201,7 @@ def test_a_sweep_counts_what_ran_of_trials_that_broke(family, backbone_of, rows,
         learner="tune", model=backbone_of(family).name, task=task, shots=4, method="ia3", sweep="lr",
         training={"num_steps": 3, "batch_size": 2, "lr": 0.1},
     )  # fmt: skip
-    (found,), traced = dispatched(cell, Store(tmp_path), monkeypatch)
+    (found,), traced = dispatched(cell, Store(tmp_path))
     assert [trial.reason is None for trial in found.record.learned.sweep.trials] == [True] * 4 + [False]
     assert found.record.learned.sweep.num_steps == 4 * 2 * 3 + 2
     counted = [found.record.cost(name, "counted").value for name in ("learning_flops", "scoring_flops")]

@@ -1,5 +1,6 @@
 """`counted` = `traced`, to the last unit: the closed form against two witnesses that share no code with it."""
 
+import dataclasses
 import itertools
 from pathlib import Path
 
@@ -7,6 +8,8 @@ import pytest
 import torch
 from torch import nn
 from torch.nn import functional
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
 from transformers import AutoModelForCausalLM, GPT2Config, T5Config, T5ForConditionalGeneration
 
 from peftbench import costs, registry
@@ -131,23 +134,41 @@ def query(backbone, choices):
     return Query(0, 9, tuple(length + backbone.sizes.num_fed_more for length in choices))
 
 
+def of_depth(sizes, num_layers):
+    """The same widths in so many layers per stack."""
+    encoder = min(sizes.num_encoder_layers, num_layers)  # 0 where there is none
+    return dataclasses.replace(sizes, num_encoder_layers=encoder, num_decoder_layers=num_layers)
+
+
+def each_layer_costs_the_same(sizes, query):
+    one, two, all_of_them = (
+        forward_flops(of_depth(sizes, layers), query) for layers in (1, 2, sizes.num_decoder_layers)
+    )
+    return all_of_them - one == (sizes.num_decoder_layers - 1) * (two - one)
+
+
 def test_t0_11b_without_weights():
+    """Two of its layers, whose graph is read in a tenth of the time: each costs the same."""
+    sizes, query = SHAPES["t0-11b"].sizes, Query(0, 103, (4,))
     config = T5Config(
-        vocab_size=32_128, d_model=4096, d_kv=64, d_ff=10_240, num_layers=24, num_heads=64,
+        vocab_size=32_128, d_model=4096, d_kv=64, d_ff=10_240, num_layers=2, num_heads=64,
         feed_forward_proj="gated-gelu", attn_implementation="sdpa",
     )  # fmt: skip
     with torch.device("meta"):
         model = T5ForConditionalGeneration(config).eval()
     arguments = inputs(103, 4, is_encoder_decoder=True, device="meta")
-    assert traced(Plain(model), *arguments) == forward_flops(SHAPES["t0-11b"].sizes, Query(0, 103, (4,)))
+    assert traced(Plain(model), *arguments) == forward_flops(of_depth(sizes, 2), query)
+    assert each_layer_costs_the_same(sizes, query)
 
 
 def test_gpt3_6_7b_without_weights():
-    config = GPT2Config(n_embd=4096, n_layer=32, n_head=32, n_positions=2048, attn_implementation="sdpa")
+    sizes, query = SHAPES["gpt3-6.7b"].sizes, Query(4018, 99, (4,))
+    config = GPT2Config(n_embd=4096, n_layer=2, n_head=32, n_positions=2048, attn_implementation="sdpa")
     with torch.device("meta"):
         model = AutoModelForCausalLM.from_config(config).eval()
     arguments = inputs(4018 + 99, 4, is_encoder_decoder=False, device="meta")
-    assert traced(Plain(model, 5), *arguments) == forward_flops(SHAPES["gpt3-6.7b"].sizes, Query(4018, 99, (4,)))
+    assert traced(Plain(model, 5), *arguments) == forward_flops(of_depth(sizes, 2), query)
+    assert each_layer_costs_the_same(sizes, query)
 
 
 class Operator(nn.Module):
@@ -199,6 +220,23 @@ def test_attention_by_hand():
     flops = 2 * 2 * 4 * 3 * 7 * 5 + 2 * 2 * 4 * 3 * 7 * 6
     assert graph_flops(Operator(functional.scaled_dot_product_attention), query, key, value) == flops
     assert kernel_flops(lambda: functional.scaled_dot_product_attention(query, key, value)) == flops
+
+
+@pytest.mark.parametrize("name", ["t5", "gpt2"])
+@pytest.mark.filterwarnings("ignore:TF32 acceleration")
+def test_torchs_own_counter_says_the_same_of_a_step(name, backbone_of):
+    backbone = backbone_of(name)
+    backbone.train_only(backbone.base_names)
+    module = Choices(backbone, 9, (3, 3))
+    with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
+        module().sum().backward()
+    assert kernel_flops(lambda: module().sum().backward()) == counter.get_total_flops() > 0
+
+
+def test_composite_operators_are_taken_apart_where_autograd_does_not():
+    layer, x = nn.Linear(4, 5), torch.ones(3, 4)
+    with torch.inference_mode():
+        assert kernel_flops(lambda: layer(x)) == 2 * 3 * 4 * 5
 
 
 def test_the_backward_pass_of_a_linear_layer_by_hand():

@@ -16,16 +16,15 @@ from unittest import mock
 
 import pytest
 import torch
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils.flop_counter import flop_registry
 
 from peftbench import registry
+from peftbench.costs.trace import Kernels
 from peftbench.errors import MethodError
 from peftbench.learners.optimizer import Optimizer
 from peftbench.learners.tune import _losses
 from peftbench.methods import adapter
 from peftbench.methods.base import Place
-from peftbench.methods.stages import Stages
+from peftbench.methods.stages import Stages, left
 from peftbench.models.encoding import encode
 from peftbench.models.forward import choice_log_probs
 from peftbench.recipe import Training
@@ -35,6 +34,7 @@ ROUNDING = 1e-6  # of the largest gradient; a bias on keys moves the loss by rou
 CUTS = {"diff_pruning"}  # without training, nothing has been cut yet when it finishes
 ROLES = ("q", "k", "v", "o", "ff_gate", "ff_up", "ff_out", "norm")
 NUM_STEPS = 1000  # the one step that is taken is the first of so many
+VALUE_AND_PLACE = 4 + 8  # bytes: a share of all weights is a whole number of them
 TOKENS = {"encoder": 7, "decoder": 5, "cross": 7}
 
 PROMPTS = [
@@ -215,23 +215,9 @@ def flops(backbone):
     inputs = {"input_ids": ids["decoder"]}
     if backbone.is_encoder_decoder:
         inputs = {"input_ids": ids["encoder"], "decoder_input_ids": ids["decoder"]}
-    with Counter() as counter, torch.no_grad():
+    with Kernels() as kernels, torch.no_grad():
         backbone.model(**inputs, use_cache=False)
-    return counter.flops
-
-
-class Counter(TorchDispatchMode):
-    """Torch's FlopCounterMode without its tables per module, which take most of its time."""
-
-    def __init__(self):
-        super().__init__()
-        self.flops = 0
-
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        out = func(*args, **(kwargs or {}))
-        formula = flop_registry.get(func.overloadpacket)
-        self.flops += formula(*args, **(kwargs or {}), out_val=out) if formula else 0
-        return out
+    return kernels.flops
 
 
 bare_flops = cache(lambda family: flops(fresh(family)))
@@ -354,6 +340,15 @@ def the_declared_matmuls_are_the_flops_that_come_on_top(state):
     assert more == sum(2 * TOKENS[op.tokens] * op.k * op.n for op in ops)
 
 
+def the_declared_bytes_are_those_of_the_tensors_that_are_saved(state):
+    tensors = state.backbone.tensors_named(state.names)
+    shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+    added = left(state.method, state.backbone.sizes, state.case.config, shapes)
+    saved = sum(tensor.numel() * tensor.element_size() for tensor in tensors.values())
+    declared = added.num_saved_bytes(state.backbone.num_parameters)
+    assert abs(saved - declared) <= (0 if added.num_parameters else VALUE_AND_PLACE)
+
+
 def saved_and_loaded_it_gives_the_same_log_probs_bit_for_bit(state):
     with TemporaryDirectory() as folder:
         adapter.save(Path(folder) / "a", state.backbone, state.case.name, state.case.config, state.names)
@@ -440,6 +435,7 @@ CONTRACT: dict[str, tuple[Callable, list[Promise]]] = {
         [
             finished_it_is_as_trained,
             the_declared_matmuls_are_the_flops_that_come_on_top,
+            the_declared_bytes_are_those_of_the_tensors_that_are_saved,
             saved_and_loaded_it_gives_the_same_log_probs_bit_for_bit,
             merged_it_is_as_unmerged_and_nothing_of_it_is_left,
             detaching_gives_the_loaded_model_back,

@@ -79,6 +79,29 @@ def test_importance_and_what_is_cut_are_pefts():
         assert (svd.Lambda != 0).tolist() == kept[site.module]
 
 
+def test_the_penalty_is_the_mean_distance_of_all_factors_from_orthogonal():
+    backbone = tiny_backbone("t5")
+    config = adalora.Config(orth_reg_weight=0.3)
+    names = adalora.attach(backbone, config)
+    factors = [one.T if name.endswith("P") else one for name, one in backbone.parameters_named(names).items()]
+    factors = [one for one in factors if one.dim() == 2]
+    distances = [torch.linalg.matrix_norm(one @ one.T - torch.eye(len(one))) for one in factors]
+    torch.testing.assert_close(adalora.penalty(backbone, config), 0.3 * torch.stack(distances).mean())
+
+
+def test_between_two_cuts_no_value_is_set_to_zero():
+    backbone = tiny_backbone("llama")
+    config = adalora.Config(init_rank=3, target_rank=1, interval=10)
+    parameters = backbone.parameters_named(adalora.attach(backbone, config)).values()
+    for step in range(30, 40):
+        for parameter in parameters:
+            parameter.data, parameter.grad = torch.randn_like(parameter), torch.randn_like(parameter)
+        adalora.before_step(backbone, config, step, 100)
+        adalora.after_step(backbone, config, step, 100)
+        was_cut = any((svd.Lambda == 0).any() for _, svd in adalora._attached(backbone))
+        assert was_cut == (step == 39)
+
+
 def test_in_the_last_steps_the_same_values_are_kept_whatever_the_gradients_say():
     """As in the paper, section 3.3: the budget's distribution is fixed for the last t_f steps."""
     backbone = tiny_backbone("llama")

@@ -38,6 +38,20 @@ def test_the_weight_is_a_sum_of_kronecker_products():
     torch.testing.assert_close(layer(x), x @ expected.T + layer.b)
 
 
+def test_the_adapter_adds_two_layers_with_a_gelu_between_them_to_what_the_block_gave():
+    one = torch.nn.Parameter(torch.ones(1, 1, 1))
+    adapter = phm.Adapter(phm.Hypercomplex(one, 2, 1, 1), phm.Hypercomplex(one, 1, 2, 1))
+    for layer, column, row, bias in (
+        (adapter.down, [[1.0]], [[1.0, 2.0]], [-1.0]),
+        (adapter.up, [[3.0], [0.0]], [[1.0]], [0.0, 5.0]),
+    ):
+        layer.s.data, layer.t.data, layer.b.data = torch.tensor([column]), torch.tensor([row]), torch.tensor(bias)
+    y = torch.tensor([[1.0, 1.0], [-1.0, 0.0]])
+    two, minus_two = 2 * 0.9772499, -2 * 0.0227501  # x times the normal distribution's share below x
+    expected = torch.tensor([[1 + 3 * two, 1 + 5], [-1 + 3 * minus_two, 5]])
+    torch.testing.assert_close(adapter(y, y), expected)
+
+
 def test_the_rule_is_one_parameter_in_all_layers():
     backbone = tiny_backbone("llama")
     names = compacter.attach(backbone, phm.Config())

@@ -207,6 +207,12 @@ fault(on_top, "ops are said to be of training only", "lora")(
     wrong_added(ops=lambda added: tuple(replace(op, training_only=True) for op in added.ops))
 )
 
+stored = contract.the_declared_bytes_are_those_of_the_tensors_that_are_saved
+fault(stored, "places are forgotten", "fishmask")(wrong_added(saved_bytes=lambda added: None))
+fault(stored, "a prefix is thought to take half the bytes", "prefix_tuning")(
+    wrong_added(saved_bytes=lambda added: added.saved_bytes / 2)
+)
+
 saved = contract.saved_and_loaded_it_gives_the_same_log_probs_bit_for_bit
 fault(saved, "one is not saved", "prefix_tuning")(after("finish", lambda names, *_: names[:-1]))
 fault(saved, "something that is not saved has changed", "layernorm")(

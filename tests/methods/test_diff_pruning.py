@@ -33,6 +33,13 @@ def test_the_chance_that_a_gate_opens_is_the_penaltys_sigmoid():
     torch.testing.assert_close(diff.open_share(), 2 * expected)
 
 
+def test_the_penalty_is_the_weighted_share_of_open_gates():
+    """All gates start at 5: sigmoid(5) for the weights', and as much for their groups'."""
+    backbone, config = tiny_backbone("llama"), diff_pruning.Config(l0_weight=0.3)
+    diff_pruning.attach(backbone, config)
+    assert diff_pruning.penalty(backbone, config).item() == pytest.approx(0.3 * 2 / (1 + 2.718281828**-5))
+
+
 def test_what_is_left_are_the_largest_changes():
     backbone = tiny_backbone("llama")
     diff_pruning.attach(backbone, CONFIG)

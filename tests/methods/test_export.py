@@ -161,6 +161,16 @@ def test_a_layer_of_which_adalora_kept_nothing_is_left_out(tmp_path):
     same_in_peft(backbone, plain, tmp_path / "out")
 
 
+def test_an_adalora_that_kept_nothing_has_no_form_there(tmp_path):
+    backbone, config = bare("llama"), registry.method("adalora").Config()
+    registry.method("adalora").attach(backbone, config)
+    adapter.save(tmp_path / "a", backbone, "adalora", config, registry.method("adalora").finish(backbone, config))
+    backbone.detach_all()
+    with pytest.raises(MethodError, match="kept no value of any layer"):
+        export.to_peft(tmp_path / "a", backbone, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
 def started(folder, backbone):
     """Attach what a folder of peft's holds as a starting point; give its settings."""
     start = adapter.starting_point(folder, lambda: peft_import.describe(backbone.name))

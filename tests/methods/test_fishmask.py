@@ -5,6 +5,7 @@ from peftbench.errors import MethodError
 from peftbench.methods import fishmask, sparse
 from peftbench.models.encoding import encode
 from peftbench.models.forward import choice_log_probs
+from tests.methods.published import T0_3B
 from tests.tiny import tiny_backbone
 
 RATIO = 0.01
@@ -39,6 +40,19 @@ def test_the_weights_with_the_largest_mean_squared_gradient_are_chosen(family):
     assert fisher[places].min() >= fisher[outside].max()
 
 
+def test_each_shot_is_seen_under_one_template_the_next_under_the_next():
+    backbone, seen = tiny_backbone("gpt2"), []
+    config = fishmask.Config(keep_ratio=RATIO)
+    fishmask.attach(backbone, config)
+
+    def loss(batch):
+        seen.append(batch)
+        return sum(parameter.sum() for parameter in backbone.model.parameters())
+
+    fishmask.prepare(backbone, config, [["a0", "a1"], ["b0", "b1"], ["c0", "c1"]], loss)
+    assert seen == [["a0"], ["b1"], ["c0"]]
+
+
 def test_a_change_reaches_the_weight_that_its_place_numbers_and_no_other():
     backbone = tiny_backbone("gpt2")
     names = backbone.base_names
@@ -56,7 +70,7 @@ def test_a_change_reaches_the_weight_that_its_place_numbers_and_no_other():
 
 @pytest.mark.parametrize(("ratio", "published"), [(0.002, 5_699_514), (0.0002, 569_951)])
 def test_at_t0_3b_as_many_weights_are_kept_as_by_t_few(ratio, published):
-    assert int(fishmask.Config(keep_ratio=ratio).keep_ratio * 2_849_757_184) == published
+    assert fishmask.added(T0_3B, fishmask.Config(keep_ratio=ratio)).num_trained(2_849_757_184) == published
 
 
 def test_a_share_that_is_no_weight_at_all_is_refused():

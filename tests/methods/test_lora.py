@@ -50,7 +50,7 @@ def test_outputs_equal_those_of_peft(family):
 def test_roles_choose_the_layers_and_are_written_alike_in_toml_and_on_the_command_line():
     backbone = tiny_backbone("gpt2")
     config = lora.Config(roles="q,v")
-    assert config == lora.Config(roles=["q", "v"])
+    assert config == lora.Config(roles=["q", "v"]) == lora.Config(roles="q,v,q")
     names = lora.attach(backbone, config)
     assert {name.split(".")[-2] for name in names} == {"lora_q", "lora_v"}
     count = sum(parameter.numel() for parameter in backbone.parameters_named(names).values())

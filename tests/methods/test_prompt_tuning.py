@@ -19,6 +19,7 @@ def test_the_prompt_starts_as_embeddings_of_sampled_tokens_and_the_seed_decides_
     ids = [(table == row).all(-1).nonzero().item() for row in starts[0]]
     assert min(ids) >= 3
     assert len(set(ids)) > 1
+    assert max(ids) > len(table) // 2  # of six ids drawn from all of them
     assert torch.equal(starts[0], starts[1])
     assert not torch.equal(starts[0], starts[2])
 
