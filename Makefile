@@ -11,7 +11,7 @@ demo: $(READY)
 	$(BIN)/peftbench report
 
 test: $(READY)
-	$(BIN)/python -m pytest -q -n logical
+	$(BIN)/python -m pytest -q -n logical --dist loadgroup
 
 lint: $(READY)
 	$(BIN)/ruff check .
@@ -21,7 +21,7 @@ lint: $(READY)
 bench: $(READY)
 	for script in benchmarks/*.py; do $(BIN)/python $$script || exit 1; done
 
-# What is made from code and records: results/reference/, the README's table, docs/commands.md, docs/report.schema.json.
+# What is made from code and records: results/reference/, the README's table, docs/commands.md, docs/*.schema.json.
 render: $(READY)
 	$(BIN)/python docs/render.py
 

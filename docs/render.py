@@ -6,6 +6,7 @@
 import inspect
 import json
 from collections.abc import Iterator
+from enum import StrEnum
 from io import StringIO
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
@@ -25,8 +26,12 @@ REFERENCE = ROOT / "results" / "reference"
 README = ROOT / "README.md"
 TABLE = ("<!-- table: made by `make render` -->\n", "<!-- end of table -->")
 WIDTH = 100
-STUDIES = ("methods", "losses", "icl-moods", "icl-to-prefix", "lora-rank", "figure2")
+STUDIES = (
+    "methods", "losses", "icl-moods", "icl-to-prefix", "lora-rank", "figure2", "prefix-length", "p-tuning-encoders",
+    "prompt-length-and-init",
+)  # fmt: skip
 """Folders of results/reference/ whose records cover fewer tasks than the others."""
+PICTURED = ("", "figure2")
 
 
 def rendered() -> dict[Path, str]:
@@ -72,10 +77,10 @@ def _command(name: str | None, function: Any) -> str:
     parameters = [(one, *_told(one)) for one in inspect.signature(function, eval_str=True).parameters.values()]
     arguments = [each for each in parameters if isinstance(each[2], ArgumentInfo)]
     options = [each for each in parameters if isinstance(each[2], OptionInfo) and not each[2].hidden]
-    usage = " ".join(["peftbench", str(name), *(_argument(one, info) for one, _, info in arguments), "[OPTIONS]"])
+    usage = " ".join(["peftbench", str(name), *(_argument(*each) for each in arguments), "[OPTIONS]"])
     lines = [f"## {name}\n", f"`{usage}`\n", f"{_plain(inspect.cleandoc(function.__doc__))}\n"]
     lines += ["| option | what it does |", "|---|---|"]
-    lines += [f"| `{_argument(one, info)}` | {_cell(info.help)} |" for one, _, info in arguments]
+    lines += [f"| `{_cell(_argument(*each))}` | {_cell(each[2].help)} |" for each in arguments]
     lines += [f"| `{_option(*each)}` | {_cell(each[2].help)}{_default(each[0])} |" for each in options]
     return "\n".join(lines) + "\n"
 
@@ -86,8 +91,10 @@ def _told(parameter: inspect.Parameter) -> tuple[Any, Any]:
     return kind, info
 
 
-def _argument(parameter: inspect.Parameter, info: Any) -> str:
-    return info.metavar or parameter.name.upper()
+def _argument(parameter: inspect.Parameter, kind: Any, info: Any) -> str:
+    if isinstance(kind, type) and issubclass(kind, StrEnum):
+        return "|".join(kind)
+    return str(info.metavar) + "..." * (get_origin(kind) is list)
 
 
 def _option(parameter: inspect.Parameter, kind: Any, info: Any) -> str:
@@ -104,8 +111,8 @@ def _option(parameter: inspect.Parameter, kind: Any, info: Any) -> str:
 def _default(parameter: inspect.Parameter) -> str:
     if parameter.default is inspect.Parameter.empty:
         return " Required."
-    value = parameter.default
-    return "" if isinstance(value, bool | list) or value is None else f" Default: `{value}`."
+    value = ", ".join(map(str, parameter.default)) if isinstance(parameter.default, list) else parameter.default
+    return "" if isinstance(value, bool) or value in (None, "") else f" Default: `{value}`."
 
 
 def _cell(help_text: str | None) -> str:
@@ -122,7 +129,7 @@ def changed() -> Iterator[Path]:
     made: dict[Path, bytes] = {path: content.encode() for path, content in rendered().items()}
     from peftbench.report.plots import png
 
-    made[REFERENCE / "report.png"] = png(reference())
+    made |= {REFERENCE / study / "report.png": png(reference(study)) for study in PICTURED}
     for path, content in made.items():
         if not path.exists() or path.read_bytes() != content:
             path.write_bytes(content)

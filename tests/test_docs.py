@@ -13,6 +13,9 @@ from peftbench.registry import METHODS, method
 from peftbench.report import schema
 from tests.tiny import tiny_folder
 
+# What is made is made once, by one worker.
+pytestmark = pytest.mark.xdist_group("docs")
+
 ROOT = Path(__file__).parent.parent
 RECORDS = ROOT / "docs" / "records.md"
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), ROOT / "results" / "reference" / "README.md"]
@@ -44,19 +47,21 @@ def test_the_reference_report_is_among_it(made):
     assert {f"results/reference/report.{form}" for form in ("txt", "csv", "md")} < set(names(made))
 
 
-def test_the_picture_is_the_records(render):
+@pytest.mark.parametrize("study", ["", "figure2"])
+def test_the_picture_is_the_records(study, render):
     pytest.importorskip("matplotlib")
     image = pytest.importorskip("PIL.Image")
     from peftbench.report import plots
 
-    path = ROOT / "results" / "reference" / "report.png"
+    assert study in render.PICTURED
+    path = ROOT / "results" / "reference" / study / "report.png"
     committed = path.read_bytes()
     with image.open(path) as opened:
         made_with = opened.info[plots.MADE_BY]
     assert len(committed) < 100_000
     if made_with != plots.made_with():
         pytest.skip(f"the picture was made with {made_with}; here is {plots.made_with()}")
-    assert plots.png(render.reference()) == committed
+    assert plots.png(render.reference(study)) == committed
 
 
 def test_the_table_in_the_readme_is_the_reports(made):
@@ -158,7 +163,7 @@ def test_the_readmes_commands_for_own_rows_run(tmp_path, monkeypatch, capsys):
         lines = [f"the answer does follow {number},{label}" for number, label in enumerate(labels)]
         Path(f"{name}.csv").write_text("\n".join(["text,label", *lines]) + "\n")
     tune, predict, export = (words[1:] for words in readme_commands()[5:8])
-    assert main(["model" if word == "google/t5-v1_1-small" else word for word in tune] + ["--set", "num_steps=1"]) == 0
+    assert main(["model" if word == "google/flan-t5-small" else word for word in tune] + ["--set", "num_steps=1"]) == 0
     assert "lora" in capsys.readouterr().out
     (made,) = Path("results/adapters").iterdir()
     assert main([word.replace("ID", made.name) for word in predict]) == 0
@@ -186,6 +191,18 @@ def test_the_commands_on_the_reference_records_run(tmp_path, monkeypatch, capsys
     assert {words[0] for words in given} == {"report", "compare", "advise"}
     for words in sorted(given):
         assert main(list(words)) == 0, words
+
+
+def test_the_page_of_commands_has_them_by_the_names_that_are_typed():
+    command = typer.main.get_command(app)
+    names = [
+        f"{name} {inner}" if inner else name
+        for name, one in command.commands.items()
+        for inner in getattr(one, "commands", {"": None})
+    ]
+    page = (ROOT / "docs" / "commands.md").read_text()
+    assert re.findall("^## (.*)$", page, re.MULTILINE) == names
+    assert re.findall(r"^`peftbench ([a-z ]+?) (?=[A-Z\[]|\w+\|)", page, re.MULTILINE) == names
 
 
 @pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)

@@ -13,7 +13,7 @@ from peftbench.cli.export import export
 from peftbench.cli.icl import icl
 from peftbench.cli.lab import lab
 from peftbench.cli.list import show_list
-from peftbench.cli.options import spread
+from peftbench.cli.options import FLAG, spread
 from peftbench.cli.predict import predict
 from peftbench.cli.report import report
 from peftbench.cli.run import run
@@ -55,7 +55,8 @@ def _version(asked: bool) -> None:
 @app.callback()
 def peftbench(
     version: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and exit.")
+        bool,
+        typer.Option("--version", callback=_version, is_eager=True, metavar=FLAG, help="Show the version and exit."),
     ] = False,
 ) -> None:
     """In-context learning or parameter-efficient fine-tuning: what each costs and how accurate it is, in one table."""

@@ -43,7 +43,8 @@ def tasks() -> Listing:
         for info in sorted(catalogue(), key=lambda info: (info.group or "", info.name))
     ]
     remark = (
-        f"Groups for --task: {', '.join(registry.TASK_GROUPS)}. "
+        "Groups for --task: lab, four held-out tasks, and lab-all, all eight; lab-train, what mini-t0 was trained on; "
+        "lab-validation, what its settings were chosen on. "
         "A task without row counts takes its rows from the hub, or from --train FILE --test FILE. "
         "Rows of your own need --template and --choices besides."
     )

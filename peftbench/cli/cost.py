@@ -12,7 +12,7 @@ from typer import Option
 from peftbench.cli.options import FLAG, Table, assignments, numbers
 
 MODEL = "t0-11b"
-MODELS, QUERIES, TUNING = "Models and methods", "Queries", "Tuning"
+MODELS, QUERIES, TUNING, CHECKS = "Models and methods", "Queries", "Tuning", "Checked and measured"
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,8 @@ class WorkOptions:
         Literal["adafactor", "adamw"], Option(help="Whose state is held in memory.", rich_help_panel=TUNING)
     ] = "adafactor"
     dtype: Annotated[
-        Literal["float32", "bfloat16", "float16"], Option(help="Of weights, activations, cached keys and values.")
+        Literal["float32", "bfloat16", "float16"],
+        Option(help="Of weights, activations, cached keys and values.", rich_help_panel=QUERIES),
     ] = "float32"
 
     def table(self) -> dict[str, Any]:
@@ -48,7 +49,7 @@ class WorkOptions:
 
 
 def cost(
-    work: WorkOptions,
+    *,
     model: Annotated[
         list[str],
         Option(
@@ -63,13 +64,26 @@ def cost(
     ] = None,
     settings: Annotated[
         list[str] | None,
-        Option("--set", help="Setting of the one method: rank=8; repeatable.", metavar="K=V", rich_help_panel=MODELS),
+        Option(
+            "--set", help="Setting of the one method: rank=8; repeatable.", metavar="KEY=VALUE", rich_help_panel=MODELS
+        ),
     ] = None,
-    audit: Annotated[str | None, Option(help="Check a paper's own numbers: t-few.", metavar="PAPER")] = None,
+    work: WorkOptions,
+    audit: Annotated[
+        str | None, Option(help="Check a paper's own numbers: t-few.", metavar="PAPER", rich_help_panel=CHECKS)
+    ] = None,
     measure: Annotated[
-        bool, Option("--measure", help="Run the models too, and time them here; needs weights.", metavar=FLAG)
+        bool,
+        Option(
+            "--measure",
+            help="Run the models too, and time them here; needs weights.",
+            metavar=FLAG,
+            rich_help_panel=CHECKS,
+        ),
     ] = False,
-    device: Annotated[str, Option(help="Where to measure: auto, cpu, cuda, ...", metavar="NAME")] = "auto",
+    device: Annotated[
+        str, Option(help="Where to measure: auto, cpu, cuda, ...", metavar="NAME", rich_help_panel=CHECKS)
+    ] = "auto",
     form: Table = "table",
 ) -> None:
     """Count FLOPs, bytes and break-even points from a model's shapes; no weights, no download, any size."""

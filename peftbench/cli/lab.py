@@ -9,7 +9,7 @@ from typer import Argument, Option
 lab = typer.Typer(no_args_is_help=True, help="How the embedded models were made; what a task looks like.")
 
 
-@lab.command()
+@lab.command("show")
 def show(
     task: Annotated[str, Argument(help="A task's name, or the path to its TOML.", metavar="TASK")],
     rows: Annotated[int, Option(help="Test rows to show, each under every template.", metavar="N", min=1)] = 2,
@@ -33,7 +33,7 @@ def show(
     say_next(watch(quiet=False), f"peftbench icl --task {task} --shots 32")
 
 
-@lab.command()
+@lab.command("build")
 def build(
     model: Annotated[
         list[str] | None, Option(help="Which model; may be repeated; all where none is named.", metavar="NAME")

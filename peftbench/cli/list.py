@@ -37,7 +37,7 @@ class Listing:
     beside: Sequence[dict[str, Any]] = ()
 
 
-def show_list(kind: Annotated[Kind, Argument(help="What to list.")], form: Table = "table") -> None:
+def show_list(kind: Annotated[Kind, Argument(help="What to list.", metavar="KIND")], form: Table = "table") -> None:
     """List methods, tasks, models or recipes."""
     from peftbench.cli import catalogue
     from peftbench.cli.show import say_next

@@ -118,7 +118,12 @@ class ScoringOptions:
         Option(help="What closes an answer. \\[default: eos for encoder-decoders, else none]", rich_help_panel=SCORING),
     ] = None
     separator: Annotated[
-        str, Option(help="What stands between shots; \\n is a new line.", metavar="TEXT", rich_help_panel=SCORING)
+        str,
+        Option(
+            help="Stands between shots, and where --end separator behind an answer; \\n is a new line.",
+            metavar="TEXT",
+            rich_help_panel=SCORING,
+        ),
     ] = "\\n\\n"
     max_input_tokens: Annotated[
         int | None, Option(help="Cut each input to its first N tokens.", metavar="N", min=1, rich_help_panel=SCORING)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from peftbench.costs.rule import break_even_queries
 from peftbench.report.table import Row, Table
 
-NEVER = "no number of queries"
+NEVER = "never"
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,8 @@ class BreakEven:
     @property
     def text(self) -> str:
         """Say it in one line."""
-        text = f"{self.tuned.title} has paid for its training after {queries(self.plain)} against "
+        paid = NEVER if self.plain is None else f"after {queries(self.plain)}"
+        text = f"{self.tuned.title} has paid for its training {paid} against "
         text += f"{self.icl.shots}-shot ICL on {self.icl.model}"
         if self.has_cached:
             text += f", {queries(self.cached)} where the shots' keys and values are cached"

@@ -40,6 +40,11 @@ class Column:
         """Characters that it cannot do without."""
         return min(self.width, self.fold_at or self.width)
 
+    @property
+    def good_width(self) -> int:
+        """Characters with which it reads well: texts that fold have two or three lines, not nine."""
+        return min(self.width, 2 * (self.fold_at or self.width))
+
 
 def summary(rows: Sequence[Row]) -> list[Column]:
     """Lay out what the rows cost and how accurate they are, as the paper's Table 1 does."""

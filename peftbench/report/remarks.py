@@ -1,7 +1,9 @@
 """What must stand under a table so that nobody reads more into it than is there."""
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 
+from peftbench.record import Cost
 from peftbench.report import confidence, steps, units
 from peftbench.report.break_even import break_evens
 from peftbench.report.columns import MARK, have_orders
@@ -26,10 +28,9 @@ def conventions(tables: Sequence[Table]) -> list[str]:
         notes.append("break-even: training FLOPs / FLOPs that a query then costs less than with ICL, rounded up")
     notes += _intervals([row for row in rows if not row.published])
     for name, title in TITLES.items():
-        costs = [row.costs[name] for row in rows if name in row.costs and not row.published]
-        kinds = dict.fromkeys((cost.kind, cost.convention) for cost in costs if cost.value)
-        notes += [f"{title}: {_marked(kind)}; {how}" for kind, how in kinds]
-        reasons = dict.fromkeys(cost.reason for cost in costs if cost.reason)
+        costed = [(row.method, row.costs[name]) for row in rows if name in row.costs and not row.published]
+        notes += [f"{title}{of}: {how}" for of, how in _counted(costed)]
+        reasons = dict.fromkeys(cost.reason for _, cost in costed if cost.reason)
         notes += [f"{title}: {units.ABSENT} because {reason}" for reason in reasons]
     return notes
 
@@ -42,8 +43,16 @@ def _intervals(rows: Sequence[Row]) -> Iterator[str]:
         yield f"{confidence.INTERVAL}: {units.ABSENT} because {reason}"
 
 
-def _marked(kind: str) -> str:
-    return f"{MARK} {kind}" if kind == "estimated" else kind
+def _counted(costed: Sequence[tuple[str, Cost]]) -> Iterator[tuple[str, str]]:
+    """Say how a column's numbers were had; where numbers of one kind were had in several ways, which rows' in which."""
+    ways: dict[tuple[str, str], list[str]] = {}
+    for method, cost in costed:
+        if cost.value:
+            ways.setdefault((cost.kind, cost.convention), []).append(method)
+    kinds = Counter(kind for kind, _ in ways)
+    for (kind, convention), methods in ways.items():
+        of = f" of {', '.join(dict.fromkeys(methods))}" if kinds[kind] > 1 else ""
+        yield of, f"{MARK} {kind}; {convention}" if kind == "estimated" else f"{kind}; {convention}"
 
 
 def cautions(table: Table) -> Iterator[str]:

@@ -11,13 +11,13 @@ from rich.table import Table as RichTable
 from rich.text import Text
 
 from peftbench.report.columns import Column, per_task, summary
-from peftbench.report.confidence import INTERVAL
+from peftbench.report.confidence import CONVENTION, INTERVAL
 from peftbench.report.document import Document
 from peftbench.report.table import Row, Table
 
 RANGE = re.compile(r"^([\d.]+) +\(([\d.]+)\)$")
 """A median with its interquartile range, "72.4 (1.5)"."""
-INDENT = "  "
+INDENT = " "
 """Of what goes on from the line above, in a cell."""
 LATEX_SPECIAL = {character: f"\\{character}" for character in "&%$#_{}"} | {
     "~": r"$\sim$",
@@ -30,14 +30,19 @@ LATEX_SPECIAL = {character: f"\\{character}" for character in "&%$#_{}"} | {
 def terminal(document: Document, console: Console) -> str:
     """Draw the tables for a terminal; readable without colour, and at 100 columns."""
     parts: list[RenderableType] = []
-    has_spares = False
+    has_spares = lacks_spares = False
     for table in document.tables:
         parts.append(Text(table.title, style="bold"))
         for columns in _both(table):
             parts += grids(columns, console.width)
-            has_spares |= any(column.is_spare for column in _that_fit(columns, console.width))
+            fitting = _that_fit(columns, console.width)
+            has_spares |= any(column.is_spare for column in fitting)
+            lacks_spares |= len(fitting) < len(columns)
     parts += [note(text, "") for text in document.findings]
-    parts += [note(text, "dim") for text in _conventions(document, has_spares)]
+    conventions = _conventions(document, has_spares)
+    if lacks_spares and CONVENTION in document.conventions and not has_spares:
+        conventions.append(f"{INTERVAL}: there is no room for it at {console.width} columns; --format md has it")
+    parts += [note(text, "dim") for text in conventions]
     return draw(console, parts)
 
 
@@ -105,8 +110,9 @@ def _fitted(columns: Sequence[Column], width: int) -> list[list[Column]]:
 
 
 def _that_fit(columns: Sequence[Column], width: int) -> Sequence[Column]:
-    """Leave out the spare columns if not all fit the width."""
-    return columns if _width(columns) <= width else [column for column in columns if not column.is_spare]
+    """Leave out the spare columns if not all fit the width with room to read."""
+    is_roomy = sum(column.good_width + 1 for column in columns) - 1 <= width
+    return columns if is_roomy else [column for column in columns if not column.is_spare]
 
 
 def _width(columns: Sequence[Column]) -> int:

@@ -70,7 +70,7 @@ def from_hub(data: Data, split: str) -> list[Fields]:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise TaskError(
             f"cannot load split '{split}' of '{name}' from the hub: {reason}",
-            hint="local files do as well: --train FILE --test FILE",
+            hint="`icl` and `tune` take local files as well: --train FILE --test FILE",
         ) from None
     return [dict(row) for row in rows]
 

@@ -44,6 +44,14 @@ def test_each_convention_stands_once_with_its_kind():
     assert document.conventions.count("training FLOPs: ~ estimated; c") == 1
 
 
+def test_where_one_kind_was_counted_in_two_ways_each_says_whose():
+    old = record("ia3", "mini-t0")
+    new = record("lora", "mini-t0")
+    renamed = [cost.model_copy(update={"convention": "another"}) for cost in new.costs]
+    found = compose([old, new.model_copy(update={"costs": renamed})]).conventions
+    assert {"training FLOPs of ia3: ~ estimated; c", "training FLOPs of lora: ~ estimated; another"} < set(found)
+
+
 def learned(made, **numbers):
     return made.model_copy(update={"learned": made.learned.model_copy(update=numbers)})
 

@@ -5,10 +5,12 @@ import re
 import pytest
 from rich.console import Console
 
+from peftbench.record import Store
 from peftbench.report import text
 from peftbench.report.document import compose
 from peftbench.report.reference import published
 from tests.report.records import record
+from tests.report.stored import stored
 
 TASKS = ("coreference", "hazard", "nli", "region")
 
@@ -52,6 +54,15 @@ def test_intervals_are_explained_where_they_stand():
     """100 columns have no room for them, and LaTeX follows the paper, which has none."""
     assert [" interval: " in out for out in (drawn(140), drawn(100), text.latex(document()))] == [True, False, False]
     assert [" interval " in out for out in (drawn(140), drawn(100))] == [True, False]
+
+
+def test_an_interval_that_there_is_no_room_for_is_said_to_be_left_out(tmp_path):
+    stored(tmp_path, {0: [1, 0, 1, 1] * 5})
+    one = compose(Store(tmp_path).all())
+    wide, narrow = (text.terminal(one, Console(file=io.StringIO(), width=width)) for width in (140, 80))
+    missing = "95 % interval: there is no room for it at 80 columns; --format md has it"
+    assert ("95 % interval: percentile" in wide, missing in wide) == (True, False)
+    assert ("95 % interval: percentile" in narrow, missing in narrow) == (False, True)
 
 
 def test_without_a_terminal_there_is_no_colour_and_no_blank_at_line_ends():
@@ -122,15 +133,15 @@ def test_long_names_break_between_words_and_words_where_their_parts_end():
     settings.append({"num_virtual_tokens": 100, "init": "labels"})
     assert cells("method", settings) == [
         "prompt_tuning",
-        "  num_virtual_",
-        "  tokens=5,",
-        "  init=uniform",
+        " num_virtual_",
+        " tokens=5,",
+        " init=uniform",
         "prompt_tuning",
-        "  num_virtual_",
-        "  tokens=100,",
-        "  init=labels",
+        " num_virtual_",
+        " tokens=100,",
+        " init=labels",
         "prompt_tuning",
-        "  num_virtual_",
-        "  tokens=100,",
-        "  init=uniform",
+        " num_virtual_",
+        " tokens=100,",
+        " init=uniform",
     ]
