@@ -4,7 +4,7 @@
 
 (x) is the Kronecker product; the A_i are shared by all layers.
 
-Paper: 2106.04647, section 5.1.
+Paper: 2106.04647, section 5.
 Differs: T-Few gives each layer its own A_i (`shared_phm_rule = false`) and trains all layer norms; its published
     540K parameters are neither that count (560,128) nor that of shared rules, and how they come about is not known.
     Cross-attention gets no adapter, as in the authors' code. T-Few's activation is ReLU, ours GELU, as the paper's.
@@ -18,7 +18,7 @@ from peftbench.methods import phm
 from peftbench.methods.base import Added
 from peftbench.models.backbone import Backbone, Sizes
 
-PAPER = "2106.04647, section 5.1"
+PAPER = "2106.04647, section 5"
 IDENTITY_AT_INIT = False  # near it: the Kronecker products start small, not at zero
 DEAD: dict[str, str] = {}
 # The rules start small, and scale_parameter would make their steps small too.
