@@ -1,8 +1,7 @@
 """A model's shapes from its name: a published shape, an embedded name, a folder, a config, a hub id; no weights."""
 
 import json
-from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ from peftbench import registry
 from peftbench.costs import count
 from peftbench.costs.shapes import SHAPES, Shape, num_parameters
 from peftbench.errors import CostError, ModelError, PeftbenchError
+from peftbench.models.backbone import Sizes
 from peftbench.models.load import quiet
 from peftbench.models.source import HUB_ID
 
@@ -71,7 +71,7 @@ def _shape(path: Path) -> Shape:
             config = AutoConfig.for_model(**table)
         sizes = family.sizes(config)
         count.check(sizes)
-        _check(table, sizes.num_heads, vars(sizes).values())
+        _check(table, sizes)
     except PeftbenchError as error:
         raise CostError(f"'{path}': {error.message}", hint=error.hint) from None
     except Exception as error:  # transformers checks fields in classes of its own, each with its own error
@@ -81,18 +81,9 @@ def _shape(path: Path) -> Shape:
     return Shape(
         sizes,
         tied=_is_tied(path, table, config),
-        num_positions=_num_positions(model_type, family.max_positions(config)),
-        embedding_norms={"bloom": 1, "bart": 2}.get(model_type, 0),
-        relative_buckets=config.relative_attention_num_buckets if model_type == "t5" else 0,
         max_positions=family.max_positions(config),
         config=table,
     )
-
-
-def _num_positions(model_type: str, max_positions: int | None) -> int:
-    """Count the rows of all tables of learned positions; OPT's and BART's begin with two that are not used."""
-    tables, unused = {"gpt2": (1, 0), "opt": (1, 2), "bart": (2, 2)}.get(model_type, (0, 0))
-    return tables * ((max_positions or 0) + unused)
 
 
 def _is_tied(path: Path, table: dict[str, Any], config: Any) -> bool:
@@ -107,12 +98,13 @@ def _is_tied(path: Path, table: dict[str, Any], config: Any) -> bool:
     return bool(table.get("tie_word_embeddings", config.tie_word_embeddings))
 
 
-def _check(table: dict[str, Any], num_heads: int, values: Iterable[Any]) -> None:
+def _check(table: dict[str, Any], sizes: Sizes) -> None:
     """Refuse what `count.check` cannot see in sizes that were already divided, and what is absurd."""
     width = next((table[name] for name in ("n_embd", "n_embed", "hidden_size") if name in table), None)
-    if width is not None and table.get("head_dim") is None and width % num_heads:
-        raise CostError(f"{num_heads} heads do not divide {width} features", hint="check the sizes in it")
-    largest = max(value for value in values if isinstance(value, int))
+    if width is not None and table.get("head_dim") is None and width % sizes.num_heads:
+        raise CostError(f"{sizes.num_heads} heads do not divide {width} features", hint="check the sizes in it")
+    alone = replace(sizes, num_other_parameters=0)  # a product of others
+    largest = max(value for value in vars(alone).values() if isinstance(value, int))
     if largest > MOST:
         raise CostError(f"a size of {largest:,}", hint=f"sizes go up to {MOST:,} here")
 

@@ -14,13 +14,10 @@ SPARSE = "every other layer of GPT-3 attends in local bands; it is counted as de
 
 @dataclass(frozen=True)
 class Shape:
-    """A model by its shapes alone, and what its parameter count needs beyond the matmuls' sizes.
+    """A model by its shapes alone.
 
     Args:
         tied: Whether the LM head is the embedding matrix.
-        num_positions: Learned absolute positions; 0 where positions are rotary or relative.
-        embedding_norms: Norms with weight and bias after the embeddings (BLOOM; BART, one in each stack).
-        relative_buckets: Relative position buckets per stack and head (T5); 0 where there are none.
         max_positions: Tokens that the model was made for; None where there is no limit.
         remarks: What its numbers must not be read without.
         config: The fields of its config.json, from which transformers builds it.
@@ -28,10 +25,7 @@ class Shape:
 
     sizes: Sizes
     tied: bool
-    num_positions: int = 0
-    relative_buckets: int = 0
     max_positions: int | None = None
-    embedding_norms: int = 0
     remarks: tuple[str, ...] = ()
     config: Mapping[str, Any] = field(default_factory=dict)
 
@@ -40,24 +34,22 @@ def num_parameters(shape: Shape) -> int:
     """Count all parameters: embeddings, positions, layers with their biases, norms, LM head."""
     sizes = shape.sizes
     layers = [(role, linear) for role in places.LINEAR for linear in places.linears(sizes, role)]
-    count = (1 if shape.tied else 2) * sizes.vocab_size * sizes.d_model + shape.num_positions * sizes.d_model
+    count = (1 if shape.tied else 2) * sizes.vocab_size * sizes.d_model
     count += sum(linear.k * linear.n + (linear.n if role in sizes.biased else 0) for role, linear in layers)
-    count += shape.embedding_norms * 2 * sizes.d_model
-    stacks = 2 if sizes.is_encoder_decoder else 1
-    return count + places.num_norm_parameters(sizes) + stacks * shape.relative_buckets * sizes.num_heads
+    return count + places.num_norm_parameters(sizes) + sizes.num_other_parameters
 
 
 def _t5(table: dict[str, Any]) -> Shape:
     num_layers, num_heads = table["num_layers"], table["num_heads"]
     sizes = Sizes(
         True, num_layers, num_layers, table["d_model"], table["d_kv"], table["d_ff"], num_heads, num_heads,
-        gated=True, vocab_size=32_128,
+        gated=True, vocab_size=32_128, num_other_parameters=2 * 32 * num_heads,
     )  # fmt: skip
     config = {
         "model_type": "t5", "vocab_size": sizes.vocab_size, "num_layers": num_layers, "num_heads": num_heads,
         "d_model": sizes.d_model, "d_kv": sizes.d_kv, "d_ff": sizes.d_ff, "feed_forward_proj": "gated-gelu",
     }  # fmt: skip
-    return Shape(sizes, tied=False, relative_buckets=32, config=config)
+    return Shape(sizes, tied=False, config=config)
 
 
 def _gpt3(table: dict[str, Any]) -> Shape:
@@ -65,11 +57,12 @@ def _gpt3(table: dict[str, Any]) -> Shape:
     sizes = Sizes(
         False, 0, table["num_layers"], d_model, d_model // num_heads, 4 * d_model, num_heads, num_heads,
         gated=False, vocab_size=50_257, biased=("q", "k", "v", "o", "ff_up", "ff_out"), norm_biases=True, fused=True,
+        num_other_parameters=2048 * d_model,
     )  # fmt: skip
     remarks = (SPARSE, *((table["remark"],) if "remark" in table else ()))
     config = {"model_type": "gpt2", "n_layer": table["num_layers"], "n_embd": d_model, "n_head": num_heads}
     config |= {"vocab_size": sizes.vocab_size, "n_positions": 2048}
-    return Shape(sizes, tied=True, num_positions=2048, max_positions=2048, remarks=remarks, config=config)
+    return Shape(sizes, tied=True, max_positions=2048, remarks=remarks, config=config)
 
 
 def _read() -> dict[str, Shape]:

@@ -41,6 +41,8 @@ class Sizes:
         norms_behind: Whether norms stand behind the blocks, on the residual stream, and none at a stack's end (BART).
         num_start_tokens: From how many tokens a decoder of an encoder-decoder starts; the last one predicts the
             answer's first token.
+        num_other_parameters: Those beside token embeddings, linear layers and the norms that methods see: learned
+            positions, relative position biases, norms of the embeddings.
     """
 
     is_encoder_decoder: bool
@@ -63,6 +65,7 @@ class Sizes:
     parallel: bool = False
     norms_behind: bool = False
     num_start_tokens: int = 1
+    num_other_parameters: int = 0
 
     @property
     def num_fed_more(self) -> int:

@@ -46,6 +46,8 @@ def sizes(config: Any) -> Sizes:
         norm_biases=True,
         norms_behind=True,
         num_start_tokens=1 if config.bos_token_id in (None, config.decoder_start_token_id) else 2,
+        # In each stack positions, behind two rows that no token has, and the weight and bias of the embeddings' norm.
+        num_other_parameters=2 * (config.max_position_embeddings + 2 + 2) * config.d_model,
     )
 
 

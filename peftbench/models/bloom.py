@@ -56,6 +56,7 @@ def sizes(config: Any) -> Sizes:
         norm_biases=True,
         fused=True,
         alibi=True,
+        num_other_parameters=2 * config.hidden_size,  # weight and bias of the embeddings' norm
     )
 
 

@@ -24,6 +24,7 @@ def sizes(config: Any) -> Sizes:
         biased=("q", "k", "v", "o", "ff_up", "ff_out"),
         norm_biases=True,
         fused=True,
+        num_other_parameters=config.n_positions * config.n_embd,
     )
 
 

@@ -36,6 +36,7 @@ def sizes(config: Any) -> Sizes:
         vocab_size=config.vocab_size,
         biased=biased if config.enable_bias else (),
         norm_biases=True,
+        num_other_parameters=(config.max_position_embeddings + 2) * config.hidden_size,  # the first two have no token
     )
 
 

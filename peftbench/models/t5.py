@@ -25,6 +25,7 @@ def sizes(config: Any) -> Sizes:
         num_kv_heads=config.num_heads,
         gated=config.is_gated_act,
         vocab_size=config.vocab_size,
+        num_other_parameters=2 * config.relative_attention_num_buckets * config.num_heads,  # one table a stack
     )
 
 
