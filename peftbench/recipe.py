@@ -65,7 +65,7 @@ class Training(Settings):
     """
 
     optimizer: Literal["adafactor", "adamw"] = "adafactor"
-    lr: float = Field(3e-3, gt=0)
+    lr: float = Field(3e-3, gt=0, allow_inf_nan=False)
     num_steps: int = Field(1000, ge=0)
     batch_size: int = Field(8, ge=1)
     warmup_ratio: float = Field(0.06, ge=0, le=1)

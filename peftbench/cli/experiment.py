@@ -72,16 +72,20 @@ def carry_out(some: Sequence[Cell], run: RunOptions, output: OutputOptions, form
     for number, outcome in enumerate(run_cells(some, store, onlooker, force=run.force), 1):
         took = f"{time.perf_counter() - started:.1f} s" if outcome.is_new else f"there already, in {store.records}"
         onlooker.say(f"[{number}/{len(some)}] {_line(outcome.record)}  ({took})")
+        learned = outcome.record.learned
+        if learned is not None and learned.sweep is not None:
+            rates = ", ".join(f"{trial.lr:g}" for trial in learned.sweep.trials)
+            onlooker.say(f"learning rate {learned.sweep.lr:g}, chosen by --sweep lr among {rates}")
         if not outcome.is_new and number == len(some):
             onlooker.say("--force runs again what has a record")
         records.append(outcome.record)
         started = time.perf_counter()
     typer.echo(rendered(compose(records), form), nl=False)
-    folders = [
-        store.adapters / record.id for record in records if (store.adapters / record.id / "adapter.json").exists()
-    ]
+    folders = [path.parent for one in records for path in sorted((store.adapters / one.id).glob("**/adapter.json"))]
     if len(folders) == 1:
         onlooker.say(f"\nadapter: {folders[0]}; `peftbench predict --adapter {folders[0]} --input ROWS` uses it")
+    elif folders and len(records) == 1:  # of shots as a prefix there is one for each template
+        onlooker.say(f"\nadapters: {folders[0].parent}/template-*; `peftbench predict --adapter {folders[0]}` uses one")
     say_next(onlooker, step)
 
 

@@ -5,6 +5,7 @@ import random
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
 import torch
@@ -24,6 +25,7 @@ from peftbench.models.backbone import Backbone, Sizes
 from peftbench.models.encoding import Encoded, Prompt, check_fits, encode_all
 from peftbench.models.forward import choice_log_probs, of_members
 from peftbench.models.scoring import Scores, score
+from peftbench.models.ways import is_out_of_memory
 from peftbench.models.work import Length, Pass
 from peftbench.recipe import Scoring, Training
 from peftbench.tasks.task import Example
@@ -144,12 +146,14 @@ def learn(
         MethodError: The method does not fit the backbone, or the starting point does not fit the method.
         ModelError: A shot is longer than the model's positions, or its choices cannot be told apart.
         TrainingError: The loss or a gradient is not finite.
+        RunError: Memory does not suffice.
 
     Paper: 2205.05638, sections 3.2 and 3.5.
     Differs: batches are cut from one running shuffle of the shots, so that none is left out; the authors' loader drops
         an epoch's last batch where it is not full, and gives none at all where a batch holds more than there are shots.
     """
-    with torch.random.fork_rng([backbone.device] if backbone.device.type == "cuda" else []):
+    devices = [backbone.device] if backbone.device.type == "cuda" else []
+    with _memory(backbone, method, training), torch.random.fork_rng(devices):
         torch.manual_seed(seed)
         names = registry.method(method).attach(backbone, config)
         backbone.train_only(names)
@@ -223,6 +227,20 @@ def _encode(
     check_fits(backbone, encoded)
     rest = iter(encoded)
     return [list(itertools.islice(rest, len(some))) for some in examples], num_cut
+
+
+@contextmanager
+def _memory(backbone: Backbone, method: str, training: Training) -> Iterator[None]:
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        raise RunError(
+            f"memory on {backbone.device} does not suffice to tune '{backbone.name}' with {method} in batches of "
+            f"{training.batch_size}",
+            hint="finished records are kept; a smaller batch_size or a smaller size of the method takes less",
+        ) from error
 
 
 def _right_only(encoded: Encoded) -> Encoded:

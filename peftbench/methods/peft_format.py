@@ -64,6 +64,11 @@ def form(backbone: Backbone, method: str, names: Sequence[str]) -> Form:
             return _vectors(backbone)
         if kinds == {Bias} and all(_is_plain_linear(backbone, site) for site, _ in inserted):
             return _biases(backbone)
+    if method.startswith("peft:"):
+        raise MethodError(
+            f"an adapter of {method} is kept in the layout of peftbench only",
+            hint="`peftbench predict` uses it as it is",
+        )
     raise MethodError(
         f"peft has no form for what this {method} adapter does at '{(elsewhere or list(names))[0]}'",
         hint="`peftbench predict` uses it as it is; --to merged, where the method can be folded",

@@ -68,7 +68,7 @@ def batches(
     try:
         way = _way(backbone, encoded, cache, rows)
     except (RuntimeError, MemoryError) as error:
-        if not _is_out_of_memory(error):
+        if not is_out_of_memory(error):
             raise
         raise _too_large(backbone, max(len(each.context) for each in encoded)) from error
     budget = budget or _budget(backbone)
@@ -81,7 +81,7 @@ def batches(
         try:
             sums, work = way.run(indices)
         except (RuntimeError, MemoryError) as error:
-            if not _is_out_of_memory(error):
+            if not is_out_of_memory(error):
                 raise
             way.recover()
             if len(indices) == 1:
@@ -119,7 +119,8 @@ def _first(order: Sequence[int], way: Way, budget: int) -> list[int]:
     return batch
 
 
-def _is_out_of_memory(error: BaseException) -> bool:
+def is_out_of_memory(error: BaseException) -> bool:
+    """Tell whether PyTorch or Python could not have the memory that it asked for."""
     known = isinstance(error, MemoryError | torch.OutOfMemoryError)
     return known or any(words in str(error) for words in OUT_OF_MEMORY)
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from peftbench.errors import TaskError
 from peftbench.registry import METHODS, TASK_GROUPS
 from peftbench.report.table import Row, Table
+from peftbench.tasks import own
 from peftbench.tasks.load import expand
 
 DEFAULT_GROUP = "lab"
@@ -88,4 +89,12 @@ def _tune(table: Table, row: Row, method: str) -> str:
 
 
 def _task(table: Table) -> str:
-    return task_option([task.name for task in table.tasks])
+    """Write what says which rows: of own ones, the path and the template are no part of a record."""
+    names = [task.name for task in table.tasks]
+    record = next((one for row in table.rows for spread in row.spreads.values() for one in spread.records), None)
+    if record is None:
+        return task_option(names)
+    data = " --train FILE --test FILE --template TEXT --choices A,B"
+    option = f" --task {names[0]}{data}" if record.task.family == own.FAMILY else task_option(names)
+    limit = record.identity.get("limit")
+    return option if limit is None else f"{option} --limit {limit}"

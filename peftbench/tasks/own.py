@@ -10,6 +10,8 @@ from peftbench.tasks.schema import TaskFile
 from peftbench.tasks.template import CHOICE, CHOICES, ROW, SEPARATOR, variables
 
 DEFAULT = "label"
+FAMILY = "own data"
+"""Of the tasks that are no file, but rows and a template on the command line."""
 
 
 def own_task(spec: TaskSpec) -> TaskFile:
@@ -25,14 +27,14 @@ def own_task(spec: TaskSpec) -> TaskFile:
     if missing or spec.template is None:
         raise TaskError(
             f"a template of your own needs {', '.join(missing)} too",
-            hint='for example --train rows.csv --test rows.csv --choices "negative,positive"',
+            hint='for example --train train.csv --test test.csv --choices "negative,positive"',
         )
     choices = [choice.strip() for choice in spec.choices or ()]
     _refuse(choices)
     from_row = any("{{" in choice or "{%" in choice for choice in choices)
     table = {
         "name": spec.name,
-        "family": "own data",
+        "family": FAMILY,
         "description": spec.template,
         "data": {"train": str(spec.train), "test": str(spec.test)},
         "label": {"field": _label_column(spec.template), "names": None if from_row else choices},

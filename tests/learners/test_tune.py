@@ -187,6 +187,23 @@ def test_a_rate_far_too_high_is_an_error_that_names_the_step():
     assert not backbone.model.training
 
 
+def test_memory_that_does_not_suffice_is_an_error_that_says_what_takes_less(monkeypatch):
+    def exhausted(*_):
+        raise RuntimeError("[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: can't allocate memory: error code 12")
+
+    monkeypatch.setattr(tune, "_losses", exhausted)
+    with pytest.raises(RunError, match=r"memory on cpu does not suffice to tune .* with ia3 in batches of 4") as error:
+        learn(tiny_backbone("t5"))
+    assert "batch_size" in error.value.hint
+
+    def broken(*_):
+        raise RuntimeError("another fault")
+
+    monkeypatch.setattr(tune, "_losses", broken)
+    with pytest.raises(RuntimeError, match="another fault"):
+        learn(tiny_backbone("t5"))
+
+
 def test_a_shot_that_does_not_fit_is_an_error_before_the_first_step():
     backbone = tiny_backbone("gpt2")
     backbone.max_positions = 30

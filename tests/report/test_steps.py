@@ -50,3 +50,12 @@ def test_the_command_of_a_row_has_its_settings_as_they_are_typed():
     assert (
         steps.again(table, table.rows[1]) == "peftbench tune --model mini-t0 --method lora --task nli --set roles=q,v"
     )
+
+
+def test_own_rows_are_named_by_what_must_be_typed_again_and_a_limit_stays():
+    """Neither paths nor templates are in a record."""
+    made = record("ia3", "mini-t0", "test", limit=30)
+    mine = made.model_copy(update={"task": made.task.model_copy(update={"family": "own data"})})
+    data = "--task test --train FILE --test FILE --template TEXT --choices A,B --limit 30"
+    assert steps.step(build([mine])[0]) == f"peftbench icl --model mini-t0 --shots 32 {data}"
+    assert steps.step(build([made])[0]) == "peftbench icl --model mini-t0 --shots 32 --task test --limit 30"
