@@ -94,7 +94,7 @@ def _told(parameter: inspect.Parameter) -> tuple[Any, Any]:
 def _argument(parameter: inspect.Parameter, kind: Any, info: Any) -> str:
     if isinstance(kind, type) and issubclass(kind, StrEnum):
         return "|".join(kind)
-    return str(info.metavar) + "..." * (get_origin(kind) is list)
+    return (info.metavar or parameter.name.upper()) + "..." * (get_origin(kind) is list)
 
 
 def _option(parameter: inspect.Parameter, kind: Any, info: Any) -> str:

@@ -54,7 +54,12 @@ FAMILIES = {
 }
 
 TASK_FOLDERS = (PACKAGE / "tasks" / "library", PACKAGE / "lab" / "tasks")
-TASK_GROUPS = ("lab", "lab-all", "lab-train", "lab-validation")
+TASK_GROUPS = {
+    "lab": "four held-out tasks",
+    "lab-all": "all eight held-out tasks",
+    "lab-train": "what mini-t0 was trained on",
+    "lab-validation": "what its settings were chosen on",
+}
 # Groups on which tuning gives one adapter for all, to start from on other tasks.
 MIXTURES = ("lab-train",)
 MODEL_FOLDER = PACKAGE / "lab" / "models"

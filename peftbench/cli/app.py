@@ -92,7 +92,8 @@ def _usage(error: Exception) -> int:
     message = error.format_message()  # type: ignore[attr-defined]
     if not message:  # a command without any words after it has shown its help
         return 2
-    message = " ".join(message.rstrip(".").replace("Value error, ", "").replace("\n\t", " ").split("\n"))
+    # Click lists what an option may be in lines of their own.
+    message = message.rstrip(".").replace("Value error, ", "").replace("\n\t", " ")
     return _fail(message, f"`{command} --help` shows the options", 2)
 
 

@@ -43,8 +43,7 @@ def tasks() -> Listing:
         for info in sorted(catalogue(), key=lambda info: (info.group or "", info.name))
     ]
     remark = (
-        "Groups for --task: lab, four held-out tasks, and lab-all, all eight; lab-train, what mini-t0 was trained on; "
-        "lab-validation, what its settings were chosen on. "
+        f"Groups for --task: {'; '.join(f'{name}, {what}' for name, what in registry.TASK_GROUPS.items())}. "
         "A task without row counts takes its rows from the hub, or from --train FILE --test FILE. "
         "Rows of your own need --template and --choices besides."
     )

@@ -72,10 +72,10 @@ def carry_out(some: Sequence[Cell], run: RunOptions, output: OutputOptions, form
     for number, outcome in enumerate(run_cells(some, store, onlooker, force=run.force), 1):
         took = f"{time.perf_counter() - started:.1f} s" if outcome.is_new else f"there already, in {store.records}"
         onlooker.say(f"[{number}/{len(some)}] {_line(outcome.record)}  ({took})")
-        learned = outcome.record.learned
-        if learned is not None and learned.sweep is not None:
-            rates = ", ".join(f"{trial.lr:g}" for trial in learned.sweep.trials)
-            onlooker.say(f"learning rate {learned.sweep.lr:g}, chosen by --sweep lr among {rates}")
+        sweep = outcome.record.learned.sweep
+        if sweep is not None:
+            rates = ", ".join(f"{trial.lr:g}" for trial in sweep.trials)
+            onlooker.say(f"learning rate {sweep.lr:g}, chosen by --sweep lr among {rates}")
         if not outcome.is_new and number == len(some):
             onlooker.say("--force runs again what has a record")
         records.append(outcome.record)

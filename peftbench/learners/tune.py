@@ -5,7 +5,6 @@ import random
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
 import torch
@@ -25,7 +24,7 @@ from peftbench.models.backbone import Backbone, Sizes
 from peftbench.models.encoding import Encoded, Prompt, check_fits, encode_all
 from peftbench.models.forward import choice_log_probs, of_members
 from peftbench.models.scoring import Scores, score
-from peftbench.models.ways import is_out_of_memory
+from peftbench.models.ways import memory_for
 from peftbench.models.work import Length, Pass
 from peftbench.recipe import Scoring, Training
 from peftbench.tasks.task import Example
@@ -153,7 +152,7 @@ def learn(
         an epoch's last batch where it is not full, and gives none at all where a batch holds more than there are shots.
     """
     devices = [backbone.device] if backbone.device.type == "cuda" else []
-    with _memory(backbone, method, training), torch.random.fork_rng(devices):
+    with memory_for(_too_large(backbone, method, training)), torch.random.fork_rng(devices):
         torch.manual_seed(seed)
         names = registry.method(method).attach(backbone, config)
         backbone.train_only(names)
@@ -229,18 +228,12 @@ def _encode(
     return [list(itertools.islice(rest, len(some))) for some in examples], num_cut
 
 
-@contextmanager
-def _memory(backbone: Backbone, method: str, training: Training) -> Iterator[None]:
-    try:
-        yield
-    except (RuntimeError, MemoryError) as error:
-        if not is_out_of_memory(error):
-            raise
-        raise RunError(
-            f"memory on {backbone.device} does not suffice to tune '{backbone.name}' with {method} in batches of "
-            f"{training.batch_size}",
-            hint="finished records are kept; a smaller batch_size or a smaller size of the method takes less",
-        ) from error
+def _too_large(backbone: Backbone, method: str, training: Training) -> RunError:
+    return RunError(
+        f"memory on {backbone.device} does not suffice to tune '{backbone.name}' with {method} in batches of "
+        f"{training.batch_size}",
+        hint="finished records are kept; a smaller batch_size or a smaller size of the method takes less",
+    )
 
 
 def _right_only(encoded: Encoded) -> Encoded:

@@ -1,7 +1,7 @@
 """Ways to run prompts through a model: which tokens stand in one row, and what is run once for many."""
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 
 import torch
@@ -65,12 +65,8 @@ def batches(
     Raises:
         RunError: Memory does not suffice for one prompt.
     """
-    try:
+    with memory_for(_too_large(backbone, max(len(each.context) for each in encoded))):
         way = _way(backbone, encoded, cache, rows)
-    except (RuntimeError, MemoryError) as error:
-        if not is_out_of_memory(error):
-            raise
-        raise _too_large(backbone, max(len(each.context) for each in encoded)) from error
     budget = budget or _budget(backbone)
     if way.start is not None:
         yield [], [], way.start
@@ -81,7 +77,7 @@ def batches(
         try:
             sums, work = way.run(indices)
         except (RuntimeError, MemoryError) as error:
-            if not is_out_of_memory(error):
+            if not _is_out_of_memory(error):
                 raise
             way.recover()
             if len(indices) == 1:
@@ -119,8 +115,18 @@ def _first(order: Sequence[int], way: Way, budget: int) -> list[int]:
     return batch
 
 
-def is_out_of_memory(error: BaseException) -> bool:
-    """Tell whether PyTorch or Python could not have the memory that it asked for."""
+@contextmanager
+def memory_for(failure: RunError) -> Iterator[None]:
+    """Raise `failure` in place of an error that says that memory does not suffice."""
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        if not _is_out_of_memory(error):
+            raise
+        raise failure from error
+
+
+def _is_out_of_memory(error: BaseException) -> bool:
     known = isinstance(error, MemoryError | torch.OutOfMemoryError)
     return known or any(words in str(error) for words in OUT_OF_MEMORY)
 

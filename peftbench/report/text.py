@@ -30,17 +30,15 @@ LATEX_SPECIAL = {character: f"\\{character}" for character in "&%$#_{}"} | {
 def terminal(document: Document, console: Console) -> str:
     """Draw the tables for a terminal; readable without colour, and at 100 columns."""
     parts: list[RenderableType] = []
-    has_spares = lacks_spares = False
+    has_spares = False
     for table in document.tables:
         parts.append(Text(table.title, style="bold"))
         for columns in _both(table):
             parts += grids(columns, console.width)
-            fitting = _that_fit(columns, console.width)
-            has_spares |= any(column.is_spare for column in fitting)
-            lacks_spares |= len(fitting) < len(columns)
+            has_spares |= any(column.is_spare for column in _that_fit(columns, console.width))
     parts += [note(text, "") for text in document.findings]
     conventions = _conventions(document, has_spares)
-    if lacks_spares and CONVENTION in document.conventions and not has_spares:
+    if CONVENTION in document.conventions and not has_spares:
         conventions.append(f"{INTERVAL}: there is no room for it at {console.width} columns; --format md has it")
     parts += [note(text, "dim") for text in conventions]
     return draw(console, parts)

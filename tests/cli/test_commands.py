@@ -65,6 +65,22 @@ def test_tune_records_zero_shot_and_tuned_and_report_shows_all(models, capsys):
     assert Path("results/report.csv").read_text().count("\n") == 4
 
 
+def test_a_sweep_says_which_rate_it_chose_among_which(models, capsys):
+    assert tune(models, "--sweep", "lr") == 0
+    tables = [json.loads(path.read_text()) for path in Path("results/records").iterdir()]
+    (sweep,) = [table["learned"]["sweep"] for table in tables if table["learned"]["sweep"]]
+    rates = ", ".join(f"{trial['lr']:g}" for trial in sweep["trials"])
+    assert f"learning rate {sweep['lr']:g}, chosen by --sweep lr among {rates}\n" in capsys.readouterr().err
+
+
+def test_shots_as_a_prefix_say_where_the_adapter_is_and_predict_takes_it(models, capsys):
+    assert icl(models, "--as-prefix") == 0
+    said = capsys.readouterr().err
+    (adapter,) = Path("results/adapters").glob("*/template-0")
+    assert f"adapter: {adapter}; `peftbench predict --adapter {adapter} --input ROWS` uses it" in said
+    assert main(["predict", "--adapter", str(adapter), "--input", "rows.csv", "--output", "answers.csv"]) == 0
+
+
 def test_a_second_identical_command_shows_what_is_there(models, capsys):
     icl(models)
     first = capsys.readouterr().out

@@ -45,6 +45,7 @@ def test_an_error_is_one_line_then_a_hint(capsys):
         ("run nowhere.toml", "cannot read recipe 'nowhere.toml'", "peftbench list recipes"),
         ("report --reference x", "unknown reference 'x'", "t-few"),
         ("lab show lab-nli", "unknown task 'lab-nli'", "did you mean"),
+        ("export a b", "Missing option '--to'. Choose from: peft, merged", "peftbench export --help"),
         ("list method", "Invalid value for 'KIND': 'method' is not one of 'methods'", "peftbench list --help"),
     ],
 )

@@ -30,20 +30,9 @@ def test_gpt2_as_transformers_builds_it():
         )
     biased = ("q", "k", "v", "o", "ff_up", "ff_out")
     sizes = Sizes(
-        False,
-        0,
-        3,
-        24,
-        12,
-        96,
-        2,
-        2,
-        gated=False,
-        vocab_size=50,
-        biased=biased,
-        norm_biases=True,
+        False, 0, 3, 24, 12, 96, 2, 2, gated=False, vocab_size=50, biased=biased, norm_biases=True,
         num_other_parameters=9 * 24,
-    )
+    )  # fmt: skip
     assert num_parameters(Shape(sizes, tied=True)) == count(model)
 
 
