@@ -16,10 +16,10 @@ from rich.console import Console
 from typer.models import ArgumentInfo, OptionInfo
 
 from peftbench.cli.app import app
-from peftbench.record import Store
 from peftbench.report import data, text
 from peftbench.report.document import Document, compose
 from peftbench.report.schema import DOCUMENTS, json_schema
+from peftbench.store.record import Store
 
 ROOT = Path(__file__).parent.parent
 REFERENCE = ROOT / "results" / "reference"

@@ -11,7 +11,7 @@ from typing import Any
 from peftbench import registry
 from peftbench.cli.list import Listing
 from peftbench.cli.run import shipped
-from peftbench.recipe import read
+from peftbench.spec.recipe import read
 
 
 def methods() -> Listing:

@@ -11,9 +11,9 @@ import typer
 from peftbench.cli.options import TASK, Format, OutputOptions, RunOptions, TaskOptions, WeightOptions, numbers
 from peftbench.cli.watch import watch
 from peftbench.errors import RecipeError
-from peftbench.recipe import Cell, TaskSpec, checked
-from peftbench.record import Record, Store
 from peftbench.report import setting, units
+from peftbench.spec.recipe import Cell, TaskSpec, checked
+from peftbench.store.record import Record, Store
 
 
 def cells(
@@ -64,7 +64,7 @@ def carry_out(some: Sequence[Cell], run: RunOptions, output: OutputOptions, form
 
     onlooker = watch(quiet=output.quiet)
     with onlooker.waiting("loading torch and transformers"):
-        from peftbench.run import run as run_cells
+        from peftbench.flow.run import run as run_cells
 
     store = Store(output.results)
     records = []

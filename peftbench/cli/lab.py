@@ -17,7 +17,7 @@ def show(
     """Show a task as a model sees it: rendered inputs and their answer choices."""
     from peftbench.cli.show import say_next
     from peftbench.cli.watch import watch
-    from peftbench.recipe import TaskSpec
+    from peftbench.spec.recipe import TaskSpec
     from peftbench.tasks.load import load
 
     loaded = load(TaskSpec(name=task))

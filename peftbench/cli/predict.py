@@ -17,8 +17,8 @@ from peftbench.errors import RecordError, RunError, TaskError
 
 if TYPE_CHECKING:
     from peftbench.cli.watch import Watch
-    from peftbench.predict import Prediction, Ways
-    from peftbench.usage import Usage
+    from peftbench.flow.predict import Prediction, Ways
+    from peftbench.flow.usage import Usage
 
 NUM_SHOWN = 5
 STDIN = Path("-")
@@ -52,7 +52,7 @@ def predict(
 
     onlooker = watch(quiet=quiet)
     with onlooker.waiting("loading torch and transformers"):
-        from peftbench import predict as flow
+        from peftbench.flow import predict as flow
     named = _named(adapter or [], shots_from)
     usages = [flow.open_usage(path) for path in named.values()]
     flow.check_together(list(named), usages)
@@ -85,7 +85,7 @@ def _sink(
 ) -> Any:
     """Open the output; a part of it that follows from the same adapters, rows and template is continued."""
     from peftbench.methods.adapter import CARD
-    from peftbench.output import Output
+    from peftbench.store.growing import Output
 
     if rows == STDIN:
         return Output(output, None)

@@ -10,10 +10,10 @@ from rich.text import Text
 
 from peftbench.costs.audit import Check
 from peftbench.costs.sheet import Sheet, Way, Workload, break_evens
-from peftbench.record import Cost
 from peftbench.report import units
 from peftbench.report.columns import MARK, Column
 from peftbench.report.text import draw, grids, note
+from peftbench.store.record import Cost
 
 SCHEMA_VERSION = 1
 PER_QUERY = "inference_flops_per_query"

@@ -14,8 +14,8 @@ from peftbench.cli.options import OUTPUT, OutputOptions
 
 if TYPE_CHECKING:
     from peftbench.errors import PeftbenchError
-    from peftbench.record import Record
     from peftbench.report.document import Document
+    from peftbench.store.record import Record
 
 Form = Literal["table", "md", "latex", "json", "csv", "html", "png"]
 FILE = "report.csv"
@@ -90,7 +90,7 @@ def readable(output: OutputOptions, may_be_none: bool = False) -> "tuple[list[Re
         RecordError: None is whole.
     """
     from peftbench.errors import RecordError
-    from peftbench.record import Store
+    from peftbench.store.record import Store
 
     records, faults = Store(output.results).readable()
     if not records and faults:
@@ -124,7 +124,7 @@ def _content(document: "Document", form: Form) -> str | bytes:
 def _write(path: Path, content: str | bytes, say: Callable[[str], None]) -> "PeftbenchError | None":
     """Write a file whole or not at all; give back what went wrong, so that the rest is still made."""
     from peftbench.errors import RecordError
-    from peftbench.record import replacing
+    from peftbench.store.record import replacing
 
     try:
         with replacing(path) as temporary:

@@ -8,8 +8,8 @@ from typer import Argument
 
 from peftbench.cli.options import OutputOptions, RunOptions, Table
 from peftbench.errors import RecipeError
-from peftbench.recipe import Cell, Run, cells, read
 from peftbench.registry import PACKAGE
+from peftbench.spec.recipe import Cell, Run, cells, read
 
 
 def run(

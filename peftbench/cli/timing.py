@@ -22,8 +22,8 @@ from peftbench.models.encoding import Encoded
 from peftbench.models.forward import choice_log_probs, decoder_states, log_probs_at, of_members
 from peftbench.models.load import load
 from peftbench.models.tree import Answers, Tokens
-from peftbench.recipe import Training
-from peftbench.record import Cost
+from peftbench.spec.recipe import Training
+from peftbench.store.record import Cost
 
 MOST_RUNS = 20
 QUERY, STEP = "query", "training step"

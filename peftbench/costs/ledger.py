@@ -12,7 +12,7 @@ from peftbench.methods import adapter
 from peftbench.methods.base import Added
 from peftbench.models.backbone import Sizes
 from peftbench.models.work import Length, Pass
-from peftbench.record import Cost
+from peftbench.store.record import Cost
 
 EXACT = "all matmuls incl. attention and LM head, multiply-add = 2, choices share the query, no padding"
 TRAINED = (

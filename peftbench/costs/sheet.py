@@ -13,7 +13,7 @@ from peftbench.costs.written import Written
 from peftbench.errors import CostError, MethodError
 from peftbench.methods.base import Added, MethodConfig
 from peftbench.models.backbone import Sizes
-from peftbench.record import Cost
+from peftbench.store.record import Cost
 
 MOST = 10**9
 """No count of shots, tokens or steps is above this."""

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from peftbench.lab.mixture import draw_pair, wordings
 from peftbench.lab.world import World
-from peftbench.recipe import TaskSpec
+from peftbench.spec.recipe import TaskSpec
 from peftbench.tasks.load import expand, load
 
 DOCUMENT = Path("docs/lab-examples.md")

@@ -10,7 +10,7 @@ from peftbench.lab.batches import Material
 from peftbench.lab.curve import icl_curve, task_episodes, unseen_episodes
 from peftbench.lab.episodes import Stage, corpus, episode_stream
 from peftbench.lab.world import World
-from peftbench.recipe import TaskSpec
+from peftbench.spec.recipe import TaskSpec
 from peftbench.tasks.load import load
 
 EPISODES = 24  # a level, for the card

@@ -13,7 +13,7 @@ from peftbench.lab.batches import Material, Stream, seq2seq_stream
 from peftbench.lab.lexicon import lexicon
 from peftbench.lab.mixture import pairs
 from peftbench.lab.world import World
-from peftbench.recipe import TaskSpec
+from peftbench.spec.recipe import TaskSpec
 from peftbench.tasks.load import expand, load
 from peftbench.tasks.task import Example
 

@@ -10,7 +10,7 @@ from torch import Tensor
 from peftbench.learners.predictor import Prompting
 from peftbench.models.scoring import NORMALIZATIONS, ChoiceScore, Scores
 from peftbench.models.work import plus
-from peftbench.record import Normalization
+from peftbench.store.record import Normalization
 from peftbench.tasks.task import Example
 from peftbench.tasks.template import Template
 

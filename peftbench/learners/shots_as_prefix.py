@@ -18,7 +18,7 @@ from peftbench.models.backbone import Backbone
 from peftbench.models.encoding import Prompt, encode_all, opening
 from peftbench.models.forward import decoder_states
 from peftbench.models.scoring import Scores, score
-from peftbench.recipe import Scoring
+from peftbench.spec.recipe import Scoring
 from peftbench.tasks.task import Example
 
 METHOD = "prefix_tuning"

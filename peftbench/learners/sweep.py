@@ -22,8 +22,8 @@ from peftbench.methods.base import MethodConfig
 from peftbench.models.backbone import Backbone
 from peftbench.models.scoring import ChoiceScore, predict
 from peftbench.models.work import Length, Pass
-from peftbench.recipe import Scoring, Training
-from peftbench.record import Sweep, Trial
+from peftbench.spec.recipe import Scoring, Training
+from peftbench.store.record import Sweep, Trial
 
 NUM_RATES, NUM_FOLDS = 5, 2
 FACTOR = math.sqrt(10)

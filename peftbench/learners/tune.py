@@ -26,7 +26,7 @@ from peftbench.models.forward import choice_log_probs, of_members
 from peftbench.models.scoring import Scores, score
 from peftbench.models.ways import memory_for
 from peftbench.models.work import Length, Pass
-from peftbench.recipe import Scoring, Training
+from peftbench.spec.recipe import Scoring, Training
 from peftbench.tasks.task import Example
 
 Examples = Sequence[Sequence[Example]]

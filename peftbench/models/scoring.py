@@ -13,7 +13,7 @@ from peftbench.models.backbone import Backbone
 from peftbench.models.encoding import Encoded, Prompt, check_fits, encode_all, lengths
 from peftbench.models.ways import Rows, batches
 from peftbench.models.work import Length, Work, plus
-from peftbench.record import Normalization
+from peftbench.store.record import Normalization
 
 SCORER_VERSION = 1
 NORMALIZATIONS: tuple[Normalization, ...] = ("token", "char", "byte", "none")

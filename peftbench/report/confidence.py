@@ -5,8 +5,8 @@ import zlib
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from peftbench.record import Record
 from peftbench.report.significance import CONFIDENCE
+from peftbench.store.record import Record
 
 if TYPE_CHECKING:
     import numpy as np

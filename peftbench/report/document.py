@@ -5,10 +5,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from peftbench.errors import RecordError
-from peftbench.record import Record
 from peftbench.report import moods, remarks
 from peftbench.report.break_even import break_evens
 from peftbench.report.table import Table, build
+from peftbench.store.record import Record
 
 
 @dataclass(frozen=True)

@@ -4,10 +4,10 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from peftbench.record import Record, Store
 from peftbench.report import setting
 from peftbench.report.side import shots
 from peftbench.report.table import COLUMNS
+from peftbench.store.record import Record, Store
 
 if TYPE_CHECKING:
     import pandas as pd

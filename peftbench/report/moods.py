@@ -4,9 +4,9 @@ import itertools
 import statistics
 from collections.abc import Iterator, Sequence
 
-from peftbench.record import Normalization, Record
 from peftbench.report import setting, units
 from peftbench.report.table import Row, Spread, Table
+from peftbench.store.record import Normalization, Record
 
 Place = tuple[int, int, int]
 """Order of the shots, seed that drew them, template."""

@@ -5,9 +5,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from peftbench.errors import RecordError
-from peftbench.record import Cost
 from peftbench.registry import known
 from peftbench.report.table import Row, Spread, Table, Task
+from peftbench.store.record import Cost
 
 FOLDER = Path(__file__).parent / "published"
 TABLES = {

@@ -3,11 +3,11 @@
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
-from peftbench.record import Cost
 from peftbench.report import confidence, steps, units
 from peftbench.report.break_even import break_evens
 from peftbench.report.columns import MARK, have_orders
 from peftbench.report.table import Row, Table
+from peftbench.store.record import Cost
 
 TITLES = {
     "inference_flops_per_example": "inference FLOPs per example",

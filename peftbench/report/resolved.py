@@ -5,9 +5,9 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from peftbench.record import Record
 from peftbench.report import setting
 from peftbench.report.table import Row, Table
+from peftbench.store.record import Record
 
 NAME = "report"
 PLAIN = ("learner", "model", "revision", "shots", "method", "templates", "limit", "draw", "dtype")

@@ -5,7 +5,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from peftbench.record import Record
+from peftbench.store.record import Record
 
 # A row pools seeds and averages over tasks. `limit` shows as n, and `templates` by their number, beside the accuracy.
 NOT_SETTING = {"seed", "task", "task_sha256", "limit"}

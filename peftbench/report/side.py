@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from peftbench.errors import RecordError
-from peftbench.record import Record, Store, identify
 from peftbench.registry import known
 from peftbench.report import setting
 from peftbench.report.table import variants
+from peftbench.store.record import Record, Store, identify
 
 SPELLING = "METHOD@MODEL[:SHOTS][,KEY=VALUE]"
 

@@ -5,10 +5,10 @@ import statistics
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from peftbench.record import Record
 from peftbench.report import setting, units
 from peftbench.report.figures import Axis
 from peftbench.report.table import Row, Spread, Table, Task
+from peftbench.store.record import Record
 
 
 @dataclass(frozen=True)

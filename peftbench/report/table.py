@@ -6,10 +6,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from peftbench.record import Cost, Record
 from peftbench.registry import METHODS, is_method
 from peftbench.report import confidence, setting, units
 from peftbench.report.confidence import MIXTURE
+from peftbench.store.record import Cost, Record
 
 if TYPE_CHECKING:
     import numpy as np

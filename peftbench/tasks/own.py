@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import jinja2
 
 from peftbench.errors import TaskError
-from peftbench.recipe import TaskSpec, checked
+from peftbench.spec.recipe import TaskSpec, checked
 from peftbench.tasks.schema import TaskFile
 from peftbench.tasks.template import CHOICE, CHOICES, ROW, SEPARATOR, variables
 

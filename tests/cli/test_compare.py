@@ -5,7 +5,7 @@ import json
 import pytest
 
 from peftbench.cli.app import main
-from peftbench.record import SCHEMA_VERSION
+from peftbench.store.record import SCHEMA_VERSION
 from tests.cli.test_startup import imported
 from tests.report.stored import stored
 

@@ -14,8 +14,8 @@ import pytest
 
 from peftbench.cli.app import main
 from peftbench.models.scoring import NORMALIZATIONS
-from peftbench.output import Output
-from peftbench.record import Store
+from peftbench.store.growing import Output
+from peftbench.store.record import Store
 from tests.tiny import tiny_folder
 
 ROWS = [(f"the premise number {i}", "yes" if i % 2 else "no") for i in range(8)]
@@ -109,7 +109,7 @@ def test_rows_from_stdin_and_faults_that_a_stopped_run_left(made, capsys, monkey
 def test_what_a_stopped_run_could_not_predict_is_still_told_at_the_end(made, capsys, monkeypatch):
     Path("in.jsonl").write_text('{"text": "one"}\n' + '{"txt": "two"}\n' * 7 + '{"text": "three"}\n')
     words = ["predict", "--adapter", adapter(made, "ia3"), "--input", "in.jsonl", "--output", "out.csv"]
-    monkeypatch.setattr("peftbench.predict.CHUNK", 8)
+    monkeypatch.setattr("peftbench.flow.predict.CHUNK", 8)
     append = Output.append
 
     def stopped(output, rows):

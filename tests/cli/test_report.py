@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from peftbench.cli.app import main
-from peftbench.record import SCHEMA_VERSION
 from peftbench.report import schema
+from peftbench.store.record import SCHEMA_VERSION
 from tests.cli.test_startup import imported
 from tests.report.stored import stored
 

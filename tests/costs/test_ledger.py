@@ -10,6 +10,7 @@ from peftbench.costs.backward import training_flops
 from peftbench.costs.count import Query, forward_flops, pass_flops, prefill_flops
 from peftbench.costs.ledger import Asked, Facts, Trained, ledger
 from peftbench.costs.trace import kernel_flops
+from peftbench.flow.run import run
 from peftbench.learners import tune
 from peftbench.learners.optimizer import Optimizer
 from peftbench.methods.base import Added, Place
@@ -18,9 +19,8 @@ from peftbench.models.encoding import Encoded, Prompt
 from peftbench.models.forward import choice_log_probs
 from peftbench.models.scoring import score
 from peftbench.models.work import Length, Pass
-from peftbench.recipe import Cell, IclOptions, Scoring, TaskSpec
-from peftbench.record import Store
-from peftbench.run import run
+from peftbench.spec.recipe import Cell, IclOptions, Scoring, TaskSpec
+from peftbench.store.record import Store
 
 TEMPLATE = "{{text}} How is it? ||| {{label}}"
 

@@ -10,7 +10,7 @@ from peftbench.learners import icl
 from peftbench.learners.shots_as_prefix import PrefixPredictor
 from peftbench.methods import adapter
 from peftbench.models.scoring import NORMALIZATIONS, Prompt, predict, score
-from peftbench.recipe import IclOptions
+from peftbench.spec.recipe import IclOptions
 from peftbench.tasks.template import Template
 from tests.learners.toy import RAGGED, ROWS, TEMPLATE, row, scoring
 from tests.tiny import tiny_backbone

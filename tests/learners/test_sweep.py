@@ -9,8 +9,8 @@ from torch.nn import functional
 from peftbench.errors import RunError
 from peftbench.learners import sweep, tune
 from peftbench.models.scoring import ChoiceScore
-from peftbench.recipe import Training
-from peftbench.record import Trial
+from peftbench.spec.recipe import Training
+from peftbench.store.record import Trial
 from tests.learners.toy import RAGGED, ROWS, TEMPLATE
 
 EXAMPLES = [[template.render(row) for template in (TEMPLATE, RAGGED)] for row in ROWS[:5]]

@@ -27,7 +27,7 @@ from peftbench.methods.base import Place
 from peftbench.methods.stages import Stages, left
 from peftbench.models.encoding import encode
 from peftbench.models.forward import choice_log_probs
-from peftbench.recipe import Training
+from peftbench.spec.recipe import Training
 from tests.tiny import tiny_backbone
 
 ROUNDING = 1e-6  # of the largest gradient; a bias on keys moves the loss by rounding errors alone

@@ -14,7 +14,7 @@ from peftbench.methods import adapter, export, prompt_tuning
 from peftbench.methods.mixture import Mixture
 from peftbench.models.encoding import Prompt
 from peftbench.models.scoring import predict, score
-from peftbench.recipe import Training
+from peftbench.spec.recipe import Training
 from tests.learners.toy import RAGGED, ROWS, TEMPLATE, scoring
 from tests.tiny import tiny_backbone
 

@@ -1,6 +1,6 @@
 """Records made by hand for the tests of the report."""
 
-from peftbench.record import Cost, Learned, ModelInfo, Record, TaskInfo, TemplateResult, identify
+from peftbench.store.record import Cost, Learned, ModelInfo, Record, TaskInfo, TemplateResult, identify
 
 SIZES = {"mini-t0": 3_690_000, "mini-gpt": 2_810_000}
 

@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from peftbench.record import Store, TemplateResult, identify
+from peftbench.store.record import Store, TemplateResult, identify
 from tests.report.records import record
 
 NUM_TOKENS = (2, 5)

@@ -4,9 +4,9 @@ import pytest
 
 from peftbench.errors import RecordError
 from peftbench.models.scoring import ChoiceScore, predict
-from peftbench.record import Store
 from peftbench.report.pairs import pair
 from peftbench.report.side import choose, read
+from peftbench.store.record import Store
 from tests.report.stored import scores, stored
 
 A, B, ZERO = "icl@mini-gpt:32", "ia3@mini-t0:32", "zero-shot@mini-t0"

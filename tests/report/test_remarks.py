@@ -1,10 +1,10 @@
 import pytest
 
-from peftbench.recipe import TaskSpec
-from peftbench.record import StartingPoint, Sweep, Trial
 from peftbench.report import remarks
 from peftbench.report.document import compose
 from peftbench.report.table import build
+from peftbench.spec.recipe import TaskSpec
+from peftbench.store.record import StartingPoint, Sweep, Trial
 from peftbench.tasks.load import load
 from peftbench.tasks.mixture import mix
 from tests.report.records import record

@@ -1,11 +1,11 @@
 import tomllib
 
-from peftbench import recipe as recipes
-from peftbench.record import Sweep
 from peftbench.report.document import compose
 from peftbench.report.reference import published
 from peftbench.report.resolved import recipe
 from peftbench.report.table import build
+from peftbench.spec import recipe as recipes
+from peftbench.store.record import Sweep
 from tests.report.records import record
 
 ICL = {"fit_shots": True, "order": 2}

@@ -2,8 +2,8 @@ import statistics
 
 import pytest
 
-from peftbench.record import Cost
 from peftbench.report.table import build
+from peftbench.store.record import Cost
 from tests.report.records import record
 
 

@@ -5,10 +5,10 @@ import re
 import pytest
 from rich.console import Console
 
-from peftbench.record import Store
 from peftbench.report import text
 from peftbench.report.document import compose
 from peftbench.report.reference import published
+from peftbench.store.record import Store
 from tests.report.records import record
 from tests.report.stored import stored
 

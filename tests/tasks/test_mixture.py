@@ -1,8 +1,8 @@
 import pytest
 
 from peftbench.errors import TaskError
-from peftbench.plan import plan
-from peftbench.recipe import Cell, TaskSpec
+from peftbench.flow.plan import plan
+from peftbench.spec.recipe import Cell, TaskSpec
 from peftbench.tasks.load import expand, load
 
 

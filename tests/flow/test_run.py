@@ -4,11 +4,11 @@ import json
 import pytest
 
 from peftbench.errors import MethodError, ModelError, RecordError, TaskError
+from peftbench.flow.run import plan, run
 from peftbench.models.load import load
-from peftbench.recipe import Cell, IclOptions, TaskSpec
-from peftbench.record import Store
 from peftbench.report.table import build
-from peftbench.run import plan, run
+from peftbench.spec.recipe import Cell, IclOptions, TaskSpec
+from peftbench.store.record import Store
 from tests.tiny import tiny_folder
 
 ROWS = [

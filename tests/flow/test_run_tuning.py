@@ -6,12 +6,12 @@ from dataclasses import replace
 
 import pytest
 
-from peftbench import run as flow
 from peftbench.errors import ModelError
+from peftbench.flow import run as flow
 from peftbench.learners import sweep
-from peftbench.recipe import Cell, TaskSpec
-from peftbench.record import Store
-from tests.test_run import ROWS, TEMPLATE, Watch, only
+from peftbench.spec.recipe import Cell, TaskSpec
+from peftbench.store.record import Store
+from tests.flow.test_run import ROWS, TEMPLATE, Watch, only
 from tests.tiny import tiny_folder
 
 LONG = {"text": "the key broke " * 200, "label": "bad"}

@@ -4,7 +4,7 @@ import pandas as pd
 import pytest
 
 from peftbench.errors import RecordError
-from peftbench.record import (
+from peftbench.store.record import (
     SCHEMA_VERSION,
     Cost,
     Learned,

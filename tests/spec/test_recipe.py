@@ -2,7 +2,7 @@ import pytest
 from pydantic import ValidationError
 
 from peftbench.errors import RecipeError
-from peftbench.recipe import Cell, IclOptions, Run, TaskSpec, Training, cells, checked, read
+from peftbench.spec.recipe import Cell, IclOptions, Run, TaskSpec, Training, cells, checked, read
 
 RECIPE = """
 name = "two"

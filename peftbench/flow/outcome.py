@@ -12,6 +12,7 @@ import pandas as pd
 from peftbench import registry
 from peftbench.costs.ledger import Asked, Facts, Trained, Tried, ledger
 from peftbench.costs.traced import trace_cell
+from peftbench.flow.plan import Plan
 from peftbench.learners import sweep
 from peftbench.learners.predictor import Predictor
 from peftbench.learners.sweep import Swept
@@ -20,9 +21,8 @@ from peftbench.methods.base import Added
 from peftbench.methods.stages import left
 from peftbench.models.backbone import Backbone
 from peftbench.models.scoring import NORMALIZATIONS, SCORER_VERSION, Scores, predict
-from peftbench.plan import Plan
-from peftbench.recipe import Scoring, Training
-from peftbench.record import Learned, ModelInfo, Record, StartingPoint, TaskInfo, TemplateResult, identify, now
+from peftbench.spec.recipe import Scoring, Training
+from peftbench.store.record import Learned, ModelInfo, Record, StartingPoint, TaskInfo, TemplateResult, identify, now
 from peftbench.tasks.task import Example, Task
 from peftbench.tasks.template import Template
 

@@ -12,17 +12,18 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
-from peftbench import registry, usage
+from peftbench import registry
 from peftbench.errors import MethodError
+from peftbench.flow import usage
+from peftbench.flow.outcome import Evaluation, Learnt, identity, to_frame, to_record
+from peftbench.flow.plan import Plan, plan
 from peftbench.learners import icl, shots_as_prefix, sweep, tune
 from peftbench.learners.predictor import Predictor
 from peftbench.methods import adapter
 from peftbench.models.backbone import Backbone
 from peftbench.models.load import load as load_model
-from peftbench.outcome import Evaluation, Learnt, identity, to_frame, to_record
-from peftbench.plan import Plan, plan
-from peftbench.recipe import Cell, Scoring, Training, checked
-from peftbench.record import Record, Store, identify
+from peftbench.spec.recipe import Cell, Scoring, Training, checked
+from peftbench.store.record import Record, Store, identify
 from peftbench.tasks.task import Example
 
 Queries = Sequence[Sequence[Example]]

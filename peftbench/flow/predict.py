@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from peftbench import usage
 from peftbench.errors import MethodError, PeftbenchError, RecordError
+from peftbench.flow import usage
+from peftbench.flow.usage import Usage
 from peftbench.learners import icl
 from peftbench.learners.inputs import shorten
 from peftbench.methods import adapter, peft_format
@@ -18,7 +19,6 @@ from peftbench.models.load import load as load_model
 from peftbench.models.scoring import ChoiceScore, normalized, score
 from peftbench.tasks.task import Example, Row
 from peftbench.tasks.template import Template
-from peftbench.usage import Usage
 
 Fields = dict[str, Any]
 CHUNK = 512

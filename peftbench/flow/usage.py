@@ -6,9 +6,9 @@ from typing import Any, Literal
 from pydantic import ValidationError
 
 from peftbench.errors import RecordError
+from peftbench.flow.plan import Plan
 from peftbench.models.backbone import Backbone
-from peftbench.plan import Plan
-from peftbench.recipe import IclOptions, Scoring, Settings
+from peftbench.spec.recipe import IclOptions, Scoring, Settings
 from peftbench.tasks.schema import Wording
 from peftbench.tasks.task import Row
 from peftbench.tasks.template import Template

@@ -7,7 +7,7 @@ from peftbench import registry
 from peftbench.errors import MethodError, TaskError
 from peftbench.methods import adapter, peft_import
 from peftbench.methods.base import MethodConfig
-from peftbench.recipe import Cell, Training, checked
+from peftbench.spec.recipe import Cell, Training, checked
 from peftbench.tasks.load import load as load_task
 from peftbench.tasks.shots import draw
 from peftbench.tasks.task import Example, Row, Task

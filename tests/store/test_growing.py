@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from peftbench.errors import RecordError
-from peftbench.output import Output
+from peftbench.store.growing import Output
 
 
 def rows(*numbers):
@@ -58,7 +58,7 @@ def test_a_disk_that_is_full_at_the_end_keeps_the_rows_too(tmp_path, monkeypatch
     def full(*_):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr("peftbench.output._parquet", full)
+    monkeypatch.setattr("peftbench.store.growing._parquet", full)
     with pytest.raises(RecordError, match=r"a\.parquet': No space left"):
         output.finish()
     monkeypatch.undo()

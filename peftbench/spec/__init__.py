@@ -1,0 +1,1 @@
+"""What to run: cells and recipes, checked before anything heavy is imported."""

@@ -1,0 +1,1 @@
+"""Finished runs on disk: each written once, whole or not at all."""
