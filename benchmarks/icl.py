@@ -106,9 +106,9 @@ def checkpoint(family: str, folder: Path) -> None:
 
 def ours(folder: str, case: Case) -> dict:
     """Score through peftbench; give log-probabilities, seconds without loading, and the tokens that were run."""
-    from peftbench.models.encoding import Prompt
     from peftbench.models.load import load
-    from peftbench.models.scoring import score
+    from peftbench.scoring.encoding import Prompt
+    from peftbench.scoring.score import score
 
     backbone = load(folder, device="cpu")
     queries = [Prompt(*each) for each in prompts(case, case.ours)]

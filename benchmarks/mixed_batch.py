@@ -20,9 +20,9 @@ from transformers import GPT2Config, GPT2LMHeadModel, T5Config, T5ForConditional
 from peftbench import registry
 from peftbench.methods import adapter
 from peftbench.methods.mixture import Mixture
-from peftbench.models.encoding import encode
-from peftbench.models.forward import answer_log_probs
 from peftbench.models.load import load
+from peftbench.scoring.encoding import encode
+from peftbench.scoring.forward import answer_log_probs
 from tests.tiny import tiny_tokenizer
 
 NUM_QUERIES, BATCH, REPEATS = 128, 64, 1

@@ -17,6 +17,7 @@ ORDER = [
     ["costs"],
     ["learners"],
     ["methods"],
+    ["scoring"],
     ["models"],
     ["tasks"],
     ["store"],

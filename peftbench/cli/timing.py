@@ -16,12 +16,12 @@ from peftbench.costs.sheet import Sheet, Workload
 from peftbench.errors import ModelError
 from peftbench.learners.optimizer import Optimizer
 from peftbench.methods.stages import Stages
-from peftbench.models import tree
 from peftbench.models.backbone import Backbone
-from peftbench.models.encoding import Encoded
-from peftbench.models.forward import choice_log_probs, decoder_states, log_probs_at, of_members
 from peftbench.models.load import load
-from peftbench.models.tree import Answers, Tokens
+from peftbench.scoring import tree
+from peftbench.scoring.encoding import Encoded
+from peftbench.scoring.forward import choice_log_probs, decoder_states, log_probs_at, of_members
+from peftbench.scoring.tree import Answers, Tokens
 from peftbench.spec.recipe import Training
 from peftbench.store.record import Cost
 

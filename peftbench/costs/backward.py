@@ -18,7 +18,7 @@ from peftbench.costs.count import NOTHING, Query, Stream
 from peftbench.methods import places
 from peftbench.methods.base import Added, Op, Place
 from peftbench.models.backbone import Role, Sizes
-from peftbench.models.work import Pass
+from peftbench.scoring.work import Pass
 
 
 def backward_flops(sizes: Sizes, query: Query, added: Added | None = None) -> int:

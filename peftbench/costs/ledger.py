@@ -11,7 +11,7 @@ from peftbench.costs.traced import Traced
 from peftbench.methods import adapter
 from peftbench.methods.base import Added
 from peftbench.models.backbone import Sizes
-from peftbench.models.work import Length, Pass
+from peftbench.scoring.work import Length, Pass
 from peftbench.store.record import Cost
 
 EXACT = "all matmuls incl. attention and LM head, multiply-add = 2, choices share the query, no padding"

@@ -8,9 +8,9 @@ import torch
 
 from peftbench.costs.trace import kernel_flops
 from peftbench.models.backbone import Backbone
-from peftbench.models.encoding import Encoded
-from peftbench.models.forward import choice_log_probs
-from peftbench.models.scoring import Length
+from peftbench.scoring.encoding import Encoded
+from peftbench.scoring.forward import choice_log_probs
+from peftbench.scoring.score import Length
 
 MOST = 16
 """Lengths that are traced, from the shortest to the longest, where there are more."""

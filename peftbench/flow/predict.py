@@ -14,9 +14,9 @@ from peftbench.learners.inputs import shorten
 from peftbench.methods import adapter, peft_format
 from peftbench.methods.mixture import Mixture
 from peftbench.models.backbone import Backbone
-from peftbench.models.encoding import Prompt
 from peftbench.models.load import load as load_model
-from peftbench.models.scoring import ChoiceScore, normalized, score
+from peftbench.scoring.encoding import Prompt
+from peftbench.scoring.score import ChoiceScore, normalized, score
 from peftbench.tasks.task import Example, Row
 from peftbench.tasks.template import Template
 

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from peftbench.learners.predictor import Prompting
-from peftbench.models.scoring import NORMALIZATIONS, ChoiceScore, Scores
-from peftbench.models.work import plus
+from peftbench.scoring.score import NORMALIZATIONS, ChoiceScore, Scores
+from peftbench.scoring.work import plus
 from peftbench.store.record import Normalization
 from peftbench.tasks.task import Example
 from peftbench.tasks.template import Template

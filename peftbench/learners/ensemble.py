@@ -5,8 +5,8 @@ from dataclasses import replace
 from typing import Literal
 
 from peftbench.learners.predictor import Prompting
-from peftbench.models.scoring import Scores, mean, vote
-from peftbench.models.work import plus
+from peftbench.scoring.score import Scores, mean, vote
+from peftbench.scoring.work import plus
 from peftbench.tasks.task import Example
 
 

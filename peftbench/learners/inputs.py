@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from peftbench.models.backbone import Backbone
-from peftbench.models.encoding import cut
+from peftbench.scoring.encoding import cut
 from peftbench.tasks.task import Example
 
 

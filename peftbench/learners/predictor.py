@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
-from peftbench.models.scoring import Scores
+from peftbench.scoring.score import Scores
 from peftbench.tasks.task import Example
 
 

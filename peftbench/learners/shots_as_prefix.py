@@ -13,11 +13,11 @@ from peftbench.errors import MethodError, ModelError
 from peftbench.learners.inputs import shorten
 from peftbench.learners.predictor import Predictor, Prompting
 from peftbench.methods import adapter, prefix_tuning
-from peftbench.models import tree
 from peftbench.models.backbone import Backbone
-from peftbench.models.encoding import Prompt, encode_all, opening
-from peftbench.models.forward import decoder_states
-from peftbench.models.scoring import Scores, score
+from peftbench.scoring import tree
+from peftbench.scoring.encoding import Prompt, encode_all, opening
+from peftbench.scoring.forward import decoder_states
+from peftbench.scoring.score import Scores, score
 from peftbench.spec.recipe import Scoring
 from peftbench.tasks.task import Example
 

@@ -20,8 +20,8 @@ from peftbench.learners.tune import Examples, TrainingError, TunePredictor
 from peftbench.methods.adapter import Start
 from peftbench.methods.base import MethodConfig
 from peftbench.models.backbone import Backbone
-from peftbench.models.scoring import ChoiceScore, predict
-from peftbench.models.work import Length, Pass
+from peftbench.scoring.score import ChoiceScore, predict
+from peftbench.scoring.work import Length, Pass
 from peftbench.spec.recipe import Scoring, Training
 from peftbench.store.record import Sweep, Trial
 

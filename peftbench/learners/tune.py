@@ -19,13 +19,13 @@ from peftbench.methods import adapter
 from peftbench.methods.adapter import Start
 from peftbench.methods.base import MethodConfig
 from peftbench.methods.stages import Stages
-from peftbench.models import encoding
 from peftbench.models.backbone import Backbone, Sizes
-from peftbench.models.encoding import Encoded, Prompt, check_fits, encode_all
-from peftbench.models.forward import choice_log_probs, of_members
-from peftbench.models.scoring import Scores, score
-from peftbench.models.ways import memory_for
-from peftbench.models.work import Length, Pass
+from peftbench.scoring import encoding
+from peftbench.scoring.batches import memory_for
+from peftbench.scoring.encoding import Encoded, Prompt, check_fits, encode_all
+from peftbench.scoring.forward import choice_log_probs, of_members
+from peftbench.scoring.score import Scores, score
+from peftbench.scoring.work import Length, Pass
 from peftbench.spec.recipe import Scoring, Training
 from peftbench.tasks.task import Example
 

@@ -29,7 +29,7 @@ from torch import Tensor
 
 from peftbench.methods.base import Added
 from peftbench.models.backbone import Backbone, Sizes
-from peftbench.models.encoding import Encoded
+from peftbench.scoring.encoding import Encoded
 
 Shots = Sequence[Sequence[Encoded]]
 """The training examples: per shot, per template."""

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from peftbench.cli.app import main
-from peftbench.models.scoring import NORMALIZATIONS
+from peftbench.scoring.score import NORMALIZATIONS
 from peftbench.store.growing import Output
 from peftbench.store.record import Store
 from tests.tiny import tiny_folder

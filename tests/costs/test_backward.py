@@ -12,8 +12,8 @@ from peftbench.costs.trace import kernel_flops
 from peftbench.methods.base import Added, Op, Place
 from peftbench.methods.stages import Stages
 from peftbench.models.backbone import Sizes
-from peftbench.models.encoding import Encoded
-from peftbench.models.forward import choice_log_probs
+from peftbench.scoring.encoding import Encoded
+from peftbench.scoring.forward import choice_log_probs
 
 T5 = Sizes(True, 1, 1, d_model=8, d_kv=3, d_ff=10, num_heads=2, num_kv_heads=2, gated=True, vocab_size=20)
 LLAMA = Sizes(False, 0, 1, d_model=8, d_kv=3, d_ff=10, num_heads=4, num_kv_heads=2, gated=True, vocab_size=20)

@@ -15,10 +15,10 @@ from peftbench.learners import tune
 from peftbench.learners.optimizer import Optimizer
 from peftbench.methods.base import Added, Place
 from peftbench.models.backbone import Sizes
-from peftbench.models.encoding import Encoded, Prompt
-from peftbench.models.forward import choice_log_probs
-from peftbench.models.scoring import score
-from peftbench.models.work import Length, Pass
+from peftbench.scoring.encoding import Encoded, Prompt
+from peftbench.scoring.forward import choice_log_probs
+from peftbench.scoring.score import score
+from peftbench.scoring.work import Length, Pass
 from peftbench.spec.recipe import Cell, IclOptions, Scoring, TaskSpec
 from peftbench.store.record import Store
 

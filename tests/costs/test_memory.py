@@ -8,8 +8,8 @@ from peftbench.costs.count import Query
 from peftbench.costs.memory import kept_values, training
 from peftbench.methods.base import Added, Op, Place
 from peftbench.models.backbone import Sizes
-from peftbench.models.encoding import Encoded
-from peftbench.models.forward import choice_log_probs
+from peftbench.scoring.encoding import Encoded
+from peftbench.scoring.forward import choice_log_probs
 
 LLAMA = Sizes(False, 0, 1, d_model=8, d_kv=3, d_ff=10, num_heads=4, num_kv_heads=2, gated=True, vocab_size=20)
 TWO_ANSWERS = Query(0, 5, (0, 1))  # 6 tokens, 2 of them predict

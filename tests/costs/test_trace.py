@@ -18,8 +18,8 @@ from peftbench.costs.shapes import SHAPES
 from peftbench.costs.trace import graph_flops, kernel_flops
 from peftbench.errors import CostError
 from peftbench.methods.stages import Stages
-from peftbench.models.encoding import Encoded
-from peftbench.models.forward import choice_log_probs
+from peftbench.scoring.encoding import Encoded
+from peftbench.scoring.forward import choice_log_probs
 from tests.tiny import ENCODER_DECODERS, FAMILIES
 
 FOUR = ("t5", "t5-v1.0", "gpt2", "llama")  # the other families' matmuls are llama's

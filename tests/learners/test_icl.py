@@ -5,7 +5,7 @@ from tokenizers import normalizers
 
 from peftbench.errors import ModelError
 from peftbench.learners import icl
-from peftbench.models.scoring import Prompt, score
+from peftbench.scoring.score import Prompt, score
 from peftbench.spec.recipe import IclOptions
 from peftbench.tasks.template import Template
 from tests.learners.toy import RAGGED, ROWS, TEMPLATE, row, scoring

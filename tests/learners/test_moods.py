@@ -9,7 +9,7 @@ from peftbench.errors import MethodError, ModelError, TaskError
 from peftbench.learners import icl
 from peftbench.learners.shots_as_prefix import PrefixPredictor
 from peftbench.methods import adapter
-from peftbench.models.scoring import NORMALIZATIONS, Prompt, predict, score
+from peftbench.scoring.score import NORMALIZATIONS, Prompt, predict, score
 from peftbench.spec.recipe import IclOptions
 from peftbench.tasks.template import Template
 from tests.learners.toy import RAGGED, ROWS, TEMPLATE, row, scoring

@@ -10,7 +10,7 @@ from torch import nn
 from peftbench import registry
 from peftbench.errors import ModelError, RunError
 from peftbench.learners import tune
-from peftbench.models.scoring import Prompt, predict, score
+from peftbench.scoring.score import Prompt, predict, score
 from peftbench.spec.recipe import Training
 from peftbench.tasks.task import Row
 from tests.learners.toy import RAGGED, ROWS, TEMPLATE, scoring

@@ -25,8 +25,8 @@ from peftbench.learners.tune import _losses
 from peftbench.methods import adapter
 from peftbench.methods.base import Place
 from peftbench.methods.stages import Stages, left
-from peftbench.models.encoding import encode
-from peftbench.models.forward import choice_log_probs
+from peftbench.scoring.encoding import encode
+from peftbench.scoring.forward import choice_log_probs
 from peftbench.spec.recipe import Training
 from tests.tiny import tiny_backbone
 

@@ -12,8 +12,8 @@ from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM
 from peftbench import registry
 from peftbench.errors import MethodError
 from peftbench.methods import adapter, export, peft_import
-from peftbench.models.encoding import encode
-from peftbench.models.forward import choice_log_probs
+from peftbench.scoring.encoding import encode
+from peftbench.scoring.forward import choice_log_probs
 from tests.tiny import FAMILIES, tiny_backbone
 
 IDS = torch.tensor([[5, 9, 20, 31, 7, 40, 12], [8, 8, 30, 2, 6, 19, 33]])

@@ -3,8 +3,8 @@ import torch
 
 from peftbench.errors import MethodError
 from peftbench.methods import fishmask, sparse
-from peftbench.models.encoding import encode
-from peftbench.models.forward import choice_log_probs
+from peftbench.scoring.encoding import encode
+from peftbench.scoring.forward import choice_log_probs
 from tests.methods.published import T0_3B
 from tests.tiny import tiny_backbone
 

@@ -11,8 +11,8 @@ from peftbench.errors import MethodError
 from peftbench.methods import adapter
 from peftbench.methods.mixture import Mixture
 from peftbench.methods.stages import Stages
-from peftbench.models.encoding import encode
-from peftbench.models.forward import choice_log_probs
+from peftbench.scoring.encoding import encode
+from peftbench.scoring.forward import choice_log_probs
 from tests.tiny import FAMILIES, tiny_backbone
 
 PROMPTS = [

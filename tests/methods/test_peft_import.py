@@ -12,8 +12,8 @@ from safetensors.torch import load_file, save_file
 from peftbench import registry
 from peftbench.errors import MethodError
 from peftbench.methods import adapter, peft_import
-from peftbench.models.encoding import encode
-from peftbench.models.forward import choice_log_probs
+from peftbench.scoring.encoding import encode
+from peftbench.scoring.forward import choice_log_probs
 from tests.methods.test_export import by_peft
 from tests.tiny import tiny_backbone
 

@@ -12,8 +12,8 @@ from peftbench.errors import MethodError
 from peftbench.learners import tune
 from peftbench.methods import adapter, export, prompt_tuning
 from peftbench.methods.mixture import Mixture
-from peftbench.models.encoding import Prompt
-from peftbench.models.scoring import predict, score
+from peftbench.scoring.encoding import Prompt
+from peftbench.scoring.score import predict, score
 from peftbench.spec.recipe import Training
 from tests.learners.toy import RAGGED, ROWS, TEMPLATE, scoring
 from tests.tiny import tiny_backbone

@@ -3,8 +3,8 @@ import torch
 from pydantic import ValidationError
 
 from peftbench.methods import prompt_tuning
-from peftbench.models.encoding import encode
-from peftbench.models.forward import choice_log_probs
+from peftbench.scoring.encoding import encode
+from peftbench.scoring.forward import choice_log_probs
 from tests.tiny import tiny_backbone
 
 

@@ -2,10 +2,10 @@ import pytest
 import torch
 from torch import nn
 
-from peftbench.models.encoding import encode_all
-from peftbench.models.forward import choice_log_probs
-from tests.models.prompts import SEPARATOR, prompts
-from tests.models.test_scoring import tuned
+from peftbench.scoring.encoding import encode_all
+from peftbench.scoring.forward import choice_log_probs
+from tests.scoring.prompts import SEPARATOR, prompts
+from tests.scoring.test_score import tuned
 from tests.tiny import ENCODER_DECODERS, FAMILIES, INTERLEAVED, tiny_backbone
 
 ROLES = ("q", "k", "v", "o", "ff_gate", "ff_up", "ff_out", "ff_hidden")

@@ -6,10 +6,10 @@ from transformers import BartConfig, BartForConditionalGeneration, BartModel
 
 from peftbench.costs.describe import describe
 from peftbench.errors import CostError, ModelError
-from peftbench.models.encoding import Encoded, Prompt
-from peftbench.models.forward import choice_log_probs
 from peftbench.models.load import load
-from peftbench.models.scoring import score
+from peftbench.scoring.encoding import Encoded, Prompt
+from peftbench.scoring.forward import choice_log_probs
+from peftbench.scoring.score import score
 from tests.tiny import bart, tiny_backbone, tiny_folder, tiny_tokenizer
 
 WIDTHS = {

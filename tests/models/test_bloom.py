@@ -8,9 +8,9 @@ from transformers.models.bloom.modeling_bloom import _get_alibi_slopes
 
 from peftbench.errors import ModelError
 from peftbench.models import bloom
-from peftbench.models.encoding import Prompt
-from peftbench.models.scoring import score
-from tests.models.test_scoring import Prefix, Virtual, assert_equal_scores, log_probs, tuned
+from peftbench.scoring.encoding import Prompt
+from peftbench.scoring.score import score
+from tests.scoring.test_score import Prefix, Virtual, assert_equal_scores, log_probs, tuned
 from tests.tiny import tiny_backbone, tiny_folder
 
 IDS = torch.tensor([[5, 9, 14, 30, 31, 32], [7, 8, 40, 41, 3, 50]])

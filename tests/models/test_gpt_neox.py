@@ -4,10 +4,10 @@ import pytest
 
 from peftbench.costs.describe import describe
 from peftbench.models.load import load
-from peftbench.models.scoring import score
+from peftbench.scoring.score import score
 from tests.costs import test_backward
-from tests.models.prompts import SEPARATOR, prompts
-from tests.models.test_scoring import assert_equal_scores, by_plain_transformers, log_probs
+from tests.scoring.prompts import SEPARATOR, prompts
+from tests.scoring.test_score import assert_equal_scores, by_plain_transformers, log_probs
 from tests.tiny import tiny_folder
 
 BARE = {"use_parallel_residual": False, "attention_bias": False}

@@ -6,8 +6,8 @@ from transformers import OPTConfig, OPTForCausalLM
 
 from peftbench.costs.describe import describe
 from peftbench.errors import CostError, ModelError
-from peftbench.models.encoding import encode
 from peftbench.models.load import load
+from peftbench.scoring.encoding import encode
 from tests.tiny import opt, tiny_folder, tiny_tokenizer
 
 WIDTHS = {

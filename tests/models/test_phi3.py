@@ -7,12 +7,12 @@ import torch
 
 from peftbench.costs.describe import describe
 from peftbench.errors import ModelError
-from peftbench.models.encoding import Prompt
 from peftbench.models.load import load
-from peftbench.models.scoring import score
-from tests.models.prompts import SEPARATOR, prompts
+from peftbench.scoring.encoding import Prompt
+from peftbench.scoring.score import score
 from tests.models.test_backbone import outputs, scale_weights
-from tests.models.test_scoring import assert_equal_scores, by_plain_transformers, log_probs
+from tests.scoring.prompts import SEPARATOR, prompts
+from tests.scoring.test_score import assert_equal_scores, by_plain_transformers, log_probs
 from tests.tiny import WINDOW, tiny_backbone, tiny_folder
 
 LONG = {"rope_type": "longrope", "rope_theta": 1e4, "partial_rotary_factor": 0.7}

@@ -3,9 +3,9 @@ import json
 import pytest
 
 from peftbench.errors import RecordError
-from peftbench.models.scoring import ChoiceScore, predict
 from peftbench.report.pairs import pair
 from peftbench.report.side import choose, read
+from peftbench.scoring.score import ChoiceScore, predict
 from peftbench.store.record import Store
 from tests.report.stored import scores, stored
 

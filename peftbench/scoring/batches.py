@@ -8,13 +8,13 @@ import torch
 from transformers import DynamicCache
 
 from peftbench.errors import RunError
-from peftbench.models import tree
 from peftbench.models.backbone import Backbone
-from peftbench.models.encoding import Encoded, num_common, num_virtual_tokens
-from peftbench.models.forward import answer_log_probs, decoder_states, log_probs_at
-from peftbench.models.plain import plain_log_probs
-from peftbench.models.tree import Answers, Tokens
-from peftbench.models.work import Pass, Work
+from peftbench.scoring import tree
+from peftbench.scoring.encoding import Encoded, num_common, num_virtual_tokens
+from peftbench.scoring.forward import answer_log_probs, decoder_states, log_probs_at
+from peftbench.scoring.plain import plain_log_probs
+from peftbench.scoring.tree import Answers, Tokens
+from peftbench.scoring.work import Pass, Work
 
 # Tokens per forward pass, measured: on a CPU longer packed rows only make attention's square larger; a GPU wants to
 # be filled.

@@ -8,9 +8,9 @@ from torch import nn
 from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM
 
 from peftbench.errors import ModelError, RunError
-from peftbench.models.encoding import Prompt
-from peftbench.models.scoring import ChoiceScore, predict, score
-from tests.models.prompts import CHOICES, SEPARATOR, prompts
+from peftbench.scoring.encoding import Prompt
+from peftbench.scoring.score import ChoiceScore, predict, score
+from tests.scoring.prompts import CHOICES, SEPARATOR, prompts
 from tests.tiny import ENCODER_DECODERS, FAMILIES, TEXT, tiny_backbone, tiny_folder, tiny_tokenizer
 
 DECODERS = [family for family in FAMILIES if family not in ENCODER_DECODERS]

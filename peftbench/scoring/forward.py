@@ -6,10 +6,10 @@ import torch
 from torch import Tensor
 from transformers import DynamicCache
 
-from peftbench.models import tree
 from peftbench.models.backbone import Backbone
-from peftbench.models.encoding import Encoded, check_fits, num_virtual_tokens
-from peftbench.models.tree import Answers, Tokens
+from peftbench.scoring import tree
+from peftbench.scoring.encoding import Encoded, check_fits, num_virtual_tokens
+from peftbench.scoring.tree import Answers, Tokens
 
 
 def choice_log_probs(backbone: Backbone, batch: Sequence[Encoded]) -> tuple[Tensor, Tensor]:

@@ -6,7 +6,7 @@ from typing import Any
 
 from peftbench.errors import ModelError
 from peftbench.models.backbone import Backbone
-from peftbench.models.work import Length
+from peftbench.scoring.work import Length
 
 MARGIN = 8  # characters that prompts must share after the place where their common head is cut off
 

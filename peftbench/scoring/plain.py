@@ -5,9 +5,9 @@ from collections.abc import Sequence
 from torch import Tensor
 
 from peftbench.models.backbone import Backbone
-from peftbench.models.encoding import Encoded, num_virtual_tokens
-from peftbench.models.forward import log_probs_at, padded
-from peftbench.models.tree import Answers
+from peftbench.scoring.encoding import Encoded, num_virtual_tokens
+from peftbench.scoring.forward import log_probs_at, padded
+from peftbench.scoring.tree import Answers
 
 
 def plain_log_probs(backbone: Backbone, batch: Sequence[Encoded]) -> tuple[Tensor, Answers, int]:

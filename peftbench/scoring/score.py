@@ -10,9 +10,9 @@ import torch
 
 from peftbench.errors import RunError
 from peftbench.models.backbone import Backbone
-from peftbench.models.encoding import Encoded, Prompt, check_fits, encode_all, lengths
-from peftbench.models.ways import Rows, batches
-from peftbench.models.work import Length, Work, plus
+from peftbench.scoring.batches import Rows, batches
+from peftbench.scoring.encoding import Encoded, Prompt, check_fits, encode_all, lengths
+from peftbench.scoring.work import Length, Work, plus
 from peftbench.store.record import Normalization
 
 SCORER_VERSION = 1

@@ -4,8 +4,8 @@ from hypothesis import strategies as st
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 
 from peftbench.errors import ModelError
-from peftbench.models.encoding import MARGIN, Prompt, _head, cut, encode, encode_all, join
-from tests.models.prompts import SEPARATOR, prompts
+from peftbench.scoring.encoding import MARGIN, Prompt, _head, cut, encode, encode_all, join
+from tests.scoring.prompts import SEPARATOR, prompts
 from tests.tiny import FAMILIES, TEXT, tiny_backbone
 
 BACKBONES = {family: tiny_backbone(family) for family in ("t5", "gpt2", "llama")}

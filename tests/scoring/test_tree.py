@@ -1,8 +1,8 @@
 import torch
 
-from peftbench.models import tree
-from peftbench.models.encoding import Encoded
-from peftbench.models.tree import Answers, Tokens
+from peftbench.scoring import tree
+from peftbench.scoring.encoding import Encoded
+from peftbench.scoring.tree import Answers, Tokens
 
 
 def planted():

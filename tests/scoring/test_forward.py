@@ -4,10 +4,10 @@ import pytest
 import torch
 from torch import nn
 
-from peftbench.models.encoding import Prompt, encode_all
-from peftbench.models.forward import choice_log_probs
-from tests.models.prompts import SEPARATOR, prompts
-from tests.models.test_scoring import Virtual, assert_equal_scores, by_plain_transformers, tuned
+from peftbench.scoring.encoding import Prompt, encode_all
+from peftbench.scoring.forward import choice_log_probs
+from tests.scoring.prompts import SEPARATOR, prompts
+from tests.scoring.test_score import Virtual, assert_equal_scores, by_plain_transformers, tuned
 from tests.tiny import ENCODER_DECODERS, FAMILIES, tiny_backbone, tiny_folder
 
 

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from peftbench.models.encoding import Encoded
+from peftbench.scoring.encoding import Encoded
 
 SHARED = -1  # the owner of tokens that every prompt in the row continues
 PADDING = -2

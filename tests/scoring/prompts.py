@@ -2,7 +2,7 @@
 
 import random
 
-from peftbench.models.encoding import Prompt
+from peftbench.scoring.encoding import Prompt
 from tests.tiny import TEXT
 
 CHOICES = ("yes", "no maybe", "answer true xyz")
