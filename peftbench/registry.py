@@ -36,21 +36,21 @@ PEFT = "peft:"
 
 # Hugging Face's model_type -> the file that knows its sizes and sites.
 FAMILIES = {
-    "t5": "peftbench.models.t5",
-    "gpt2": "peftbench.models.gpt2",
-    "llama": "peftbench.models.llama",
-    "mistral": "peftbench.models.llama",
-    "qwen2": "peftbench.models.llama",
-    "qwen3": "peftbench.models.llama",
-    "smollm3": "peftbench.models.llama",
-    "gemma": "peftbench.models.llama",
-    "gemma2": "peftbench.models.llama",
-    "gemma3_text": "peftbench.models.llama",
-    "phi3": "peftbench.models.phi3",
-    "gpt_neox": "peftbench.models.gpt_neox",
-    "bloom": "peftbench.models.bloom",
-    "opt": "peftbench.models.opt",
-    "bart": "peftbench.models.bart",
+    "t5": "peftbench.models.families.t5",
+    "gpt2": "peftbench.models.families.gpt2",
+    "llama": "peftbench.models.families.llama",
+    "mistral": "peftbench.models.families.llama",
+    "qwen2": "peftbench.models.families.llama",
+    "qwen3": "peftbench.models.families.llama",
+    "smollm3": "peftbench.models.families.llama",
+    "gemma": "peftbench.models.families.llama",
+    "gemma2": "peftbench.models.families.llama",
+    "gemma3_text": "peftbench.models.families.llama",
+    "phi3": "peftbench.models.families.phi3",
+    "gpt_neox": "peftbench.models.families.gpt_neox",
+    "bloom": "peftbench.models.families.bloom",
+    "opt": "peftbench.models.families.opt",
+    "bart": "peftbench.models.families.bart",
 }
 
 TASK_FOLDERS = (PACKAGE / "tasks" / "library", PACKAGE / "lab" / "tasks")

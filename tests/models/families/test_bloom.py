@@ -7,7 +7,7 @@ from transformers import AutoModelForCausalLM, BloomConfig
 from transformers.models.bloom.modeling_bloom import _get_alibi_slopes
 
 from peftbench.errors import ModelError
-from peftbench.models import bloom
+from peftbench.models.families import bloom
 from peftbench.scoring.encoding import Prompt
 from peftbench.scoring.score import score
 from tests.scoring.test_score import Prefix, Virtual, assert_equal_scores, log_probs, tuned
