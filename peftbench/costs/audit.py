@@ -14,8 +14,9 @@ import torch
 from peftbench.costs import count, rule, storage
 from peftbench.costs.backward import training_flops
 from peftbench.costs.shapes import SHAPES
-from peftbench.methods import ia3, places
+from peftbench.methods import ia3
 from peftbench.methods.base import Place
+from peftbench.methods.parts import places
 
 # What section 4.2 states.
 SHOT_TOKENS, QUERY_TOKENS, NUM_SHOTS = 98, 103, 41

@@ -15,8 +15,8 @@ from dataclasses import replace
 
 from peftbench.costs import count
 from peftbench.costs.count import NOTHING, Query, Stream
-from peftbench.methods import places
 from peftbench.methods.base import Added, Op, Place
+from peftbench.methods.parts import places
 from peftbench.models.backbone import Role, Sizes
 from peftbench.scoring.work import Pass
 

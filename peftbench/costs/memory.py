@@ -6,8 +6,8 @@ from typing import Literal
 from peftbench.costs import count
 from peftbench.costs.backward import Walk
 from peftbench.costs.count import Query
-from peftbench.methods import places
 from peftbench.methods.base import FLOAT32_BYTES, Added
+from peftbench.methods.parts import places
 from peftbench.models.backbone import Sizes
 
 Optimizer = Literal["adafactor", "adamw"]

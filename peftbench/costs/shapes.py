@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from peftbench.methods import places
+from peftbench.methods.parts import places
 from peftbench.models.backbone import Sizes
 
 SPARSE = "every other layer of GPT-3 attends in local bands; it is counted as dense"

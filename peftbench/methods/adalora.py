@@ -26,8 +26,8 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 from torch.nn import functional
 
-from peftbench.methods import places
 from peftbench.methods.base import Added, MethodConfig, Op
+from peftbench.methods.parts import places
 from peftbench.models.backbone import Backbone, Role, Site, Sizes
 
 PAPER = "2303.10512, section 3"

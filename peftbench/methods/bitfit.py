@@ -15,8 +15,8 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from peftbench.methods import places
 from peftbench.methods.base import Added, MethodConfig
+from peftbench.methods.parts import places
 from peftbench.models.backbone import Backbone, Role, Site, Sizes
 
 PAPER = "2106.10199, section 3"

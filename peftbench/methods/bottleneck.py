@@ -24,8 +24,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from peftbench.errors import MethodError
-from peftbench.methods import places
 from peftbench.methods.base import Added, MethodConfig, Op
+from peftbench.methods.parts import places
 from peftbench.models.backbone import Backbone, Sizes
 
 PAPER = "1902.00751, section 2.1"

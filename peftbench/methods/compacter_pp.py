@@ -14,8 +14,8 @@ Differs: T-Few gives each layer its own A_i (`shared_phm_rule = false`) and trai
 
 from typing import Any
 
-from peftbench.methods import phm
 from peftbench.methods.base import Added
+from peftbench.methods.parts import phm
 from peftbench.models.backbone import Backbone, Sizes
 
 PAPER = "2106.04647, section 5"

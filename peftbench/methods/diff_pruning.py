@@ -22,8 +22,8 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from peftbench.errors import MethodError
-from peftbench.methods import places, sparse
 from peftbench.methods.base import Added, MethodConfig
+from peftbench.methods.parts import places, sparse
 from peftbench.models.backbone import Backbone, Sizes
 
 PAPER = "2012.07463, section 3"

@@ -15,8 +15,8 @@ import torch
 from pydantic import Field
 
 from peftbench.errors import MethodError
-from peftbench.methods import places, sparse
 from peftbench.methods.base import Added, MethodConfig
+from peftbench.methods.parts import places, sparse
 from peftbench.methods.stages import Loss, Shots
 from peftbench.models.backbone import Backbone, Sizes
 

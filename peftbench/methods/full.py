@@ -7,8 +7,8 @@ Paper: 1910.10683, section 3.5.1; as a baseline in 2205.05638.
 
 from typing import Any
 
-from peftbench.methods import places
 from peftbench.methods.base import Added, MethodConfig
+from peftbench.methods.parts import places
 from peftbench.models.backbone import Backbone, Sizes
 
 PAPER = "1910.10683, section 3.5.1"

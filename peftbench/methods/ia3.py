@@ -21,8 +21,8 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from peftbench.methods import places
 from peftbench.methods.base import Added, MethodConfig
+from peftbench.methods.parts import places
 from peftbench.models.backbone import Backbone, Role, Site, Sizes
 
 PAPER = "2205.05638, section 3.3"

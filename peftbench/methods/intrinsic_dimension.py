@@ -13,8 +13,8 @@ import torch
 from pydantic import Field
 from torch import nn
 
-from peftbench.methods import fastfood, places
 from peftbench.methods.base import Added, MethodConfig
+from peftbench.methods.parts import fastfood, places
 from peftbench.models.backbone import Backbone, Sizes
 
 PAPER = "1804.08838, section 2"

@@ -19,8 +19,8 @@ from pydantic import Field
 from torch import nn
 
 from peftbench.errors import MethodError
-from peftbench.methods import fastfood, places
 from peftbench.methods.base import Added, MethodConfig
+from peftbench.methods.parts import fastfood, places
 from peftbench.models.backbone import Backbone, Sizes
 
 PAPER = "2012.13255, section 3.1"

@@ -11,8 +11,8 @@ Differs: none in what is trained; T-Few steps the norms by 3e-4, ours by 3e-3 li
 
 from typing import Any
 
-from peftbench.methods import places
 from peftbench.methods.base import Added, MethodConfig
+from peftbench.methods.parts import places
 from peftbench.models.backbone import Backbone, Sizes
 
 PAPER = "2312.11420, section 3"

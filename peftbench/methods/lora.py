@@ -16,8 +16,8 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional
 
-from peftbench.methods import places
 from peftbench.methods.base import Added, MethodConfig, Op
+from peftbench.methods.parts import places
 from peftbench.models.backbone import Backbone, Role, Site, Sizes
 
 PAPER = "2106.09685, section 4.1, equation 3"

@@ -10,7 +10,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from peftbench.errors import MethodError
-from peftbench.methods import places
+from peftbench.methods.parts import places
 from peftbench.methods.peft_format import CONFIG, NOTE, PREFIX, TENSORS
 from peftbench.models.backbone import Role, Site
 

@@ -24,7 +24,8 @@ from torch import Tensor
 
 from peftbench import registry
 from peftbench.errors import MethodError
-from peftbench.methods import peft_folder, places
+from peftbench.methods import peft_folder
+from peftbench.methods.parts import places
 from peftbench.methods.peft_folder import Base, Given
 from peftbench.methods.peft_format import TENSORS
 from peftbench.models import source, weights

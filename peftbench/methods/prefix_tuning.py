@@ -22,8 +22,8 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from peftbench.errors import MethodError
-from peftbench.methods import places
 from peftbench.methods.base import Added, MethodConfig, Op
+from peftbench.methods.parts import places
 from peftbench.models.backbone import Attention, Backbone, Sizes
 
 PAPER = "2101.00190, section 4.2"

@@ -15,8 +15,8 @@ from typing import Any
 from pydantic import Field
 
 from peftbench.errors import MethodError
-from peftbench.methods import places
 from peftbench.methods.base import Added, MethodConfig
+from peftbench.methods.parts import places
 from peftbench.models.backbone import Backbone, Sizes
 
 PAPER = "2101.00190, section 5"

@@ -2,7 +2,8 @@ import pytest
 import torch
 
 from peftbench.errors import MethodError
-from peftbench.methods import compacter, compacter_pp, phm
+from peftbench.methods import compacter, compacter_pp
+from peftbench.methods.parts import phm
 from tests.methods.published import T0_3B, T0_11B
 from tests.tiny import tiny_backbone
 

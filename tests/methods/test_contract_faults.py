@@ -9,7 +9,7 @@ from torch import nn
 
 from peftbench import registry
 from peftbench.errors import MethodError
-from peftbench.methods import places
+from peftbench.methods.parts import places
 from tests.methods import contract
 from tests.methods.contract import Case
 

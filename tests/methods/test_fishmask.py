@@ -2,7 +2,8 @@ import pytest
 import torch
 
 from peftbench.errors import MethodError
-from peftbench.methods import fishmask, sparse
+from peftbench.methods import fishmask
+from peftbench.methods.parts import sparse
 from peftbench.scoring.encoding import encode
 from peftbench.scoring.forward import choice_log_probs
 from tests.methods.published import T0_3B

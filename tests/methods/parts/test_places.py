@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from peftbench.methods import places
+from peftbench.methods.parts import places
 from tests.tiny import FAMILIES, tiny_backbone
 
 ROLES = ("q", "k", "v", "o", "ff_gate", "ff_up", "ff_out")

@@ -2,7 +2,8 @@ import pytest
 import torch
 
 from peftbench.errors import MethodError
-from peftbench.methods import fastfood, intrinsic_dimension, intrinsic_said
+from peftbench.methods import intrinsic_dimension, intrinsic_said
+from peftbench.methods.parts import fastfood
 from tests.tiny import tiny_backbone
 
 

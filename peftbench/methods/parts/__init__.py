@@ -1,0 +1,1 @@
+"""What several methods share: places by closed form, parametrisations, transforms, masks."""
