@@ -18,8 +18,8 @@ import torch
 from transformers import GPT2Config, GPT2LMHeadModel, T5Config, T5ForConditionalGeneration
 
 from peftbench import registry
-from peftbench.methods import adapter
-from peftbench.methods.mixture import Mixture
+from peftbench.adapters import saved
+from peftbench.adapters.side_by_side import Mixture
 from peftbench.models.load import load
 from peftbench.scoring.encoding import encode
 from peftbench.scoring.forward import answer_log_probs
@@ -59,7 +59,7 @@ def adapters(backbone, method: str, number: int, root: Path) -> list[Path]:
         with torch.no_grad():
             for parameter in backbone.parameters_named(names).values():
                 parameter.add_(0.01 * torch.randn_like(parameter))
-        folders.append(adapter.save(root / f"{method}-{seed}", backbone, method, config, names))
+        folders.append(saved.save(root / f"{method}-{seed}", backbone, method, config, names))
         backbone.detach_all()
     return folders
 
@@ -79,7 +79,7 @@ def switched(backbone, encoded, ids, folders) -> torch.Tensor:
     order = sorted(range(len(ids)), key=ids.__getitem__)
     found = []
     for index in sorted(set(ids)):
-        adapter.load(folders[index], backbone)
+        saved.load(folders[index], backbone)
         found.append(run(backbone, [encoded[query] for query in order if ids[query] == index]))
         backbone.detach_all()
     flat = torch.cat(found).view(len(encoded), -1)
@@ -114,9 +114,9 @@ def main(families: list[str]) -> None:
             )
             for method in METHODS:
                 folders = adapters(backbone, method, max(NUMBERS), root)
-                size = (folders[0] / adapter.TENSORS).stat().st_size / 1000
+                size = (folders[0] / saved.TENSORS).stat().st_size / 1000
                 for number in NUMBERS:
-                    adapter.load(folders[0], backbone)
+                    saved.load(folders[0], backbone)
                     one, _ = seconds(run, backbone, encoded)
                     backbone.detach_all()
                     ids = random.Random(number).choices(range(number), k=NUM_QUERIES)

@@ -16,6 +16,7 @@ ORDER = [
     ["flow", "report"],
     ["costs"],
     ["learners"],
+    ["adapters"],
     ["methods"],
     ["scoring"],
     ["models"],

@@ -24,8 +24,8 @@ def export(
 
     onlooker = watch(quiet=quiet)
     with onlooker.waiting("loading torch and transformers"):
-        from peftbench.methods import adapter as adapters
-        from peftbench.methods import export as exports
+        from peftbench.adapters import merged as exports
+        from peftbench.adapters import saved as adapters
         from peftbench.models.load import load
     card = adapters.read(adapter)
     with onlooker.waiting("loading the model"):

@@ -84,7 +84,7 @@ def _sink(
     output: Path, rows: Path, named: dict[str, Path], usages: Sequence["Usage"], template: int | None, column: str
 ) -> Any:
     """Open the output; a part of it that follows from the same adapters, rows and template is continued."""
-    from peftbench.methods.adapter import CARD
+    from peftbench.adapters.saved import CARD
     from peftbench.store.growing import Output
 
     if rows == STDIN:

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from peftbench.adapters import saved as adapter
 from peftbench.costs import backward, count, rule, storage
 from peftbench.costs.traced import Traced
-from peftbench.methods import adapter
 from peftbench.methods.base import Added
 from peftbench.models.backbone import Sizes
 from peftbench.scoring.work import Length, Pass

@@ -4,8 +4,9 @@ from collections import Counter
 from dataclasses import dataclass
 
 from peftbench import registry
+from peftbench.adapters import saved
+from peftbench.adapters.peft import read
 from peftbench.errors import MethodError, TaskError
-from peftbench.methods import adapter, peft_import
 from peftbench.methods.base import MethodConfig
 from peftbench.spec.recipe import Cell, Training, checked
 from peftbench.tasks.load import load as load_task
@@ -24,7 +25,7 @@ class Plan:
     shots: tuple[Row, ...]
     test: tuple[Row, ...]
     config: MethodConfig | None
-    start: adapter.Start | None = None
+    start: saved.Start | None = None
 
     @property
     def queries(self) -> list[list[Example]]:
@@ -45,7 +46,7 @@ def plan(cell: Cell) -> Plan:
     """
     task = load_task(cell.task)
     _check_limit(task, cell.limit)
-    start = None if cell.start_from is None else adapter.starting_point(cell.start_from, lambda: _base(cell))
+    start = None if cell.start_from is None else saved.starting_point(cell.start_from, lambda: _base(cell))
     return Plan(
         cell=cell,
         task=task,
@@ -57,8 +58,8 @@ def plan(cell: Cell) -> Plan:
     )
 
 
-def _base(cell: Cell) -> peft_import.Base:
-    return peft_import.describe(cell.model, cell.revision, cell.allow_pickle)
+def _base(cell: Cell) -> read.Base:
+    return read.describe(cell.model, cell.revision, cell.allow_pickle)
 
 
 def _check_limit(task: Task, limit: int | None) -> None:
@@ -72,7 +73,7 @@ def _check_limit(task: Task, limit: int | None) -> None:
         raise TaskError(message, hint=f"a multiple of {len(tasks)}")
 
 
-def _config(method: str, cell: Cell, start: adapter.Start | None) -> MethodConfig:
+def _config(method: str, cell: Cell, start: saved.Start | None) -> MethodConfig:
     schema = registry.method(method).Config
     for key in cell.method_config:
         registry.known(key, (*schema.model_fields, *Training.model_fields), f"setting of {method}", MethodError)

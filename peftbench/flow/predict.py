@@ -6,13 +6,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+from peftbench.adapters import saved as adapter
+from peftbench.adapters.peft import write
+from peftbench.adapters.side_by_side import Mixture
 from peftbench.errors import MethodError, PeftbenchError, RecordError
 from peftbench.flow import usage
 from peftbench.flow.usage import Usage
 from peftbench.learners import icl
 from peftbench.learners.inputs import shorten
-from peftbench.methods import adapter, peft_format
-from peftbench.methods.mixture import Mixture
 from peftbench.models.backbone import Backbone
 from peftbench.models.load import load as load_model
 from peftbench.scoring.encoding import Prompt
@@ -220,7 +221,7 @@ def open_usage(path: Path) -> Usage:
         RecordError: Nothing there, or damaged.
     """
     if path.is_dir():
-        if (path / peft_format.CONFIG).exists() and not (path / usage.FILE).exists():
+        if (path / write.CONFIG).exists() and not (path / usage.FILE).exists():
             raise RecordError(
                 f"'{path}' is an adapter of the peft library, which says nothing of templates and answer choices",
                 hint=f"`peftbench tune --start-from {path}` with your rows; --set num_steps=0 changes nothing in it",

@@ -13,13 +13,13 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from peftbench import registry
+from peftbench.adapters import saved
 from peftbench.errors import MethodError
 from peftbench.flow import usage
 from peftbench.flow.outcome import Evaluation, Learnt, identity, to_frame, to_record
 from peftbench.flow.plan import Plan, plan
 from peftbench.learners import icl, shots_as_prefix, sweep, tune
 from peftbench.learners.predictor import Predictor
-from peftbench.methods import adapter
 from peftbench.models.backbone import Backbone
 from peftbench.models.load import load as load_model
 from peftbench.spec.recipe import Cell, Scoring, Training, checked
@@ -130,7 +130,7 @@ def _saved(step: Plan, backbone: Backbone, scoring: Scoring, learnt: Learnt, fol
             assert step.cell.method is not None
             assert step.config is not None
             beside = {usage.FILE: usage.of(step, backbone, scoring).text()}
-            yield adapter.save(folder, backbone, step.cell.method, step.config, learnt.tuned.names, beside)
+            yield saved.save(folder, backbone, step.cell.method, step.config, learnt.tuned.names, beside)
     except BaseException:
         if not was_there:
             shutil.rmtree(folder, ignore_errors=True)

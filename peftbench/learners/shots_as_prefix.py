@@ -9,10 +9,11 @@ import torch
 from torch import Tensor
 from transformers import DynamicCache
 
+from peftbench.adapters import saved
 from peftbench.errors import MethodError, ModelError
 from peftbench.learners.inputs import shorten
 from peftbench.learners.predictor import Predictor, Prompting
-from peftbench.methods import adapter, prefix_tuning
+from peftbench.methods import prefix_tuning
 from peftbench.models.backbone import Backbone
 from peftbench.scoring import tree
 from peftbench.scoring.encoding import Prompt, encode_all, opening
@@ -109,7 +110,7 @@ class PrefixPredictor:
     def write(self, folder: Path, files: Mapping[str, str]) -> None:
         """Write the adapter, with `files` (name -> text) beside it."""
         with self.attached() as names:
-            adapter.save(folder, self._backbone, METHOD, self.config, names, files)
+            saved.save(folder, self._backbone, METHOD, self.config, names, files)
 
     @contextmanager
     def attached(self) -> Iterator[list[str]]:

@@ -14,10 +14,10 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
+from peftbench.adapters.saved import Start
 from peftbench.errors import RunError
 from peftbench.learners import tune
 from peftbench.learners.tune import Examples, TrainingError, TunePredictor
-from peftbench.methods.adapter import Start
 from peftbench.methods.base import MethodConfig
 from peftbench.models.backbone import Backbone
 from peftbench.scoring.score import ChoiceScore, predict

@@ -11,12 +11,12 @@ import torch
 from torch import Tensor, nn
 
 from peftbench import registry
+from peftbench.adapters import saved
+from peftbench.adapters.saved import Start
 from peftbench.errors import RunError
 from peftbench.learners import losses
 from peftbench.learners.inputs import shorten
 from peftbench.learners.optimizer import Optimizer
-from peftbench.methods import adapter
-from peftbench.methods.adapter import Start
 from peftbench.methods.base import MethodConfig
 from peftbench.methods.stages import Stages
 from peftbench.models.backbone import Backbone, Sizes
@@ -162,7 +162,7 @@ def learn(
         if start is None:
             stages.prepare(encoded, lambda batch: _prepared(predictor, batch, training))
         else:
-            adapter.start_from(start, backbone, names)
+            saved.start_from(start, backbone, names)
         try:
             _train(predictor, encoded, training, seed, stages, progress)
         except RunError as error:
@@ -201,7 +201,7 @@ def check(
         try:
             names = registry.method(method).attach(backbone, config)
             if start is not None:
-                adapter.start_from(start, backbone, names)
+                saved.start_from(start, backbone, names)
             _encode(backbone, examples, training, scoring)
             if backbone.max_positions is not None:
                 _encode(backbone, [queries], training, scoring)

@@ -4,9 +4,9 @@ import pytest
 import torch
 
 from peftbench import registry
+from peftbench.adapters import saved
 from peftbench.costs.describe import describe
 from peftbench.costs.written import without_weights, written
-from peftbench.methods import adapter
 from peftbench.methods.stages import Stages
 
 UNDECIDED = ("adalora", "diff_pruning")  # training decides how many values these keep
@@ -27,7 +27,7 @@ def test_it_has_the_length_of_the_file_that_is_written(empty, backbone_of, name,
     real, method = backbone_of(family), registry.method(name)
     config = method.Config(**SMALL.get(name, {}))
     names = Stages(method, real, config, method.attach(real, config)).finish()
-    file = adapter.save(tmp_path / "a", real, name, config, names) / adapter.TENSORS
+    file = saved.save(tmp_path / "a", real, name, config, names) / saved.TENSORS
     found = written(bare, name, config)
     assert found.file_bytes == file.stat().st_size
     assert found.tensor_bytes == sum(tensor.nbytes for tensor in real.tensors_named(names).values())

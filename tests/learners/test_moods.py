@@ -5,10 +5,10 @@ from dataclasses import replace
 
 import pytest
 
+from peftbench.adapters import saved
 from peftbench.errors import MethodError, ModelError, TaskError
 from peftbench.learners import icl
 from peftbench.learners.shots_as_prefix import PrefixPredictor
-from peftbench.methods import adapter
 from peftbench.scoring.score import NORMALIZATIONS, Prompt, predict, score
 from peftbench.spec.recipe import IclOptions
 from peftbench.tasks.template import Template
@@ -134,7 +134,7 @@ def test_shots_saved_as_a_prefix_answer_as_the_prompt_does(family, cache, tmp_pa
     assert sums(found) == pytest.approx(sums(expected), abs=1e-4)
     assert [length.context for length in found.lengths] == [length.context for length in expected.lengths]
     predictor.write(tmp_path / "adapter", {})
-    adapter.load(tmp_path / "adapter", backbone)
+    saved.load(tmp_path / "adapter", backbone)
     loaded = score(backbone, [Prompt(query.input, query.choices) for query in QUERIES], cache=cache, **RULE)
     assert sums(loaded) == pytest.approx(sums(expected), abs=1e-4)
     limit, num_keys = backbone.max_positions, predictor.config.num_virtual_tokens

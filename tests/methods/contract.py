@@ -18,11 +18,11 @@ import pytest
 import torch
 
 from peftbench import registry
+from peftbench.adapters import saved as adapter
 from peftbench.costs.trace import Kernels
 from peftbench.errors import MethodError
 from peftbench.learners.optimizer import Optimizer
 from peftbench.learners.tune import _losses
-from peftbench.methods import adapter
 from peftbench.methods.base import Place
 from peftbench.methods.stages import Stages, left
 from peftbench.scoring.encoding import encode

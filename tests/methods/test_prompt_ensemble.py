@@ -6,12 +6,13 @@ import pytest
 import torch
 from pydantic import ValidationError
 
+from peftbench.adapters import merged, saved
+from peftbench.adapters.side_by_side import Mixture
 from peftbench.costs.describe import describe
 from peftbench.costs.sheet import Workload, sheet
 from peftbench.errors import MethodError
 from peftbench.learners import tune
-from peftbench.methods import adapter, export, prompt_tuning
-from peftbench.methods.mixture import Mixture
+from peftbench.methods import prompt_tuning
 from peftbench.scoring.encoding import Prompt
 from peftbench.scoring.score import predict, score
 from peftbench.spec.recipe import Training
@@ -97,12 +98,12 @@ def test_prompts_of_an_ensemble_start_differently_and_the_first_as_one_alone():
 def test_saved_and_loaded_it_votes_as_before(tmp_path):
     backbone = tiny_backbone("t5")
     predictor = learn(backbone, ENSEMBLE)
-    adapter.save(tmp_path / "a", backbone, "prompt_tuning", ENSEMBLE, predictor.names)
+    saved.save(tmp_path / "a", backbone, "prompt_tuning", ENSEMBLE, predictor.names)
     before = predictor.score(QUERIES).choices
     backbone.detach_all()
-    assert adapter.load(tmp_path / "a", backbone) == predictor.names
+    assert saved.load(tmp_path / "a", backbone) == predictor.names
     assert predictor.score(QUERIES).choices == before
-    start = adapter.starting_point(tmp_path / "a")
+    start = saved.starting_point(tmp_path / "a")
     assert start.settings("prompt_tuning", {})["num_prompts"] == 3
     with pytest.raises(MethodError, match="has num_prompts = 3, and num_prompts = 1 was asked for"):
         start.settings("prompt_tuning", {"num_prompts": 1})
@@ -139,9 +140,9 @@ def test_what_has_no_place_for_an_ensemble_says_so_in_a_line(tmp_path):
     backbone = tiny_backbone("t5")
     for name, config in (("many", ENSEMBLE), ("one", ALONE)):
         names = prompt_tuning.attach(backbone, config)
-        adapter.save(tmp_path / name, backbone, "prompt_tuning", config, names)
+        saved.save(tmp_path / name, backbone, "prompt_tuning", config, names)
         backbone.detach_all()
     with pytest.raises(MethodError, match="run with 3 prompts"):
         Mixture(backbone, [tmp_path / "one", tmp_path / "many"])
     with pytest.raises(MethodError, match="peft has no form"):
-        export.to_peft(tmp_path / "many", backbone, tmp_path / "out")
+        merged.to_peft(tmp_path / "many", backbone, tmp_path / "out")

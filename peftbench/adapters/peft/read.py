@@ -23,11 +23,11 @@ import torch
 from torch import Tensor
 
 from peftbench import registry
+from peftbench.adapters.peft import folder
+from peftbench.adapters.peft.folder import Base, Given
+from peftbench.adapters.peft.write import TENSORS
 from peftbench.errors import MethodError
-from peftbench.methods import peft_folder
 from peftbench.methods.parts import places
-from peftbench.methods.peft_folder import Base, Given
-from peftbench.methods.peft_format import TENSORS
 from peftbench.models import source, weights
 from peftbench.models.backbone import SOFT_PROMPT, Site
 from peftbench.models.load import read_config
@@ -81,16 +81,16 @@ def read(path: Path, base: Base) -> Held:
     Raises:
         MethodError: Damaged, of a form that no method has, or not for this model.
     """
-    fields = peft_folder.fields(path)
+    fields = folder.fields(path)
     kind = fields.get("peft_type")
     if kind not in FORMS:
         raise MethodError(
             f"peft adapter '{path}' is of peft_type {kind}, which no method here starts from",
             hint=f"possible: {', '.join(FORMS)}",
         )
-    tensors, note = peft_folder.tensors(path)
+    tensors, note = folder.tensors(path)
     given = Given(path, fields, tensors, note, base)
-    peft_folder.check(given)
+    folder.check(given)
     method, config, ours = FORMS[kind](given)
     digest = weights.fingerprint([path / TENSORS])
     return Held(method, config, ours, digest, fields.get("base_model_name_or_path"), note.get("fingerprint"))

@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from peftbench import registry
+from peftbench.adapters import saved as adapter
+from peftbench.adapters.side_by_side import Mixture
 from peftbench.errors import MethodError
-from peftbench.methods import adapter
-from peftbench.methods.mixture import Mixture
 from peftbench.methods.stages import Stages
 from peftbench.scoring.encoding import encode
 from peftbench.scoring.forward import choice_log_probs

@@ -10,11 +10,12 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from peftbench import registry
+from peftbench.adapters import saved
+from peftbench.adapters.peft import read
 from peftbench.errors import MethodError
-from peftbench.methods import adapter, peft_import
 from peftbench.scoring.encoding import encode
 from peftbench.scoring.forward import choice_log_probs
-from tests.methods.test_export import by_peft
+from tests.adapters.test_merged import by_peft
 from tests.tiny import tiny_backbone
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning", "ignore::FutureWarning")  # of peft, about its own files
@@ -54,9 +55,9 @@ def written(folder, backbone, kind, settings):
 
 def attached(folder, backbone):
     """Attach what a folder holds; give the method's name."""
-    start = adapter.starting_point(folder, lambda: peft_import.describe(backbone.name))
+    start = saved.starting_point(folder, lambda: read.describe(backbone.name))
     method = registry.method(start.method)
-    adapter.start_from(start, backbone, method.attach(backbone, method.Config(**start.settings(start.method, {}))))
+    saved.start_from(start, backbone, method.attach(backbone, method.Config(**start.settings(start.method, {}))))
     return start.method
 
 

@@ -17,8 +17,8 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call, vmap
 
+from peftbench.adapters import saved
 from peftbench.errors import MethodError
-from peftbench.methods import adapter
 from peftbench.models.attention import PREFIX
 from peftbench.models.backbone import SOFT_PROMPT, Attention, Backbone, Site
 
@@ -223,7 +223,7 @@ class Mixture:
 
 def _part(backbone: Backbone, folder: Path) -> Part:
     """Attach an adapter, take note of what it put where, and detach it."""
-    names = adapter.load(folder, backbone)
+    names = saved.load(folder, backbone)
     part = Part(backbone.inserted, backbone.prefixes, backbone.soft_prompt)
     moved, num_members = backbone.num_positions_before, backbone.num_members
     owners = {f"{site.module}.{name}": module for (site, name), module in part.modules.items()}
@@ -244,7 +244,7 @@ def _part(backbone: Backbone, folder: Path) -> Part:
     shared = [name for name in names if name not in covered]
     if shared:
         raise MethodError(
-            f"adapter '{folder}' ({adapter.read(folder).method}) cannot share a batch with others: it changes "
+            f"adapter '{folder}' ({saved.read(folder).method}) cannot share a batch with others: it changes "
             f"'{shared[0]}', which all rows go through",
             hint="use it alone, with one --adapter",
         )

@@ -3,8 +3,9 @@ import json
 import pytest
 import torch
 
+from peftbench.adapters import saved as adapter
 from peftbench.errors import MethodError
-from peftbench.methods import adapter, full, ia3, lora
+from peftbench.methods import full, ia3, lora
 from tests.tiny import tiny_backbone
 
 

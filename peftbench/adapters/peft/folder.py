@@ -9,9 +9,9 @@ from typing import Any
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from peftbench.adapters.peft.write import CONFIG, NOTE, PREFIX, TENSORS
 from peftbench.errors import MethodError
 from peftbench.methods.parts import places
-from peftbench.methods.peft_format import CONFIG, NOTE, PREFIX, TENSORS
 from peftbench.models.backbone import Role, Site
 
 # Fields of peft's configs that do not change what a trained adapter computes, or that are looked at below.

@@ -16,8 +16,10 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from peftbench import registry
+from peftbench.adapters import t_few
+from peftbench.adapters.peft import read as peft_import
+from peftbench.adapters.peft import write
 from peftbench.errors import MethodError
-from peftbench.methods import peft_format, peft_import, t_few
 from peftbench.methods.base import MethodConfig
 from peftbench.methods.stages import finished_config, restore, resumed
 from peftbench.models import weights
@@ -174,7 +176,7 @@ def starting_point(path: Path, base: Callable[[], peft_import.Base] | None = Non
     if path.is_file():
         config = registry.method(t_few.METHOD).Config().model_dump(mode="json")
         return Start(path, weights.fingerprint([path]), t_few.METHOD, config, tensors=t_few.read(path))
-    if base is not None and (path / peft_format.CONFIG).exists():
+    if base is not None and (path / write.CONFIG).exists():
         held = peft_import.read(path, base())
         return Start(path, held.sha256, held.method, held.config, held.model, held.fingerprint, held.tensors)
     card = read(path)

@@ -14,8 +14,9 @@ from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM, PreTrained
 from transformers.utils import logging
 
 from peftbench import registry
+from peftbench.adapters import saved
+from peftbench.adapters.peft import write
 from peftbench.errors import MethodError
-from peftbench.methods import adapter, peft_format
 from peftbench.models.backbone import Backbone
 
 NUM_ROWS, NUM_TOKENS = 4, 24
@@ -72,13 +73,13 @@ def merge(folder: Path, backbone: Backbone, out: Path) -> Agreement:
         MethodError: The method cannot be folded, a plain checkpoint has no place for the result, the folder is there
             already or cannot be written, or what was written does not compute the same.
     """
-    card = adapter.read(folder)
+    card = saved.read(folder)
     method = registry.method(card.method)
     if method.merge is None:
         hint = "`peftbench predict` uses it as it is"
         raise MethodError(f"{card.method} cannot be folded into weights: {method.UNMERGEABLE}", hint=hint)
     try:
-        adapter.load(folder, backbone)
+        saved.load(folder, backbone)
         expected = logits(backbone.model)
         method.merge(backbone)
         with _new(out) as temporary:
@@ -104,11 +105,11 @@ def to_peft(folder: Path, backbone: Backbone, out: Path) -> str:
     Raises:
         MethodError: peft has no such form, or the folder is there already or cannot be written.
     """
-    card = adapter.read(folder)
+    card = saved.read(folder)
     try:
-        names = adapter.load(folder, backbone)
+        names = saved.load(folder, backbone)
         with _new(out) as temporary:
-            kind = peft_format.write(temporary, backbone, card.method, card.config, names, card.model)
+            kind = write.write(temporary, backbone, card.method, card.config, names, card.model)
             text = _IN_PEFT.format(card=card, kind=kind)
             (temporary / README).write_text(text + _without_opening(backbone), encoding="utf-8")
             return kind

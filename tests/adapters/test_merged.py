@@ -10,8 +10,10 @@ from safetensors import SafetensorError
 from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM
 
 from peftbench import registry
+from peftbench.adapters import merged
+from peftbench.adapters import saved as adapter
+from peftbench.adapters.peft import read
 from peftbench.errors import MethodError
-from peftbench.methods import adapter, export, peft_import
 from peftbench.scoring.encoding import encode
 from peftbench.scoring.forward import choice_log_probs
 from tests.tiny import FAMILIES, tiny_backbone
@@ -67,11 +69,11 @@ def test_a_folded_adapter_is_a_plain_checkpoint_with_the_same_logits_or_says_why
     backbone.detach_all()
     if registry.method(name).merge is None or (name, family) in NO_PLACE:
         with pytest.raises(MethodError, match=r"cannot be folded|has no place for") as caught:
-            export.merge(folder, backbone, out)
+            merged.merge(folder, backbone, out)
         assert len(caught.value.message) > len(f"{name} cannot be folded into weights: ")
         assert sorted(path.name for path in tmp_path.iterdir()) == ["a"]
     else:
-        found = export.merge(folder, backbone, out)
+        found = merged.merge(folder, backbone, out)
         kind = AutoModelForSeq2SeqLM if backbone.is_encoder_decoder else AutoModelForCausalLM
         written = logits(kind.from_pretrained(out))
         assert torch.allclose(written, expected, atol=1e-4)
@@ -125,11 +127,11 @@ def test_peft_gives_the_log_probs_that_ours_gives_and_training_goes_on_from_the_
     plain = copy.deepcopy(backbone.model)
     if reason := no_form(case, backbone):
         with pytest.raises(MethodError, match=reason):
-            export.to_peft(saved(backbone, tmp_path / "a", name, IN_PEFT[case]), backbone, out)
+            merged.to_peft(saved(backbone, tmp_path / "a", name, IN_PEFT[case]), backbone, out)
         assert not out.exists()
         return
     folder = saved(backbone, tmp_path / "a", name, IN_PEFT[case])
-    export.to_peft(folder, backbone, out)
+    merged.to_peft(folder, backbone, out)
     names = adapter.load(folder, backbone)
     same_in_peft(backbone, plain, out)
     if case not in ONE_WAY:
@@ -156,7 +158,7 @@ def test_a_layer_of_which_adalora_kept_nothing_is_left_out(tmp_path):
     backbone = bare("llama")
     plain = copy.deepcopy(backbone.model)
     folder = saved(backbone, tmp_path / "a", "adalora", zero=".Lambda")
-    export.to_peft(folder, backbone, tmp_path / "out")
+    merged.to_peft(folder, backbone, tmp_path / "out")
     adapter.load(folder, backbone)
     same_in_peft(backbone, plain, tmp_path / "out")
 
@@ -167,13 +169,13 @@ def test_an_adalora_that_kept_nothing_has_no_form_there(tmp_path):
     adapter.save(tmp_path / "a", backbone, "adalora", config, registry.method("adalora").finish(backbone, config))
     backbone.detach_all()
     with pytest.raises(MethodError, match="kept no value of any layer"):
-        export.to_peft(tmp_path / "a", backbone, tmp_path / "out")
+        merged.to_peft(tmp_path / "a", backbone, tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
 def started(folder, backbone):
     """Attach what a folder of peft's holds as a starting point; give its settings."""
-    start = adapter.starting_point(folder, lambda: peft_import.describe(backbone.name))
+    start = adapter.starting_point(folder, lambda: read.describe(backbone.name))
     config = registry.method(start.method).Config(**start.settings(start.method, {}))
     adapter.start_from(start, backbone, registry.method(start.method).attach(backbone, config))
     return config.model_dump(mode="json")
@@ -200,7 +202,7 @@ def test_what_peft_has_no_form_for_is_said_with_the_parameter_that_has_no_place(
     backbone = bare("llama")
     folder = saved(backbone, tmp_path / "a", name, settings)
     with pytest.raises(MethodError, match=f"peft has no form for what this {name} adapter does at 'model."):
-        export.to_peft(folder, backbone, tmp_path / "out")
+        merged.to_peft(folder, backbone, tmp_path / "out")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a"]
 
 
@@ -209,11 +211,11 @@ def test_what_does_not_compute_the_same_is_not_written(tmp_path, monkeypatch):
     folder = saved(backbone, tmp_path / "a", "ia3")
     monkeypatch.setattr(registry.method("ia3"), "merge", lambda backbone: backbone.take_out())
     with pytest.raises(MethodError, match="was not written"):
-        export.merge(folder, backbone, tmp_path / "out")
+        merged.merge(folder, backbone, tmp_path / "out")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a"]
 
 
-@pytest.mark.parametrize("way", [export.merge, export.to_peft])
+@pytest.mark.parametrize("way", [merged.merge, merged.to_peft])
 def test_a_full_disk_is_said_in_a_line_and_leaves_nothing(way, tmp_path, monkeypatch):
     backbone = bare("llama")
     folder = saved(backbone, tmp_path / "a", "ia3")
@@ -222,7 +224,7 @@ def test_a_full_disk_is_said_in_a_line_and_leaves_nothing(way, tmp_path, monkeyp
         raise SafetensorError("I/O error: No space left on device")
 
     monkeypatch.setattr(type(backbone.model), "save_pretrained", full)
-    monkeypatch.setattr(export.peft_format, "save_file", full)
+    monkeypatch.setattr(merged.peft_format, "save_file", full)
     with pytest.raises(MethodError, match=r"cannot write '.*out': .*No space left"):
         way(folder, backbone, tmp_path / "out")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a"]
@@ -233,4 +235,4 @@ def test_a_folder_that_is_there_is_left_alone(tmp_path):
     folder = saved(backbone, tmp_path / "a", "ia3")
     (tmp_path / "out").mkdir()
     with pytest.raises(MethodError, match="is there already"):
-        export.merge(folder, backbone, tmp_path / "out")
+        merged.merge(folder, backbone, tmp_path / "out")
