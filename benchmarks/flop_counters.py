@@ -17,10 +17,10 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from peftbench import registry
+from peftbench.costs.adapter_file import without_weights
 from peftbench.costs.backward import training_flops
 from peftbench.costs.count import Query, forward_flops
 from peftbench.costs.describe import describe
-from peftbench.costs.written import without_weights
 from peftbench.models.backbone import Backbone
 
 FED = 4

@@ -13,11 +13,11 @@ import torch
 from flop_counters import Plain, inputs
 
 from peftbench import registry
+from peftbench.costs.adapter_file import without_weights
 from peftbench.costs.backward import training_flops
 from peftbench.costs.count import Query, forward_flops
 from peftbench.costs.describe import describe
-from peftbench.costs.trace import graph_flops, kernel_flops
-from peftbench.costs.written import without_weights
+from peftbench.costs.kernels import graph_flops, kernel_flops
 
 QUERIES = {"t0-11b": Query(0, 103, (4,)), "gpt3-175b": Query(4018, 99, (4,))}
 

@@ -95,7 +95,7 @@ def cost(
     with watch(quiet=False).waiting("loading torch and transformers"):
         from peftbench.costs.audit import audit as check
         from peftbench.costs.describe import describe
-        from peftbench.costs.sheet import Workload, sheet
+        from peftbench.costs.of_model import Workload, sheet
         from peftbench.errors import CostError
 
     if audit is not None:
@@ -118,7 +118,7 @@ def cost(
     sheets = [sheet(one, workload, configs, strict=method is not None) for one in models]
     timings = []
     if measure:
-        from peftbench.cli.timing import time_all
+        from peftbench.costs.rates import time_all
 
         total = sum(not way.is_tuned for each in sheets for way in each.ways) + len(sheets) * len(configs)
         with watch(quiet=False).stage("measuring", total) as advance:

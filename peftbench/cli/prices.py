@@ -9,7 +9,7 @@ from rich.console import Console, RenderableType
 from rich.text import Text
 
 from peftbench.costs.audit import Check
-from peftbench.costs.sheet import Sheet, Way, Workload, break_evens
+from peftbench.costs.of_model import Sheet, Way, Workload, break_evens
 from peftbench.report import units
 from peftbench.report.columns import MARK, Column
 from peftbench.report.text import draw, grids, note

@@ -13,7 +13,7 @@ import torch
 
 from peftbench.costs import count, rule, storage
 from peftbench.costs.backward import training_flops
-from peftbench.costs.shapes import SHAPES
+from peftbench.costs.published import SHAPES
 from peftbench.methods import ia3
 from peftbench.methods.base import Place
 from peftbench.methods.parts import places

@@ -10,7 +10,7 @@ from transformers import AutoConfig
 
 from peftbench import registry
 from peftbench.costs import count
-from peftbench.costs.shapes import SHAPES, Shape, num_parameters
+from peftbench.costs.published import SHAPES, Shape, num_parameters
 from peftbench.errors import CostError, ModelError, PeftbenchError
 from peftbench.models.backbone import Sizes
 from peftbench.models.load import quiet

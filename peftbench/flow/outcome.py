@@ -10,8 +10,8 @@ from typing import Any
 import pandas as pd
 
 from peftbench import registry
-from peftbench.costs.ledger import Asked, Facts, Trained, Tried, ledger
-from peftbench.costs.traced import trace_cell
+from peftbench.costs.of_cell import Asked, Facts, Trained, Tried, ledger
+from peftbench.costs.traced_cell import trace_cell
 from peftbench.flow.plan import Plan
 from peftbench.learners import sweep
 from peftbench.learners.predictor import Predictor

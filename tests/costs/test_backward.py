@@ -8,7 +8,7 @@ import torch
 from peftbench import registry
 from peftbench.costs.backward import backward_flops, training_flops
 from peftbench.costs.count import Query, forward_flops
-from peftbench.costs.trace import kernel_flops
+from peftbench.costs.kernels import kernel_flops
 from peftbench.methods.base import Added, Op, Place
 from peftbench.methods.stages import Stages
 from peftbench.models.backbone import Sizes

@@ -3,7 +3,7 @@
 import pytest
 
 from peftbench.costs.count import Query, forward_flops, prefill_flops
-from peftbench.costs.shapes import SHAPES
+from peftbench.costs.published import SHAPES
 from peftbench.errors import CostError
 from peftbench.methods.base import Added, Op, Place
 from peftbench.models.backbone import Sizes

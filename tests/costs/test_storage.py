@@ -1,6 +1,6 @@
 import pytest
 
-from peftbench.costs.shapes import SHAPES
+from peftbench.costs.published import SHAPES
 from peftbench.costs.storage import cache_bytes, file_bytes, icl_bytes, tensor_bytes
 
 

@@ -19,7 +19,7 @@ import torch
 
 from peftbench import registry
 from peftbench.adapters import saved as adapter
-from peftbench.costs.trace import Kernels
+from peftbench.costs.kernels import Kernels
 from peftbench.errors import MethodError
 from peftbench.learners.optimizer import Optimizer
 from peftbench.learners.tune import _losses

@@ -9,7 +9,7 @@ from pydantic import ValidationError
 from peftbench.adapters import merged, saved
 from peftbench.adapters.side_by_side import Mixture
 from peftbench.costs.describe import describe
-from peftbench.costs.sheet import Workload, sheet
+from peftbench.costs.of_model import Workload, sheet
 from peftbench.errors import MethodError
 from peftbench.learners import tune
 from peftbench.methods import prompt_tuning

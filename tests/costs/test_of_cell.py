@@ -8,8 +8,8 @@ import pytest
 from peftbench import registry
 from peftbench.costs.backward import training_flops
 from peftbench.costs.count import Query, forward_flops, pass_flops, prefill_flops
-from peftbench.costs.ledger import Asked, Facts, Trained, ledger
-from peftbench.costs.trace import kernel_flops
+from peftbench.costs.kernels import kernel_flops
+from peftbench.costs.of_cell import Asked, Facts, Trained, ledger
 from peftbench.flow.run import run
 from peftbench.learners import tune
 from peftbench.learners.optimizer import Optimizer

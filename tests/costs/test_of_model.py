@@ -4,7 +4,7 @@ from peftbench import registry
 from peftbench.costs import count
 from peftbench.costs.backward import training_flops
 from peftbench.costs.describe import describe
-from peftbench.costs.sheet import Workload, break_evens, sheet
+from peftbench.costs.of_model import Workload, break_evens, sheet
 from peftbench.errors import CostError, MethodError
 
 WORK = Workload(shots=41)

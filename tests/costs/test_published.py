@@ -2,7 +2,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, GPT2Config, LlamaConfig, T5Config, T5ForConditionalGeneration
 
-from peftbench.costs.shapes import SHAPES, Shape, num_parameters
+from peftbench.costs.published import SHAPES, Shape, num_parameters
 from peftbench.models.backbone import Sizes
 
 

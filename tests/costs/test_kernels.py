@@ -14,8 +14,8 @@ from transformers import AutoModelForCausalLM, GPT2Config, T5Config, T5ForCondit
 
 from peftbench import costs, registry
 from peftbench.costs.count import Query, forward_flops
-from peftbench.costs.shapes import SHAPES
-from peftbench.costs.trace import graph_flops, kernel_flops
+from peftbench.costs.kernels import graph_flops, kernel_flops
+from peftbench.costs.published import SHAPES
 from peftbench.errors import CostError
 from peftbench.methods.stages import Stages
 from peftbench.scoring.encoding import Encoded

@@ -5,11 +5,11 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from peftbench import registry
-from peftbench.costs import backward, count, memory, rule, storage, written
+from peftbench.costs import adapter_file, backward, count, memory, rule, storage
+from peftbench.costs.adapter_file import Written
 from peftbench.costs.count import Query
 from peftbench.costs.describe import Described
 from peftbench.costs.memory import DTYPE_BYTES, Optimizer
-from peftbench.costs.written import Written
 from peftbench.errors import CostError, MethodError
 from peftbench.methods.base import Added, MethodConfig
 from peftbench.models.backbone import Sizes
@@ -132,7 +132,7 @@ def sheet(model: Described, work: Workload, methods: Mapping[str, MethodConfig],
         MethodError: A method that does not fit.
     """
     ways, remarks = [*_prompted(model, work)], [*_remarks(model, work)]
-    bare = written.without_weights(model, work.dtype)
+    bare = adapter_file.without_weights(model, work.dtype)
     for name, config in methods.items():
         try:
             added = registry.method(name).added(model.shape.sizes, config)
@@ -141,7 +141,7 @@ def sheet(model: Described, work: Workload, methods: Mapping[str, MethodConfig],
                 raise
             remarks.append(f"{name} is left out: {error.message}")
             continue
-        ways += _tuned(model, work, name, added, written.written(bare, name, config))
+        ways += _tuned(model, work, name, added, adapter_file.written(bare, name, config))
         if hasattr(registry.method(name), "left"):
             remarks.append(f"{name} takes out in training what it needs least: {AT_MOST}")
     return Sheet(model, tuple(ways), tuple(remarks))

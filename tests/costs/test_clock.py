@@ -3,7 +3,7 @@ import time
 import pytest
 import torch
 
-from peftbench.costs.measure import matmul_flops_per_second, measured, p95, runs_of, seconds_of
+from peftbench.costs.clock import matmul_flops_per_second, measured, p95, runs_of, seconds_of
 
 
 def test_a_block_s_seconds_are_those_of_the_clock():

@@ -6,7 +6,7 @@ from fractions import Fraction
 
 import torch
 
-from peftbench.costs.trace import kernel_flops
+from peftbench.costs.kernels import kernel_flops
 from peftbench.models.backbone import Backbone
 from peftbench.scoring.encoding import Encoded
 from peftbench.scoring.forward import choice_log_probs

@@ -5,8 +5,8 @@ import torch
 
 from peftbench import registry
 from peftbench.adapters import saved
+from peftbench.costs.adapter_file import without_weights, written
 from peftbench.costs.describe import describe
-from peftbench.costs.written import without_weights, written
 from peftbench.methods.stages import Stages
 
 UNDECIDED = ("adalora", "diff_pruning")  # training decides how many values these keep

@@ -10,9 +10,9 @@ import torch
 from transformers import DynamicCache
 
 from peftbench import registry
-from peftbench.costs import count, measure
+from peftbench.costs import clock, count
 from peftbench.costs.backward import training_flops
-from peftbench.costs.sheet import Sheet, Workload
+from peftbench.costs.of_model import Sheet, Workload
 from peftbench.errors import ModelError
 from peftbench.learners.optimizer import Optimizer
 from peftbench.methods.stages import Stages
@@ -60,8 +60,8 @@ def time_all(
         ModelError: It cannot be loaded.
     """
     backbone = load(sheet.model.name, device=device, dtype=work.dtype)
-    rate = measure.matmul_flops_per_second(backbone.device, backbone.dtype)
-    machine = Machine(backbone.device, measure.device_name(backbone.device), rate)
+    rate = clock.matmul_flops_per_second(backbone.device, backbone.dtype)
+    machine = Machine(backbone.device, clock.device_name(backbone.device), rate)
     told = f"one square matmul in {work.dtype}, best of 5, {machine.name}"
     costs = [_cost("matmul_flops_per_second", rate, "FLOPs/s", told)]
     for title, function, flops in _prompted(backbone, work):
@@ -85,7 +85,7 @@ def time_all(
                 f"{name} {STEP}", _step(stages, work), flops, machine, f"{STEP}, batch of {work.batch_size}"
             )
     told = f"resident set of the process, the most since it began, {machine.name}"
-    costs.append(_cost("peak_process_bytes", measure.peak_process_bytes(), "bytes", told))
+    costs.append(_cost("peak_process_bytes", clock.peak_process_bytes(), "bytes", told))
     return costs
 
 
@@ -171,14 +171,14 @@ def _step(stages: Stages, work: Workload) -> Callable[[], None]:
 def _timed(title: str, function: Callable[[], Any], flops: int, machine: Machine, what: str) -> list[Cost]:
     """Measure one way; what a model has no positions for is absent, and says so."""
     try:
-        runs = measure.runs_of(function, machine.device, most=MOST_RUNS)
+        runs = clock.runs_of(function, machine.device, most=MOST_RUNS)
     except ModelError as error:
         return [_cost(f"{title}: median", None, "seconds", f"{what}, {machine.name}", error.message)]
-    seconds = measure.seconds_of(runs)
+    seconds = clock.seconds_of(runs)
     median, told = statistics.median(seconds), f"{what}, {machine.name}, {len(runs)} runs"
     costs = [
         _cost(f"{title}: median", median, "seconds", told),
-        _cost(f"{title}: p95", measure.p95(seconds), "seconds", told),
+        _cost(f"{title}: p95", clock.p95(seconds), "seconds", told),
         _cost(f"{title}: per second", 1 / median, "1/s", f"one after the other, {told}"),
         _cost(
             f"{title}: of the machine",

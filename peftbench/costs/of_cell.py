@@ -8,7 +8,7 @@ from typing import Literal
 
 from peftbench.adapters import saved as adapter
 from peftbench.costs import backward, count, rule, storage
-from peftbench.costs.traced import Traced
+from peftbench.costs.traced_cell import Traced
 from peftbench.methods.base import Added
 from peftbench.models.backbone import Sizes
 from peftbench.scoring.work import Length, Pass
