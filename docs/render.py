@@ -16,9 +16,9 @@ from rich.console import Console
 from typer.models import ArgumentInfo, OptionInfo
 
 from peftbench.cli.app import app
-from peftbench.report import data, text
-from peftbench.report.document import Document, compose
-from peftbench.report.schema import DOCUMENTS, json_schema
+from peftbench.report.formats import data, text
+from peftbench.report.formats.schema import DOCUMENTS, json_schema
+from peftbench.report.notes.document import Document, compose
 from peftbench.store.record import Store
 
 ROOT = Path(__file__).parent.parent
@@ -127,7 +127,7 @@ def _plain(help_text: str) -> str:
 def changed() -> Iterator[Path]:
     """Write the files that are not as they should be, and name them."""
     made: dict[Path, bytes] = {path: content.encode() for path, content in rendered().items()}
-    from peftbench.report.plots import png
+    from peftbench.report.pictures.plots import png
 
     made |= {REFERENCE / study / "report.png": png(reference(study)) for study in PICTURED}
     for path, content in made.items():

@@ -10,7 +10,7 @@ import typer
 
 from peftbench.cli.app import app, main
 from peftbench.registry import METHODS, method
-from peftbench.report import schema
+from peftbench.report.formats import schema
 from tests.tiny import tiny_folder
 
 # What is made is made once, by one worker.
@@ -51,7 +51,7 @@ def test_the_reference_report_is_among_it(made):
 def test_the_picture_is_the_records(study, render):
     pytest.importorskip("matplotlib")
     image = pytest.importorskip("PIL.Image")
-    from peftbench.report import plots
+    from peftbench.report.pictures import plots
 
     assert study in render.PICTURED
     path = ROOT / "results" / "reference" / study / "report.png"

@@ -26,9 +26,9 @@ def advise(
     """Say which row is the cheapest that is accurate enough for N queries, or what to run to find out."""
     from peftbench.cli.report import readable
     from peftbench.cli.show import stdout
-    from peftbench.report import advise_text
-    from peftbench.report.advise import advise as judge
-    from peftbench.report.document import compose
+    from peftbench.report.evidence.advise import advise as judge
+    from peftbench.report.formats import advise_text
+    from peftbench.report.notes.document import compose
 
     share = min_accuracy / 100 if min_accuracy and min_accuracy > 1 else min_accuracy
     records, _ = readable(output)

@@ -21,12 +21,13 @@ def compare(
 ) -> None:
     """Test whether A and B are different, over the examples that both answered: icl@mini-gpt:32 ia3@mini-t0."""
     from peftbench.cli.show import stdout
-    from peftbench.report import compare_text, side
-    from peftbench.report.compare import compare as test
+    from peftbench.report.evidence.compare import compare as test
+    from peftbench.report.formats import compare_text
+    from peftbench.report.rows import select
 
-    kept = side.read(results)
+    kept = select.read(results)
     options = "" if results == [RESULTS] else "".join(f" --results {shlex.quote(str(folder))}" for folder in results)
-    comparison = test(side.choose(a, kept), side.choose(b, kept), kept, options)
+    comparison = test(select.choose(a, kept), select.choose(b, kept), kept, options)
     if form == "json":
         typer.echo(json.dumps(compare_text.to_json(comparison), indent=2))
         return

@@ -11,7 +11,7 @@ import typer
 from peftbench.cli.options import TASK, Format, OutputOptions, RunOptions, TaskOptions, WeightOptions, numbers
 from peftbench.cli.watch import watch
 from peftbench.errors import RecipeError
-from peftbench.report import setting, units
+from peftbench.report.rows import setting, units
 from peftbench.spec.recipe import Cell, TaskSpec, checked
 from peftbench.store.record import Record, Store
 
@@ -60,7 +60,7 @@ def distinct(some: Sequence[Cell]) -> list[Cell]:
 def carry_out(some: Sequence[Cell], run: RunOptions, output: OutputOptions, form: Format, step: str) -> None:
     """Run cells, print the table of their records, and name the next command."""
     from peftbench.cli.show import rendered, say_next
-    from peftbench.report.document import compose
+    from peftbench.report.notes.document import compose
 
     onlooker = watch(quiet=output.quiet)
     with onlooker.waiting("loading torch and transformers"):

@@ -53,7 +53,7 @@ def show_list(kind: Annotated[Kind, Argument(help="What to list.", metavar="KIND
 
 def _drawn(listing: Listing) -> str:
     from peftbench.cli.show import stdout
-    from peftbench.report.text import draw
+    from peftbench.report.formats.text import draw
 
     lines = [{name: value for name, value in line.items() if name not in listing.hidden} for line in listing.lines]
     pieces = [_grid(lines) if lines else "none", *(["", listing.remark] if listing.remark else [])]
@@ -75,7 +75,7 @@ def _grid(lines: Sequence[dict[str, Any]]) -> Any:
 
 
 def _text(name: str, value: Any) -> str:
-    from peftbench.report import units
+    from peftbench.report.rows import units
 
     if value is None:
         return "-"

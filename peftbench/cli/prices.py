@@ -10,9 +10,9 @@ from rich.text import Text
 
 from peftbench.costs.audit import Check
 from peftbench.costs.of_model import Sheet, Way, Workload, break_evens
-from peftbench.report import units
-from peftbench.report.columns import MARK, Column
-from peftbench.report.text import draw, grids, note
+from peftbench.report.formats.text import draw, grids, note
+from peftbench.report.rows import units
+from peftbench.report.rows.columns import MARK, Column
 from peftbench.store.record import Cost
 
 SCHEMA_VERSION = 1

@@ -14,7 +14,7 @@ from peftbench.cli.options import OUTPUT, OutputOptions
 
 if TYPE_CHECKING:
     from peftbench.errors import PeftbenchError
-    from peftbench.report.document import Document
+    from peftbench.report.notes.document import Document
     from peftbench.store.record import Record
 
 Form = Literal["table", "md", "latex", "json", "csv", "html", "png"]
@@ -42,9 +42,11 @@ def report(
     """Show all records as a table, also in report.csv: accuracy beside FLOPs, bytes and trained parameters."""
     from peftbench.cli.show import say_next
     from peftbench.cli.watch import watch
-    from peftbench.report import data, fields, steps
-    from peftbench.report.document import compose
-    from peftbench.report.reference import published
+    from peftbench.report.formats import data
+    from peftbench.report.notes import steps
+    from peftbench.report.notes.document import compose
+    from peftbench.report.rows import fields
+    from peftbench.report.rows.reference import published
 
     extra = published(reference) if reference else None
     onlooker = watch(quiet=output.quiet)
@@ -109,11 +111,11 @@ def _first(output: OutputOptions) -> str:
 def _content(document: "Document", form: Form) -> str | bytes:
     """Write a report in a format."""
     if form == "html":
-        from peftbench.report.page import html
+        from peftbench.report.pictures.page import html
 
         return html(document)
     if form == "png":
-        from peftbench.report.plots import png
+        from peftbench.report.pictures.plots import png
 
         return png(document)
     from peftbench.cli.show import rendered

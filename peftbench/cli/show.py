@@ -6,8 +6,8 @@ from typing import Literal
 from rich.console import Console
 
 from peftbench.cli.watch import Watch
-from peftbench.report import data, text
-from peftbench.report.document import Document
+from peftbench.report.formats import data, text
+from peftbench.report.notes.document import Document
 
 Form = Literal["table", "md", "latex", "json", "csv"]
 WIDTH = 100

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from peftbench.cli.app import main
-from peftbench.report import schema
+from peftbench.report.formats import schema
 from peftbench.store.record import SCHEMA_VERSION
 from tests.cli.test_startup import imported
 from tests.report.stored import stored

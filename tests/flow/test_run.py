@@ -6,7 +6,7 @@ import pytest
 from peftbench.errors import MethodError, ModelError, RecordError, TaskError
 from peftbench.flow.run import plan, run
 from peftbench.models.load import load
-from peftbench.report.table import build
+from peftbench.report.rows.table import build
 from peftbench.spec.recipe import Cell, IclOptions, TaskSpec
 from peftbench.store.record import Store
 from tests.tiny import tiny_folder

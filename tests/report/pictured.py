@@ -3,7 +3,7 @@
 import functools
 import random
 
-from peftbench.report.document import compose
+from peftbench.report.notes.document import compose
 from tests.report.records import record
 
 TASKS = ("nli", "coref")

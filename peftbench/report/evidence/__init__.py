@@ -1,0 +1,1 @@
+"""What rows prove: intervals, paired tests, break-even, sensitivity, advice."""

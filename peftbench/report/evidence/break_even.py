@@ -1,0 +1,71 @@
+"""After how many queries tuning has paid for itself against in-context learning."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from peftbench.costs.rule import break_even_queries
+from peftbench.report.rows.table import Row, Table
+
+NEVER = "never"
+
+
+@dataclass(frozen=True)
+class BreakEven:
+    """A tuned row against an ICL row.
+
+    Args:
+        plain: Queries after which training has paid for itself; None where that never happens.
+        cached: The same where the shots' keys and values are read from a cache, which is filled once.
+        has_cached: Whether the ICL row knows what that costs.
+    """
+
+    tuned: Row
+    icl: Row
+    plain: int | None
+    cached: int | None
+    has_cached: bool
+
+    @property
+    def text(self) -> str:
+        """Say it in one line."""
+        paid = NEVER if self.plain is None else f"after {queries(self.plain)}"
+        text = f"{self.tuned.title} has paid for its training {paid} against "
+        text += f"{self.icl.shots}-shot ICL on {self.icl.model}"
+        if self.has_cached:
+            text += f", {queries(self.cached)} where the shots' keys and values are cached"
+        return text
+
+
+def queries(number: int | None) -> str:
+    """Write a break-even."""
+    return NEVER if number is None else f"{number:,} quer{'y' if number == 1 else 'ies'}"
+
+
+def break_evens(table: Table) -> Iterator[BreakEven]:
+    """Compare each tuned row with the ICL row that has the most shots, on the same model where there is one."""
+    prompted = sorted((row for row in table.rows if row.is_icl), key=lambda row: row.num_shots)
+    for row in table.rows:
+        rivals = [rival for rival in prompted if rival.model == row.model] or prompted
+        found = _break_even(row, rivals[-1]) if row.is_tuned and rivals else None
+        if found:
+            yield found
+
+
+def _break_even(tuned: Row, icl: Row) -> BreakEven | None:
+    training, query = tuned.cost("training_flops"), tuned.cost("inference_flops_per_example")
+    plain, cached = icl.cost("inference_flops_per_example"), icl.cost("cached_inference_flops_per_example")
+    if training is None or query is None or plain is None:
+        return None
+    filled = training - (icl.cost("cache_flops") or 0)
+    return BreakEven(
+        tuned,
+        icl,
+        _queries(training, plain, query),
+        None if cached is None else _queries(filled, cached, query),
+        cached is not None,
+    )
+
+
+def _queries(training: float, icl: float, tuned: float) -> int | None:
+    number = break_even_queries(round(training), round(icl), round(tuned))
+    return None if number is None else max(number, 0)

@@ -1,0 +1,97 @@
+"""How sure an accuracy is: right and wrong answers by example -> a 95 % interval."""
+
+import functools
+import zlib
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from peftbench.report.evidence.significance import CONFIDENCE
+from peftbench.store.record import Record
+
+if TYPE_CHECKING:
+    import numpy as np
+
+NUM_DRAWS = 1_000
+MIXTURE = "mixture"
+"""The family of a task that is several tasks mixed."""
+OLD = "records of schema version 1 do not say which examples are right"
+INTERVAL = f"{100 * CONFIDENCE:.0f} % interval"
+"""What notes on intervals begin with."""
+CONVENTION = (
+    f"{INTERVAL}: percentile, cluster bootstrap over examples within tasks (an example stays "
+    f"together with all its templates and seeds), {NUM_DRAWS:,} draws, fixed seed; tasks, templates and shots are kept "
+    "as they are, so that it does not speak of other ones"
+)
+
+
+def drawn(records: Sequence[Record]) -> "np.ndarray | None":
+    """Draw the median accuracy of a row's records on one task, as `medians`; None where that cannot be done."""
+    if _unknown(records):
+        return None
+    return medians([result.right or "" for record in records for result in record.results], records[0].task.sha256)
+
+
+def why_none(records: Sequence[Record]) -> str:
+    """Say why a row's records on one task have no interval."""
+    return _unknown(records) or "all examples weigh the same, so that drawing them again shows nothing"
+
+
+def _unknown(records: Sequence[Record]) -> str | None:
+    if records[0].task.family == MIXTURE:
+        return "a mixture's examples are of several tasks, each under the templates of its own"
+    if any(result.right is None for record in records for result in record.results):
+        return OLD
+    return None
+
+
+def medians(right: Sequence[str], name: str) -> "np.ndarray":
+    r"""Draw a task's median accuracy again and again, the example being what is drawn.
+
+    median_k (1/n) \sum_j r_{i_j k},  i_1 ... i_n drawn with replacement from 1 ... n
+
+    Args:
+        right: For each (template, seed) k, "1" or "0" for each example i: right or wrong.
+        name: Of the task; decides the stream of random numbers, so that rows of a table draw the same examples.
+
+    Returns:
+        (draws,) float32.
+
+    Paper: Field and Welsh 2007 (cluster bootstrap); the percentiles are Efron and Tibshirani 1993, chapter 13.
+    """
+    import numpy as np
+
+    answers = np.array([np.frombuffer(one.encode(), np.uint8) for one in right], np.float32) - ord("0")
+    shares = answers @ _times(answers.shape[1], name)
+    shares.sort(axis=0)
+    middle = (len(shares) - 1) // 2
+    return (shares[middle] + shares[len(shares) // 2]) / (2 * answers.shape[1])
+
+
+def interval(tasks: "Sequence[np.ndarray]") -> tuple[float, float] | None:
+    """Give the interval of the mean over tasks of what `medians` drew.
+
+    Returns:
+        Its ends, 0 to 1; None where all draws are equal, which is ignorance and not certainty.
+    """
+    import numpy as np
+
+    means = np.sort(np.mean(tasks, axis=0, dtype=np.float64))
+    if means[0] == means[-1]:
+        return None
+    tail = (1 - CONFIDENCE) / 2
+    # np.quantile takes as long as all the rest.
+    low, high = np.interp([tail, 1 - tail], np.linspace(0, 1, len(means)), means)
+    return float(low), float(high)
+
+
+@functools.lru_cache(maxsize=64)
+def _times(num_examples: int, name: str) -> "np.ndarray":
+    """Say how often each example is drawn: (examples, draws) float32."""
+    import numpy as np
+
+    generator = np.random.default_rng(zlib.crc32(name.encode()))
+    drawn = generator.integers(num_examples, size=(NUM_DRAWS, num_examples))
+    times = np.zeros((num_examples, NUM_DRAWS), np.float32)
+    for draw, examples in enumerate(drawn):
+        times[:, draw] = np.bincount(examples, minlength=num_examples)
+    return times

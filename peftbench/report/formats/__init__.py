@@ -1,0 +1,1 @@
+"""A report as text: terminal, CSV, JSON, HTML fields, Markdown, LaTeX."""

@@ -1,0 +1,78 @@
+"""Rows -> the recipe that runs them again, with every setting as it was resolved."""
+
+import itertools
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from peftbench.report.rows import setting
+from peftbench.report.rows.table import Row, Table
+from peftbench.store.record import Record
+
+NAME = "report"
+PLAIN = ("learner", "model", "revision", "shots", "method", "templates", "limit", "draw", "dtype")
+TABLES = ("training", "icl", "scoring")
+
+
+def recipe(tables: Sequence[Table]) -> str:
+    """Write a recipe TOML that gives the records of all rows again; "" where there are none.
+
+    Tasks stand in it by their names: those from a file, and one's own rows, need their path in its place. Where a sweep
+    chose the learning rate, the sweep stands in it, around the rate that it began with.
+    """
+    rows = [row for table in tables for row in table.rows if not row.published]
+    runs = list(dict.fromkeys(run for row in rows for run in _runs(row)))
+    if not runs:
+        return ""
+    description = "Every record of a report, with its settings as they were resolved"
+    return "\n\n".join([f"name = {_text(NAME)}\ndescription = {_text(description)}", *runs]) + "\n"
+
+
+def _runs(row: Row) -> Iterator[str]:
+    """Give a [[run]] for the tasks of a row that have the same seeds, orders of the shots and limit."""
+    groups: dict[str, list[Sequence[Record]]] = {}
+    for spread in row.spreads.values():
+        for records in _in_orders(spread.records):
+            shared = [[(one.seed, setting.order(one)) for one in records], records[0].identity.get("limit")]
+            groups.setdefault(json.dumps(shared), []).append(records)
+    for some in groups.values():
+        yield _run(some[0], [records[0].task.name for records in some])
+
+
+def _in_orders(records: Sequence[Record]) -> list[list[Record]]:
+    """Leave records together where all seeds have the orders 0 ... n - 1, as a run has them; else part them."""
+    some = sorted(records, key=lambda one: (setting.order(one), one.seed))
+    by_order = [list(group) for _, group in itertools.groupby(some, key=setting.order)]
+    are_first = [setting.order(group[0]) for group in by_order] == list(range(len(by_order)))
+    are_alike = len({tuple(one.seed for one in group) for group in by_order}) == 1
+    return [some] if are_first and are_alike else by_order
+
+
+def _run(records: Sequence[Record], tasks: Sequence[str]) -> str:
+    record, identity = records[0], records[0].identity
+    num_orders = len({setting.order(one) for one in records})
+    plain = {name: identity.get(name) for name in PLAIN} | {"orders": num_orders if num_orders > 1 else None}
+    plain |= {"task": list(tasks), "seeds": list(dict.fromkeys(one.seed for one in records))}
+    if record.learned.start_from:
+        plain["start_from"] = record.learned.start_from.path
+    if record.learned.sweep:
+        plain["sweep"] = "lr"  # around the rate that `training` has
+    lines = ["[[run]]", *_assignments(plain)]
+    tables = {"set": identity.get("method_config")} | {name: identity.get(name) for name in TABLES}
+    if record.learned.method:
+        tables.pop("icl")
+    for name, table in tables.items():
+        if table:
+            lines += [f"[run.{name}]", *_assignments(table)]
+    return "\n".join(lines)
+
+
+def _assignments(table: Mapping[str, Any]) -> list[str]:
+    """Write a table's lines; TOML has no null, so what is absent stays away."""
+    return [f"{name} = {_text(value)}" for name, value in table.items() if value is not None]
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return "{ " + ", ".join(_assignments(value)) + " }"
+    return json.dumps(value)

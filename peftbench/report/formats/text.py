@@ -1,0 +1,202 @@
+"""Tables as text: the terminal, Markdown and LaTeX."""
+
+import re
+import textwrap
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console, RenderableType
+from rich.table import Table as RichTable
+from rich.text import Text
+
+from peftbench.report.evidence.confidence import CONVENTION, INTERVAL
+from peftbench.report.notes.document import Document
+from peftbench.report.rows.columns import Column, per_task, summary
+from peftbench.report.rows.table import Row, Table
+
+RANGE = re.compile(r"^([\d.]+) +\(([\d.]+)\)$")
+"""A median with its interquartile range, "72.4 (1.5)"."""
+INDENT = " "
+"""Of what goes on from the line above, in a cell."""
+LATEX_SPECIAL = {character: f"\\{character}" for character in "&%$#_{}"} | {
+    "~": r"$\sim$",
+    "\\": r"\textbackslash{}",
+    "^": r"\textasciicircum{}",
+    "[": "{[}",
+}
+
+
+def terminal(document: Document, console: Console) -> str:
+    """Draw the tables for a terminal; readable without colour, and at 100 columns."""
+    parts: list[RenderableType] = []
+    has_spares = False
+    for table in document.tables:
+        parts.append(Text(table.title, style="bold"))
+        for columns in _both(table):
+            parts += grids(columns, console.width)
+            has_spares |= any(column.is_spare for column in _that_fit(columns, console.width))
+    parts += [note(text, "") for text in document.findings]
+    conventions = _conventions(document, has_spares)
+    if CONVENTION in document.conventions and not has_spares:
+        conventions.append(f"{INTERVAL}: there is no room for it at {console.width} columns; --format md has it")
+    parts += [note(text, "dim") for text in conventions]
+    return draw(console, parts)
+
+
+def grids(columns: Sequence[Column], width: int) -> list[RenderableType]:
+    """Lay columns out as tables that fit the width, an empty line after each."""
+    return [part for some in _fitted(columns, width) for part in (_grid(some, width), "")]
+
+
+def draw(console: Console, parts: Iterable[RenderableType]) -> str:
+    """Give what the console would print, one part below the other; no blanks at line ends if it is no terminal."""
+    with console.capture() as captured:
+        for part in parts:
+            console.print(part, markup=False, highlight=False)
+    text = captured.get()
+    return text if console.is_terminal else "".join(f"{line.rstrip()}\n" for line in text.splitlines())
+
+
+def markdown(document: Document) -> str:
+    """Write the tables as GitHub Markdown."""
+    parts = []
+    for table in document.tables:
+        parts.append(f"**{table.title}**\n")
+        parts += [_markdown_table(columns) for columns in _both(table)]
+    parts.append("".join(f"- {note}\n" for note in (*document.findings, *document.conventions)))
+    return "\n".join(parts)
+
+
+def latex(document: Document) -> str:
+    """Write the tables as LaTeX, rows and numbers as in the paper: what was tuned first, ranges as subscripts."""
+    parts = ["% \\usepackage{booktabs}\n"]
+    for table in document.tables:
+        ordered = replace(table, rows=tuple(sorted(table.rows, key=_place)))
+        parts.append(f"% {table.title}\n")
+        parts += [_latex_table([one for one in columns if not one.is_spare]) for columns in _both(ordered)]
+    notes = (*document.findings, *_conventions(document, has_spares=False))
+    parts.append("".join(f"% {note}\n" for note in notes))
+    return "\n".join(parts)
+
+
+def _conventions(document: Document, has_spares: bool) -> list[str]:
+    """Give the conventions of the columns that are there: intervals stand in a spare one."""
+    return [text for text in document.conventions if has_spares or not text.startswith(INTERVAL)]
+
+
+def _place(row: Row) -> int:
+    """Sort as the paper's Table 1 does: tuned, zero-shot, in-context learning."""
+    return 2 if row.is_icl else 1 - row.is_tuned
+
+
+def _both(table: Table) -> list[list[Column]]:
+    tasks = [per_task(table)] if len(table.tasks) > 1 else []
+    return [summary(table.rows), *tasks]
+
+
+def _fitted(columns: Sequence[Column], width: int) -> list[list[Column]]:
+    """Cut columns into as few parts as fit the width; each part begins with the columns that are keys."""
+    columns = _that_fit(columns, width)
+    keys = [column for column in columns if column.is_key]
+    parts = [keys]
+    for column in columns[len(keys) :]:
+        if len(parts[-1]) > len(keys) and _width([*parts[-1], column]) > width:
+            parts.append(keys)
+        parts[-1] = [*parts[-1], column]
+    return parts
+
+
+def _that_fit(columns: Sequence[Column], width: int) -> Sequence[Column]:
+    """Leave out the spare columns if not all fit the width with room to read."""
+    is_roomy = sum(column.good_width + 1 for column in columns) - 1 <= width
+    return columns if is_roomy else [column for column in columns if not column.is_spare]
+
+
+def _width(columns: Sequence[Column]) -> int:
+    return sum(column.least_width + 1 for column in columns) - 1
+
+
+def _grid(columns: Sequence[Column], width: int) -> RichTable:
+    """Draw columns two spaces apart, one where the width does not allow two."""
+    # The box itself puts one space between columns.
+    is_roomy = sum(column.width + 2 for column in columns) - 2 <= width
+    grid = RichTable(
+        box=SIMPLE_HEAD, padding=(0, int(is_roomy), 0, 0), pad_edge=False, header_style="", show_edge=False
+    )
+    height = max(len(column.header) for column in columns)
+    spare, folded = max(width - _width(columns), 0), []
+    for column in columns:
+        extra = min(column.width - column.least_width, spare)
+        spare -= extra
+        grid.add_column(
+            Text("\n" * (height - len(column.header)) + "\n".join(column.header), style="bold"),
+            justify="left" if column.is_text else "right",
+            overflow="fold",
+            no_wrap=column.fold_at is None,
+            width=column.least_width + extra,
+        )
+        folded.append(
+            [_folded(value, column.least_width + extra) if column.fold_at else value for value in column.values]
+        )
+    for values in zip(*folded, strict=True):
+        grid.add_row(*(Text(value) for value in values))
+    return grid
+
+
+def _folded(value: str, width: int) -> str:
+    """Break a text between words, and words that are too long where their parts end: num_virtual_ tokens=100."""
+    fill = textwrap.TextWrapper(width, subsequent_indent=INDENT, break_long_words=False, break_on_hyphens=False)
+    return "\n".join(part for line in fill.wrap(value) for part in _broken(line, width))
+
+
+def _broken(line: str, width: int) -> Iterator[str]:
+    part = ""
+    for piece in re.findall(r"[^_/=,-]+[_/=,-]*|[_/=,-]+", line) if len(line) > width else [line]:
+        if part.strip() and len(part + piece) > width:
+            yield part
+            part = INDENT
+        part += piece
+    yield part
+
+
+def note(text: str, style: str) -> RichTable:
+    """Hang a note on a dash."""
+    grid = RichTable.grid(padding=(0, 1, 0, 0))
+    grid.add_row(Text("-", style=style), Text(text, style=style))
+    return grid
+
+
+def _markdown_table(columns: Sequence[Column]) -> str:
+    lines = [
+        [" ".join(column.header) for column in columns],
+        [":---" if column.is_text else "---:" for column in columns],
+        *zip(*(column.values for column in columns), strict=True),
+    ]
+    return "".join(f"| {' | '.join(_escaped(text) for text in line)} |\n" for line in lines)
+
+
+def _escaped(text: str) -> str:
+    # Two tildes would strike a text through.
+    return text.replace("|", "\\|").replace("~", "\\~")
+
+
+def _latex_table(columns: Sequence[Column]) -> str:
+    rows = zip(*(column.values for column in columns), strict=True)
+    spec = "".join("l" if column.is_text else "r" for column in columns)
+    return "\n".join(
+        [
+            rf"\begin{{tabular}}{{{spec}}}",
+            r"\toprule",
+            _latex_row([" ".join(column.header) for column in columns]),
+            r"\midrule",
+            *(_latex_row(row) for row in rows),
+            r"\bottomrule",
+            "\\end{tabular}\n",
+        ]
+    )
+
+
+def _latex_row(values: Sequence[str]) -> str:
+    cells = ["".join(LATEX_SPECIAL.get(c, c) for c in value) for value in values]
+    return " & ".join(RANGE.sub(r"\1$_{\2}$", cell) for cell in cells) + r" \\"

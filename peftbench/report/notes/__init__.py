@@ -1,0 +1,1 @@
+"""What has to be said beside a table: remarks, caveats, next commands."""

@@ -1,0 +1,65 @@
+"""A whole report: its tables, what stands under them, and the command to type next."""
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+from peftbench.errors import RecordError
+from peftbench.report.evidence import sensitivity
+from peftbench.report.evidence.break_even import break_evens
+from peftbench.report.notes import remarks
+from peftbench.report.rows.table import Table, build
+from peftbench.store.record import Record
+
+
+@dataclass(frozen=True)
+class Document:
+    """Tables and the notes under them.
+
+    Args:
+        findings: What follows from the rows, and what must not be read into them.
+        conventions: How the numbers were had.
+    """
+
+    tables: tuple[Table, ...]
+    findings: tuple[str, ...]
+    conventions: tuple[str, ...]
+
+
+def compose(records: Sequence[Record], published: Table | None = None, left_out: Sequence[str] = ()) -> Document:
+    """Make a report from records, published rows after them.
+
+    Args:
+        records: All that can be read.
+        published: Rows of a paper.
+        left_out: What is wrong with each record that could not be read.
+
+    Raises:
+        RecordError: There is nothing to report.
+    """
+    if not records and published is None:
+        raise RecordError("there are no records to report", hint="`peftbench icl --shots 32` makes the first ones")
+    built = build(records)
+    named = Counter(task.name for table in built for task in table.tasks)
+    tables = [replace(table, title=_title(table, named)) for table in built]
+    findings = [f"left out: {text}" for text in left_out]
+    for table in tables:
+        findings += [*_break_evens(table), *sensitivity.notes(table), *remarks.cautions(table)]
+    conventions = remarks.conventions(tables) if tables else []
+    if published:
+        tables.append(published)
+        conventions += published.notes
+    return Document(tuple(tables), tuple(dict.fromkeys(findings)), tuple(dict.fromkeys(conventions)))
+
+
+def _break_evens(table: Table) -> Iterator[str]:
+    return (f"break-even: {one.text}" for one in break_evens(table))
+
+
+def _title(table: Table, named: Counter[str]) -> str:
+    """Name the tasks; where a name stands for several sets of rows in the report, say which."""
+    names = ", ".join(
+        f"{task.name} [{task.num_examples} rows, data {task.sha256[:6]}]" if named[task.name] > 1 else task.name
+        for task in table.tasks
+    )
+    return f"Task: {names}" if len(table.tasks) == 1 else f"Mean over {len(table.tasks)} tasks: {names}"

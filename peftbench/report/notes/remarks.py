@@ -1,0 +1,108 @@
+"""What must stand under a table so that nobody reads more into it than is there."""
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+
+from peftbench.report.evidence import confidence
+from peftbench.report.evidence.break_even import break_evens
+from peftbench.report.notes import steps
+from peftbench.report.rows import units
+from peftbench.report.rows.columns import MARK, have_orders
+from peftbench.report.rows.table import Row, Table
+from peftbench.store.record import Cost
+
+TITLES = {
+    "inference_flops_per_example": "inference FLOPs per example",
+    "training_flops": "training FLOPs",
+    "disk_bytes": "disk",
+}
+
+
+def conventions(tables: Sequence[Table]) -> list[str]:
+    """Say how the columns were counted, each convention once, and why values are absent."""
+    rows = [row for table in tables for row in table.rows]
+    orders = " x orders of the shots" * have_orders(rows)
+    notes = [
+        f"accuracy: median (interquartile range) over templates x seeds{orders}; over several tasks the mean of their "
+        "medians (and of their ranges); n = examples"
+    ]
+    if any(True for table in tables for _ in break_evens(table)):
+        notes.append("break-even: training FLOPs / FLOPs that a query then costs less than with ICL, rounded up")
+    notes += _intervals([row for row in rows if not row.published])
+    for name, title in TITLES.items():
+        costed = [(row.method, row.costs[name]) for row in rows if name in row.costs and not row.published]
+        notes += [f"{title}{of}: {how}" for of, how in _counted(costed)]
+        reasons = dict.fromkeys(cost.reason for _, cost in costed if cost.reason)
+        notes += [f"{title}: {units.ABSENT} because {reason}" for reason in reasons]
+    return notes
+
+
+def _intervals(rows: Sequence[Row]) -> Iterator[str]:
+    spreads = [spread for row in rows for spread in row.spreads.values()]
+    if any(spread.interval for spread in spreads):
+        yield confidence.CONVENTION
+    for reason in dict.fromkeys(spread.why_no_interval for spread in spreads if spread.why_no_interval):
+        yield f"{confidence.INTERVAL}: {units.ABSENT} because {reason}"
+
+
+def _counted(costed: Sequence[tuple[str, Cost]]) -> Iterator[tuple[str, str]]:
+    """Say how a column's numbers were had; where numbers of one kind were had in several ways, which rows' in which."""
+    ways: dict[tuple[str, str], list[str]] = {}
+    for method, cost in costed:
+        if cost.value:
+            ways.setdefault((cost.kind, cost.convention), []).append(method)
+    kinds = Counter(kind for kind, _ in ways)
+    for (kind, convention), methods in ways.items():
+        of = f" of {', '.join(dict.fromkeys(methods))}" if kinds[kind] > 1 else ""
+        yield of, f"{MARK} {kind}; {convention}" if kind == "estimated" else f"{kind}; {convention}"
+
+
+def cautions(table: Table) -> Iterator[str]:
+    """Say what makes rows of a table unlike each other: fewer shots than asked, cut inputs, unequal seeds or models."""
+    for row in table.rows:
+        if " of " in row.shots:
+            yield f"{row.title}: {row.shots} shots, as many as fit the model's positions"
+        if row.num_cut_tokens:
+            yield f"{row.title}: {row.num_cut_tokens:,} input tokens were cut (--max-input-tokens)"
+        yield from _idle(row)
+        yield from _spent(row)
+    # Zero-shot draws nothing, so that its one seed is all there is.
+    if len({row.num_seeds for row in table.rows if row.method != "zero-shot"}) > 1:
+        yield "the rows pool different numbers of seeds: their ranges are not alike"
+    yield from _unequal_models(table)
+
+
+def _idle(row: Row) -> Iterator[str]:
+    """Say where the trained parameters are not what works: some without a gradient, some that are not kept."""
+    if row.num_unreached_parameters:
+        which = f"{row.num_unreached_parameters:,} of {row.num_trained_parameters:,} trained parameters"
+        yield f"{row.title}: {which} are in tensors that no training step had a gradient for"
+    if row.num_saved_parameters is not None and row.num_saved_parameters != row.num_trained_parameters:
+        yield (
+            f"{row.title}: {row.num_saved_parameters:,} parameters are kept and used after training, "
+            f"{row.num_trained_parameters:,} were trained"
+        )
+
+
+def _spent(row: Row) -> Iterator[str]:
+    """Say what training FLOPs hold beside a training, and what they leave out."""
+    learned = [record.learned for spread in row.spreads.values() for record in spread.records]
+    paths = dict.fromkeys(one.start_from.path for one in learned if one.start_from)
+    if paths:
+        whose = ", ".join(f"'{path}'" for path in paths)
+        yield f"{row.title}: started from {whose}; what it took to train that is not in its training FLOPs"
+    if any(one.sweep for one in learned):
+        held = "not in" if row.costs["training_flops"].kind == "traced" else "in"
+        yield f"{row.title}: the search for the learning rate is {held} its training FLOPs"
+
+
+def _unequal_models(table: Table) -> Iterator[str]:
+    tuned = {row.model: row for row in table.rows if row.is_tuned}
+    prompted = {row.model: row for row in table.rows if row.is_icl}
+    if tuned and prompted and steps.same_model(table):
+        sizes = ", ".join(f"{row.model} {units.number(row.num_parameters)}" for row in (tuned | prompted).values())
+        commands = " and ".join(f"`{command}`" for command in steps.same_model(table))
+        yield (
+            f"ICL and tuning stand on different models here (parameters: {sizes}): the rows compare models, too; "
+            f"for the same model both ways: {commands}"
+        )

@@ -1,0 +1,281 @@
+"""What the pictures of a table show, as data: the same for HTML and PNG."""
+
+import math
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Literal
+
+from peftbench.report.rows import setting, units
+from peftbench.report.rows.columns import MARK, have_orders, interval, pool
+from peftbench.report.rows.table import Interval, Row, Table
+
+NUM_QUERIES = 1_000
+"""After so many queries the total costs are shown at first."""
+CHANCE = "chance"
+
+
+@dataclass(frozen=True)
+class Axis:
+    """One axis.
+
+    Args:
+        scale: "shots" is log(1 + x), which has a place for zero shots.
+        ticks: Values, and how they are written.
+    """
+
+    title: str
+    scale: Literal["linear", "log", "shots"]
+    low: float
+    high: float
+    ticks: tuple[tuple[float, str], ...]
+
+    def place(self, value: float) -> float:
+        """Give the place on the axis: 0 at its low end, 1 at its high one."""
+        low, high = self._scaled(self.low), self._scaled(self.high)
+        return (self._scaled(value) - low) / (high - low)
+
+    def _scaled(self, value: float) -> float:
+        if self.scale == "log":
+            return math.log(value)
+        return math.log1p(value) if self.scale == "shots" else value
+
+
+@dataclass(frozen=True)
+class Point:
+    """One row of the table.
+
+    Args:
+        x: In the axis' unit.
+        y: Accuracy, 0 to 1.
+        interval: Of y.
+        series: What decides its colour: the way of learning.
+        model: What decides its shape.
+        label: Short, to stand beside it.
+        told: What it is, in full; several lines.
+        is_hollow: Whether it stands for what costs less with the shots' keys and values in a cache.
+        once: FLOPs of x that are paid once: training, or filling the cache.
+        each: FLOPs of x that each query takes; None where x is no such total.
+    """
+
+    x: float
+    y: float
+    interval: Interval | None
+    series: str
+    model: str
+    label: str
+    told: str
+    is_hollow: bool = False
+    once: float = 0
+    each: float | None = None
+
+
+@dataclass(frozen=True)
+class Figure:
+    """Points over two axes.
+
+    Args:
+        name: Of the file or the element.
+        lines: Each joins some of the points.
+        levels: Accuracies that a line across shows, with their names.
+    """
+
+    name: str
+    title: str
+    note: str
+    x: Axis
+    y: Axis
+    points: tuple[Point, ...]
+    lines: tuple[tuple[Point, ...], ...] = ()
+    levels: tuple[tuple[float, str], ...] = field(default=())
+
+
+def level_end(figure: Figure, value: float, text: str) -> float:
+    """Say where a line's name ends on the x axis, 0 to 1: at the right, or further left where points are in its way."""
+    points = [(figure.x.place(point.x), figure.y.place(point.y)) for point in figure.points]
+    near = [x for x, y in points if abs(y - figure.y.place(value)) < 0.07]
+    width = 0.016 * len(text)
+    return next(
+        (end for end in (1.0, 0.65, 0.35) if not any(end - width < x + 0.02 and x - 0.02 < end for x in near)), 1
+    )
+
+
+def figures(table: Table) -> list[Figure]:
+    """Make the pictures of a table; those that would have no points are left out.
+
+    Paper: 2205.05638, Figure 3 (inference), Figure 2 (parameters).
+    """
+    made = [_inference(table), _total(table), _parameters(table), _shots(table)]
+    return [figure for figure in made if figure and figure.points]
+
+
+def name(row: Row) -> str:
+    """Name a row in full."""
+    return ", ".join(text for text in (f"{row.method} on {row.model}", _shots_of(row), row.label) if text)
+
+
+def told(row: Row) -> str:
+    """Tell a row's record: what was run, what came out, what it cost."""
+    chance = "" if row.chance is None else f", chance {units.percent(row.chance)}"
+    lines = [name(row), f"accuracy {units.percent(row.accuracy)} %{chance}"]
+    if row.interval:
+        lines.append(f"95 % interval {interval(row.interval)}")
+    if row.num_seeds:
+        orders = " x orders" * have_orders([row])
+        lines.append(f"n {row.num_examples:,}, seeds{orders} x templates {pool(row, [row])}")
+    for title, cost in (("inference", "inference_flops_per_example"), ("training", "training_flops")):
+        value = row.cost(cost)
+        mark = MARK if value and row.costs[cost].kind == "estimated" else ""
+        lines.append(f"{title} {mark}{units.flops(value)} FLOPs" + " per query" * (title == "inference"))
+    if row.num_trained_parameters:
+        lines.append(f"{row.num_trained_parameters:,} trained parameters")
+    ids = [record.id for spread in row.spreads.values() for record in spread.records]
+    if ids:
+        lines.append(f"{len(ids)} records: {', '.join(ids[:2])}{', ...' * (len(ids) > 2)}")
+    return "\n".join(lines)
+
+
+def _inference(table: Table) -> Figure | None:
+    points = [
+        *_points(table.rows, lambda row: row.cost("inference_flops_per_example")),
+        *_points(table.rows, lambda row: row.cost("cached_inference_flops_per_example"), is_hollow=True),
+    ]
+    note = "One query. Hollow: with the shots' keys and values in a cache."
+    return _figure("inference", "Accuracy against inference FLOPs", note, "inference FLOPs per example", points, table)
+
+
+def _total(table: Table) -> Figure | None:
+    points = [*_totals(table, "inference", "training_flops"), *_totals(table, "cached_inference", "cache_flops", True)]
+    note = "Training, or filling the cache, and all queries. Hollow: with the shots' keys and values in a cache."
+    title = f"Accuracy against total FLOPs after {NUM_QUERIES:,} queries"
+    figure = _figure("total", title, note, f"total FLOPs after {NUM_QUERIES:,} queries", points, table)
+    # Wide enough for any number of queries: with one it is training that counts, with many it is each query.
+    reach = [NUM_QUERIES * (part * point.once + point.each) for point in points if point.each for part in (0, 1)]
+    return figure and replace(figure, x=decades(figure.x.title, reach))
+
+
+def _totals(table: Table, query: str, once: str, is_hollow: bool = False) -> list[Point]:
+    made = []
+    for row in table.rows:
+        each, first = row.cost(f"{query}_flops_per_example"), row.cost(once)
+        if each is not None and first is not None:
+            made.append(_point(row, first + NUM_QUERIES * each, is_hollow, first, each))
+    return made
+
+
+def _parameters(table: Table) -> Figure | None:
+    points = _points([row for row in table.rows if row.is_tuned], lambda row: row.num_trained_parameters)
+    others = [row for row in table.rows if not row.is_tuned and not row.published]
+    best = {row.model: row for row in sorted(others, key=lambda row: row.accuracy)}
+    levels = [(row.accuracy, f"{_label(row)}, {row.model}") for row in best.values()]
+    note = "Lines: the best that each model does without training."
+    return _figure(
+        "parameters", "Accuracy against trained parameters", note, "trained parameters", points, table, levels
+    )
+
+
+def _shots(table: Table) -> Figure | None:
+    # A zero-shot row has none of the settings that tell ICL rows apart.
+    groups: dict[tuple[str, str], list[Row]] = {}
+    for row in table.rows:
+        if row.is_icl and not row.published:
+            groups.setdefault((row.model, row.variant), []).append(row)
+    zero = {row.model: row for row in table.rows if row.method == "zero-shot" and not row.published}
+    lines = []
+    for (model, _), rows in groups.items():
+        joined = sorted([*rows, *([zero[model]] if model in zero else [])], key=lambda row: row.num_shots)
+        if len(joined) > 1:
+            lines.append(tuple(_points(joined, lambda row: row.num_shots)))
+    counts = sorted({int(point.x) for line in lines for point in line})
+    if not counts:
+        return None
+    ticks = tuple((float(count), str(count)) for count in counts)
+    points = tuple(dict.fromkeys(point for line in lines for point in line))
+    return Figure(
+        "shots",
+        "ICL accuracy against shots",
+        "Shots that were asked for; 0 is zero-shot.",
+        Axis("shots in the prompt", "shots", counts[0], counts[-1] * 1.15, ticks),
+        _accuracies(points, table, []),
+        points,
+        tuple(lines),
+        _chance(table),
+    )
+
+
+def _figure(
+    name: str,
+    title: str,
+    note: str,
+    unit: str,
+    points: Sequence[Point],
+    table: Table,
+    levels: Sequence[tuple[float, str]] = (),
+) -> Figure | None:
+    if not points:
+        return None
+    axis = decades(unit, [point.x for point in points])
+    every = (*levels, *_chance(table))
+    return Figure(name, title, note, axis, _accuracies(points, table, levels), tuple(points), levels=every)
+
+
+def _points(rows: Iterable[Row], x: Callable[[Row], float | None], is_hollow: bool = False) -> list[Point]:
+    found = [(row, x(row)) for row in rows]
+    return [_point(row, value, is_hollow) for row, value in found if value is not None]
+
+
+def _point(row: Row, x: float, is_hollow: bool = False, once: float = 0, each: float | None = None) -> Point:
+    return Point(
+        x=x,
+        y=row.accuracy,
+        interval=row.interval,
+        series=row.method,
+        model=row.model,
+        label=_label(row) + ", cached" * is_hollow,
+        told=told(row) + "\nwith cached keys and values of the shots" * is_hollow,
+        is_hollow=is_hollow,
+        once=once,
+        each=each,
+    )
+
+
+def _label(row: Row) -> str:
+    shots = f" {row.shots}" if row.is_icl else ""
+    return f"{row.method}{shots} {setting.short(row.label)}".rstrip()
+
+
+def _shots_of(row: Row) -> str:
+    return "" if row.method == "zero-shot" else f"{row.shots} shots"
+
+
+def decades(title: str, values: Sequence[float]) -> Axis:
+    """Make a logarithmic axis with some room around the values and a tick at each power of ten."""
+    low, high = min(values) / 1.8, max(values) * 2.5
+    first, last = math.ceil(math.log10(low)), math.floor(math.log10(high))
+    step = max(1, math.ceil((last - first + 1) / 7))
+    ticks = [(1, k) for k in range(first, last + 1, step)]
+    if len(ticks) < 3:
+        ticks = [
+            (digit, k) for k in range(first - 1, last + 1) for digit in (1, 2, 5) if low <= digit * 10.0**k <= high
+        ]
+    return Axis(title, "log", low, high, tuple((digit * 10.0**k, f"{digit}e{k}") for digit, k in ticks))
+
+
+def _accuracies(points: Iterable[Point], table: Table, levels: Sequence[tuple[float, str]]) -> Axis:
+    values = list(_ends(points)) + [value for value, _ in (*levels, *_chance(table))]
+    step = 0.05 if max(values) - min(values) < 0.35 else 0.1
+    low = max(0.0, step * math.floor(min(values) / step - 0.2))
+    high = min(1.0, step * math.ceil(max(values) / step + 0.2))
+    count = round((high - low) / step)
+    ticks = tuple((low + step * k, f"{100 * (low + step * k):.0f}") for k in range(count + 1))
+    return Axis("accuracy %", "linear", low, high, ticks)
+
+
+def _ends(points: Iterable[Point]) -> Iterator[float]:
+    for point in points:
+        yield from point.interval or (point.y,)
+        yield point.y
+
+
+def _chance(table: Table) -> tuple[tuple[float, str], ...]:
+    chance = [row.chance for row in table.rows if row.chance is not None]
+    return ((chance[0], CHANCE),) if chance else ()

@@ -1,0 +1,119 @@
+"""A report as one HTML file that needs nothing else: its table, its pictures, its recipe."""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from peftbench import __version__
+from peftbench.report.evidence.break_even import BreakEven, break_evens, queries
+from peftbench.report.formats import recipe
+from peftbench.report.notes.document import Document
+from peftbench.report.pictures import colors, figures, spread, svg
+from peftbench.report.rows import fields, units
+from peftbench.report.rows.fields import Field
+from peftbench.report.rows.table import Row, Table
+
+if TYPE_CHECKING:
+    from jinja2 import Template
+
+FOLDER = Path(__file__).parent / "web"
+
+
+def html(document: Document) -> str:
+    """Write a report as one HTML file: no network, no other file.
+
+    About 15 kB of it are style, script and frame; the script is peftbench's own, there is no library in it.
+    """
+    from markupsafe import Markup
+
+    style, script = ((FOLDER / name).read_text(encoding="utf-8") for name in ("page.css", "page.js"))
+    records = [
+        one for table in document.tables for row in table.rows for part in row.spreads.values() for one in part.records
+    ]
+    days = sorted(record.created_at[:10] for record in records)
+    made_by = sorted({f"{name} {version}" for record in records for name, version in record.versions.items()})
+    return _template().render(
+        version=__version__,
+        lead=_lead(document),
+        style=Markup(style),
+        script=Markup(script),
+        mark=lambda color=None, shape=None: Markup(svg.legend_mark(color, shape)),
+        sections=[_section(table) for table in document.tables],
+        num_queries=figures.NUM_QUERIES,
+        start=12,
+        findings=document.findings,
+        conventions=document.conventions,
+        recipe=recipe.recipe(document.tables),
+        versions=", ".join(made_by),
+        num_records=f"{len(records):,}",
+        dates=" to ".join(dict.fromkeys([days[0], days[-1]])) if days else "",
+    )
+
+
+def _template() -> "Template":
+    from jinja2 import Environment, StrictUndefined
+
+    source = (FOLDER / "page.html").read_text(encoding="utf-8")
+    return Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=False).from_string(source)
+
+
+def _lead(document: Document) -> str:
+    rows = [row for table in document.tables for row in table.rows if not row.published]
+    models = ", ".join(dict.fromkeys(row.model for row in rows))
+    return (
+        "In-context learning or parameter-efficient fine-tuning: how accurate each is, and what it costs"
+        + (f", on {models}." if models else ".")
+        + " Headers sort the table; points tell their records."
+    )
+
+
+def _section(table: Table) -> dict[str, Any]:
+    from markupsafe import Markup
+
+    hues, shapes = colors.of_series(table), colors.of_models(table)
+    some, by_task = fields.summary(table), fields.per_task(table)
+    return {
+        "title": table.title,
+        "columns": some,
+        "rows": [[_cell(column, row, hues) for column in some] for row in table.rows],
+        "by_task": by_task,
+        "task_rows": [[_cell(column, row, hues) for column in by_task] for row in table.rows],
+        "series": list(hues.items()),
+        "models": list(shapes.items()),
+        "figures": [
+            {
+                "name": figure.name,
+                "title": figure.title,
+                "note": figure.note,
+                "svg": Markup(svg.draw(figure, hues, shapes)),
+            }
+            for figure in figures.figures(table)
+        ],
+        "spreads": [
+            {
+                "title": one.task,
+                "note": f"chance {units.percent(one.chance)}",
+                "svg": Markup(svg.draw_spread(one, hues)),
+            }
+            for one in spread.spreads(table)
+        ],
+        "paid": [line for one in break_evens(table) for line in _paid(one)],
+    }
+
+
+def _paid(one: BreakEven) -> Iterator[dict[str, Any]]:
+    against = f"{one.tuned.title} against {one.icl.shots}-shot ICL on {one.icl.model}"
+    yield {"queries": "" if one.plain is None else one.plain, "text": f"{against}: {queries(one.plain)}"}
+    if one.has_cached:
+        text = f"{against}, shots cached: {queries(one.cached)}"
+        yield {"queries": "" if one.cached is None else one.cached, "text": text}
+
+
+def _cell(column: Field, row: Row, hues: Mapping[str, int]) -> dict[str, Any]:
+    value = column.value(row) if column.value else None
+    return {
+        "text": column.text(row),
+        "is_text": column.is_text,
+        "value": "" if value is None else f"{value:.10g}",
+        "color": hues[row.method] if column.title == "method" else None,
+    }

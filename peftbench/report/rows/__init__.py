@@ -1,0 +1,1 @@
+"""Records to rows: what each row of a table is, as facts."""

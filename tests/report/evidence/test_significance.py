@@ -1,0 +1,104 @@
+import itertools
+
+import numpy as np
+import pytest
+
+from peftbench.report.evidence import significance
+
+
+def test_mcnemar_by_hand():
+    # 9 examples decide, 1 of them for A: 2 * (C(9,0) + C(9,1)) / 2^9
+    assert significance.mcnemar(1, 8) == pytest.approx(2 * (1 + 9) / 512)
+    assert significance.mcnemar(8, 1) == significance.mcnemar(1, 8)
+    assert significance.mcnemar(0, 6) == pytest.approx(2 / 64)
+
+
+def test_mcnemar_of_a_tie_and_of_nothing_is_one():
+    assert significance.mcnemar(5, 5) == 1
+    assert significance.mcnemar(0, 0) == 1
+
+
+def exact(sums):
+    """All sign flips, one by one."""
+    means = [abs(np.dot(signs, sums)) for signs in itertools.product((-1, 1), repeat=len(sums))]
+    return np.mean([mean >= abs(sum(sums)) for mean in means])
+
+
+@pytest.mark.parametrize("sums", [[3, 1, -1, 2, 4], [4, 4, 4, 4, 4, 4], [1, -2, 0, 0, 3, -3, 2, 2]])
+def test_sign_flips_agree_with_all_flips_one_by_one(sums):
+    draws = significance.draw(np.array(sums), 4, "task")
+    assert significance.sign_flip(np.mean(sums) / 4, draws) == pytest.approx(exact(sums), abs=0.015)
+
+
+def test_sign_flips_of_single_answers_are_mcnemar():
+    sums = np.array([1] * 14 + [-1] * 4 + [0] * 30)
+    draws = significance.draw(sums, 1, "task")
+    assert significance.sign_flip(sums.mean(), draws) == pytest.approx(significance.mcnemar(4, 14), abs=0.006)
+
+
+def test_a_p_value_is_never_zero():
+    draws = significance.draw(np.ones(200, int), 1, "task")
+    assert significance.sign_flip(1.0, draws) == pytest.approx(1 / 10_001)
+
+
+def test_holm_by_hand():
+    # ordered: .005 x 4, .01 x 3, .03 x 2, .04 x 1 but never below the one before
+    assert significance.holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
+    assert significance.holm([0.6, 0.7]) == [1.0, 1.0]
+
+
+def test_resampling_spreads_as_the_standard_error_says():
+    sums = np.random.default_rng(1).integers(-4, 5, size=150)
+    draws = significance.draw(sums, 4, "task")
+    assert draws.resampled.mean() == pytest.approx(sums.mean() / 4, abs=0.002)
+    assert draws.resampled.std() == pytest.approx((sums / 4).std() / np.sqrt(150), rel=0.03)
+    assert draws.flipped.std() == pytest.approx(np.sqrt(np.mean((sums / 4) ** 2) / 150), rel=0.03)
+
+
+def simulated(generator, num_examples=60, num_pairs=6):
+    """Differences of B, right 0.1 more often, from A; an example is easy or hard for a side under all pairs."""
+    a, b = (
+        np.where(
+            generator.random((num_examples, 1)) < 0.8,
+            generator.random((num_examples, 1)) < share,
+            generator.random((num_examples, num_pairs)) < share,
+        )
+        for share in (0.5, 0.6)
+    )
+    return b.astype(int) - a.astype(int)
+
+
+def coverage(tables, num_pairs):
+    found = [significance.interval(significance.draw(one, num_pairs, "task", 1000)) for one in tables]
+    return np.mean([low <= 0.1 <= high for low, high in found])
+
+
+def test_the_interval_covers_the_truth_95_times_in_100_and_pairs_taken_for_examples_do_not():
+    generator = np.random.default_rng(0)
+    tables = [simulated(generator) for _ in range(400)]
+    assert 0.92 <= coverage([table.sum(axis=1) for table in tables], 6) <= 0.98
+    assert coverage([table.ravel() for table in tables], 1) < 0.75
+
+
+def test_equal_sides_are_called_different_5_times_in_100():
+    generator = np.random.default_rng(0)
+    null = [generator.choice([-3, -1, 0, 1, 3], size=40) for _ in range(400)]
+    values = [significance.sign_flip(one.mean() / 3, significance.draw(one, 3, "task", 1000)) for one in null]
+    assert 0.02 <= np.mean([value < 0.05 for value in values]) <= 0.08
+
+
+def test_b_against_a_mirrors_a_against_b():
+    sums = np.array([3, 1, -1, 2, 4, 0, 0])
+    forth, back = (significance.draw(sign * sums, 4, "task") for sign in (1, -1))
+    assert np.array_equal(forth.resampled, -back.resampled)
+    assert significance.sign_flip(9 / 28, forth) == significance.sign_flip(-9 / 28, back)
+
+
+def test_without_any_spread_there_is_no_interval():
+    assert significance.interval(significance.draw(np.zeros(20, int), 2, "task")) is None
+
+
+def test_the_mean_over_tasks_keeps_them_fixed():
+    tasks = [significance.draw(np.full(20, value), 1, "task") for value in (1, 0)]
+    low, high = np.quantile(significance.mean(tasks).resampled, (0, 1))
+    assert (low, high) == (0.5, 0.5)

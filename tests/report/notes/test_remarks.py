@@ -1,0 +1,123 @@
+import pytest
+
+from peftbench.report.notes import remarks
+from peftbench.report.notes.document import compose
+from peftbench.report.rows.table import build
+from peftbench.spec.recipe import TaskSpec
+from peftbench.store.record import StartingPoint, Sweep, Trial
+from peftbench.tasks.load import load
+from peftbench.tasks.mixture import mix
+from tests.report.records import record
+
+
+def table(*records):
+    return build(records)[0]
+
+
+def test_unequal_models_are_named_with_the_commands_for_the_same_model():
+    (note,) = remarks.cautions(table(record(), record("ia3", "mini-t0")))
+    assert "mini-t0 3.69M, mini-gpt 2.81M" in note
+    assert "`peftbench icl --model mini-t0 --shots 32 --task nli`" in note
+    assert "`peftbench tune --model mini-gpt --method ia3 --task nli`" in note
+
+
+def test_the_same_model_both_ways_needs_no_caution():
+    assert not list(remarks.cautions(table(record("ICL", "mini-t0"), record("ia3", "mini-t0"))))
+
+
+def test_unequal_numbers_of_seeds_are_said_but_zero_shot_is_exempt():
+    zero, first, second = record(shots=0), record(), record(seed=1)
+    assert not list(remarks.cautions(table(zero, first, second)))
+    (note, *_) = remarks.cautions(table(zero, first, second, record("ia3", "mini-gpt")))
+    assert "different numbers of seeds" in note
+
+
+def test_cut_inputs_and_missing_shots_are_said():
+    cut = record(used=20).model_copy(update={"work": {"cut_tokens": 1234}})
+    notes = list(remarks.cautions(table(cut)))
+    assert "ICL on mini-gpt: 20 of 32 shots, as many as fit the model's positions" in notes
+    assert "ICL on mini-gpt: 1,234 input tokens were cut (--max-input-tokens)" in notes
+
+
+def test_each_convention_stands_once_with_its_kind():
+    document = compose([record("ia3", "mini-t0"), record("ia3", "mini-t0", seed=1)])
+    assert document.conventions.count("training FLOPs: ~ estimated; c") == 1
+
+
+def test_where_one_kind_was_counted_in_two_ways_each_says_whose():
+    old = record("ia3", "mini-t0")
+    new = record("lora", "mini-t0")
+    renamed = [cost.model_copy(update={"convention": "another"}) for cost in new.costs]
+    found = compose([old, new.model_copy(update={"costs": renamed})]).conventions
+    assert {"training FLOPs of ia3: ~ estimated; c", "training FLOPs of lora: ~ estimated; another"} < set(found)
+
+
+def learned(made, **numbers):
+    return made.model_copy(update={"learned": made.learned.model_copy(update=numbers)})
+
+
+def test_parameters_without_a_gradient_are_counted_under_the_table():
+    made = record("ia3", "mini-t0")
+    reached, unreached = (learned(made, num_unreached_parameters=number) for number in (0, 96))
+    assert list(remarks.cautions(table(reached))) == list(remarks.cautions(table(made))) == []
+    (note,) = remarks.cautions(table(unreached))
+    assert (
+        note == "ia3 on mini-t0: 96 of 6,144 trained parameters are in tensors that no training step had a gradient for"
+    )
+    worst = learned(unreached, num_unreached_parameters=128).model_copy(update={"seed": 1})
+    assert next(iter(remarks.cautions(table(unreached, worst)))).startswith("ia3 on mini-t0: 128 of 6,144")
+
+
+def test_parameters_that_are_not_kept_are_counted_under_the_table():
+    made = record("prefix_tuning", "mini-t0")
+    assert not list(remarks.cautions(table(learned(made, num_saved_parameters=6144))))
+    (note,) = remarks.cautions(table(learned(made, num_saved_parameters=768)))
+    assert note == "prefix_tuning on mini-t0: 768 parameters are kept and used after training, 6,144 were trained"
+
+
+def test_what_training_flops_hold_and_leave_out_is_said():
+    made = record("ia3", "mini-t0")
+    trial = Trial(lr=0.1, accuracy=0.5, loss=1.0)
+    begun = learned(made, start_from=StartingPoint(path="results/adapters/0f", sha256="ab", model="mini-t0"))
+    swept = learned(made, sweep=Sweep(lr=0.1, trials=[trial], num_folds=2, num_steps=9, num_held_out=32))
+    (note,) = remarks.cautions(table(begun))
+    assert note.endswith("started from 'results/adapters/0f'; what it took to train that is not in its training FLOPs")
+    (note,) = remarks.cautions(table(swept))
+    assert note == "ia3 on mini-t0: the search for the learning rate is in its training FLOPs"
+
+
+def mixed(*lengths):
+    """A record of two tasks mixed; its templates ask unlike rows."""
+    made = record("ia3", "mini-t0", "lab-train")
+    names = ("news: which", "news: about", "yes-no: is it")
+    results = [
+        made.results[0].model_copy(
+            update={
+                "template": k,
+                "name": name,
+                "num_examples": n,
+                "num_correct": {"token": n // 2},
+                "right": "10" * (n // 2),
+            }
+        )
+        for k, (name, n) in enumerate(zip(names, lengths, strict=True))
+    ]
+    task = made.task.model_copy(update={"family": mix("m", [load(TaskSpec(name="lab-topic"))]).family})
+    return made.model_copy(update={"results": results, "task": task})
+
+
+@pytest.mark.parametrize("lengths", [(40, 40, 40), (40, 40, 20)])
+def test_a_mixture_has_no_interval_and_says_why(lengths):
+    document = compose([mixed(*lengths)])
+    (row,) = document.tables[0].rows
+    assert (row.interval, row.num_examples, document.tables[0].is_mixture) == (None, 40 + lengths[2], True)
+    reason = "95 % interval: n/a because a mixture's examples are of several tasks, each under the templates of its own"
+    assert reason in document.conventions
+    assert not any("cluster bootstrap" in text for text in document.conventions)
+
+
+def test_rows_that_are_right_throughout_have_no_interval_and_say_why():
+    made = record("ICL", correct=(300,))
+    results = [made.results[0].model_copy(update={"right": "1" * 300})]
+    (reason,) = [text for text in compose([made.model_copy(update={"results": results})]).conventions if "95 %" in text]
+    assert reason == "95 % interval: n/a because all examples weigh the same, so that drawing them again shows nothing"

@@ -1,0 +1,61 @@
+from pathlib import Path
+
+import pytest
+
+from peftbench import registry
+from peftbench.report.notes import steps
+from peftbench.report.rows.table import build
+from tests.report.records import record
+
+LAB = ("lab-completion", "lab-hazard", "lab-nli2", "lab-region")
+
+
+def step(*settings, tasks=("nli",)):
+    (table,) = build([record(*setting, task=task) for setting in settings for task in tasks])
+    return steps.step(table)
+
+
+def test_what_is_missing_for_the_same_model_comes_first():
+    assert step(("ICL", "mini-gpt"), ("ia3", "mini-t0")) == "peftbench icl --model mini-t0 --shots 32 --task nli"
+
+
+def test_then_come_the_methods_that_were_not_tried():
+    assert step(("ICL", "mini-t0"), ("ia3", "mini-t0")) == "peftbench tune --model mini-t0 --method lora --task nli"
+
+
+def test_after_all_methods_come_recipes():
+    both = [(name, "mini-t0") for name in ("ICL", *registry.METHODS)]
+    assert step(*both) == "peftbench list recipes"
+
+
+@pytest.mark.parametrize(("tasks", "option"), [(LAB, ""), (("rte",), " --task rte"), (("rte", "cb"), " --task rte")])
+def test_tasks_are_named_by_their_group_where_they_are_one(tasks, option):
+    assert steps.task_option(tasks) == option
+
+
+def test_after_a_mixture_comes_what_starts_from_it():
+    made = [record("ICL", "mini-t0", shots=0), record("ia3", "mini-t0")]
+    task = made[0].task.model_copy(update={"family": "mixture"})
+    zero, tuned = (one.model_copy(update={"task": task}) for one in made)
+    (table,) = build([zero, tuned])
+    assert steps.step(table, Path("r/adapters")) == (
+        f"peftbench tune --model mini-t0 --method ia3 --start-from r/adapters/{tuned.id}"
+    )
+    assert steps.step(build([zero])[0]) == "peftbench tune --model mini-t0 --method ia3 --task nli"
+
+
+def test_the_command_of_a_row_has_its_settings_as_they_are_typed():
+    made = [record("lora", "mini-t0", method_config={"rank": 4, "roles": roles}) for roles in (["q", "v"], "all")]
+    (table,) = build(made)
+    assert (
+        steps.again(table, table.rows[1]) == "peftbench tune --model mini-t0 --method lora --task nli --set roles=q,v"
+    )
+
+
+def test_own_rows_are_named_by_what_must_be_typed_again_and_a_limit_stays():
+    """Neither paths nor templates are in a record."""
+    made = record("ia3", "mini-t0", "test", limit=30)
+    mine = made.model_copy(update={"task": made.task.model_copy(update={"family": "own data"})})
+    data = "--task test --train FILE --test FILE --template TEXT --choices A,B --limit 30"
+    assert steps.step(build([mine])[0]) == f"peftbench icl --model mini-t0 --shots 32 {data}"
+    assert steps.step(build([made])[0]) == "peftbench icl --model mini-t0 --shots 32 --task test --limit 30"

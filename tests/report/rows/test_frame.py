@@ -1,0 +1,54 @@
+import pytest
+
+from peftbench.errors import RecordError
+from peftbench.report.rows import frame as module
+from peftbench.report.rows.frame import frame
+from peftbench.report.rows.select import read
+from peftbench.report.rows.table import build
+from tests.report.stored import stored
+
+
+def test_a_row_for_each_record_and_template(tmp_path):
+    stored(tmp_path, {0: [1, 0], 3: [1, 1]}, seed=2, used=24)
+    table = frame(tmp_path)
+    assert table["accuracy"].tolist() == [0.5, 1.0]
+    assert table["template"].tolist() == [0, 3]
+    assert set(table["shots"]) == {32}
+    assert set(table["num_shots"]) == {24}
+    assert set(table["seed"]) == {2}
+    assert set(table["inference_flops_per_example"]) == {33 * 47_000_000}
+    assert set(table["inference_flops_per_example_kind"]) == {"counted"}
+    assert table["accuracy_char"].isna().all()
+
+
+def test_its_medians_are_those_of_the_report(tmp_path):
+    for seed in (0, 1, 2):
+        stored(tmp_path, {0: [1, 0, seed % 2], 1: [1, 1, 0]}, seed=seed)
+    (table,) = build([one.record for one in read([tmp_path])])
+    (row,) = table.rows
+    assert frame(tmp_path)["accuracy"].median() == row.accuracy
+
+
+def test_a_record_in_two_folders_counts_once(tmp_path):
+    for name in ("a", "b"):
+        stored(tmp_path / name, {0: [1, 0]})
+    assert len(frame(tmp_path / "a", tmp_path / "b")) == 1
+
+
+def test_its_columns_are_told_and_there_without_records_too(tmp_path):
+    assert frame(tmp_path).columns.tolist() == module._columns()
+    told = " ".join((frame.__doc__ or "").split())
+    assert all(column in told for column in module._columns()[:20])
+
+
+def test_a_damaged_record_is_not_left_out_silently(tmp_path):
+    made = stored(tmp_path, {0: [1, 0]})
+    (tmp_path / "records" / f"{made.id}.json").write_text("{")
+    with pytest.raises(RecordError, match="is damaged"):
+        frame(tmp_path)
+
+
+def test_orders_of_the_shots_are_told_apart(tmp_path):
+    stored(tmp_path, {0: [1, 0]})
+    stored(tmp_path, {0: [1, 1]}, icl={"order": 3})
+    assert sorted(frame(tmp_path)["order"]) == [0, 3]

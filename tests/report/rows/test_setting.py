@@ -1,0 +1,82 @@
+import pytest
+
+from peftbench.report.rows import setting
+from peftbench.report.rows.table import build
+from tests.report.records import record
+
+ON = {"lm_loss": 1.0, "unlikelihood_loss": 1.0, "length_norm_loss": 1.0, "lr": 0.1}
+
+
+def labels(*records):
+    (table,) = build(records)
+    return [row.label for row in table.rows]
+
+
+def with_losses(**weights):
+    return record("ia3", "mini-t0", training=ON | weights)
+
+
+def test_losses_are_named_as_in_the_paper():
+    some = [with_losses(unlikelihood_loss=ul, length_norm_loss=ln) for ul in (0.0, 1.0) for ln in (0.0, 1.0)]
+    assert labels(*some) == ["L_LM", "L_LM + L_LN", "L_LM + L_UL", "L_LM + L_UL + L_LN"]
+    (table,) = build(some)
+    assert table.rows[0].variant == "unlikelihood_loss=0, length_norm_loss=0"
+    assert table.rows[1].title == "ia3 (L_LM + L_LN) on mini-t0"
+
+
+def test_a_loss_that_all_rows_have_is_in_the_sum_and_weights_are_told():
+    assert labels(with_losses(length_norm_loss=0.0), with_losses()) == ["L_LM + L_UL", "L_LM + L_UL + L_LN"]
+    assert labels(with_losses(lm_loss=0.0), with_losses(unlikelihood_loss=0.5)) == [
+        "L_UL + L_LN",
+        "L_LM + 0.5 L_UL + L_LN",
+    ]
+
+
+def test_other_settings_stand_after_the_losses():
+    assert labels(with_losses(unlikelihood_loss=0.0, lr=0.2), with_losses()) == [
+        "L_LM + L_LN, lr=0.2",
+        "L_LM + L_UL + L_LN, lr=0.1",
+    ]
+    # where only the rate differs, the losses go without saying
+    assert labels(with_losses(lr=0.2), with_losses()) == ["lr=0.1", "lr=0.2"]
+
+
+@pytest.mark.parametrize(
+    ("config", "label"),
+    [
+        ({"rank": 4, "layer_norms": True}, "layer_norms=true"),
+        ({"rank": 4, "layer_norms": False}, ""),
+        ({"r": 8, "bias": "lora_only"}, "bias=lora_only"),
+        ({"r": 8, "bias": "none"}, ""),
+    ],
+)
+def test_what_trains_beside_the_method_is_told_of_a_single_row(config, label):
+    assert labels(record("lora", "mini-t0", method_config=config)) == [label]
+
+
+def test_lists_are_written_as_they_are_set():
+    some = [record("lora", "mini-t0", method_config={"rank": 4, "roles": roles}) for roles in (["q", "v"], "all")]
+    assert labels(*some) == ["roles=all", "roles=q,v"]
+    assert setting.parts("rank=4, roles=q,v") == ["rank=4", "roles=q,v"]
+    assert setting.parts("lora@m:32,rank=4,roles=q,v", ",") == ["lora@m:32", "rank=4", "roles=q,v"]
+
+
+def test_rows_are_sorted_by_what_numbers_are_worth():
+    some = [record("lora", "mini-t0", method_config={"rank": rank, "alpha": 1e-3 * rank}) for rank in (64, 8, 100, 1)]
+    assert labels(*some) == [f"rank={rank}, alpha={1e-3 * rank:g}" for rank in (1, 8, 64, 100)]
+    rates = [record("ia3", "mini-t0", training={"lr": lr}) for lr in (3e-3, 1e-5, 0.2)]
+    assert labels(*rates) == ["lr=1e-05", "lr=0.003", "lr=0.2"]
+
+
+@pytest.mark.parametrize(
+    ("label", "text"),
+    [
+        ("", ""),
+        ("rank=8, roles=q,v", "8, q,v"),
+        ("L_LM + L_UL, lr=0.1", "L_LM + L_UL, 0.1"),
+        ("calibrate=true", "calibrate"),
+        ("places=all, reparameterize=false", "all, no reparameterize"),
+    ],
+)
+def test_a_short_label_keeps_what_tells_rows_apart(label, text):
+    assert setting.short(label) == text
