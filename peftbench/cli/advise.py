@@ -25,7 +25,7 @@ def advise(
 ) -> None:
     """Say which row is the cheapest that is accurate enough for N queries, or what to run to find out."""
     from peftbench.cli.report import readable
-    from peftbench.cli.show import stdout
+    from peftbench.cli.screen import stdout
     from peftbench.report.evidence.advise import advise as judge
     from peftbench.report.formats import advise_text
     from peftbench.report.notes.document import compose

@@ -20,7 +20,7 @@ def compare(
     form: Table = "table",
 ) -> None:
     """Test whether A and B are different, over the examples that both answered: icl@mini-gpt:32 ia3@mini-t0."""
-    from peftbench.cli.show import stdout
+    from peftbench.cli.screen import stdout
     from peftbench.report.evidence.compare import compare as test
     from peftbench.report.formats import compare_text
     from peftbench.report.rows import select

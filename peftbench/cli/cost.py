@@ -87,9 +87,9 @@ def cost(
     form: Table = "table",
 ) -> None:
     """Count FLOPs, bytes and break-even points from a model's shapes; no weights, no download, any size."""
-    from peftbench.cli import prices
-    from peftbench.cli.show import say_next, stdout
-    from peftbench.cli.watch import watch
+    from peftbench.cli import cost_text
+    from peftbench.cli.progress import watch
+    from peftbench.cli.screen import say_next, stdout
     from peftbench.registry import known
 
     with watch(quiet=False).waiting("loading torch and transformers"):
@@ -101,9 +101,9 @@ def cost(
     if audit is not None:
         known(audit, ["t-few"], "audit", CostError)
         checks = check()
-        data = prices.audit_data(checks)
+        data = cost_text.audit_data(checks)
         typer.echo(
-            json.dumps(data, indent=2) + "\n" if form == "json" else prices.audit_text(checks, stdout()), nl=False
+            json.dumps(data, indent=2) + "\n" if form == "json" else cost_text.audit_text(checks, stdout()), nl=False
         )
         return
     workload = Workload(**work.table())
@@ -124,9 +124,9 @@ def cost(
         with watch(quiet=False).stage("measuring", total) as advance:
             timings = [time_all(each, workload, configs, device, lambda title: advance(1, title)) for each in sheets]
     if form == "json":
-        typer.echo(json.dumps(prices.data(sheets, workload, work.queries, timings), indent=2))
+        typer.echo(json.dumps(cost_text.data(sheets, workload, work.queries, timings), indent=2))
         return
-    typer.echo(prices.text(sheets, workload, work.queries, timings, stdout()), nl=False)
+    typer.echo(cost_text.text(sheets, workload, work.queries, timings, stdout()), nl=False)
     say_next(watch(quiet=False), _step(model[0], next(iter(configs)), settings or []))
 
 

@@ -20,7 +20,7 @@ def export(
     quiet: Annotated[bool, Option("--quiet", "-q", help="No remarks.", metavar=FLAG)] = False,
 ) -> None:
     """Write an adapter so that other tools load it."""
-    from peftbench.cli.watch import watch
+    from peftbench.cli.progress import watch
 
     onlooker = watch(quiet=quiet)
     with onlooker.waiting("loading torch and transformers"):

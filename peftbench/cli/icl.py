@@ -89,7 +89,7 @@ def icl(
     form: Table = "table",
 ) -> None:
     """Evaluate in-context learning: k labelled examples in front of every query."""
-    from peftbench.cli.experiment import carry_out, cells
+    from peftbench.cli.cells import carry_out, cells
 
     shared: dict[str, Any] = {"learner": "icl", "model": model, "shots": shots, "scoring": scoring.table()}
     some = [cell for options in way.tables() for cell in cells(task, weights, run, icl=options, **shared)]

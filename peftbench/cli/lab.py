@@ -15,8 +15,8 @@ def show(
     rows: Annotated[int, Option(help="Test rows to show, each under every template.", metavar="N", min=1)] = 2,
 ) -> None:
     """Show a task as a model sees it: rendered inputs and their answer choices."""
-    from peftbench.cli.show import say_next
-    from peftbench.cli.watch import watch
+    from peftbench.cli.progress import watch
+    from peftbench.cli.screen import say_next
     from peftbench.spec.recipe import TaskSpec
     from peftbench.tasks.load import load
 
@@ -45,8 +45,8 @@ def build(
     steps: Annotated[int | None, Option(help="Stop after N steps, for a trial.", metavar="N", min=1)] = None,
 ) -> None:
     """Make the embedded models again from their seed. What was interrupted goes on where it stopped."""
-    from peftbench.cli.show import say_next
-    from peftbench.cli.watch import watch
+    from peftbench.cli.progress import watch
+    from peftbench.cli.screen import say_next
 
     onlooker = watch(quiet=False)
     with onlooker.waiting("loading torch and transformers"):

@@ -40,8 +40,8 @@ class Listing:
 def show_list(kind: Annotated[Kind, Argument(help="What to list.", metavar="KIND")], form: Table = "table") -> None:
     """List methods, tasks, models or recipes."""
     from peftbench.cli import catalogue
-    from peftbench.cli.show import say_next
-    from peftbench.cli.watch import watch
+    from peftbench.cli.progress import watch
+    from peftbench.cli.screen import say_next
 
     listing: Listing = getattr(catalogue, kind.value)()
     if form == "json":
@@ -52,7 +52,7 @@ def show_list(kind: Annotated[Kind, Argument(help="What to list.", metavar="KIND
 
 
 def _drawn(listing: Listing) -> str:
-    from peftbench.cli.show import stdout
+    from peftbench.cli.screen import stdout
     from peftbench.report.formats.text import draw
 
     lines = [{name: value for name, value in line.items() if name not in listing.hidden} for line in listing.lines]

@@ -16,7 +16,7 @@ from peftbench.cli.options import FLAG
 from peftbench.errors import RecordError, RunError, TaskError
 
 if TYPE_CHECKING:
-    from peftbench.cli.watch import Watch
+    from peftbench.cli.progress import Watch
     from peftbench.flow.predict import Prediction, Ways
     from peftbench.flow.usage import Usage
 
@@ -48,7 +48,7 @@ def predict(
     quiet: Annotated[bool, Option("--quiet", "-q", help="No progress, no remarks.", metavar=FLAG)] = False,
 ) -> None:
     """Predict the rows of a file with adapters, or with a record's shots."""
-    from peftbench.cli.watch import watch
+    from peftbench.cli.progress import watch
 
     onlooker = watch(quiet=quiet)
     with onlooker.waiting("loading torch and transformers"):

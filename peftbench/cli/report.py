@@ -40,8 +40,8 @@ def report(
     ] = None,
 ) -> None:
     """Show all records as a table, also in report.csv: accuracy beside FLOPs, bytes and trained parameters."""
-    from peftbench.cli.show import say_next
-    from peftbench.cli.watch import watch
+    from peftbench.cli.progress import watch
+    from peftbench.cli.screen import say_next
     from peftbench.report.formats import data
     from peftbench.report.notes import steps
     from peftbench.report.notes.document import compose
@@ -118,7 +118,7 @@ def _content(document: "Document", form: Form) -> str | bytes:
         from peftbench.report.pictures.plots import png
 
         return png(document)
-    from peftbench.cli.show import rendered
+    from peftbench.cli.screen import rendered
 
     return rendered(document, form)
 

@@ -19,7 +19,7 @@ def run(
     form: Table = "table",
 ) -> None:
     """Run everything that a recipe asks for and that has no record yet."""
-    from peftbench.cli.experiment import carry_out, distinct
+    from peftbench.cli.cells import carry_out, distinct
 
     some = [cell for name in recipes for cell in expanded(find(name))]
     update = {"device": run.device, "allow_pickle": run.allow_pickle}

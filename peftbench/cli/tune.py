@@ -50,7 +50,7 @@ def tune(
     On the group lab-train one adapter is tuned, on the mixture of its tasks: one to start from.
     """
     from peftbench import registry
-    from peftbench.cli.experiment import carry_out, cells
+    from peftbench.cli.cells import carry_out, cells
     from peftbench.spec.recipe import Training
 
     registry.known_method(method)

@@ -3,7 +3,7 @@ import io
 import pytest
 from rich.console import Console
 
-from peftbench.cli import watch
+from peftbench.cli import progress
 
 
 @pytest.fixture
@@ -13,8 +13,8 @@ def stream():
 
 def test_a_log_file_gets_a_line_now_and_then(stream, monkeypatch):
     clock = iter([0.0, 1.0, 11.0, 11.0, 12.0])
-    monkeypatch.setattr(watch.time, "monotonic", lambda: next(clock))
-    with watch.Lines(Console(file=stream)).stage("rte: tuning ia3", 1000) as advance:
+    monkeypatch.setattr(progress.time, "monotonic", lambda: next(clock))
+    with progress.Lines(Console(file=stream)).stage("rte: tuning ia3", 1000) as advance:
         advance(1, "loss 2.000")
         advance(99, "")
         advance(1, "loss 1.000")
@@ -23,7 +23,7 @@ def test_a_log_file_gets_a_line_now_and_then(stream, monkeypatch):
 
 def test_a_terminal_gets_a_bar_with_the_last_remark_which_goes_away(stream):
     console = Console(file=stream, force_terminal=True, width=120)
-    with watch.Bars(console).stage("rte: scoring", 10) as advance:
+    with progress.Bars(console).stage("rte: scoring", 10) as advance:
         advance(5, "accuracy 0.500")
         advance(5, "")
     assert "accuracy 0.500" in stream.getvalue()
@@ -32,12 +32,12 @@ def test_a_terminal_gets_a_bar_with_the_last_remark_which_goes_away(stream):
 
 
 def test_remarks_are_printed_as_they_are(stream):
-    watch.Lines(Console(file=stream, width=20)).say("[1/2] " + "long " * 10)
+    progress.Lines(Console(file=stream, width=20)).say("[1/2] " + "long " * 10)
     assert stream.getvalue() == "[1/2] " + "long " * 10 + "\n"
 
 
 def test_quiet_says_nothing(capsys):
-    silent = watch.watch(quiet=True)
+    silent = progress.watch(quiet=True)
     with silent.waiting("w"), silent.stage("s", 2) as advance:
         advance(1, "r")
     silent.say("t")

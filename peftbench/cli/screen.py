@@ -5,7 +5,7 @@ from typing import Literal
 
 from rich.console import Console
 
-from peftbench.cli.watch import Watch
+from peftbench.cli.progress import Watch
 from peftbench.report.formats import data, text
 from peftbench.report.notes.document import Document
 

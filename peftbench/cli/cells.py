@@ -9,7 +9,7 @@ from typing import Any
 import typer
 
 from peftbench.cli.options import TASK, Format, OutputOptions, RunOptions, TaskOptions, WeightOptions, numbers
-from peftbench.cli.watch import watch
+from peftbench.cli.progress import watch
 from peftbench.errors import RecipeError
 from peftbench.report.rows import setting, units
 from peftbench.spec.recipe import Cell, TaskSpec, checked
@@ -59,7 +59,7 @@ def distinct(some: Sequence[Cell]) -> list[Cell]:
 
 def carry_out(some: Sequence[Cell], run: RunOptions, output: OutputOptions, form: Format, step: str) -> None:
     """Run cells, print the table of their records, and name the next command."""
-    from peftbench.cli.show import rendered, say_next
+    from peftbench.cli.screen import rendered, say_next
     from peftbench.report.notes.document import compose
 
     onlooker = watch(quiet=output.quiet)
