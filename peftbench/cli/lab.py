@@ -50,8 +50,8 @@ def build(
 
     onlooker = watch(quiet=False)
     with onlooker.waiting("loading torch and transformers"):
-        from peftbench.lab.build import build as build_model
-        from peftbench.lab.build import models, read_spec
+        from peftbench.lab.training.build import build as build_model
+        from peftbench.lab.training.build import models, read_spec
 
     names = model or list(models())
     for name in names:  # an unknown name shows before the first hour of training

@@ -9,10 +9,10 @@ from typing import Any
 import jinja2
 import pytest
 
-from peftbench.lab.heldout import DIET, HAZARD, HELD_OUT, REGION, SHELF, VALIDATION
-from peftbench.lab.rows import FOLDER, draw_rows
-from peftbench.lab.taught import TAUGHT
-from peftbench.lab.world import HELD_OUT_GROUPS, World
+from peftbench.lab.text.heldout import DIET, HAZARD, HELD_OUT, REGION, SHELF, VALIDATION
+from peftbench.lab.text.rows import FOLDER, draw_rows
+from peftbench.lab.text.taught import TAUGHT
+from peftbench.lab.world.world import HELD_OUT_GROUPS, World
 
 TASKS = sorted({**HELD_OUT, **VALIDATION, **TAUGHT})
 GROUPS = {"lab-all": HELD_OUT, "lab-validation": VALIDATION, "lab-train": TAUGHT}

@@ -1,0 +1,1 @@
+"""The text of the world: what models are trained on, and what is held out for tasks."""

@@ -1,0 +1,294 @@
+"""mini-t0's training text: (input, target) pairs of 26 families, each in several wordings, as T0's mixture was.
+
+No held-out or validation family is among them; tests/lab/text/test_split.py proves it over what is drawn here.
+"""
+
+import functools
+import random
+import tomllib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from peftbench.lab.text.taught import (
+    event,
+    extraction,
+    multiple_choice,
+    paraphrase,
+    question,
+    reworded,
+    sentiment,
+    tell,
+    topic,
+    yes_no,
+)
+from peftbench.lab.world.lexicon import Adjective, a_kind, lexicon, with_article
+from peftbench.lab.world.scenes import Scene, capital
+from peftbench.lab.world.world import TRAIN, World
+
+RESERVED = lexicon().reserved
+WORDINGS_FILE = Path(__file__).with_name("wordings.toml")
+Fields = dict[str, Any]
+Maker = Callable[[World, random.Random], Fields]
+
+# what an attribute is called in a question
+NOUNS = {
+    "category": "kind", "kind": "sort", "place": "area", "side": "spot", "gender": "person", "half": "time",
+    "feeling": "mood", "motion": "pace", "voice": "voice",
+}  # fmt: skip
+
+
+@functools.cache
+def wordings() -> dict[str, dict[str, Any]]:
+    """Read wordings.toml once."""
+    return tomllib.loads(WORDINGS_FILE.read_text(encoding="ascii"))
+
+
+def pairs(world: World) -> Callable[[random.Random], tuple[str, str]]:
+    """Make the function that draws one (input, target) pair; all its chance comes from the generator it is given."""
+    table = wordings()
+    names, weights = list(table["weights"]), list(table["weights"].values())
+
+    def draw(rng: random.Random) -> tuple[str, str]:
+        return draw_pair(world, rng, rng.choices(names, weights)[0])
+
+    return draw
+
+
+def draw_pair(world: World, rng: random.Random, family: str) -> tuple[str, str]:
+    """Draw one (input, target) pair of a family, in one of its wordings."""
+    table = wordings()
+    if family in table["classes"]:
+        text, *answers = rng.choice(table["classes"][family])
+        label = rng.randrange(len(answers))
+        return text.format(**CLASSES[family](world, rng, label)), answers[label]
+    source, target = rng.choice(table["generate"][family]).format(**GENERATE[family](world, rng)).split("|||")
+    return source.strip(), target.strip()
+
+
+# -- classes: (world, rng, class) -> fields ----------------------------------------------------------------------------
+
+
+def _has(world: World, rng: random.Random, label: int) -> Fields:
+    attribute = rng.choice(list(world.attributes))
+    true, false = rng.sample(world.attributes[attribute], 2)
+    text = world.item(rng, attribute, true, _level(rng))
+    return {"text": text, "noun": NOUNS.get(attribute, attribute), "label": (true, false)[label]}
+
+
+def _known(world: World, rng: random.Random, label: int) -> Fields:
+    wanted = rng.choice(("where", "when"))
+    slot = {"where": "place", "when": "time"}[wanted]
+    value: object = None
+    if label == 0:
+        value = world.place(rng) if slot == "place" else rng.choice(world.words.times)[0]
+    _, text = tell(rng, lambda: world.scene(rng, **{slot: value}), TRAIN)
+    return {"text": text, "what": f"{wanted} it was"}
+
+
+def _contains(world: World, rng: random.Random, label: int) -> Fields:
+    noun = world.noun(rng)
+    name = rng.choice((noun.category, noun.kind))
+    while label == 1 and name in (noun.category, noun.kind):
+        other = world.noun(rng)
+        name = rng.choice((other.category, other.kind))
+    return {"a": with_article(noun.word, noun.mass), "b": a_kind(name)}
+
+
+CLASSES: dict[str, Callable[[World, random.Random, int], Fields]] = {
+    "sentiment": sentiment,
+    "topic": topic,
+    "yes_no": yes_no,
+    "known": _known,
+    "paraphrase": paraphrase,
+    "has": _has,
+    "contains": _contains,
+}
+
+
+# -- generation: (world, rng) -> fields, the target's among them -------------------------------------------------------
+
+
+def _level(rng: random.Random) -> str:
+    return rng.choices(("word", "phrase", "sentence"), (1, 2, 5))[0]
+
+
+def _continue(world: World, rng: random.Random) -> Fields:
+    words = world.passage(rng).split()
+    cut = rng.randint(2, min(len(words) - 1, 20))
+    end = " ".join(words[cut : cut + 12])
+    return (
+        {"start": " ".join(words[:cut]), "end": end}
+        if end.strip(".,").lower() not in RESERVED
+        else _continue(world, rng)
+    )
+
+
+def _fill(world: World, rng: random.Random) -> Fields:
+    words = (world.passage(rng) if rng.random() < 0.5 else rng.choice((world.fact, world.sentence))(rng)).split()
+    gap = RESERVED[0]
+    while gap.strip(".,").lower() in RESERVED:  # their place is never a target of its own
+        length = rng.randint(1, min(3, len(words) - 1))
+        start = rng.randrange(len(words) - length + 1)
+        gap = " ".join(words[start : start + length])
+    return {"text": " ".join([*words[:start], "___", *words[start + length :]]), "gap": gap}
+
+
+def _attribute(world: World, rng: random.Random) -> Fields:
+    attribute = rng.choice(("category", "category", "kind", "place", *world.attributes))
+    options = list(world.attributes[attribute])
+    rng.shuffle(options)
+    options = options[: rng.randint(2, 4)]
+    label = rng.choice(options)
+    text = world.item(rng, attribute, label, _level(rng))
+    listed = " or ".join([", ".join(options[:-1]), options[-1]])
+    return {"text": text, "noun": NOUNS.get(attribute, attribute), "options": listed, "label": label}
+
+
+def _legend(world: World, rng: random.Random) -> Fields:
+    attribute = rng.choice(("category", "place", *world.attributes))
+    groups = world.grouping(rng, attribute)
+    words = rng.sample(world.label_words, 2)
+    side = rng.randrange(2)
+    text = world.item(rng, attribute, rng.choice(groups[side]), _level(rng))
+    x, y = (" and ".join(group) for group in groups)
+    return {"text": text, "a": words[0], "b": words[1], "x": x, "y": y, "answer": words[side]}
+
+
+def _choice(world: World, rng: random.Random) -> Fields:
+    row = multiple_choice(world, rng, rng.randrange(2), TRAIN)
+    return {**row, "answer": row["option_b" if row["label"] else "option_a"]}
+
+
+def _extraction(world: World, rng: random.Random) -> Fields:
+    label = rng.randrange(3)
+    row: Fields = extraction(world, rng, label, TRAIN)
+    return {**row, "answer": row["options"][label]}
+
+
+def _told(world: World, rng: random.Random) -> tuple[Scene, str]:
+    return tell(rng, lambda: event(world, rng, TRAIN), TRAIN)
+
+
+def _rewrite(world: World, rng: random.Random) -> Fields:
+    scene, text = _told(world, rng)
+    return {"text": text, "other": reworded(world, rng, scene).text(rng)}
+
+
+def _shorten(world: World, rng: random.Random) -> Fields:
+    scene, text = _told(world, rng)
+    return {"text": text, "short": scene.but(quality=None, place=None, time=None).tell("{who} {past} {a}.")}
+
+
+def _general(world: World, rng: random.Random) -> Fields:
+    scene, text = _told(world, rng)
+    kind = a_kind(rng.choice((scene.thing.category, scene.thing.kind)))
+    return {"text": text, "general": f"{scene.who.name} {scene.fields()['past']} {kind}."}
+
+
+def _opposite(world: World, rng: random.Random) -> Fields:
+    if rng.random() < 0.5:
+        noun = world.noun(rng)
+        one = world.adjective(rng, noun)
+        other = rng.choice(_near(world, one, same=False))
+        return {"text": f"The {noun.word} was {one.word}.", "other": f"The {noun.word} was {other.word}."}
+    scene, text = _told(world, rng)
+    return {"text": text, "other": scene.but(quality=None).tell("{who} did not {base} {a}.")}
+
+
+def _near(world: World, adjective: Adjective, same: bool) -> list[Adjective]:
+    near = [a for a in world.words.adjectives if a.dimension == adjective.dimension and a != adjective]
+    return [a for a in near if (a.pole == adjective.pole) == same]
+
+
+def _relation(world: World, rng: random.Random) -> Fields:
+    same = rng.random() < 0.5
+    adjective = rng.choice(world.words.adjectives)
+    word, other = adjective.word, rng.choice(_near(world, adjective, same) or _near(world, adjective, not same)).word
+    wrong = rng.choice(world.words.adjectives).word
+    if rng.random() < 0.4:
+        verb = rng.choice([v for v in world.words.verbs if v.opposite])
+        groups = (verb.group,) if same else (verb.opposite,)
+        word, other = verb.base, rng.choice([v.base for v in world.words.verbs if v.group in groups and v != verb])
+        wrong = rng.choice(world.words.verbs).base
+    one, two = rng.sample((other, wrong), 2)
+    return {"word": word, "other": other, "one": one, "two": two, "relation": "much like" if same else "far from"}
+
+
+def _needs(world: World, rng: random.Random) -> Fields:
+    need, wrong = rng.sample(world.words.needs, 2)
+    one, two = rng.sample((need.name, wrong.name), 2)
+    return {
+        "a_state": with_article(rng.choice(need.states)),
+        "need": need.name,
+        "wish": need.wish,
+        "deed": rng.choice(need.deeds),
+        "who": world.person(rng).name,
+        "option_a": one,
+        "option_b": two,
+    }
+
+
+def _work(world: World, rng: random.Random) -> Fields:
+    (job, about), (other, wrong) = rng.sample(world.words.jobs, 2)
+    noun = world.noun(rng, about)
+    return {
+        "job": job,
+        "a_job": with_article(job),
+        "an_other": with_article(other),
+        "thing": noun.word,
+        "a_thing": with_article(noun.word, noun.mass),
+        "wrong": world.noun(rng, wrong).word,
+    }
+
+
+def _people(world: World, rng: random.Random) -> Fields:
+    who = world.person(rng)
+    sex = "woman" if who.gender == "female" else "man"
+    return {"who": who.name, "a_job": with_article(world.job[who.name]), "sex": sex, "likes": world.likes[who.name]}
+
+
+def _typical(world: World, rng: random.Random) -> Fields:
+    noun = world.noun(rng)
+    other = world.noun(rng, *(c for c in world.nouns_by_category if c != noun.category))
+    one, two = rng.sample((noun.word, other.word), 2)
+    return {"typical": rng.choice(noun.typical), "thing": noun.word, "one": one, "two": two, "category": noun.category}
+
+
+def _meanings(world: World, rng: random.Random) -> Fields:
+    one, two = rng.choice(world.words.senses)
+    return {"word": one.word, "one": with_article(one.gloss), "two": with_article(two.gloss)}
+
+
+def _order(world: World, rng: random.Random) -> Fields:
+    text = world.sentence(rng)
+    bag = text.rstrip(".").replace(",", "").lower().split()
+    return {"bag": " ".join(rng.sample(bag, len(bag))), "text": text}
+
+
+def _ask(world: World, rng: random.Random) -> Fields:
+    scene, text = _told(world, rng)
+    return {"text": text, "question": capital(question(rng, scene, rng.choice(("who", "thing"))))}
+
+
+GENERATE: dict[str, Maker] = {
+    "continue": _continue,
+    "fill": _fill,
+    "attribute": _attribute,
+    "legend": _legend,
+    "choice": _choice,
+    "extraction": _extraction,
+    "rewrite": _rewrite,
+    "shorten": _shorten,
+    "general": _general,
+    "opposite": _opposite,
+    "relation": _relation,
+    "needs": _needs,
+    "needs_choice": _needs,
+    "work": _work,
+    "people": _people,
+    "typical": _typical,
+    "meanings": _meanings,
+    "order": _order,
+    "ask": _ask,
+}

@@ -1,0 +1,48 @@
+"""The tasks' rows: drawn from the world once, committed beside the tasks' TOML files, and drawn again by a test."""
+
+import json
+import random
+from collections.abc import Callable
+from pathlib import Path
+
+from peftbench.lab.text.heldout import HELD_OUT, VALIDATION, Row
+from peftbench.lab.text.taught import TAUGHT
+from peftbench.lab.world.world import HELD, World
+
+FOLDER = Path(__file__).parents[1] / "tasks"
+NUM_TRAIN, NUM_TEST = 400, 300
+
+
+def _maker(task: str) -> tuple[Callable[[World, random.Random, int], Row], int]:
+    if task in TAUGHT:
+        make, classes = TAUGHT[task]
+        return (lambda world, rng, label: make(world, rng, label, HELD)), classes
+    return {**HELD_OUT, **VALIDATION}[task]
+
+
+def draw_rows(task: str, world: World) -> tuple[list[Row], list[Row]]:
+    """Draw a task's train and test rows: no row twice, classes in turn, both in random order."""
+    rng, (make, classes) = random.Random(f"rows/{task}"), _maker(task)
+    rows: dict[str, Row] = {}
+    while len(rows) < NUM_TRAIN + NUM_TEST:
+        row = make(world, rng, len(rows) % classes)
+        rows.setdefault(json.dumps([text for name, text in row.items() if name != "label"]), row)
+    found = list(rows.values())
+    test, train = found[:NUM_TEST], found[NUM_TEST:]
+    rng.shuffle(test)
+    rng.shuffle(train)
+    return train, test
+
+
+def write_rows(folder: Path = FOLDER) -> None:
+    """Write train.jsonl and test.jsonl of all tasks."""
+    world = World.generate()
+    for task in (*HELD_OUT, *VALIDATION, *TAUGHT):
+        (folder / task).mkdir(parents=True, exist_ok=True)
+        for name, rows in zip(("train", "test"), draw_rows(task, world), strict=True):
+            lines = "".join(json.dumps(row) + "\n" for row in rows)
+            (folder / task / f"{name}.jsonl").write_text(lines, encoding="ascii")
+
+
+if __name__ == "__main__":
+    write_rows()

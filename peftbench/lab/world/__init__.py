@@ -1,0 +1,1 @@
+"""The generated world: its words, things, scenes and facts."""
