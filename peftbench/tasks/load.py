@@ -10,7 +10,7 @@ from peftbench import registry
 from peftbench.errors import TaskError
 from peftbench.spec.recipe import TaskSpec
 from peftbench.tasks import labels, rows, schema
-from peftbench.tasks.mixture import mix
+from peftbench.tasks.group import mix
 from peftbench.tasks.own import own_task
 from peftbench.tasks.schema import TaskFile
 from peftbench.tasks.task import Row, Task, fingerprint

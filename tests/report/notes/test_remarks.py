@@ -5,8 +5,8 @@ from peftbench.report.notes.document import compose
 from peftbench.report.rows.table import build
 from peftbench.spec.recipe import TaskSpec
 from peftbench.store.record import StartingPoint, Sweep, Trial
+from peftbench.tasks.group import mix
 from peftbench.tasks.load import load
-from peftbench.tasks.mixture import mix
 from tests.report.records import record
 
 
