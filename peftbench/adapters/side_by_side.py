@@ -20,7 +20,8 @@ from torch.func import functional_call, vmap
 from peftbench.adapters import saved
 from peftbench.errors import MethodError
 from peftbench.models.attention import PREFIX
-from peftbench.models.backbone import SOFT_PROMPT, Attention, Backbone, Site
+from peftbench.models.backbone import SOFT_PROMPT, Backbone
+from peftbench.models.shapes import Attention, Site
 
 Key = tuple[Site, str]
 

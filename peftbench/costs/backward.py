@@ -17,7 +17,7 @@ from peftbench.costs import count
 from peftbench.costs.count import NOTHING, Query, Stream
 from peftbench.methods.base import Added, Op, Place
 from peftbench.methods.parts import places
-from peftbench.models.backbone import Role, Sizes
+from peftbench.models.shapes import Role, Sizes
 from peftbench.scoring.work import Pass
 
 

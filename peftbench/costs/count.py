@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from peftbench.errors import CostError
 from peftbench.methods.base import Added, Op
-from peftbench.models.backbone import Sizes
+from peftbench.models.shapes import Sizes
 from peftbench.scoring.work import Pass
 
 NOTHING = Added(num_parameters=0)

@@ -12,8 +12,8 @@ from peftbench import registry
 from peftbench.costs import count
 from peftbench.costs.published import SHAPES, Shape, num_parameters
 from peftbench.errors import CostError, ModelError, PeftbenchError
-from peftbench.models.backbone import Sizes
 from peftbench.models.load import quiet
+from peftbench.models.shapes import Sizes
 from peftbench.models.source import HUB_ID
 
 HEAD = "lm_head.weight"

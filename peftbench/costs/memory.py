@@ -8,7 +8,7 @@ from peftbench.costs.backward import Walk
 from peftbench.costs.count import Query
 from peftbench.methods.base import FLOAT32_BYTES, Added
 from peftbench.methods.parts import places
-from peftbench.models.backbone import Sizes
+from peftbench.models.shapes import Sizes
 
 Optimizer = Literal["adafactor", "adamw"]
 DTYPE_BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}

@@ -10,7 +10,7 @@ from peftbench.adapters import saved as adapter
 from peftbench.costs import backward, count, rule, storage
 from peftbench.costs.traced_cell import Traced
 from peftbench.methods.base import Added
-from peftbench.models.backbone import Sizes
+from peftbench.models.shapes import Sizes
 from peftbench.scoring.work import Length, Pass
 from peftbench.store.record import Cost
 

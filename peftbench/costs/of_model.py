@@ -12,7 +12,7 @@ from peftbench.costs.describe import Described
 from peftbench.costs.memory import DTYPE_BYTES, Optimizer
 from peftbench.errors import CostError, MethodError
 from peftbench.methods.base import Added, MethodConfig
-from peftbench.models.backbone import Sizes
+from peftbench.models.shapes import Sizes
 from peftbench.store.record import Cost
 
 MOST = 10**9

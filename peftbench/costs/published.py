@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from peftbench.methods.parts import places
-from peftbench.models.backbone import Sizes
+from peftbench.models.shapes import Sizes
 
 SPARSE = "every other layer of GPT-3 attends in local bands; it is counted as dense"
 

@@ -3,7 +3,7 @@
 import struct
 from pathlib import Path
 
-from peftbench.models.backbone import Sizes
+from peftbench.models.shapes import Sizes
 
 TOKEN_BYTES = 4
 """Token ids are kept as int32."""

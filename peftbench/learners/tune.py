@@ -19,7 +19,8 @@ from peftbench.learners.inputs import shorten
 from peftbench.learners.optimizer import Optimizer
 from peftbench.methods.base import MethodConfig
 from peftbench.methods.stages import Stages
-from peftbench.models.backbone import Backbone, Sizes
+from peftbench.models.backbone import Backbone
+from peftbench.models.shapes import Sizes
 from peftbench.scoring import encoding
 from peftbench.scoring.batches import memory_for
 from peftbench.scoring.encoding import Encoded, Prompt, check_fits, encode_all

@@ -6,7 +6,8 @@ from typing import Any, ClassVar, Literal, Protocol
 
 from pydantic import BaseModel, ConfigDict
 
-from peftbench.models.backbone import Backbone, Role, Sizes, Stack
+from peftbench.models.backbone import Backbone
+from peftbench.models.shapes import Role, Sizes, Stack
 
 
 class MethodConfig(BaseModel):

@@ -17,7 +17,8 @@ from torch import Tensor, nn
 
 from peftbench.methods.base import Added, MethodConfig
 from peftbench.methods.parts import places
-from peftbench.models.backbone import Backbone, Role, Site, Sizes
+from peftbench.models.backbone import Backbone
+from peftbench.models.shapes import Role, Site, Sizes
 
 PAPER = "2106.10199, section 3"
 IDENTITY_AT_INIT = True

@@ -26,7 +26,8 @@ from torch.nn import functional
 from peftbench.errors import MethodError
 from peftbench.methods.base import Added, MethodConfig, Op
 from peftbench.methods.parts import places
-from peftbench.models.backbone import Backbone, Sizes
+from peftbench.models.backbone import Backbone
+from peftbench.models.shapes import Sizes
 
 PAPER = "1902.00751, section 2.1"
 IDENTITY_AT_INIT = False  # near it: the weights start small, not at zero

@@ -16,7 +16,8 @@ from typing import Any
 
 from peftbench.methods.base import Added
 from peftbench.methods.parts import phm
-from peftbench.models.backbone import Backbone, Sizes
+from peftbench.models.backbone import Backbone
+from peftbench.models.shapes import Sizes
 
 PAPER = "2106.04647, section 5"
 IDENTITY_AT_INIT = False  # near it: the Kronecker products start small, not at zero

@@ -24,7 +24,8 @@ from torch import Tensor, nn
 from peftbench.errors import MethodError
 from peftbench.methods.base import Added, MethodConfig
 from peftbench.methods.parts import places, sparse
-from peftbench.models.backbone import Backbone, Sizes
+from peftbench.models.backbone import Backbone
+from peftbench.models.shapes import Sizes
 
 PAPER = "2012.07463, section 3"
 IDENTITY_AT_INIT = True

@@ -18,7 +18,8 @@ from peftbench.errors import MethodError
 from peftbench.methods.base import Added, MethodConfig
 from peftbench.methods.parts import places, sparse
 from peftbench.methods.stages import Loss, Shots
-from peftbench.models.backbone import Backbone, Sizes
+from peftbench.models.backbone import Backbone
+from peftbench.models.shapes import Sizes
 
 PAPER = "2111.09839, section 3"
 IDENTITY_AT_INIT = True

@@ -9,7 +9,8 @@ from typing import Any
 
 from peftbench.methods.base import Added, MethodConfig
 from peftbench.methods.parts import places
-from peftbench.models.backbone import Backbone, Sizes
+from peftbench.models.backbone import Backbone
+from peftbench.models.shapes import Sizes
 
 PAPER = "1910.10683, section 3.5.1"
 IDENTITY_AT_INIT = True

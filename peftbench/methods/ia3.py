@@ -23,7 +23,8 @@ from torch import Tensor, nn
 
 from peftbench.methods.base import Added, MethodConfig
 from peftbench.methods.parts import places
-from peftbench.models.backbone import Backbone, Role, Site, Sizes
+from peftbench.models.backbone import Backbone
+from peftbench.models.shapes import Role, Site, Sizes
 
 PAPER = "2205.05638, section 3.3"
 IDENTITY_AT_INIT = True

@@ -15,7 +15,8 @@ from torch import nn
 
 from peftbench.methods.base import Added, MethodConfig
 from peftbench.methods.parts import fastfood, places
-from peftbench.models.backbone import Backbone, Sizes
+from peftbench.models.backbone import Backbone
+from peftbench.models.shapes import Sizes
 
 PAPER = "1804.08838, section 2"
 IDENTITY_AT_INIT = True

@@ -21,7 +21,8 @@ from torch import nn
 from peftbench.errors import MethodError
 from peftbench.methods.base import Added, MethodConfig
 from peftbench.methods.parts import fastfood, places
-from peftbench.models.backbone import Backbone, Sizes
+from peftbench.models.backbone import Backbone
+from peftbench.models.shapes import Sizes
 
 PAPER = "2012.13255, section 3.1"
 IDENTITY_AT_INIT = True

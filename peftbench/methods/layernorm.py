@@ -13,7 +13,8 @@ from typing import Any
 
 from peftbench.methods.base import Added, MethodConfig
 from peftbench.methods.parts import places
-from peftbench.models.backbone import Backbone, Sizes
+from peftbench.models.backbone import Backbone
+from peftbench.models.shapes import Sizes
 
 PAPER = "2312.11420, section 3"
 IDENTITY_AT_INIT = True

@@ -18,7 +18,8 @@ from torch.nn import functional
 
 from peftbench.methods.base import Added, MethodConfig, Op
 from peftbench.methods.parts import places
-from peftbench.models.backbone import Backbone, Role, Site, Sizes
+from peftbench.models.backbone import Backbone
+from peftbench.models.shapes import Role, Site, Sizes
 
 PAPER = "2106.09685, section 4.1, equation 3"
 IDENTITY_AT_INIT = True

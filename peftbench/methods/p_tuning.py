@@ -19,7 +19,8 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from peftbench.methods.base import Added, MethodConfig, Op
-from peftbench.models.backbone import SOFT_PROMPT, Backbone, Sizes
+from peftbench.models.backbone import SOFT_PROMPT, Backbone
+from peftbench.models.shapes import Sizes
 
 PAPER = "2103.10385, section 3.2"
 IDENTITY_AT_INIT = False

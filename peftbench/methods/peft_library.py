@@ -21,7 +21,8 @@ from transformers.pytorch_utils import Conv1D
 
 from peftbench.errors import MethodError
 from peftbench.methods.base import Added, MethodConfig
-from peftbench.models.backbone import Backbone, Sizes
+from peftbench.models.backbone import Backbone
+from peftbench.models.shapes import Sizes
 from peftbench.registry import PEFT
 
 ADAPTER = "default"

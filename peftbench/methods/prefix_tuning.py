@@ -24,7 +24,8 @@ from torch import Tensor, nn
 from peftbench.errors import MethodError
 from peftbench.methods.base import Added, MethodConfig, Op
 from peftbench.methods.parts import places
-from peftbench.models.backbone import Attention, Backbone, Sizes
+from peftbench.models.backbone import Backbone
+from peftbench.models.shapes import Attention, Sizes
 
 PAPER = "2101.00190, section 4.2"
 IDENTITY_AT_INIT = False

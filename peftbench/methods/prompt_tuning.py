@@ -27,7 +27,8 @@ from torch import Tensor, nn
 from peftbench.errors import MethodError
 from peftbench.methods.base import Added, MethodConfig
 from peftbench.methods.stages import Loss, Shots
-from peftbench.models.backbone import SOFT_PROMPT, Backbone, Sizes
+from peftbench.models.backbone import SOFT_PROMPT, Backbone
+from peftbench.models.shapes import Sizes
 
 PAPER = "2104.08691, section 2"
 IDENTITY_AT_INIT = False

@@ -28,7 +28,8 @@ from typing import Any
 from torch import Tensor
 
 from peftbench.methods.base import Added
-from peftbench.models.backbone import Backbone, Sizes
+from peftbench.models.backbone import Backbone
+from peftbench.models.shapes import Sizes
 from peftbench.scoring.encoding import Encoded
 
 Shots = Sequence[Sequence[Encoded]]

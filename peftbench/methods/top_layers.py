@@ -17,7 +17,8 @@ from pydantic import Field
 from peftbench.errors import MethodError
 from peftbench.methods.base import Added, MethodConfig
 from peftbench.methods.parts import places
-from peftbench.models.backbone import Backbone, Sizes
+from peftbench.models.backbone import Backbone
+from peftbench.models.shapes import Sizes
 
 PAPER = "2101.00190, section 5"
 IDENTITY_AT_INIT = True

@@ -11,7 +11,7 @@ from peftbench.costs.count import Query, forward_flops
 from peftbench.costs.kernels import kernel_flops
 from peftbench.methods.base import Added, Op, Place
 from peftbench.methods.stages import Stages
-from peftbench.models.backbone import Sizes
+from peftbench.models.shapes import Sizes
 from peftbench.scoring.encoding import Encoded
 from peftbench.scoring.forward import choice_log_probs
 

@@ -6,7 +6,7 @@ from peftbench.costs.count import Query, forward_flops, prefill_flops
 from peftbench.costs.published import SHAPES
 from peftbench.errors import CostError
 from peftbench.methods.base import Added, Op, Place
-from peftbench.models.backbone import Sizes
+from peftbench.models.shapes import Sizes
 
 T5 = Sizes(True, 1, 1, d_model=8, d_kv=3, d_ff=10, num_heads=2, num_kv_heads=2, gated=True, vocab_size=20)
 T5_V1_0 = Sizes(True, 1, 1, d_model=8, d_kv=3, d_ff=10, num_heads=2, num_kv_heads=2, gated=False, vocab_size=20)

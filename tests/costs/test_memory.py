@@ -7,7 +7,7 @@ from peftbench import registry
 from peftbench.costs.count import Query
 from peftbench.costs.memory import kept_values, training
 from peftbench.methods.base import Added, Op, Place
-from peftbench.models.backbone import Sizes
+from peftbench.models.shapes import Sizes
 from peftbench.scoring.encoding import Encoded
 from peftbench.scoring.forward import choice_log_probs
 

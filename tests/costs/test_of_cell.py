@@ -14,7 +14,7 @@ from peftbench.flow.run import run
 from peftbench.learners import tune
 from peftbench.learners.optimizer import Optimizer
 from peftbench.methods.base import Added, Place
-from peftbench.models.backbone import Sizes
+from peftbench.models.shapes import Sizes
 from peftbench.scoring.encoding import Encoded, Prompt
 from peftbench.scoring.forward import choice_log_probs
 from peftbench.scoring.score import score

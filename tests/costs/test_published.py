@@ -3,7 +3,7 @@ import torch
 from transformers import AutoModelForCausalLM, GPT2Config, LlamaConfig, T5Config, T5ForConditionalGeneration
 
 from peftbench.costs.published import SHAPES, Shape, num_parameters
-from peftbench.models.backbone import Sizes
+from peftbench.models.shapes import Sizes
 
 
 @pytest.mark.parametrize(

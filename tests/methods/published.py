@@ -3,8 +3,9 @@
 import torch
 from transformers import T5Config, T5ForConditionalGeneration
 
-from peftbench.models.backbone import Backbone, Sizes
+from peftbench.models.backbone import Backbone
 from peftbench.models.families import t5
+from peftbench.models.shapes import Sizes
 
 T0_3B = Sizes(True, 24, 24, 2048, 64, 5120, 32, 32, True, 32128)
 T0_11B = Sizes(True, 24, 24, 4096, 64, 10240, 64, 64, True, 32128)

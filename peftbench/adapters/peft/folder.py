@@ -12,7 +12,7 @@ from torch import Tensor
 from peftbench.adapters.peft.write import CONFIG, NOTE, PREFIX, TENSORS
 from peftbench.errors import MethodError
 from peftbench.methods.parts import places
-from peftbench.models.backbone import Role, Site
+from peftbench.models.shapes import Role, Site
 
 # Fields of peft's configs that do not change what a trained adapter computes, or that are looked at below.
 HARMLESS = {

@@ -29,8 +29,9 @@ from peftbench.adapters.peft.write import TENSORS
 from peftbench.errors import MethodError
 from peftbench.methods.parts import places
 from peftbench.models import source, weights
-from peftbench.models.backbone import SOFT_PROMPT, Site
+from peftbench.models.backbone import SOFT_PROMPT
 from peftbench.models.load import read_config
+from peftbench.models.shapes import Site
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,8 @@ from peftbench.methods.adalora import Svd
 from peftbench.methods.bitfit import Bias
 from peftbench.methods.ia3 import Scale
 from peftbench.methods.lora import LowRank
-from peftbench.models.backbone import SOFT_PROMPT, Backbone, Site
+from peftbench.models.backbone import SOFT_PROMPT, Backbone
+from peftbench.models.shapes import Site
 
 CONFIG, TENSORS = "adapter_config.json", "adapter_model.safetensors"
 NOTE = "peftbench"

@@ -16,7 +16,8 @@ from torch.nn import functional
 from peftbench.errors import MethodError
 from peftbench.methods.base import Added, MethodConfig, Op
 from peftbench.methods.parts import places
-from peftbench.models.backbone import Backbone, Sizes
+from peftbench.models.backbone import Backbone
+from peftbench.models.shapes import Sizes
 
 NAME = "compacter"
 RULE_STD = 0.02

@@ -9,7 +9,8 @@ from torch import Tensor, nn
 
 from peftbench.errors import MethodError
 from peftbench.methods.base import Place
-from peftbench.models.backbone import Backbone, Role, Site, Sizes, Stack
+from peftbench.models.backbone import Backbone
+from peftbench.models.shapes import Role, Site, Sizes, Stack
 
 KEY_BIAS = r"coder\.layers\.\d+\.\w+_attn\.k_proj\."
 """The layers of keys in families that have them alone, with a bias, and no rotary positions: BART and OPT."""

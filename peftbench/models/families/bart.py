@@ -13,7 +13,7 @@ Paper: 1910.13461, section 2.
 from typing import Any
 
 from peftbench.errors import ModelError
-from peftbench.models.backbone import Attention, Block, Layer, Site, Sizes, Stack, norm
+from peftbench.models.shapes import Attention, Block, Layer, Site, Sizes, Stack, norm
 
 UNDEFINED = {
     "icl --as-prefix": "its encoder reads shots and query together",

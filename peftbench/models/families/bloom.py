@@ -24,7 +24,7 @@ from transformers.models.bloom.modeling_bloom import BloomAttention, BloomModel
 
 from peftbench.errors import ModelError
 from peftbench.models.attention import attend
-from peftbench.models.backbone import Attention, Block, Layer, Site, Sizes, norm
+from peftbench.models.shapes import Attention, Block, Layer, Site, Sizes, norm
 
 UNDEFINED = {"role ff_gate": "its feed-forward block has no gate"}
 """What is not defined on this family -> why: `peftbench list models` shows it."""

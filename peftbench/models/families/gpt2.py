@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from peftbench.models.backbone import Attention, Block, Layer, Site, Sizes, norm
+from peftbench.models.shapes import Attention, Block, Layer, Site, Sizes, norm
 
 UNDEFINED = {"role ff_gate": "its feed-forward block has no gate"}
 """What is not defined on this family -> why: `peftbench list models` shows it."""

@@ -7,7 +7,7 @@ Without use_parallel_residual they stand one after the other, as elsewhere.
 
 from typing import Any
 
-from peftbench.models.backbone import Attention, Block, Layer, Role, Site, Sizes, norm
+from peftbench.models.shapes import Attention, Block, Layer, Role, Site, Sizes, norm
 
 UNDEFINED = {"role ff_gate": "its feed-forward block has no gate"}
 """What is not defined on this family -> why: `peftbench list models` shows it."""

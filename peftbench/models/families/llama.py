@@ -7,7 +7,7 @@ scaled by sqrt(d_model) as they are looked up, and from Gemma 2 on a norm stands
 from typing import Any
 
 from peftbench.errors import ModelError
-from peftbench.models.backbone import Attention, Block, Layer, Role, Site, Sizes, norm
+from peftbench.models.shapes import Attention, Block, Layer, Role, Site, Sizes, norm
 
 UNDEFINED = {
     "icl --as-prefix": "not where attention has a window: Mistral, Gemma 2 and 3",

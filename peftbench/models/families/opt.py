@@ -9,7 +9,7 @@ Paper: 2205.01068, section 2.
 from typing import Any
 
 from peftbench.errors import ModelError
-from peftbench.models.backbone import Attention, Block, Layer, Role, Site, Sizes, norm
+from peftbench.models.shapes import Attention, Block, Layer, Role, Site, Sizes, norm
 
 UNDEFINED = {"role ff_gate": "its feed-forward block has no gate"}
 """What is not defined on this family -> why: `peftbench list models` shows it."""

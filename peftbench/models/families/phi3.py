@@ -3,9 +3,9 @@
 from dataclasses import replace
 from typing import Any
 
-from peftbench.models.backbone import Block, Site, Sizes, norm
 from peftbench.models.families import llama
 from peftbench.models.families.llama import attentions, layers, max_positions
+from peftbench.models.shapes import Block, Site, Sizes, norm
 
 __all__ = ["attentions", "layers", "max_positions", "sites", "sizes"]
 

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from peftbench.models.backbone import Attention, Block, Layer, Site, Sizes, Stack, norm
+from peftbench.models.shapes import Attention, Block, Layer, Site, Sizes, Stack, norm
 
 UNDEFINED = {
     "icl --as-prefix": "its encoder reads shots and query together",
