@@ -24,7 +24,7 @@ from peftbench.methods.base import MethodConfig
 from peftbench.methods.stages import finished_config, restore, resumed
 from peftbench.models import weights
 from peftbench.models.backbone import Backbone
-from peftbench.spec.recipe import checked
+from peftbench.spec.settings import checked
 
 FORMAT_VERSION = 1
 TENSORS, CARD = "adapter.safetensors", "adapter.json"

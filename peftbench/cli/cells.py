@@ -12,7 +12,8 @@ from peftbench.cli.options import TASK, Format, OutputOptions, RunOptions, TaskO
 from peftbench.cli.progress import watch
 from peftbench.errors import RecipeError
 from peftbench.report.rows import setting, units
-from peftbench.spec.recipe import Cell, TaskSpec, checked
+from peftbench.spec.cell import Cell, TaskSpec
+from peftbench.spec.settings import checked
 from peftbench.store.record import Record, Store
 
 

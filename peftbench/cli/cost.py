@@ -148,7 +148,7 @@ def _configs(names: list[str] | None, settings: list[str] | None) -> dict[str, A
     """
     from peftbench import registry
     from peftbench.errors import MethodError
-    from peftbench.spec.recipe import checked
+    from peftbench.spec.settings import checked
 
     table = assignments(settings or [])
     chosen = list(dict.fromkeys(names or registry.METHODS))

@@ -17,7 +17,7 @@ def show(
     """Show a task as a model sees it: rendered inputs and their answer choices."""
     from peftbench.cli.progress import watch
     from peftbench.cli.screen import say_next
-    from peftbench.spec.recipe import TaskSpec
+    from peftbench.spec.cell import TaskSpec
     from peftbench.tasks.load import load
 
     loaded = load(TaskSpec(name=task))

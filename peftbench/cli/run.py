@@ -9,7 +9,8 @@ from typer import Argument
 from peftbench.cli.options import OutputOptions, RunOptions, Table
 from peftbench.errors import RecipeError
 from peftbench.registry import PACKAGE
-from peftbench.spec.recipe import Cell, Run, cells, read
+from peftbench.spec.cell import Cell
+from peftbench.spec.recipe import Run, cells, read
 
 
 def run(

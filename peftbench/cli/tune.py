@@ -51,7 +51,7 @@ def tune(
     """
     from peftbench import registry
     from peftbench.cli.cells import carry_out, cells
-    from peftbench.spec.recipe import Training
+    from peftbench.spec.cell import Training
 
     registry.known_method(method)
     table = assignments(settings or [])

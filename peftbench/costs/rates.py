@@ -22,7 +22,7 @@ from peftbench.scoring import tree
 from peftbench.scoring.encoding import Encoded
 from peftbench.scoring.forward import choice_log_probs, decoder_states, log_probs_at, of_members
 from peftbench.scoring.tree import Answers, Tokens
-from peftbench.spec.recipe import Training
+from peftbench.spec.cell import Training
 from peftbench.store.record import Cost
 
 MOST_RUNS = 20

@@ -21,7 +21,7 @@ from peftbench.methods.base import Added
 from peftbench.methods.stages import left
 from peftbench.models.backbone import Backbone
 from peftbench.scoring.score import NORMALIZATIONS, SCORER_VERSION, Scores, predict
-from peftbench.spec.recipe import Scoring, Training
+from peftbench.spec.cell import Scoring, Training
 from peftbench.store.record import Learned, ModelInfo, Record, StartingPoint, TaskInfo, TemplateResult, identify, now
 from peftbench.tasks.task import Example, Task
 from peftbench.tasks.template import Template

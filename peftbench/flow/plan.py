@@ -8,7 +8,8 @@ from peftbench.adapters import saved
 from peftbench.adapters.peft import read
 from peftbench.errors import MethodError, TaskError
 from peftbench.methods.base import MethodConfig
-from peftbench.spec.recipe import Cell, Training, checked
+from peftbench.spec.cell import Cell, Training
+from peftbench.spec.settings import checked
 from peftbench.tasks.load import load as load_task
 from peftbench.tasks.shots import draw
 from peftbench.tasks.task import Example, Row, Task

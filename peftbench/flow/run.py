@@ -22,7 +22,8 @@ from peftbench.learners import icl, shots_as_prefix, sweep, tune
 from peftbench.learners.predictor import Predictor
 from peftbench.models.backbone import Backbone
 from peftbench.models.load import load as load_model
-from peftbench.spec.recipe import Cell, Scoring, Training, checked
+from peftbench.spec.cell import Cell, Scoring, Training
+from peftbench.spec.settings import checked
 from peftbench.store.record import Record, Store, identify
 from peftbench.tasks.task import Example
 

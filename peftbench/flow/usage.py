@@ -8,7 +8,8 @@ from pydantic import ValidationError
 from peftbench.errors import RecordError
 from peftbench.flow.plan import Plan
 from peftbench.models.backbone import Backbone
-from peftbench.spec.recipe import IclOptions, Scoring, Settings
+from peftbench.spec.cell import IclOptions, Scoring
+from peftbench.spec.settings import Settings
 from peftbench.tasks.schema import Wording
 from peftbench.tasks.task import Row
 from peftbench.tasks.template import Template

@@ -13,7 +13,7 @@ from peftbench.learners.shots_as_prefix import PrefixPredictor
 from peftbench.models.backbone import Backbone
 from peftbench.scoring.encoding import Encoded, Prompt, encode_all, join, num_positions, num_virtual_tokens
 from peftbench.scoring.score import Scores, score
-from peftbench.spec.recipe import IclOptions, Scoring
+from peftbench.spec.cell import IclOptions, Scoring
 from peftbench.tasks.shots import ranks, relabel
 from peftbench.tasks.task import Example, Row
 from peftbench.tasks.template import Template

@@ -8,7 +8,7 @@ from torch import nn
 from transformers.optimization import Adafactor
 
 from peftbench.errors import RunError
-from peftbench.spec.recipe import Training
+from peftbench.spec.cell import Training
 
 ROUNDING = 1e-6
 """Share of the largest gradient below which one is rounding error: that of a key's bias is zero in exact arithmetic."""

@@ -19,7 +19,7 @@ from peftbench.scoring import tree
 from peftbench.scoring.encoding import Prompt, encode_all, opening
 from peftbench.scoring.forward import decoder_states
 from peftbench.scoring.score import Scores, score
-from peftbench.spec.recipe import Scoring
+from peftbench.spec.cell import Scoring
 from peftbench.tasks.task import Example
 
 METHOD = "prefix_tuning"

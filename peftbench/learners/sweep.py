@@ -22,7 +22,7 @@ from peftbench.methods.base import MethodConfig
 from peftbench.models.backbone import Backbone
 from peftbench.scoring.score import ChoiceScore, predict
 from peftbench.scoring.work import Length, Pass
-from peftbench.spec.recipe import Scoring, Training
+from peftbench.spec.cell import Scoring, Training
 from peftbench.store.record import Sweep, Trial
 
 NUM_RATES, NUM_FOLDS = 5, 2

@@ -27,7 +27,7 @@ from peftbench.scoring.encoding import Encoded, Prompt, check_fits, encode_all
 from peftbench.scoring.forward import choice_log_probs, of_members
 from peftbench.scoring.score import Scores, score
 from peftbench.scoring.work import Length, Pass
-from peftbench.spec.recipe import Scoring, Training
+from peftbench.spec.cell import Scoring, Training
 from peftbench.tasks.task import Example
 
 Examples = Sequence[Sequence[Example]]

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from peftbench import registry
 from peftbench.errors import TaskError
-from peftbench.spec.recipe import TaskSpec
+from peftbench.spec.cell import TaskSpec
 from peftbench.tasks import labels, rows, schema
 from peftbench.tasks.group import mix
 from peftbench.tasks.own import own_task

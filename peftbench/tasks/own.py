@@ -5,7 +5,8 @@ from collections.abc import Sequence
 import jinja2
 
 from peftbench.errors import TaskError
-from peftbench.spec.recipe import TaskSpec, checked
+from peftbench.spec.cell import TaskSpec
+from peftbench.spec.settings import checked
 from peftbench.tasks.schema import TaskFile
 from peftbench.tasks.template import CHOICE, CHOICES, ROW, SEPARATOR, variables
 

@@ -7,7 +7,7 @@ from typing import Literal
 from pydantic import Field, field_validator, model_validator
 
 from peftbench.errors import TaskError
-from peftbench.spec.recipe import Settings, checked
+from peftbench.spec.settings import Settings, checked
 
 
 class Data(Settings):

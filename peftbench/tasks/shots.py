@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Literal
 
 from peftbench.errors import TaskError
-from peftbench.spec.recipe import Draw
+from peftbench.spec.cell import Draw
 from peftbench.tasks.task import Example, Row, Task
 
 

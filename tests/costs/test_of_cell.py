@@ -19,7 +19,7 @@ from peftbench.scoring.encoding import Encoded, Prompt
 from peftbench.scoring.forward import choice_log_probs
 from peftbench.scoring.score import score
 from peftbench.scoring.work import Length, Pass
-from peftbench.spec.recipe import Cell, IclOptions, Scoring, TaskSpec
+from peftbench.spec.cell import Cell, IclOptions, Scoring, TaskSpec
 from peftbench.store.record import Store
 
 TEMPLATE = "{{text}} How is it? ||| {{label}}"

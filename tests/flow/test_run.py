@@ -7,7 +7,7 @@ from peftbench.errors import MethodError, ModelError, RecordError, TaskError
 from peftbench.flow.run import plan, run
 from peftbench.models.load import load
 from peftbench.report.rows.table import build
-from peftbench.spec.recipe import Cell, IclOptions, TaskSpec
+from peftbench.spec.cell import Cell, IclOptions, TaskSpec
 from peftbench.store.record import Store
 from tests.tiny import tiny_folder
 

@@ -6,7 +6,7 @@ from tokenizers import normalizers
 from peftbench.errors import ModelError
 from peftbench.learners import icl
 from peftbench.scoring.score import Prompt, score
-from peftbench.spec.recipe import IclOptions
+from peftbench.spec.cell import IclOptions
 from peftbench.tasks.template import Template
 from tests.learners.toy import RAGGED, ROWS, TEMPLATE, row, scoring
 from tests.tiny import tiny_backbone

@@ -10,7 +10,7 @@ from peftbench.errors import MethodError, ModelError, TaskError
 from peftbench.learners import icl
 from peftbench.learners.shots_as_prefix import PrefixPredictor
 from peftbench.scoring.score import NORMALIZATIONS, Prompt, predict, score
-from peftbench.spec.recipe import IclOptions
+from peftbench.spec.cell import IclOptions
 from peftbench.tasks.template import Template
 from tests.learners.toy import RAGGED, ROWS, TEMPLATE, row, scoring
 from tests.tiny import tiny_backbone

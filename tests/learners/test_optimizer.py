@@ -8,7 +8,7 @@ from torch import nn
 
 from peftbench.errors import RunError
 from peftbench.learners.optimizer import Optimizer, rate
-from peftbench.spec.recipe import Training
+from peftbench.spec.cell import Training
 
 
 def test_the_rate_rises_over_the_warm_up_and_falls_to_nearly_zero():

@@ -7,7 +7,7 @@ from peftbench import registry
 from peftbench.adapters import saved as adapter
 from peftbench.errors import MethodError
 from peftbench.learners import tune
-from peftbench.spec.recipe import Training
+from peftbench.spec.cell import Training
 from tests.learners.toy import RAGGED, ROWS, TEMPLATE, scoring
 from tests.tiny import tiny_backbone
 

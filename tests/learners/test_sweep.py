@@ -9,7 +9,7 @@ from torch.nn import functional
 from peftbench.errors import RunError
 from peftbench.learners import sweep, tune
 from peftbench.scoring.score import ChoiceScore
-from peftbench.spec.recipe import Training
+from peftbench.spec.cell import Training
 from peftbench.store.record import Trial
 from tests.learners.toy import RAGGED, ROWS, TEMPLATE
 

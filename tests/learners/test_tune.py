@@ -11,7 +11,7 @@ from peftbench import registry
 from peftbench.errors import ModelError, RunError
 from peftbench.learners import tune
 from peftbench.scoring.score import Prompt, predict, score
-from peftbench.spec.recipe import Training
+from peftbench.spec.cell import Training
 from peftbench.tasks.task import Row
 from tests.learners.toy import RAGGED, ROWS, TEMPLATE, scoring
 from tests.tiny import tiny_backbone

@@ -1,6 +1,6 @@
 """A toy task: one word of a sentence decides; one template has two choices, the other two or three by row."""
 
-from peftbench.spec.recipe import Scoring
+from peftbench.spec.cell import Scoring
 from peftbench.tasks.task import Row
 from peftbench.tasks.template import Template
 

@@ -27,7 +27,7 @@ from peftbench.methods.base import Place
 from peftbench.methods.stages import Stages, left
 from peftbench.scoring.encoding import encode
 from peftbench.scoring.forward import choice_log_probs
-from peftbench.spec.recipe import Training
+from peftbench.spec.cell import Training
 from tests.tiny import tiny_backbone
 
 ROUNDING = 1e-6  # of the largest gradient; a bias on keys moves the loss by rounding errors alone

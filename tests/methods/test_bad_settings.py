@@ -6,7 +6,7 @@ import pytest
 
 from peftbench import registry
 from peftbench.errors import MethodError
-from peftbench.spec.recipe import checked
+from peftbench.spec.settings import checked
 from tests.methods import contract
 from tests.tiny import tiny_backbone
 

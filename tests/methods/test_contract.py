@@ -6,7 +6,7 @@ from itertools import product
 import pytest
 
 from peftbench import registry
-from peftbench.spec.recipe import Training
+from peftbench.spec.cell import Training
 from tests.methods.contract import Case, it_learns_with_its_defaults, walk
 from tests.tiny import FAMILIES
 

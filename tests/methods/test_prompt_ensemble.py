@@ -15,7 +15,7 @@ from peftbench.learners import tune
 from peftbench.methods import prompt_tuning
 from peftbench.scoring.encoding import Prompt
 from peftbench.scoring.score import predict, score
-from peftbench.spec.recipe import Training
+from peftbench.spec.cell import Training
 from tests.learners.toy import RAGGED, ROWS, TEMPLATE, scoring
 from tests.tiny import tiny_backbone
 

@@ -2,7 +2,9 @@ import pytest
 from pydantic import ValidationError
 
 from peftbench.errors import RecipeError
-from peftbench.spec.recipe import Cell, IclOptions, Run, TaskSpec, Training, cells, checked, read
+from peftbench.spec.cell import Cell, IclOptions, TaskSpec, Training
+from peftbench.spec.recipe import Run, cells, read
+from peftbench.spec.settings import checked
 
 RECIPE = """
 name = "two"

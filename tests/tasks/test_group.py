@@ -2,7 +2,7 @@ import pytest
 
 from peftbench.errors import TaskError
 from peftbench.flow.plan import plan
-from peftbench.spec.recipe import Cell, TaskSpec
+from peftbench.spec.cell import Cell, TaskSpec
 from peftbench.tasks.load import expand, load
 
 

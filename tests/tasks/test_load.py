@@ -11,7 +11,7 @@ from pyarrow import parquet
 
 from peftbench import registry
 from peftbench.errors import TaskError
-from peftbench.spec.recipe import TaskSpec
+from peftbench.spec.cell import TaskSpec
 from peftbench.tasks.load import catalogue, expand, load
 
 TEMPLATE = "{{text}} Sentiment: ||| {{label}}"

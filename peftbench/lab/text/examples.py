@@ -5,7 +5,7 @@ from pathlib import Path
 
 from peftbench.lab.text.mixture import draw_pair, wordings
 from peftbench.lab.world.world import World
-from peftbench.spec.recipe import TaskSpec
+from peftbench.spec.cell import TaskSpec
 from peftbench.tasks.load import expand, load
 
 DOCUMENT = Path("docs/lab-examples.md")

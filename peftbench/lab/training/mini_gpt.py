@@ -10,7 +10,7 @@ from peftbench.lab.text.batches import Material
 from peftbench.lab.text.episodes import Stage, corpus, episode_stream
 from peftbench.lab.training.curve import icl_curve, task_episodes, unseen_episodes
 from peftbench.lab.world.world import World
-from peftbench.spec.recipe import TaskSpec
+from peftbench.spec.cell import TaskSpec
 from peftbench.tasks.load import load
 
 EPISODES = 24  # a level, for the card

@@ -13,7 +13,7 @@ from peftbench.lab.text.batches import Material, Stream, seq2seq_stream
 from peftbench.lab.text.mixture import pairs
 from peftbench.lab.world.lexicon import lexicon
 from peftbench.lab.world.world import World
-from peftbench.spec.recipe import TaskSpec
+from peftbench.spec.cell import TaskSpec
 from peftbench.tasks.load import expand, load
 from peftbench.tasks.task import Example
 

@@ -3,7 +3,7 @@ import pytest
 from peftbench.report.notes import remarks
 from peftbench.report.notes.document import compose
 from peftbench.report.rows.table import build
-from peftbench.spec.recipe import TaskSpec
+from peftbench.spec.cell import TaskSpec
 from peftbench.store.record import StartingPoint, Sweep, Trial
 from peftbench.tasks.group import mix
 from peftbench.tasks.load import load

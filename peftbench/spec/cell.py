@@ -1,0 +1,191 @@
+"""A cell says one run in full: model, task, learner, shots, seed, templates. It gives one record."""
+
+import math
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field, model_validator
+
+from peftbench.spec.settings import Settings
+
+End = Literal["eos", "separator", "none"]
+
+
+Draw = Literal["plain", "balanced"]
+
+
+Sweep = Literal["lr"]
+
+
+MANY = 20
+"""Shots from which on nobody asks for all orders."""
+
+
+CONTENT_FREE = ("N/A", "[MASK]")
+
+
+class TaskSpec(Settings):
+    """Which task: a name, a group, a path to a task TOML, or one's own rows.
+
+    Args:
+        name: Task name, or path to a TOML; with `template` given, the name that the record shows.
+        train: File of training rows; replaces the task's own.
+        test: File of test rows; replaces the task's own.
+        template: Jinja "input ||| target" for rows without a task TOML.
+        choices: Answer choices that go with `template`.
+    """
+
+    name: str
+    train: Path | None = None
+    test: Path | None = None
+    template: str | None = None
+    choices: tuple[str, ...] | None = None
+
+
+class Training(Settings):
+    """How a method's parameters are trained; the values here are T-Few's for (IA)^3.
+
+    Args:
+        lr: Peak learning rate, reached after warm-up, then decayed linearly to zero.
+        num_steps: Optimiser steps.
+        batch_size: Examples per step; each comes with all its answer choices.
+        warmup_ratio: Share of the steps in which the rate rises: 0.06 is 60 of 1000.
+        scale_parameter: Adafactor only: scale each step by the parameter's root mean square. It shrinks the first
+            steps of zero-initialised parameters a thousandfold (1e-3 is its floor).
+        max_grad_norm: Global gradient norm above which gradients are scaled down.
+        lm_loss: Weight of L_LM; 0 leaves the loss out.
+        unlikelihood_loss: Weight of L_UL.
+        length_norm_loss: Weight of L_LN.
+        loss_form: "paper" for the equations, "t-few" for what the authors' code computes.
+
+    Paper: 2205.05638, section 3.2 (losses) and appendix (optimisation).
+    """
+
+    optimizer: Literal["adafactor", "adamw"] = "adafactor"
+    lr: float = Field(3e-3, gt=0, allow_inf_nan=False)
+    num_steps: int = Field(1000, ge=0)
+    batch_size: int = Field(8, ge=1)
+    warmup_ratio: float = Field(0.06, ge=0, le=1)
+    weight_decay: float = Field(0.0, ge=0)
+    scale_parameter: bool = True
+    max_grad_norm: float = Field(1.0, gt=0)
+    lm_loss: float = Field(1.0, ge=0)
+    unlikelihood_loss: float = Field(1.0, ge=0)
+    length_norm_loss: float = Field(1.0, ge=0)
+    loss_form: Literal["paper", "t-few"] = "paper"
+
+    @model_validator(mode="after")
+    def _some_loss(self) -> "Training":
+        if not (self.lm_loss or self.unlikelihood_loss or self.length_norm_loss):
+            raise ValueError("all three losses are off; give at least one of them a weight")
+        return self
+
+
+class IclOptions(Settings):
+    """Options of in-context learning.
+
+    Args:
+        fit_shots: Take as many shots as the model's positions hold, where they do not hold all; recorded.
+        order: Which order the shots stand in: 0 is that of the draw, each other number another one.
+        labels: Labels that the shots show; the queries keep theirs. "random" draws from the answer choices, "flipped"
+            takes the next choice, and the first for the last.
+        ensemble: One prompt that holds all shots ("none"), or one for each shot, whose answers are joined: "mean" of
+            the probabilities of each choice, or majority "vote".
+        calibrate: Divide each choice's probability by the one that it has without content.
+        content_free: What stands in place of a row's texts where there is no content.
+        as_prefix: Save the shots' keys and values as an adapter of prefix tuning, and answer with it.
+
+    Paper: 2102.09690 (orders, calibration), 2202.12837 (labels), 2205.05638, appendix F (ensemble).
+    """
+
+    fit_shots: bool = False
+    order: int = Field(0, ge=0)
+    labels: Literal["gold", "random", "flipped"] = "gold"
+    ensemble: Literal["none", "mean", "vote"] = "none"
+    calibrate: bool = False
+    content_free: tuple[str, ...] = Field(CONTENT_FREE, min_length=1)
+    as_prefix: bool = False
+
+    def faults(self, shots: int) -> list[str]:
+        """Say what cannot be done with so many shots, or not together."""
+        num_orders, is_many = math.factorial(min(shots, MANY)), self.ensemble != "none"
+        found = {
+            f"labels = {self.labels} without a shot to relabel": self.labels != "gold" and not shots,
+            f"ensemble = {self.ensemble} is of one-shot prompts, and there is no shot": is_many and not shots,
+            "without shots there is nothing to save as a prefix": self.as_prefix and not shots,
+            "a prefix is one prompt, and an ensemble is many": self.as_prefix and is_many,
+            "a prefix is an adapter like any other, and nothing calibrates those": self.as_prefix and self.calibrate,
+            "an ensemble's prompts have one shot each, which has no order": self.order > 0 and is_many,
+            f"shots = {shots} can stand in no more than {num_orders} orders": self.order >= num_orders > 1,
+            f"shots = {shots} can stand in one order only": self.order >= num_orders == 1,
+            "content_free goes with calibrate, which is off": self.content_free != CONTENT_FREE and not self.calibrate,
+        }
+        return [text for text, is_so in found.items() if is_so]
+
+
+class Scoring(Settings):
+    """How answer choices are scored; the same for both learners.
+
+    Args:
+        end: What closes an answer and is scored with it; None takes the model kind's own: "eos" for
+            encoder-decoders (as T-Few), "none" for decoder-only models (as lm-evaluation-harness).
+        separator: What stands between shots.
+        max_input_tokens: Cut each example's input to this many tokens (T-Few: 256); None cuts nothing.
+        cache: Whether prompts share the keys and values of the tokens that they have in common.
+    """
+
+    end: End | None = None
+    separator: str = "\n\n"
+    max_input_tokens: int | None = Field(None, ge=1)
+    cache: bool = True
+
+
+class Cell(Settings):
+    """One run: (model, task, learner, shots, seed), all its templates inside. It gives one record.
+
+    Args:
+        start_from: Adapter whose values tuning starts from: a folder (ours, or the peft library's), or a
+            checkpoint file of T-Few's authors.
+        sweep: Choose the learning rate by cross-validation on the shots, before all of them are trained on.
+    """
+
+    learner: Literal["icl", "tune"]
+    model: str
+    revision: str | None = None
+    task: TaskSpec
+    shots: int = Field(32, ge=0)
+    seed: int = Field(0, ge=0)
+    templates: tuple[int, ...] | None = None
+    limit: int | None = Field(None, ge=1)
+    draw: Draw = "plain"
+    method: str | None = None
+    method_config: dict[str, Any] = {}
+    training: dict[str, Any] = {}
+    start_from: Path | None = None
+    sweep: Sweep | None = None
+    icl: IclOptions = IclOptions()
+    scoring: Scoring = Scoring()
+    device: str = "auto"
+    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+    allow_pickle: bool = False
+
+    @model_validator(mode="after")
+    def _method_goes_with_tune(self) -> "Cell":
+        if (self.learner == "tune") != (self.method is not None):
+            raise ValueError("learner 'tune' needs a method, and learner 'icl' takes none")
+        if self.learner == "tune" and not self.shots:
+            raise ValueError("tuning needs at least one shot; `icl` with shots = 0 is zero-shot")
+        if self.learner == "tune" and self.icl != IclOptions():
+            raise ValueError("options of icl go with learner 'icl'")
+        if self.learner == "icl" and (self.start_from or self.sweep):
+            raise ValueError("start_from and sweep go with learner 'tune'")
+        if self.sweep and self.shots < 2:
+            raise ValueError("a sweep sets some shots aside to choose by: it takes 2 shots or more")
+        return self
+
+    @model_validator(mode="after")
+    def _options_go_with_shots(self) -> "Cell":
+        faults = self.icl.faults(self.shots)
+        if faults:
+            raise ValueError("; ".join(faults))
+        return self
