@@ -19,7 +19,7 @@ from peftbench.cli.app import app
 from peftbench.report.formats import data, text
 from peftbench.report.formats.schema import DOCUMENTS, json_schema
 from peftbench.report.notes.document import Document, compose
-from peftbench.store.record import Store
+from peftbench.store.results import Store
 
 ROOT = Path(__file__).parent.parent
 REFERENCE = ROOT / "results" / "reference"

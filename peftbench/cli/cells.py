@@ -14,7 +14,8 @@ from peftbench.errors import RecipeError
 from peftbench.report.rows import setting, units
 from peftbench.spec.cell import Cell, TaskSpec
 from peftbench.spec.settings import checked
-from peftbench.store.record import Record, Store
+from peftbench.store.record import Record
+from peftbench.store.results import Store
 
 
 def cells(

@@ -92,7 +92,7 @@ def readable(output: OutputOptions, may_be_none: bool = False) -> "tuple[list[Re
         RecordError: None is whole.
     """
     from peftbench.errors import RecordError
-    from peftbench.store.record import Store
+    from peftbench.store.results import Store
 
     records, faults = Store(output.results).readable()
     if not records and faults:
@@ -126,7 +126,7 @@ def _content(document: "Document", form: Form) -> str | bytes:
 def _write(path: Path, content: str | bytes, say: Callable[[str], None]) -> "PeftbenchError | None":
     """Write a file whole or not at all; give back what went wrong, so that the rest is still made."""
     from peftbench.errors import RecordError
-    from peftbench.store.record import replacing
+    from peftbench.store.files import replacing
 
     try:
         with replacing(path) as temporary:

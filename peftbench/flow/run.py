@@ -24,7 +24,8 @@ from peftbench.models.backbone import Backbone
 from peftbench.models.load import load as load_model
 from peftbench.spec.cell import Cell, Scoring, Training
 from peftbench.spec.settings import checked
-from peftbench.store.record import Record, Store, identify
+from peftbench.store.record import Record, identify
+from peftbench.store.results import Store
 from peftbench.tasks.task import Example
 
 Queries = Sequence[Sequence[Example]]

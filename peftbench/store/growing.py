@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from peftbench.errors import RecordError
-from peftbench.store.record import replacing
+from peftbench.store.files import replacing
 
 Table = Iterable[dict[str, Any]]
 COLUMNS = ("row", "adapter", "prediction", "scores", "error")

@@ -2,21 +2,14 @@
 
 import hashlib
 import json
-import os
-import tempfile
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
-from pydantic_core import from_json
-
-from peftbench.errors import RecordError
+from pydantic import BaseModel, ConfigDict
 
 if TYPE_CHECKING:
-    import pandas as pd
+    pass
 
 SCHEMA_VERSION = 2
 Normalization = Literal["token", "char", "byte", "none"]
@@ -203,158 +196,12 @@ class Record(Part):
         return next((cost for cost in self.costs if (cost.name, cost.kind) == (name, kind)), None)
 
 
-UPGRADES: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {
-    # Version 2 adds the digest, and to each result its shots and which examples are right: absent in version 1.
-    1: lambda table: table | {"schema_version": 2},
-}
-"""Schema version -> function that lifts a record's JSON to the next version."""
-
-
 def identify(identity: Mapping[str, Any]) -> str:
     """Hash an identity, independent of the order of its keys."""
     text = json.dumps(identity, sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-SEAL, END = ',\n  "digest": "', "\n}"
-
-
-def sealed(text: str) -> str:
-    """Add the SHA-256 of a JSON object's text, as its last field: an edited file is told by it."""
-    return f'{text.removesuffix(END)}{SEAL}{hashlib.sha256(text.encode()).hexdigest()}"{END}\n'
-
-
-def _is_unbroken(text: str) -> bool:
-    head, _, tail = text.rpartition(SEAL)
-    return text == sealed(head + END) if tail else False
-
-
 def now() -> str:
     """Give the time in UTC, ISO 8601, to the second."""
     return datetime.now(UTC).isoformat(timespec="seconds")
-
-
-class Store:
-    """A results folder: `records/ID.json`, the scores of each example in `scores/ID.parquet`, and what was learned.
-
-    That is `adapters/ID/` of tuning, or `prompts/ID.json` of in-context learning with shots.
-    """
-
-    def __init__(self, root: Path) -> None:
-        self.root = root
-        self.records = root / "records"
-        self.scores = root / "scores"
-        self.adapters = root / "adapters"
-        self.prompts = root / "prompts"
-
-    def check_writable(self) -> None:
-        """Make sure that results can be written, before anything is computed.
-
-        Raises:
-            RecordError: The folder cannot be made or written.
-        """
-        try:
-            for folder in (self.records, self.scores, self.adapters):
-                # In what is there already: input that turns out to be wrong must leave no folders behind.
-                nearest = next(path for path in (folder, *folder.absolute().parents) if path.exists())
-                with tempfile.TemporaryFile(dir=nearest):
-                    pass
-        except OSError as error:
-            hint = "give a folder that you may write with --results DIR"
-            raise RecordError(f"cannot write results to '{self.root}': {error.strerror}", hint=hint) from None
-
-    def find(self, record_id: str) -> Record | None:
-        """Give the record with this id, or None.
-
-        Raises:
-            RecordError: The file is there and damaged.
-        """
-        path = self.records / f"{record_id}.json"
-        return _read(path) if path.exists() else None
-
-    def all(self) -> list[Record]:
-        """Give all records, oldest first.
-
-        Raises:
-            RecordError: Some files are damaged; all of them are named.
-        """
-        records, faults = self.readable()
-        if faults:
-            raise RecordError("; ".join(fault.message for fault in faults), hint=faults[0].hint)
-        return records
-
-    def readable(self) -> tuple[list[Record], list[RecordError]]:
-        """Give the records that are whole, oldest first, and for each other file what is wrong with it."""
-        records, faults = [], []
-        for path in sorted(self.records.glob("*.json")):
-            try:
-                records.append(_read(path))
-            except RecordError as error:
-                faults.append(error)
-        return sorted(records, key=lambda record: (record.created_at, record.id)), faults
-
-    def read_scores(self, record_id: str) -> "pd.DataFrame":
-        """Give the stored scores, one row per (template, example, choice)."""
-        import pandas as pd
-
-        return pd.read_parquet(self.scores / f"{record_id}.parquet")
-
-    def write(self, record: Record, scores: "pd.DataFrame", prompt: str | None = None) -> Path:
-        """Write the scores, then the record: a record that is there is complete.
-
-        Args:
-            record: Of a finished cell.
-            scores: One row per (template, example, choice).
-            prompt: In-context learning: what stood before the queries, for those to come.
-
-        Raises:
-            RecordError: The disk is full or the folder went away; no half-written file stays.
-        """
-        path = self.records / f"{record.id}.json"
-        try:
-            with replacing(self.scores / f"{record.id}.parquet") as temporary:
-                scores.to_parquet(temporary, index=False, compression="zstd")
-            if prompt is not None:
-                with replacing(self.prompts / f"{record.id}.json") as temporary:
-                    temporary.write_text(prompt, encoding="utf-8")
-            with replacing(path) as temporary:
-                temporary.write_text(sealed(record.model_dump_json(indent=2)), encoding="utf-8")
-        except OSError as error:
-            raise RecordError(
-                f"cannot write '{path}': {error.strerror}", hint="nothing half-written was left"
-            ) from None
-        return path
-
-
-@contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """Give a temporary path beside `path` that takes its place when the block ends well, and goes away otherwise."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        yield temporary
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def _read(path: Path) -> Record:
-    hint = "remove the file, or type the command that made it again, with --force"
-    try:
-        text = path.read_text(encoding="utf-8")
-        # Twice as fast as json.loads.
-        table = from_json(text)
-        version = table["schema_version"]
-        if version > SCHEMA_VERSION:
-            raise RecordError(
-                f"record '{path}' has schema version {version}; this peftbench reads up to {SCHEMA_VERSION}",
-                hint="update peftbench",
-            )
-        if table.pop("digest", None) is not None and not _is_unbroken(text):
-            raise RecordError(f"record '{path}' was edited: its digest is not that of its content", hint=hint)
-        for step in range(version, SCHEMA_VERSION):
-            table = UPGRADES[step](table)
-        return Record.model_validate(table)
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        why = f"{error.error_count()} faulty fields" if isinstance(error, ValidationError) else str(error)
-        raise RecordError(f"record '{path}' is damaged: {why}", hint=hint) from None

@@ -15,7 +15,7 @@ import pytest
 from peftbench.cli.app import main
 from peftbench.scoring.score import NORMALIZATIONS
 from peftbench.store.growing import Output
-from peftbench.store.record import Store
+from peftbench.store.results import Store
 from tests.tiny import tiny_folder
 
 ROWS = [(f"the premise number {i}", "yes" if i % 2 else "no") for i in range(8)]

@@ -20,7 +20,7 @@ from peftbench.scoring.forward import choice_log_probs
 from peftbench.scoring.score import score
 from peftbench.scoring.work import Length, Pass
 from peftbench.spec.cell import Cell, IclOptions, Scoring, TaskSpec
-from peftbench.store.record import Store
+from peftbench.store.results import Store
 
 TEMPLATE = "{{text}} How is it? ||| {{label}}"
 

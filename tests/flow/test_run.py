@@ -8,7 +8,7 @@ from peftbench.flow.run import plan, run
 from peftbench.models.load import load
 from peftbench.report.rows.table import build
 from peftbench.spec.cell import Cell, IclOptions, TaskSpec
-from peftbench.store.record import Store
+from peftbench.store.results import Store
 from tests.tiny import tiny_folder
 
 ROWS = [

@@ -10,7 +10,7 @@ from peftbench.errors import ModelError
 from peftbench.flow import run as flow
 from peftbench.learners import sweep
 from peftbench.spec.cell import Cell, TaskSpec
-from peftbench.store.record import Store
+from peftbench.store.results import Store
 from tests.flow.test_run import ROWS, TEMPLATE, Watch, only
 from tests.tiny import tiny_folder
 

@@ -2,7 +2,8 @@
 
 import pandas as pd
 
-from peftbench.store.record import Store, TemplateResult, identify
+from peftbench.store.record import TemplateResult, identify
+from peftbench.store.results import Store
 from tests.report.records import record
 
 NUM_TOKENS = (2, 5)

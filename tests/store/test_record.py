@@ -4,18 +4,9 @@ import pandas as pd
 import pytest
 
 from peftbench.errors import RecordError
-from peftbench.store.record import (
-    SCHEMA_VERSION,
-    Cost,
-    Learned,
-    ModelInfo,
-    Record,
-    Store,
-    TaskInfo,
-    TemplateResult,
-    identify,
-    replacing,
-)
+from peftbench.store.files import replacing
+from peftbench.store.record import SCHEMA_VERSION, Cost, Learned, ModelInfo, Record, TaskInfo, TemplateResult, identify
+from peftbench.store.results import Store
 
 
 def record(record_id: str = "0" * 16, created_at: str = "2026-01-01T00:00:00+00:00") -> Record:

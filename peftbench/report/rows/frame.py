@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 from peftbench.report.rows import setting
 from peftbench.report.rows.select import shots
 from peftbench.report.rows.table import COLUMNS
-from peftbench.store.record import Record, Store
+from peftbench.store.record import Record
+from peftbench.store.results import Store
 
 if TYPE_CHECKING:
     import pandas as pd

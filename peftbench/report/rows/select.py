@@ -9,7 +9,8 @@ from peftbench.errors import RecordError
 from peftbench.registry import known
 from peftbench.report.rows import setting
 from peftbench.report.rows.table import variants
-from peftbench.store.record import Record, Store, identify
+from peftbench.store.record import Record, identify
+from peftbench.store.results import Store
 
 SPELLING = "METHOD@MODEL[:SHOTS][,KEY=VALUE]"
 

@@ -6,7 +6,7 @@ from peftbench.errors import RecordError
 from peftbench.report.evidence.pairs import pair
 from peftbench.report.rows.select import choose, read
 from peftbench.scoring.score import ChoiceScore, predict
-from peftbench.store.record import Store
+from peftbench.store.results import Store
 from tests.report.stored import scores, stored
 
 A, B, ZERO = "icl@mini-gpt:32", "ia3@mini-t0:32", "zero-shot@mini-t0"

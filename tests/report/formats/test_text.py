@@ -8,7 +8,7 @@ from rich.console import Console
 from peftbench.report.formats import text
 from peftbench.report.notes.document import compose
 from peftbench.report.rows.reference import published
-from peftbench.store.record import Store
+from peftbench.store.results import Store
 from tests.report.records import record
 from tests.report.stored import stored
 
