@@ -224,7 +224,7 @@ def test_a_full_disk_is_said_in_a_line_and_leaves_nothing(way, tmp_path, monkeyp
         raise SafetensorError("I/O error: No space left on device")
 
     monkeypatch.setattr(type(backbone.model), "save_pretrained", full)
-    monkeypatch.setattr(merged.peft_format, "save_file", full)
+    monkeypatch.setattr(merged.write, "save_file", full)
     with pytest.raises(MethodError, match=r"cannot write '.*out': .*No space left"):
         way(folder, backbone, tmp_path / "out")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a"]
