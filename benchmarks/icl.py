@@ -18,6 +18,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from random import Random
 
+from peftbench.spec.cell import Scoring
+from tests.scoring.prompts import example
+
 WORDS = [
     "the",
     "premise",
@@ -107,14 +110,13 @@ def checkpoint(family: str, folder: Path) -> None:
 def ours(folder: str, case: Case) -> dict:
     """Score through peftbench; give log-probabilities, seconds without loading, and the tokens that were run."""
     from peftbench.models.load import load
-    from peftbench.scoring.encoding import Prompt
     from peftbench.scoring.score import score
 
     backbone = load(folder, device="cpu")
-    queries = [Prompt(*each) for each in prompts(case, case.ours)]
-    score(backbone, queries[:2], end="none", separator="\n\n")
+    queries = [example(*each) for each in prompts(case, case.ours)]
+    score(backbone, queries[:2], Scoring(end="none", separator="\n\n"))
     started = time.perf_counter()
-    found = score(backbone, queries, end="none", separator="\n\n")
+    found = score(backbone, queries, Scoring(end="none", separator="\n\n"))
     seconds = time.perf_counter() - started
     work = found.work
     context = sum(length.context for length in found.lengths) / len(queries)

@@ -21,8 +21,8 @@ from peftbench import registry
 from peftbench.adapters import saved
 from peftbench.adapters.side_by_side import Mixture
 from peftbench.models.load import load
-from peftbench.scoring.encoding import encode
 from peftbench.scoring.forward import answer_log_probs
+from tests.scoring.prompts import encode_one
 from tests.tiny import tiny_tokenizer
 
 NUM_QUERIES, BATCH, REPEATS = 128, 64, 1
@@ -103,7 +103,9 @@ def main(families: list[str]) -> None:
             root = Path(name)
             backbone = load(folder(family, root), device="cpu")
             encoded = [
-                encode(backbone, f"{INPUT} {number}", ["yes it does", "no it does not"], end="none", separator="\n\n")
+                encode_one(
+                    backbone, f"{INPUT} {number}", ["yes it does", "no it does not"], end="none", separator="\n\n"
+                )
                 for number in range(NUM_QUERIES)
             ]
             length = len(encoded[0].context)

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from peftbench.adapters import saved as adapter
+from peftbench.adapters.saved import TENSORS
 from peftbench.costs import backward, count, rule, storage
 from peftbench.costs.traced_cell import Traced
 from peftbench.methods.base import Added
 from peftbench.models.shapes import Sizes
-from peftbench.scoring.work import Length, Pass
+from peftbench.scoring.work import Length, Pass, SweepWork, TrainingWork
 from peftbench.store.record import Cost
 
 EXACT = "all matmuls incl. attention and LM head, multiply-add = 2, choices share the query, no padding"
@@ -25,6 +25,7 @@ TRACED = (
     "matmul-class operators that ran, as torch's FlopCounterMode knows them (no FFTs, no solves), multiply-add = 2, "
     "the method attached, one example at a time"
 )
+READ = f"{EXACT}; keys and values of the shots read from a cache"
 PAPER = "2205.05638 section 4.2: 2N FLOPs per token, N for encoder-decoders; N = all parameters"
 RULED = f"{PAPER}; training = 3 x forward, as if all weights were trained; tokens as run, no padding"
 MEAN = "mean over templates"
@@ -50,72 +51,41 @@ class Asked:
 
 
 @dataclass(frozen=True)
-class Trained:
-    """What tuning ran.
-
-    Args:
-        lengths: Length of an example -> how often one of it was trained on.
-        prepared: Length of an example -> how often one of it was run by itself before the first step, forward and
-            backward, with the gradients of a step.
-        passes: Shape of a step's batch, padding included -> how many steps had such a one.
-    """
-
-    lengths: Mapping[Length, int]
-    prepared: Mapping[Length, int]
-    passes: Mapping[Pass, int]
-
-
-@dataclass(frozen=True)
-class Tried:
-    """What a sweep ran before the training that counts.
-
-    Args:
-        trained: All of its trainings; of those that broke, what they ran until then.
-        held_out: Length of a held-out example -> how often one of it was scored.
-        passes: The forward passes that scored them, as run.
-    """
-
-    trained: Trained
-    held_out: Mapping[Length, int]
-    passes: Sequence[Pass]
-
-
-@dataclass(frozen=True)
 class Facts:
     """What costs are computed from.
 
     Args:
         num_parameters: Parameters of the bare model.
         bytes_per_value: Of the model as it was run, and so of cached keys and values.
-        added: What the method adds; None for in-context learning.
         asked: For each template, what was scored.
         passes: The forward passes that scored all examples under all templates, as run.
-        trained: None for in-context learning.
         adapter: Folder of what was saved; None where nothing was.
         learn_seconds: Wall time of learning.
         score_seconds: Wall time of scoring all examples under all templates.
-        tried: What a sweep ran; None where there was none.
+        trained: What training ran; None for in-context learning.
+        swept: What a sweep ran before it; None where there was none.
+        added: What the method adds; None for in-context learning, and for a method without closed form.
         left: What is left of that when training has ended, where it may be less.
-        traced: What was seen of a method that has no closed form; `added` is None.
+        traced: What was seen of a method that has no closed form.
     """
 
     sizes: Sizes
     num_parameters: int
     bytes_per_value: int
-    added: Added | None
     asked: Sequence[Asked]
     passes: Sequence[Pass]
-    trained: Trained | None
     adapter: Path | None
     learn_seconds: float
     score_seconds: float
-    tried: Tried | None = None
+    trained: TrainingWork | None = None
+    swept: SweepWork | None = None
+    added: Added | None = None
     left: Added | None = None
     traced: Traced | None = None
 
     @property
     def used(self) -> Added | None:
-        """What answers queries."""
+        """What of the method answers queries."""
         return self.left or self.added
 
     @property
@@ -126,10 +96,10 @@ class Facts:
     @property
     def is_cacheable(self) -> bool:
         """Whether there are shots whose keys and values could be kept: no encoder reads the query with them."""
-        return any(each.shot_tokens for each in self.asked) and not self.sizes.is_encoder_decoder
+        return any(asked.shot_tokens for asked in self.asked) and not self.sizes.is_encoder_decoder
 
 
-def ledger(facts: Facts) -> list[Cost]:
+def costs(facts: Facts) -> list[Cost]:
     """List the costs of a finished cell."""
     if facts.traced is not None and facts.trained is not None:
         return [*_seen(facts, facts.traced, facts.trained), *_storage(facts), *_clock(facts)]
@@ -140,137 +110,132 @@ def ledger(facts: Facts) -> list[Cost]:
 def _inference(facts: Facts) -> list[Cost]:
     name = "inference_flops_per_example"
     exact = f"{EXACT}; methods folded into the weights where they can be; mean over examples and templates"
-    run = sum(count.pass_flops(facts.sizes, each, facts.used) for each in facts.passes)
-    costs = [
-        _flops(
-            name,
-            _per_example(
-                facts, lambda query: count.forward_flops(facts.sizes, query, facts.used, cached=facts.reads_prefix)
-            ),
-            exact,
-        ),
-        _flops(
-            name, _per_example(facts, lambda query: _rule(facts, query)), f"{PAPER}; mean over examples and templates",
-            "estimated",
-        ),
+    by_rule = f"{PAPER}; mean over examples and templates"
+    run = sum(count.pass_flops(facts.sizes, shape, facts.used) for shape in facts.passes)
+    inference = [
+        _flops(name, _per_example(facts, lambda query: _forward(facts, query, cached=facts.reads_prefix)), exact),
+        _flops(name, _per_example(facts, lambda query: _rule(facts, query)), by_rule, "estimated"),
         _flops("scoring_flops", run, AS_RUN),
-    ]  # fmt: skip
-    if any(each.once for each in facts.asked):
-        once = sum(
-            count.forward_flops(facts.sizes, _query(facts, length), facts.used)
-            for each in facts.asked
-            for length in each.once
-        )
-        costs.append(
-            _flops("calibration_flops", _ratio(once, len(facts.asked)), f"{EXACT}; queries without content, {MEAN}")
-        )
-    return costs
+    ]
+    if any(asked.once for asked in facts.asked):
+        once = sum(_forward(facts, _query(facts, length)) for asked in facts.asked for length in asked.once)
+        convention = f"{EXACT}; queries without content, {MEAN}"
+        inference.append(_flops("calibration_flops", _ratio(once, len(facts.asked)), convention))
+    return inference
 
 
-def _seen(facts: Facts, traced: Traced, trained: Trained) -> list[Cost]:
+def _seen(facts: Facts, traced: Traced, trained: TrainingWork) -> list[Cost]:
     """List what was traced, and what the paper's rule says, which asks for no method."""
-    asked, learned = "inference_flops_per_example", "training_flops"
-    both = f"{TRACED}, forward and backward; mean of {traced.num_training} of them x their number"
-    if facts.tried is not None:
-        both += "; the trials of the sweep are left out"
-    rule = _per_example(facts, lambda query: _rule(facts, query))
-    tripled = 3 * _by_rule(facts, trained.lengths)
+    inference, training = "inference_flops_per_example", "training_flops"
+    convention = f"{TRACED}, forward and backward; mean of {traced.num_training} of them x their number"
+    if facts.swept is not None:
+        convention += "; the trials of the sweep are left out"
+    by_rule = _per_example(facts, lambda query: _rule(facts, query))
     return [
-        _flops(asked, traced.inference, f"{TRACED}; mean of {traced.num_inference} of them", "traced"),
-        _flops(asked, rule, f"{PAPER}; mean over examples and templates", "estimated"),
-        _flops(learned, traced.training, both, "traced"),
-        _flops(learned, tripled, RULED, "estimated"),
+        _flops(inference, traced.inference, f"{TRACED}; mean of {traced.num_inference} of them", "traced"),
+        _flops(inference, by_rule, f"{PAPER}; mean over examples and templates", "estimated"),
+        _flops(training, traced.training, convention, "traced"),
+        _flops(training, 3 * _by_rule(facts, trained.lengths), RULED, "estimated"),
     ]
 
 
 def _cached(facts: Facts) -> list[Cost]:
     """Count what it would be with the shots' keys and values kept, whether they were or not."""
+    cached = _per_example(facts, lambda query: _forward(facts, query, cached=True))
+    fill = _ratio(sum(_fill_flops(facts, asked) for asked in facts.asked), len(facts.asked))
     return [
         _flops(
-            "cached_inference_flops_per_example",
-            _per_example(facts, lambda query: count.forward_flops(facts.sizes, query, facts.used, cached=True)),
-            f"{EXACT}; keys and values of the shots read from a cache",
+            "cached_inference_flops_per_example", cached, f"{EXACT}; keys and values of the shots read from a cache"
         ),
-        _flops(
-            "cache_flops",
-            _ratio(sum(_fill_flops(facts, each) for each in facts.asked), len(facts.asked)),
-            "filling the cache of the shots' keys and values, once per template",
-        ),
+        _flops("cache_flops", fill, "filling the cache of the shots' keys and values, once per template"),
     ]
 
 
 def _fill_flops(facts: Facts, asked: Asked) -> int:
     """Count each prompt of shots once: an ensemble has several, and each scores all examples."""
     flops = sum(count.prefill_flops(facts.sizes, length.shots, facts.used) for length in asked.lengths)
-    shots = sum(length.shots for length in asked.lengths)
-    return _ratio(flops * asked.shot_tokens, shots) if shots else 0
+    shot_tokens = sum(length.shots for length in asked.lengths)
+    return _ratio(flops * asked.shot_tokens, shot_tokens) if shot_tokens else 0
 
 
 def _learning(facts: Facts) -> list[Cost]:
     if facts.trained is None or facts.added is None:
         return [_flops("training_flops", 0, "nothing is trained")]
-    before = _before(facts, facts.trained, facts.added)
-    total = _training(facts, facts.trained, facts.added)
-    searched = _sweep(facts, facts.tried, facts.added) if facts.tried else NOTHING
-    counted, run, by_rule = (sum(pair) for pair in zip(total, searched, strict=True))
-    costs = [
-        _flops("training_flops", counted, TRAINED),
-        _flops("training_flops", by_rule, RULED, "estimated"),
-        _flops("learning_flops", run, AS_TRAINED),
+    sweep = _sweep(facts, facts.swept, facts.added) if facts.swept else Flops()
+    total = _training(facts, facts.trained, facts.added) + sweep
+    learning = [
+        _flops("training_flops", total.counted, TRAINED),
+        _flops("training_flops", total.by_rule, RULED, "estimated"),
+        _flops("learning_flops", total.run, AS_TRAINED),
     ]
-    if facts.tried is not None:
-        told = (
+    if facts.swept is not None:
+        convention = (
             "training and scoring of the sweep's trials, on the shots alone; of trials that broke, what was run; "
             "part of training_flops"
         )
-        costs.append(_flops("sweep_flops", searched[0], told))
-    if before:
-        told = "forward and backward on the shots before the first step, once; part of training_flops"
-        costs.append(_flops("preparation_flops", before, told))
-    return costs
+        learning.append(_flops("sweep_flops", sweep.counted, convention))
+    preparation = _preparation(facts, facts.trained, facts.added)
+    if preparation:
+        convention = "forward and backward on the shots before the first step, once; part of training_flops"
+        learning.append(_flops("preparation_flops", preparation, convention))
+    return learning
 
 
-Kind = Literal["counted", "traced", "estimated"]
-Total = tuple[int, int, int]
-"""FLOPs counted without padding, counted as run, and by the paper's rule."""
-NOTHING: Total = (0, 0, 0)
+@dataclass(frozen=True)
+class Flops:
+    """FLOPs of some work: counted without padding, counted as run, and by the paper's rule."""
+
+    counted: int = 0
+    run: int = 0
+    by_rule: int = 0
+
+    def __add__(self, other: "Flops") -> "Flops":
+        return Flops(self.counted + other.counted, self.run + other.run, self.by_rule + other.by_rule)
 
 
-def _training(facts: Facts, trained: Trained, added: Added) -> Total:
+def _training(facts: Facts, trained: TrainingWork, added: Added) -> Flops:
     """Count trainings with what was run before their first steps."""
-    num_steps = sum(trained.passes.values())
-    counted = backward.training_flops(facts.sizes, _queries(facts, trained.lengths), num_steps, added)
+    counted = backward.training_flops(facts.sizes, _queries(facts, trained.lengths), trained.num_steps, added)
     alone: Counter[Pass] = Counter()
     for length, times in trained.prepared.items():
         alone[_alone(facts, length)] += times
-    run = sum(backward.trained_flops(facts.sizes, passes, added) for passes in (trained.passes, alone))
-    return counted + _before(facts, trained, added), run, 3 * _by_rule(facts, trained.lengths)
+    return Flops(
+        counted=counted + _preparation(facts, trained, added),
+        run=sum(backward.trained_flops(facts.sizes, passes, added) for passes in (trained.passes, alone)),
+        by_rule=3 * _by_rule(facts, trained.lengths),
+    )
 
 
-def _before(facts: Facts, trained: Trained, added: Added) -> int:
+def _preparation(facts: Facts, trained: TrainingWork, added: Added) -> int:
     return backward.training_flops(facts.sizes, _queries(facts, trained.prepared), 0, added)
 
 
-def _sweep(facts: Facts, tried: Tried, added: Added) -> Total:
+def _sweep(facts: Facts, swept: SweepWork, added: Added) -> Flops:
     """Count a sweep's trainings and the scoring of what they held out."""
-    counted, run, by_rule = _training(facts, tried.trained, added)
-    held_out = _queries(facts, tried.held_out).items()
-    counted += sum(times * count.forward_flops(facts.sizes, query, added, merged=False) for query, times in held_out)
-    run += sum(count.pass_flops(facts.sizes, each, added) for each in tried.passes)
-    return counted, run, by_rule + _by_rule(facts, tried.held_out)
+    held_out = _queries(facts, swept.held_out).items()
+    return _training(facts, swept.training, added) + Flops(
+        counted=sum(times * count.forward_flops(facts.sizes, query, added, merged=False) for query, times in held_out),
+        run=sum(count.pass_flops(facts.sizes, shape, added) for shape in swept.passes),
+        by_rule=_by_rule(facts, swept.held_out),
+    )
 
 
 def _alone(facts: Facts, length: Length) -> Pass:
-    """Give the shape of an example that is run by itself: an encoder-decoder pads its choices to the longest."""
+    """Return the shape of an example that is run by itself: an encoder-decoder pads its choices to the longest."""
     fed = sum(length.choices)
     if not facts.sizes.is_encoder_decoder:
-        return Pass(0, 0, 1, length.context + fed, 0, fed + 1)
-    head = fed - facts.sizes.num_fed_more * len(length.choices)
-    return Pass(1, length.context, len(length.choices), max(length.choices), 0, head)
+        return Pass.of_decoder(rows=1, tokens=length.total, head=fed + 1)
+    return Pass.of_encoder_decoder(
+        inputs=1,
+        input_tokens=length.context,
+        answers=len(length.choices),
+        answer_tokens=max(length.choices),
+        head=fed - facts.sizes.num_fed_more * len(length.choices),
+    )
 
 
 def _by_rule(facts: Facts, lengths: Mapping[Length, int]) -> int:
-    tokens = sum(times * (length.context + sum(length.choices)) for length, times in lengths.items())
+    tokens = sum(times * length.total for length, times in lengths.items())
     return rule.inference_flops(facts.num_parameters, tokens, is_encoder_decoder=facts.sizes.is_encoder_decoder)
 
 
@@ -282,33 +247,35 @@ def _queries(facts: Facts, lengths: Mapping[Length, int]) -> Counter[count.Query
 
 
 def _storage(facts: Facts) -> list[Cost]:
-    costs = []
-    if facts.adapter is not None:
-        # One adapter, or for shots that were saved as a prefix one for each template.
-        paths = sorted(facts.adapter.rglob(adapter.TENSORS))
-        over = f"; {MEAN}" if facts.reads_prefix else ""
-        told = "tensors that are saved, without the file's header"
-        whole, files, tensors = (
-            _mean([size(path) for path in paths])
-            for size in (lambda path: storage.file_bytes(path.parent), storage.file_bytes, storage.stored_tensor_bytes)
-        )
-        costs = [
-            _bytes("disk_bytes", whole, f"all files of the adapter{over}", "measured"),
-            _bytes("tensor_file_bytes", files, f"{adapter.TENSORS}, header included{over}", "measured"),
-            _bytes("tensor_bytes", tensors, f"{told}{over}", "measured"),
-        ]
-    else:
-        tokens = [storage.icl_bytes(each.shot_tokens) for each in facts.asked]
-        told = f"token ids of the shots as int32 (2205.05638 section 4.2), {MEAN}"
-        costs = [_bytes("disk_bytes", _mean(tokens), told)]
-    if any(each.shot_tokens for each in facts.asked):
-        text = [each.shot_bytes for each in facts.asked]
-        costs.append(_bytes("shot_text_bytes", _mean(text), f"UTF-8 text of the shots and separators, {MEAN}"))
+    disk = _disk(facts) if facts.adapter is None else _adapter_bytes(facts, facts.adapter)
+    if any(asked.shot_tokens for asked in facts.asked):
+        text = [asked.shot_bytes for asked in facts.asked]
+        disk.append(_bytes("shot_text_bytes", _mean(text), f"UTF-8 text of the shots and separators, {MEAN}"))
     if facts.is_cacheable:
-        cache = [storage.cache_bytes(facts.sizes, each.shot_tokens, facts.bytes_per_value) for each in facts.asked]
-        told = f"keys and values of the shots, {facts.bytes_per_value} bytes per value as the cell ran, {MEAN}"
-        costs.append(_bytes("cache_bytes", _mean(cache), told))
-    return costs
+        cache = [storage.cache_bytes(facts.sizes, asked.shot_tokens, facts.bytes_per_value) for asked in facts.asked]
+        convention = f"keys and values of the shots, {facts.bytes_per_value} bytes per value as the cell ran, {MEAN}"
+        disk.append(_bytes("cache_bytes", _mean(cache), convention))
+    return disk
+
+
+def _disk(facts: Facts) -> list[Cost]:
+    token_ids = [storage.icl_bytes(asked.shot_tokens) for asked in facts.asked]
+    convention = f"token ids of the shots as int32 (2205.05638 section 4.2), {MEAN}"
+    return [_bytes("disk_bytes", _mean(token_ids), convention)]
+
+
+def _adapter_bytes(facts: Facts, adapter: Path) -> list[Cost]:
+    """Measure what was saved: one adapter, or for shots as a prefix the mean of one for each template."""
+    paths = sorted(adapter.rglob(TENSORS))
+    over = f"; {MEAN}" if facts.reads_prefix else ""
+    whole = _mean([storage.file_bytes(path.parent) for path in paths])
+    files = _mean([storage.file_bytes(path) for path in paths])
+    tensors = _mean([storage.stored_tensor_bytes(path) for path in paths])
+    return [
+        _bytes("disk_bytes", whole, f"all files of the adapter{over}", "measured"),
+        _bytes("tensor_file_bytes", files, f"{TENSORS}, header included{over}", "measured"),
+        _bytes("tensor_bytes", tensors, f"tensors that are saved, without the file's header{over}", "measured"),
+    ]
 
 
 def _clock(facts: Facts) -> list[Cost]:
@@ -324,6 +291,10 @@ def _query(facts: Facts, length: Length) -> count.Query:
     return count.Query(length.shots, length.context - virtual - length.shots, length.choices)
 
 
+def _forward(facts: Facts, query: count.Query, *, cached: bool = False) -> int:
+    return count.forward_flops(facts.sizes, query, facts.used, cached=cached)
+
+
 def _rule(facts: Facts, query: count.Query) -> int:
     unfed = -facts.sizes.num_fed_more * len(query.choice_tokens)  # the paper counts all tokens of the choices
     before = 0 if facts.reads_prefix else query.shot_tokens
@@ -332,9 +303,9 @@ def _rule(facts: Facts, query: count.Query) -> int:
 
 
 def _per_example(facts: Facts, flops: Callable[[count.Query], int]) -> int:
-    """Give the mean over examples and templates; an example may have had several prompts."""
-    total = sum(flops(_query(facts, length)) for each in facts.asked for length in each.lengths)
-    return _ratio(total, sum(each.num_examples for each in facts.asked))
+    """Average over examples and templates; an example may have had several prompts."""
+    total = sum(flops(_query(facts, length)) for asked in facts.asked for length in asked.lengths)
+    return _ratio(total, sum(asked.num_examples for asked in facts.asked))
 
 
 def _mean(values: Sequence[int]) -> int:
@@ -346,7 +317,7 @@ def _ratio(total: int, number: int) -> int:
     return (2 * total + number) // (2 * number)
 
 
-def _flops(name: str, value: int, convention: str, kind: Kind = "counted") -> Cost:
+def _flops(name: str, value: int, convention: str, kind: Literal["counted", "traced", "estimated"] = "counted") -> Cost:
     return Cost(name=name, value=value, unit="FLOPs", kind=kind, convention=convention)
 
 

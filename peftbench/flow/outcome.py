@@ -1,8 +1,9 @@
-"""What a finished cell has to tell: its identity, its evaluations, its record and its per-example scores."""
+"""What a finished trial leaves: its evaluations, its record and its per-example scores."""
 
 import platform
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -10,64 +11,38 @@ from typing import Any
 import pandas as pd
 
 from peftbench import registry
-from peftbench.costs.of_cell import Asked, Facts, Trained, Tried, ledger
-from peftbench.costs.traced_cell import trace_cell
-from peftbench.flow.plan import Plan
-from peftbench.learners import sweep
+from peftbench.costs.of_cell import Asked, Facts, costs
+from peftbench.costs.traced_cell import Traced, trace_cell
+from peftbench.flow.trial import Trial
+from peftbench.learners.learn import Learned, Tuned
 from peftbench.learners.predictor import Predictor
-from peftbench.learners.sweep import Swept
-from peftbench.learners.tune import TunePredictor
-from peftbench.methods.base import Added
 from peftbench.methods.stages import left
 from peftbench.models.backbone import Backbone
-from peftbench.scoring.score import NORMALIZATIONS, SCORER_VERSION, Scores, predict
-from peftbench.spec.cell import Scoring, Training
-from peftbench.store.record import Learned, ModelInfo, Record, StartingPoint, TaskInfo, TemplateResult, identify, now
+from peftbench.scoring.ranking import NORMALIZATIONS, predict
+from peftbench.scoring.score import Scores
+from peftbench.scoring.work import Work
+from peftbench.store import record as store
+from peftbench.store.record import ModelInfo, Record, StartingPoint, TaskInfo, TemplateResult
 from peftbench.tasks.task import Example, Task
 from peftbench.tasks.template import Template
 
 PACKAGES = ("peftbench", "torch", "transformers", "tokenizers", "datasets", "safetensors")
-# Where and how fast a cell runs does not make it another cell.
-NOT_IDENTITY = {"device", "allow_pickle", "task", "method_config", "training", "start_from", "sweep", "scoring"}
-# Always told. Other fields are when they are not at their defaults: an option that comes later, and is off, leaves the
-# records that were made before it what they are.
-ALWAYS = {"learner", "model", "revision", "shots", "seed", "templates", "limit", "method", "dtype"}
-
-
-@dataclass(frozen=True)
-class Learnt:
-    """What came out of learning: a predictor for each template, and for tuning what was trained.
-
-    Args:
-        seconds: Wall time of learning.
-        adapter: Folder that the trained parameters were saved to.
-    """
-
-    predictors: Sequence[Predictor]
-    seconds: float
-    tuned: TunePredictor | None = None
-    training: Training | None = None
-    swept: Swept | None = None
-    adapter: Path | None = None
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """The test rows under one template, their scores, and the wall time that scoring took.
-
-    Args:
-        num_shots: Shots that were learned from; in a prompt, those that stood in it.
-    """
+    """The test rows under one template, their scores, and the wall time that scoring took."""
 
     template: Template
-    num_shots: int
-    examples: Sequence[Example]
+    predictor: Predictor
+    queries: Sequence[Example]
     scores: Scores
     seconds: float
 
+    @cached_property
     def result(self) -> TemplateResult:
-        """Count the right answers by each length normalisation."""
-        labels = [example.label for example in self.examples]
+        """The right answers, counted by each length normalisation."""
+        labels = [query.label for query in self.queries]
         right = {
             normalization: [
                 predict(choices, normalization) == label
@@ -79,67 +54,44 @@ class Evaluation:
             template=self.template.index,
             name=self.template.name,
             num_examples=len(labels),
-            num_correct={normalization: sum(some) for normalization, some in right.items()},
-            num_shots=self.num_shots,
-            right="".join("01"[each] for each in right["token"]),
+            num_correct={normalization: sum(is_right) for normalization, is_right in right.items()},
+            num_shots=self.predictor.num_shots,
+            right="".join("01"[is_right] for is_right in right["token"]),
         )
 
 
-def identity(step: Plan, backbone: Backbone, scoring: Scoring, training: Training | None) -> dict[str, Any]:
-    """Say what makes a cell this cell; equal identities give equal results.
+def to_record(trial: Trial, learned: Learned, evaluations: Sequence[Evaluation], adapter: Path | None) -> Record:
+    """Put together the record of a finished trial.
 
-    A file's path is not part of it, its rows are: an edited file at the same path is another cell. So for an adapter
-    that tuning starts from.
+    Args:
+        trial: What was run.
+        learned: What came out of learning.
+        evaluations: One for each template.
+        adapter: Folder that what was learned was saved to; None where it is no adapter.
     """
-    told = step.cell.model_dump(mode="json", include=ALWAYS)
-    options = step.cell.model_dump(mode="json", exclude=NOT_IDENTITY | ALWAYS, exclude_defaults=True)
-    return {
-        **told,
-        **options,
-        **({"start_from": step.start.sha256} if step.start else {}),
-        **({"sweep": f"{step.cell.sweep}, {sweep.BUDGET}"} if step.cell.sweep else {}),
-        "fingerprint": backbone.fingerprint,
-        "task": step.task.name,
-        "task_sha256": step.task.sha256,
-        "method_config": step.config and step.config.model_dump(mode="json"),
-        "training": training and training.model_dump(mode="json"),
-        "scoring": scoring.model_dump(mode="json"),
-        "scorer_version": SCORER_VERSION,
-    }
-
-
-def to_record(
-    facts: dict[str, Any],
-    step: Plan,
-    backbone: Backbone,
-    scoring: Scoring,
-    learnt: Learnt,
-    evaluations: Sequence[Evaluation],
-) -> Record:
-    """Put together the record of a finished cell."""
     return Record(
-        id=identify(facts),
-        created_at=now(),
-        identity=facts,
-        model=_model_info(backbone),
-        task=_task_info(step.task),
-        learned=_learned(step, learnt),
-        seed=step.cell.seed,
-        end=str(scoring.end),
-        results=[evaluation.result() for evaluation in evaluations],
-        costs=ledger(_facts(step, backbone, learnt, evaluations)),
-        work=_work(learnt, evaluations),
+        id=trial.id,
+        created_at=store.now(),
+        identity=trial.identity,
+        model=_model_info(trial.backbone),
+        task=_task_info(trial.plan.task),
+        learned=_learned(trial, learned),
+        seed=trial.cell.seed,
+        end=trial.scoring.end,
+        results=[evaluation.result for evaluation in evaluations],
+        costs=costs(_facts(trial, learned, evaluations, adapter)),
+        work=_work(learned, evaluations),
         versions={name: version(name) for name in PACKAGES} | {"python": platform.python_version()},
     )
 
 
 def to_frame(evaluations: Sequence[Evaluation]) -> pd.DataFrame:
-    """Give one row per (template, example, choice): log-probability in nats, lengths, and what it is ranked by."""
+    """Return one row per (template, example, choice): log-probability in nats, lengths, and what it is ranked by."""
     rows = [
         {
             "template": evaluation.template.index,
-            "row_id": example.row_id,
-            "label": example.label,
+            "row_id": query.row_id,
+            "label": query.label,
             "choice": index,
             "log_prob": score.log_prob,
             "num_tokens": score.num_tokens,
@@ -148,7 +100,7 @@ def to_frame(evaluations: Sequence[Evaluation]) -> pd.DataFrame:
             "ranked_by": score.value(),
         }
         for evaluation in evaluations
-        for example, choices in zip(evaluation.examples, evaluation.scores.choices, strict=True)
+        for query, choices in zip(evaluation.queries, evaluation.scores.choices, strict=True)
         for index, score in enumerate(choices)
     ]
     return pd.DataFrame(rows)
@@ -178,85 +130,89 @@ def _task_info(task: Task) -> TaskInfo:
     )
 
 
-def _learned(step: Plan, learnt: Learnt) -> Learned:
-    num_shots = [predictor.num_shots for predictor in learnt.predictors]
-    return Learned(
-        learner=step.cell.learner,
+def _learned(trial: Trial, learned: Learned) -> store.Learned:
+    num_shots = [predictor.num_shots for predictor in learned.predictors]
+    return store.Learned(
+        learner=trial.cell.learner,
         num_shots=min(num_shots),
-        shot_ids=[row.id for row in step.shots[: max(num_shots)]],
-        method=step.cell.method,
-        config=step.config and step.config.model_dump(mode="json"),
-        training=learnt.training and learnt.training.model_dump(mode="json"),
-        **({} if learnt.tuned is None else _trained(step, learnt.tuned, learnt.swept)),
+        shot_ids=[row.id for row in trial.plan.shots[: max(num_shots)]],
+        **(_tuned(learned) if isinstance(learned, Tuned) else {}),
     )
 
 
-def _trained(step: Plan, tuned: TunePredictor, swept: Swept | None) -> dict[str, Any]:
-    start = step.start
+def _tuned(tuned: Tuned) -> dict[str, Any]:
+    tuning, predictor, start = tuned.tuning, tuned.predictor, tuned.tuning.start
     return {
-        "num_trained_parameters": tuned.num_trained_parameters,
-        "num_saved_parameters": tuned.num_saved_parameters,
-        "num_unreached_parameters": tuned.num_unreached_parameters,
+        "method": tuning.method,
+        "config": tuning.config.model_dump(mode="json"),
+        "training": tuning.training.model_dump(mode="json"),
+        "num_trained_parameters": predictor.num_trained_parameters,
+        "num_saved_parameters": predictor.num_saved_parameters,
+        "num_unreached_parameters": predictor.num_unreached_parameters,
         "start_from": start and StartingPoint(path=str(start.path), sha256=start.sha256, model=start.model),
-        "sweep": swept and swept.part(),
+        "sweep": tuned.swept and tuned.swept.part(),
     }
 
 
-def _facts(step: Plan, backbone: Backbone, learnt: Learnt, evaluations: Sequence[Evaluation]) -> Facts:
-    method = None if step.cell.method is None else registry.method(step.cell.method)
-    tuned = learnt.tuned
-    asked = [_asked(*pair) for pair in zip(learnt.predictors, evaluations, strict=True)]
-    traced = None
-    if tuned and method is not None and step.cell.method not in registry.METHODS:
-        traced = trace_cell(backbone, [length for each in asked for length in each.lengths], tuned.lengths)
+def _facts(trial: Trial, learned: Learned, evaluations: Sequence[Evaluation], adapter: Path | None) -> Facts:
+    backbone = trial.backbone
     return Facts(
         sizes=backbone.sizes,
         num_parameters=backbone.num_parameters,
         bytes_per_value=backbone.dtype.itemsize,
-        added=None if method is None or traced else method.added(backbone.sizes, step.config),
-        asked=asked,
-        passes=[one for evaluation in evaluations for one in evaluation.scores.work.passes],
-        trained=Trained(tuned.lengths, tuned.prepared, tuned.passes) if tuned else None,
-        tried=None if learnt.swept is None else _tried(learnt.swept),
-        left=_left(step, backbone, tuned) if tuned and not traced else None,
-        traced=traced,
-        adapter=learnt.adapter,
-        learn_seconds=learnt.seconds,
+        asked=[_asked(evaluation) for evaluation in evaluations],
+        passes=[shape for evaluation in evaluations for shape in evaluation.scores.work.passes],
+        adapter=adapter,
+        learn_seconds=learned.seconds,
         score_seconds=sum(evaluation.seconds for evaluation in evaluations),
+        **(_tuning_facts(learned, evaluations) if isinstance(learned, Tuned) else {}),
     )
 
 
-def _left(step: Plan, backbone: Backbone, tuned: TunePredictor) -> Added:
-    shapes = {name: tuple(tensor.shape) for name, tensor in backbone.tensors_named(tuned.names).items()}
-    return left(registry.method(str(step.cell.method)), backbone.sizes, step.config, shapes)
+def _tuning_facts(tuned: Tuned, evaluations: Sequence[Evaluation]) -> dict[str, Any]:
+    tuning, predictor = tuned.tuning, tuned.predictor
+    method, sizes = registry.method(tuning.method), predictor.backbone.sizes
+    work: dict[str, Any] = {"trained": predictor.work, "swept": tuned.swept and tuned.swept.work}
+    if tuning.method not in registry.METHODS:
+        return work | {"traced": _traced(predictor.backbone, evaluations, tuned)}
+    tensors = predictor.backbone.tensors_named(predictor.names)
+    shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+    return work | {
+        "added": method.added(sizes, tuning.config),
+        "left": left(method, sizes, tuning.config, shapes),
+    }
 
 
-def _tried(swept: Swept) -> Tried:
-    return Tried(Trained(swept.lengths, swept.prepared, swept.passes), swept.held_out, swept.scored)
+def _traced(backbone: Backbone, evaluations: Sequence[Evaluation], tuned: Tuned) -> Traced:
+    scored = [length for evaluation in evaluations for length in evaluation.scores.lengths]
+    return trace_cell(backbone, scored, tuned.predictor.work.lengths)
 
 
-def _asked(predictor: Predictor, evaluation: Evaluation) -> Asked:
-    tokens, scores = predictor.prompt_tokens, evaluation.scores
+def _asked(evaluation: Evaluation) -> Asked:
     return Asked(
-        # Where all prompts hold the same shots, it need not be said of each.
-        lengths=[replace(length, shots=length.shots or tokens) for length in scores.lengths],
-        once=[replace(length, shots=length.shots or tokens) for length in scores.once],
-        num_examples=len(evaluation.examples),
-        shot_tokens=tokens,
-        shot_bytes=predictor.prompt_bytes,
+        lengths=evaluation.scores.lengths,
+        once=evaluation.scores.once,
+        num_examples=len(evaluation.queries),
+        shot_tokens=evaluation.predictor.shot_tokens,
+        shot_bytes=evaluation.predictor.shot_bytes,
     )
 
 
-def _work(learnt: Learnt, evaluations: Sequence[Evaluation]) -> dict[str, int]:
+def _work(learned: Learned, evaluations: Sequence[Evaluation]) -> dict[str, int]:
     """Add up the tokens that were run, training and scoring apart, and those that were cut.
 
     Beside them stands how often scoring ran out of memory and went on with batches of half the size.
     """
-    work = {"cut_tokens": sum({id(predictor): predictor.num_cut_tokens for predictor in learnt.predictors}.values())}
-    for field in ("shared_tokens", "context_tokens", "choice_tokens", "padding_tokens"):
-        work[f"scoring_{field}"] = sum(getattr(evaluation.scores.work, field) for evaluation in evaluations)
-    work["scoring_halvings"] = sum(evaluation.scores.work.num_halvings for evaluation in evaluations)
-    if learnt.tuned is not None:
-        work["training_tokens"] = learnt.tuned.num_tokens
-        work["training_padding_tokens"] = learnt.tuned.num_padding_tokens
+    scoring = sum((evaluation.scores.work for evaluation in evaluations), Work())
+    work = {
+        "cut_tokens": learned.num_cut_tokens + scoring.cut_tokens,
+        "scoring_shared_tokens": scoring.shared_tokens,
+        "scoring_context_tokens": scoring.context_tokens,
+        "scoring_choice_tokens": scoring.choice_tokens,
+        "scoring_padding_tokens": scoring.padding_tokens,
+        "scoring_halvings": scoring.num_halvings,
+    }
+    if isinstance(learned, Tuned):
+        work["training_tokens"] = learned.predictor.work.num_tokens
+        work["training_padding_tokens"] = learned.predictor.work.num_padding_tokens
     return work

@@ -1,66 +1,73 @@
 """A plan: a cell with everything resolved that needs no model, so that faults show before anything is computed."""
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from peftbench import registry
 from peftbench.adapters import saved
 from peftbench.adapters.peft import read
 from peftbench.errors import MethodError, TaskError
+from peftbench.learners.icl import Icl
+from peftbench.learners.learn import Learner, Queries
+from peftbench.learners.tune import Tuning
 from peftbench.methods.base import MethodConfig
-from peftbench.spec.cell import Cell, Training
+from peftbench.spec.cell import Cell, TaskSpec, Training
 from peftbench.spec.settings import checked
 from peftbench.tasks.load import load as load_task
 from peftbench.tasks.shots import draw
-from peftbench.tasks.task import Example, Row, Task
+from peftbench.tasks.task import Row, Task
 from peftbench.tasks.template import Template
 
 
 @dataclass(frozen=True)
 class Plan:
-    """A cell with everything resolved that needs no model."""
+    """A cell with everything resolved that needs no model.
+
+    Args:
+        queries: The test rows, as each template renders them.
+        learner: What is learned from the shots; of a tuning the settings that a model's folder may bring are missing.
+    """
 
     cell: Cell
     task: Task
     templates: tuple[Template, ...]
     shots: tuple[Row, ...]
-    test: tuple[Row, ...]
-    config: MethodConfig | None
-    start: saved.Start | None = None
+    queries: Queries
+    learner: Learner
 
-    @property
-    def queries(self) -> list[list[Example]]:
-        """The test rows, as each template renders them."""
-        return [[template.render(row) for row in self.test if template.reads(row)] for template in self.templates]
 
-    @property
-    def examples(self) -> list[list[Example]]:
-        """The shots, each rendered by each template."""
-        return [[template.render(row) for template in self.templates if template.reads(row)] for row in self.shots]
+def plans(cells: Sequence[Cell]) -> list[Plan]:
+    """Load tasks, draw shots, render rows and check the methods' settings: all faults that need no model show here.
+
+    Cells of one task share its rows, and their renderings.
+
+    Raises:
+        PeftbenchError: A fault in a task, its data, the templates, the shots, a method or its settings.
+    """
+    tasks: dict[TaskSpec, Task] = {}
+    rendered: dict[tuple[TaskSpec, tuple[int, ...], int | None], Queries] = {}
+    made = []
+    for cell in cells:
+        task = tasks.get(cell.task) or tasks.setdefault(cell.task, load_task(cell.task))
+        _check_limit(task, cell.limit)
+        templates = task.select("all" if cell.templates is None else cell.templates)
+        shots = draw(task, cell.shots, cell.seed, cell.draw)
+        learner = _learner(cell, templates, shots)
+        key = (cell.task, tuple(template.index for template in templates), cell.limit)
+        if key not in rendered:
+            rendered[key] = _queries(templates, task.test[: cell.limit])
+        made.append(Plan(cell, task, templates, shots, rendered[key], learner))
+    return made
 
 
 def plan(cell: Cell) -> Plan:
-    """Load the task, draw the shots and check the method's settings: all faults that need no model show here.
-
-    Raises:
-        PeftbenchError: A fault in the task, its data, the templates, the shots, the method or its settings.
-    """
-    task = load_task(cell.task)
-    _check_limit(task, cell.limit)
-    start = None if cell.start_from is None else saved.starting_point(cell.start_from, lambda: _base(cell))
-    return Plan(
-        cell=cell,
-        task=task,
-        templates=task.select("all" if cell.templates is None else cell.templates),
-        shots=draw(task, cell.shots, cell.seed, cell.draw),
-        test=task.test[: cell.limit],
-        config=None if cell.method is None else _config(cell.method, cell, start),
-        start=start,
-    )
+    """Plan one cell; see `plans`."""
+    return plans([cell])[0]
 
 
-def _base(cell: Cell) -> read.Base:
-    return read.describe(cell.model, cell.revision, cell.allow_pickle)
+def _queries(templates: Sequence[Template], test: Sequence[Row]) -> Queries:
+    return [[template.render(row) for row in test if template.reads(row)] for template in templates]
 
 
 def _check_limit(task: Task, limit: int | None) -> None:
@@ -74,10 +81,28 @@ def _check_limit(task: Task, limit: int | None) -> None:
         raise TaskError(message, hint=f"a multiple of {len(tasks)}")
 
 
+def _learner(cell: Cell, templates: tuple[Template, ...], shots: tuple[Row, ...]) -> Learner:
+    if cell.method is None:
+        return Icl(templates, shots, cell.icl, cell.seed)
+    start = None
+    if cell.start_from is not None:
+        start = saved.starting_point(
+            cell.start_from, lambda: read.describe(cell.model, cell.revision, cell.allow_pickle)
+        )
+    return Tuning(
+        method=cell.method,
+        config=_config(cell.method, cell, start),
+        training=checked(Training, cell.training, "training", MethodError),
+        examples=[[template.render(row) for template in templates if template.reads(row)] for row in shots],
+        seed=cell.seed,
+        start=start,
+        sweep=cell.sweep is not None,
+    )
+
+
 def _config(method: str, cell: Cell, start: saved.Start | None) -> MethodConfig:
     schema = registry.method(method).Config
     for key in cell.method_config:
         registry.known(key, (*schema.model_fields, *Training.model_fields), f"setting of {method}", MethodError)
-    checked(Training, cell.training, "training", MethodError)
     settings = cell.method_config if start is None else start.settings(method, cell.method_config)
     return checked(schema, settings, f"method '{method}'", MethodError)

@@ -13,11 +13,11 @@ from peftbench.errors import MethodError, PeftbenchError, RecordError
 from peftbench.flow import usage
 from peftbench.flow.usage import Usage
 from peftbench.learners import icl
-from peftbench.learners.inputs import shorten
 from peftbench.models.backbone import Backbone
 from peftbench.models.load import load as load_model
-from peftbench.scoring.encoding import Prompt
-from peftbench.scoring.score import ChoiceScore, normalized, score
+from peftbench.scoring.encoding import cut_input
+from peftbench.scoring.ranking import ChoiceScore, normalized
+from peftbench.scoring.score import score
 from peftbench.tasks.task import Example, Row
 from peftbench.tasks.template import Template
 
@@ -72,17 +72,12 @@ class Tuned:
 
     def score(self, examples: Sequence[Example], which: Sequence[int]) -> list[list[ChoiceScore]]:
         """Score each example's choices through its own adapter."""
-        mixture, scoring = self._mixture, self._usages[0].scoring
+        mixture = self._mixture
         limits = [self._usages[index].scoring.max_input_tokens for index in which]
-        pairs = zip(examples, limits, strict=True)
-        queries = [shorten(self._backbone, [example], limit)[0][0] for example, limit in pairs]
-        return score(
-            self._backbone,
-            [Prompt(query.input, query.choices) for query in queries],
-            end=str(scoring.end),
-            separator=scoring.separator,
-            rows=None if mixture is None else lambda indices: mixture.rows([which[index] for index in indices]),
-        ).choices
+        queries = [cut_input(self._backbone, *pair)[0] for pair in zip(examples, limits, strict=True)]
+        scoring = self._usages[0].scoring.model_copy(update={"max_input_tokens": None})
+        rows = None if mixture is None else lambda indices: mixture.rows([which[index] for index in indices])
+        return score(self._backbone, queries, scoring, rows=rows).choices
 
 
 class InContext:
@@ -95,10 +90,12 @@ class InContext:
     """
 
     def __init__(self, backbone: Backbone, template: Template, used: Usage) -> None:
-        self._predictor = icl.learn(backbone, template, used.rows(), used.icl, used.scoring, used.seed)
+        learner = icl.Icl((template,), tuple(used.rows()), used.icl, used.seed)
+        self._predictor = icl.learn(backbone, template, learner, used.scoring)
 
     def score(self, examples: Sequence[Example], which: Sequence[int]) -> list[list[ChoiceScore]]:
         """Score each example's choices after the shots."""
+        icl.fit([self._predictor], [examples])
         return self._predictor.score(examples).choices
 
 

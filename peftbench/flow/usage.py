@@ -6,8 +6,7 @@ from typing import Any, Literal
 from pydantic import ValidationError
 
 from peftbench.errors import RecordError
-from peftbench.flow.plan import Plan
-from peftbench.models.backbone import Backbone
+from peftbench.flow.trial import Trial
 from peftbench.spec.cell import IclOptions, Scoring
 from peftbench.spec.settings import Settings
 from peftbench.tasks.schema import Wording
@@ -62,11 +61,11 @@ class Usage(Settings):
     seed: int = 0
 
     def text(self) -> str:
-        """Give it as the JSON of its file."""
+        """Write it as the JSON of its file."""
         return self.model_dump_json(indent=2) + "\n"
 
     def alone(self) -> dict[str, "Usage"]:
-        """Say for each template how it is used without the shots in the prompt: by folder of its own adapter."""
+        """Describe for each template how it is used without shots in the prompt: by the folder of its own adapter."""
         return {
             f"template-{wording.index}": self.model_copy(
                 update={"templates": (wording,), "shots": (), "icl": IclOptions()}
@@ -90,30 +89,45 @@ class Usage(Settings):
         return Template(wording.name, wording.index, wording.text, wording.choices, self.label)
 
     def rows(self) -> list[Row]:
-        """Give the shots as rows."""
+        """Return the shots as rows."""
         return [Row(shot.id, shot.fields, shot.label) for shot in self.shots]
 
 
-def of(step: Plan, backbone: Backbone, scoring: Scoring) -> Usage:
-    """Describe what a run does with rows."""
-    in_prompt = step.shots if step.cell.learner == "icl" else ()
+def of(trial: Trial) -> Usage:
+    """Describe what a trial does with rows."""
+    cell, plan, backbone = trial.cell, trial.plan, trial.backbone
+    in_prompt = plan.shots if cell.learner == "icl" else ()
     return Usage(
         model=backbone.name,
         revision=backbone.revision,
         fingerprint=backbone.fingerprint,
-        dtype=step.cell.dtype,
-        task=step.task.name,
-        label=step.templates[0].label,
-        classes=step.task.classes,
+        dtype=cell.dtype,
+        task=plan.task.name,
+        label=plan.templates[0].label,
+        classes=plan.task.classes,
         templates=tuple(
-            NumberedWording(name=t.name, index=t.index, text=t.text, choices=t.choices) for t in step.templates
+            NumberedWording(name=t.name, index=t.index, text=t.text, choices=t.choices) for t in plan.templates
         ),
-        scoring=scoring,
+        scoring=trial.scoring,
         shots=tuple(Shot(id=row.id, fields=dict(row.fields), label=row.label) for row in in_prompt),
         # The prompt that a prefix comes from says the same.
-        icl=step.cell.icl.model_copy(update={"as_prefix": False}),
-        seed=step.cell.seed,
+        icl=cell.icl.model_copy(update={"as_prefix": False}),
+        seed=cell.seed,
     )
+
+
+def prompt(trial: Trial) -> str | None:
+    """Write what in-context learning with shots leaves beside its record; None for other trials."""
+    is_prompt = trial.cell.learner == "icl" and trial.plan.shots
+    return of(trial).text() if is_prompt else None
+
+
+def beside_adapters(trial: Trial) -> dict[str, dict[str, str]]:
+    """Write what lies beside each adapter of a trial: folder of the adapter -> name of the file -> its text."""
+    usage = of(trial)
+    if trial.cell.learner == "tune":
+        return {"": {FILE: usage.text()}}
+    return {folder: {FILE: alone.text()} for folder, alone in usage.alone().items()}
 
 
 def read(path: Path) -> Usage:

@@ -7,15 +7,15 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from peftbench.learners.predictor import Prompting
-from peftbench.scoring.score import NORMALIZATIONS, ChoiceScore, Scores
-from peftbench.scoring.work import plus
+from peftbench.learners.predictor import Prompting, Wrapped
+from peftbench.scoring.ranking import NORMALIZATIONS, ChoiceScore
+from peftbench.scoring.score import Scores
 from peftbench.store.record import Normalization
 from peftbench.tasks.task import Example
 from peftbench.tasks.template import Template
 
 
-class CalibratedPredictor:
+class CalibratedPredictor(Wrapped):
     """Scores queries, and ranks choices by their probability against the one that they have without content.
 
     q = W p,   W = diag(p_cf)^-1,   p_cf = mean of p over the content-free texts
@@ -38,27 +38,8 @@ class CalibratedPredictor:
     """
 
     def __init__(self, inner: Prompting, template: Template, texts: Sequence[str]) -> None:
-        self._inner, self._template, self._texts = inner, template, texts
-
-    @property
-    def num_shots(self) -> int:
-        """Shots that stand in the prompt."""
-        return self._inner.num_shots
-
-    @property
-    def prompt_tokens(self) -> int:
-        """Tokens that the shots take up in each prompt."""
-        return self._inner.prompt_tokens
-
-    @property
-    def prompt_bytes(self) -> int:
-        """Bytes of the shots' text, UTF-8."""
-        return self._inner.prompt_bytes
-
-    @property
-    def num_cut_tokens(self) -> int:
-        """Tokens that were cut, those of content-free queries included."""
-        return self._inner.num_cut_tokens
+        super().__init__(inner)
+        self._template, self._texts = template, texts
 
     def score(self, examples: Sequence[Example], progress: Callable[[int], None] | None = None) -> Scores:
         """Score each example's choices, and the content-free queries.
@@ -67,41 +48,41 @@ class CalibratedPredictor:
             What the inner predictor gives, with calibrated ranks. Where all rows share their choices, `once` has the
             content-free queries; else `lengths` has those of each example.
         """
-        found = self._inner.score(examples, progress)
-        free = [self._content_free(example) for example in examples]
+        scores = self.inner.score(examples, progress)
+        content_free = [self._content_free(example) for example in examples]
         # Most rows look alike without content: each query is scored once.
-        places = {_key(query): query for queries in free for query in queries}
-        without = self._inner.score(list(places.values()))
-        scores = dict(zip(places, without.choices, strict=True))
+        distinct = {_key(query): query for queries in content_free for query in queries}
+        priors = self.inner.score(list(distinct.values()))
+        prior = dict(zip(distinct, priors.choices, strict=True))
         choices = [
-            _calibrated(score, [scores[_key(query)] for query in queries])
-            for score, queries in zip(found.choices, free, strict=True)
+            _calibrated(choice_scores, [prior[_key(query)] for query in queries])
+            for choice_scores, queries in zip(scores.choices, content_free, strict=True)
         ]
-        work = plus(found.work, without.work)
+        work = scores.work + priors.work
         if self._template.fixed_choices is not None:
-            return Scores(choices, found.lengths, work, found.once + tuple(without.lengths))
-        return Scores(choices, [*found.lengths, *without.lengths], work, found.once)
+            return Scores(choices, scores.lengths, work, scores.once + tuple(priors.lengths))
+        return Scores(choices, [*scores.lengths, *priors.lengths], work, scores.once)
 
     def check_choices(self, examples: Sequence[Example]) -> None:
-        """See that the model can tell the answer choices apart, and that there is something to read without content."""
-        self._inner.check_choices(examples)
+        """Check that the model can tell the choices apart, and that there is something to read without content."""
+        self.inner.check_choices(examples)
         self._with_content_free(examples)
 
     def num_fitting(self, examples: Sequence[Example]) -> int:
         """Count the shots with which the longest query fits, with content or without."""
-        return self._inner.num_fitting(self._with_content_free(examples))
+        return self.inner.num_fitting(self._with_content_free(examples))
 
     def take(self, num_shots: int, examples: Sequence[Example]) -> None:
         """Go on with the first `num_shots` shots."""
-        self._inner.take(num_shots, self._with_content_free(examples))
+        self.inner.take(num_shots, self._with_content_free(examples))
 
     def _content_free(self, example: Example) -> list[Example]:
         assert example.row is not None, "an example that no template rendered"
         return [self._template.render(example.row, text) for text in self._texts]
 
     def _with_content_free(self, examples: Sequence[Example]) -> list[Example]:
-        free = {_key(query): query for example in examples for query in self._content_free(example)}
-        return [*examples, *free.values()]
+        distinct = {_key(query): query for example in examples for query in self._content_free(example)}
+        return [*examples, *distinct.values()]
 
 
 def _key(example: Example) -> tuple[str, tuple[str, ...]]:

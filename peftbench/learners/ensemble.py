@@ -1,12 +1,12 @@
 """Ensembles: one prompt for each shot, the answers joined; k one-shot prompts in place of one k-shot prompt."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from typing import Literal
 
 from peftbench.learners.predictor import Prompting
-from peftbench.scoring.score import Scores, mean, vote
-from peftbench.scoring.work import plus
+from peftbench.scoring.ranking import mean, vote
+from peftbench.scoring.score import Scores
+from peftbench.scoring.work import Work
 from peftbench.tasks.task import Example
 
 
@@ -33,33 +33,34 @@ class EnsemblePredictor:
         return len(self._members)
 
     @property
-    def prompt_tokens(self) -> int:
+    def shot_tokens(self) -> int:
         """Tokens of all shots."""
-        return sum(member.prompt_tokens for member in self._members)
+        return sum(member.shot_tokens for member in self._members)
 
     @property
-    def prompt_bytes(self) -> int:
+    def shot_bytes(self) -> int:
         """Bytes of all shots' text, UTF-8."""
-        return sum(member.prompt_bytes for member in self._members)
+        return sum(member.shot_bytes for member in self._members)
 
     @property
     def num_cut_tokens(self) -> int:
-        """Tokens that were cut from all prompts."""
+        """Tokens that were cut from all shots."""
         return sum(member.num_cut_tokens for member in self._members)
 
     def score(self, examples: Sequence[Example], progress: Callable[[int], None] | None = None) -> Scores:
         """Score each example's choices after each shot; `lengths` are of all these prompts."""
         advance = _fraction(len(self._members), progress)
-        found = [member.score(examples, advance) for member in self._members]
-        joined, once = found[0], found[0].once
-        for scores in found[1:]:
-            lengths, once = [*joined.lengths, *scores.lengths], once + scores.once
-            joined = Scores(joined.choices, lengths, plus(joined.work, scores.work), once)
-        of_example = zip(*(scores.choices for scores in found), strict=True)
-        return replace(joined, choices=[self._join(each) for each in of_example])
+        members = [member.score(examples, advance) for member in self._members]
+        of_example = zip(*(scores.choices for scores in members), strict=True)
+        return Scores(
+            choices=[self._join(choice_scores) for choice_scores in of_example],
+            lengths=[length for scores in members for length in scores.lengths],
+            work=sum((scores.work for scores in members), Work()),
+            once=tuple(length for scores in members for length in scores.once),
+        )
 
     def check_choices(self, examples: Sequence[Example]) -> None:
-        """See that the model can tell the answer choices apart."""
+        """Check that the model can tell the answer choices apart."""
         self._members[0].check_choices(examples)
 
     def num_fitting(self, examples: Sequence[Example]) -> int:

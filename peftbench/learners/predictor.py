@@ -8,26 +8,26 @@ from peftbench.tasks.task import Example
 
 
 class Predictor(Protocol):
-    """Something that has learned from the shots and scores answer choices."""
+    """What was learned from the shots: it scores answer choices."""
 
     @property
     def num_shots(self) -> int:
-        """Shots that it learned from."""
+        """Shots that were learned from."""
         ...
 
     @property
-    def prompt_tokens(self) -> int:
-        """Tokens that the shots take up in each prompt, or in all prompts of an ensemble; 0 after tuning."""
+    def shot_tokens(self) -> int:
+        """Tokens of all shots in each prompt, or in all prompts of an ensemble; 0 after tuning."""
         ...
 
     @property
-    def prompt_bytes(self) -> int:
+    def shot_bytes(self) -> int:
         """Bytes of the shots' text, UTF-8, in all prompts; 0 after tuning."""
         ...
 
     @property
     def num_cut_tokens(self) -> int:
-        """Tokens that `max_input_tokens` has cut so far, from shots and from scored inputs."""
+        """Tokens that `max_input_tokens` cut from the shots."""
         ...
 
     def score(self, examples: Sequence[Example], progress: Callable[[int], None] | None = None) -> Scores:
@@ -36,10 +36,10 @@ class Predictor(Protocol):
 
 
 class Prompting(Predictor, Protocol):
-    """A Predictor of which it can be known before scoring whether its prompts fit the model."""
+    """A Predictor with shots in its prompts, which may not fit the model."""
 
     def check_choices(self, examples: Sequence[Example]) -> None:
-        """See that the model can tell the answer choices apart."""
+        """Check that the model can tell the answer choices apart."""
         ...
 
     def num_fitting(self, examples: Sequence[Example]) -> int:
@@ -49,3 +49,46 @@ class Prompting(Predictor, Protocol):
     def take(self, num_shots: int, examples: Sequence[Example]) -> None:
         """Go on with the first `num_shots` shots, as many as fit with these examples."""
         ...
+
+
+class Wrapped:
+    """A Predictor around another one, which holds the prompts.
+
+    Args:
+        inner: The predictor with the prompts.
+    """
+
+    def __init__(self, inner: Prompting) -> None:
+        self.inner = inner
+
+    @property
+    def num_shots(self) -> int:
+        """Shots of the inner predictor."""
+        return self.inner.num_shots
+
+    @property
+    def shot_tokens(self) -> int:
+        """Tokens of its shots."""
+        return self.inner.shot_tokens
+
+    @property
+    def shot_bytes(self) -> int:
+        """Bytes of its shots' text, UTF-8."""
+        return self.inner.shot_bytes
+
+    @property
+    def num_cut_tokens(self) -> int:
+        """Tokens that were cut from its shots."""
+        return self.inner.num_cut_tokens
+
+    def check_choices(self, examples: Sequence[Example]) -> None:
+        """Check that the model can tell the answer choices apart."""
+        self.inner.check_choices(examples)
+
+    def num_fitting(self, examples: Sequence[Example]) -> int:
+        """Count the shots with which the longest query fits."""
+        return self.inner.num_fitting(examples)
+
+    def take(self, num_shots: int, examples: Sequence[Example]) -> None:
+        """Go on with the first `num_shots` shots."""
+        self.inner.take(num_shots, examples)

@@ -11,12 +11,11 @@ from transformers import DynamicCache
 
 from peftbench.adapters import saved
 from peftbench.errors import MethodError, ModelError
-from peftbench.learners.inputs import shorten
-from peftbench.learners.predictor import Predictor, Prompting
+from peftbench.learners.predictor import Prompting, Wrapped
 from peftbench.methods import prefix_tuning
 from peftbench.models.backbone import Backbone
 from peftbench.scoring import tree
-from peftbench.scoring.encoding import Prompt, encode_all, opening
+from peftbench.scoring.encoding import encode, opening
 from peftbench.scoring.forward import decoder_states
 from peftbench.scoring.score import Scores, score
 from peftbench.spec.cell import Scoring
@@ -25,7 +24,7 @@ from peftbench.tasks.task import Example
 METHOD = "prefix_tuning"
 
 
-class PrefixPredictor:
+class PrefixPredictor(Wrapped):
     """Scores queries after the shots' keys and values: a causal model's are the same whatever the query.
 
     The prefix holds one template's wording. Its keys stand at the positions of their tokens, and the query's positions
@@ -39,32 +38,10 @@ class PrefixPredictor:
     """
 
     def __init__(self, backbone: Backbone, prompt: Prompting, text: Callable[[], str], scoring: Scoring) -> None:
-        reason = _reason(backbone)
-        if reason:
-            hint = "without --as-prefix, or another model, for example --model mini-gpt"
-            raise MethodError(f"shots cannot be a prefix on '{backbone.name}': {reason}", hint=hint)
-        self._backbone, self._prompt, self._text, self._scoring = backbone, prompt, text, scoring
+        check_prefix(backbone)
+        super().__init__(prompt)
+        self._backbone, self._text, self._scoring = backbone, text, scoring
         self._tensors: dict[str, Tensor] = {}
-
-    @property
-    def num_shots(self) -> int:
-        """Shots in the prefix."""
-        return self._prompt.num_shots
-
-    @property
-    def prompt_tokens(self) -> int:
-        """Tokens whose keys and values the prefix holds."""
-        return self._prompt.prompt_tokens
-
-    @property
-    def prompt_bytes(self) -> int:
-        """Bytes of the shots' text, UTF-8."""
-        return self._prompt.prompt_bytes
-
-    @property
-    def num_cut_tokens(self) -> int:
-        """Tokens that were cut from shots and queries."""
-        return self._prompt.num_cut_tokens
 
     @property
     def config(self) -> prefix_tuning.Config:
@@ -72,40 +49,24 @@ class PrefixPredictor:
         num_keys = next(iter(self._tensors.values())).shape[1]
         return prefix_tuning.Config(num_virtual_tokens=num_keys, position_offset=num_keys)
 
-    def check_choices(self, examples: Sequence[Example]) -> None:
-        """See that the model can tell the answer choices apart."""
-        self._prompt.check_choices(examples)
-
-    def num_fitting(self, examples: Sequence[Example]) -> int:
-        """Count the shots, from the first one on, with which the longest query fits."""
-        return self._prompt.num_fitting(examples)
-
     def take(self, num_shots: int, examples: Sequence[Example]) -> None:
         """Make the prefix of the first `num_shots` shots.
 
         Raises:
             ModelError: They do not fit, or a query has other tokens after them than by itself.
         """
-        self._prompt.take(num_shots, examples)
+        self.inner.take(num_shots, examples)
         self._tensors = _keys_and_values(self._backbone, self._shared_ids(examples))
 
     def score(self, examples: Sequence[Example], progress: Callable[[int], None] | None = None) -> Scores:
         """Score each example's choices with the prefix attached."""
-        queries, _ = shorten(self._backbone, examples, self._scoring.max_input_tokens)
         with self.attached():
-            found = score(
-                self._backbone,
-                [Prompt(query.input, query.choices) for query in queries],
-                end=str(self._scoring.end),
-                separator=self._scoring.separator,
-                cache=self._scoring.cache,
-                progress=progress,
-            )
+            scores = score(self._backbone, examples, self._scoring, progress=progress)
         # In what is counted the prefix is what it stands for: tokens whose keys and values are read.
         num_keys = self.config.num_virtual_tokens
-        lengths = [replace(one, context=one.context + num_keys, shots=num_keys) for one in found.lengths]
-        passes = tuple(replace(one, cached_tokens=one.cached_tokens + num_keys) for one in found.work.passes)
-        return replace(found, lengths=lengths, work=replace(found.work, passes=passes))
+        lengths = [replace(length, context=length.context + num_keys, shots=num_keys) for length in scores.lengths]
+        passes = tuple(replace(shape, cached_tokens=shape.cached_tokens + num_keys) for shape in scores.work.passes)
+        return replace(scores, lengths=lengths, work=replace(scores.work, passes=passes))
 
     def write(self, folder: Path, files: Mapping[str, str]) -> None:
         """Write the adapter, with `files` (name -> text) beside it."""
@@ -130,22 +91,12 @@ class PrefixPredictor:
         Raises:
             ModelError: A query has other tokens after the shots than by itself.
         """
-        queries, _ = shorten(self._backbone, examples, self._scoring.max_input_tokens)
-        text, scoring = self._text(), self._scoring
-        alone, after = (
-            encode_all(
-                self._backbone,
-                [Prompt(before + query.input, query.choices) for query in queries],
-                end=str(scoring.end),
-                separator=scoring.separator,
-            )
-            for before in ("", text)
-        )
+        alone, after = (encode(self._backbone, examples, self._scoring, shots) for shots in ("", self._text()))
         skip = len(opening(self._backbone))
         ids = after[0].context[: len(after[0].context) - len(alone[0].context) + skip]
-        for one, other in zip(alone, after, strict=True):
-            own = one.context[skip:]
-            if not own or (*ids, *own) != other.context or one.choices != other.choices:
+        for query, prompt in zip(alone, after, strict=True):
+            own = query.context[skip:]
+            if not own or (*ids, *own) != prompt.context or query.choices != prompt.choices:
                 raise ModelError(
                     f"the tokenizer of '{self._backbone.name}' gives a query other tokens after the shots than alone: "
                     "their keys and values are no prefix of it",
@@ -154,21 +105,29 @@ class PrefixPredictor:
         return ids
 
 
-def _reason(backbone: Backbone) -> str:
+def check_prefix(backbone: Backbone) -> None:
+    """Check that a model's shots can be a prefix: that no query changes their keys and values.
+
+    Raises:
+        MethodError: They cannot, and why.
+    """
     if backbone.is_encoder_decoder:
-        return "its encoder reads the query together with them"
-    if backbone.is_windowed:
-        return "its attention has a window that they would have to leave as the text goes on"
-    return ""
+        reason = "its encoder reads the query together with them"
+    elif backbone.is_windowed:
+        reason = "its attention has a window that they would have to leave as the text goes on"
+    else:
+        return
+    hint = "without --as-prefix, or another model, for example --model mini-gpt"
+    raise MethodError(f"shots cannot be a prefix on '{backbone.name}': {reason}", hint=hint)
 
 
-def save(predictors: Sequence[Predictor], folder: Path, files: Mapping[str, Mapping[str, str]]) -> Path:
+def save(predictors: Sequence[Prompting], folder: Path, files: Mapping[str, Mapping[str, str]]) -> Path:
     """Write an adapter for each template.
 
     Args:
         predictors: One for each template, of this kind.
         folder: Where; each adapter is a folder in it.
-        files: For each template: name of its adapter's folder -> what lies beside the adapter, name -> text.
+        files: For each template: name of its adapter's folder -> the files beside the adapter, name -> text.
     """
     for predictor, (name, beside) in zip(predictors, files.items(), strict=True):
         assert isinstance(predictor, PrefixPredictor)

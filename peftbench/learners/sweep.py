@@ -10,18 +10,15 @@ shots tie often; then the least loss decides, the mean of -log softmax(log p / l
 
 import itertools
 import math
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
-from peftbench.adapters.saved import Start
 from peftbench.errors import RunError
 from peftbench.learners import tune
-from peftbench.learners.tune import Examples, TrainingError, TunePredictor
-from peftbench.methods.base import MethodConfig
+from peftbench.learners.tune import Examples, TrainingError, TunePredictor, Tuning
 from peftbench.models.backbone import Backbone
-from peftbench.scoring.score import ChoiceScore, predict
-from peftbench.scoring.work import Length, Pass
+from peftbench.scoring.ranking import ChoiceScore, log_sum_exp, predict
+from peftbench.scoring.work import SweepWork
 from peftbench.spec.cell import Scoring, Training
 from peftbench.store.record import Sweep, Trial
 
@@ -37,21 +34,13 @@ class Swept:
     Args:
         trials: One for each rate, ascending.
         num_steps: Optimiser steps of all trials; where one broke, up to that step.
-        lengths: Lengths of the examples that were trained on, each with the times that it was seen.
-        prepared: Lengths of the examples that the method ran before the first steps.
-        passes: Shapes of the batches that were trained on, each with the times that it was run.
-        held_out: Lengths of the held-out examples that were scored, each with the times that it was.
-        scored: Forward passes that scored them, padding included. Scoring that broke is in neither of the two.
+        work: What all trials ran.
         num_held_out: Held-out shots times templates, the same for each rate.
     """
 
     trials: list[Trial] = field(default_factory=list)
     num_steps: int = 0
-    lengths: Counter[Length] = field(default_factory=Counter)
-    prepared: Counter[Length] = field(default_factory=Counter)
-    passes: Counter[Pass] = field(default_factory=Counter)
-    held_out: Counter[Length] = field(default_factory=Counter)
-    scored: list[Pass] = field(default_factory=list)
+    work: SweepWork = field(default_factory=SweepWork)
     num_held_out: int = 0
 
     @property
@@ -66,15 +55,13 @@ class Swept:
             raise RunError(f"training broke with every rate of the sweep: {self.trials[0].reason}", hint="a lower lr")
         return min(whole, key=_rank).lr
 
-    def note(self, trained: TunePredictor) -> None:
-        """Write down what a training ran, whether it came to its end or not."""
-        self.num_steps += len(trained.log)
-        self.lengths += trained.lengths
-        self.prepared += trained.prepared
-        self.passes += trained.passes
+    def add(self, predictor: TunePredictor) -> None:
+        """Count what a training ran, whether it came to its end or not."""
+        self.num_steps += len(predictor.log)
+        self.work.training += predictor.work
 
     def part(self) -> Sweep:
-        """Give what the record holds of it."""
+        """Return what the record holds of it."""
         return Sweep(
             lr=self.lr,
             trials=self.trials,
@@ -91,7 +78,7 @@ def _rank(trial: Trial) -> tuple[float, float, float]:
 
 
 def rates(lr: float) -> list[float]:
-    """Give the rates that are tried, ascending: half powers of ten around `lr`, to two digits."""
+    """List the rates that are tried, ascending: half powers of ten around `lr`, to two digits."""
     return [float(f"{lr * FACTOR**step:.1e}") for step in range(-(NUM_RATES // 2), NUM_RATES // 2 + 1)]
 
 
@@ -100,82 +87,62 @@ def num_steps(training: Training) -> int:
     return NUM_RATES * NUM_FOLDS * training.num_steps
 
 
-def sweep(
-    backbone: Backbone,
-    method: str,
-    config: MethodConfig,
-    examples: Examples,
-    training: Training,
-    scoring: Scoring,
-    seed: int,
-    progress: Callable[[str], None] | None = None,
-    start: Start | None = None,
-) -> Swept:
+def sweep(tuning: Tuning, backbone: Backbone, scoring: Scoring, progress: Callable[[str], None] | None = None) -> Swept:
     """Train with each rate on each part of the shots; the backbone is left as it was loaded.
 
     Args:
+        tuning: Its learning rate is the middle of the rates; at least two shots, and nothing else is looked at.
         backbone: With nothing attached.
-        method: Name in the registry.
-        config: The method's settings.
-        examples: The shots, at least two; nothing else is looked at.
-        training: Its `lr` is the middle of the rates.
         scoring: Cut and end of answers.
-        seed: Of each training.
-        progress: Called after each step with what is being tried.
-        start: A saved adapter that each training starts from.
+        progress: Called after each step with the rate and the fold.
 
     Raises:
         MethodError: As `tune.learn`.
         ModelError: As `tune.learn`.
     """
-    swept = Swept(num_held_out=sum(map(len, examples)))
-    for lr in rates(training.lr):
-        tried = training.model_copy(update={"lr": lr})
-        found: list[tuple[bool, float]] = []
-        reason = None
-        for number, (rest, held_out) in enumerate(folds(examples)):
-            say = _saying(f"lr {lr:g}, fold {number + 1} of {NUM_FOLDS}", progress)
-            try:
-                predictor = tune.learn(backbone, method, config, rest, tried, scoring, seed, say, start)
-                swept.note(predictor)
-                queries = [example for templates in held_out for example in templates]
-                scores = predictor.score(queries)
-            except RunError as error:
-                reason = error.message
-                if isinstance(error, TrainingError):
-                    swept.note(error.predictor)
-                break
-            finally:
-                backbone.detach_all()
-            labels = [query.label for query in queries]
-            found += [_judged(*pair) for pair in zip(scores.choices, labels, strict=True)]
-            swept.held_out.update(scores.lengths)
-            swept.scored += scores.work.passes
-        swept.trials.append(_trial(lr, found, reason))
+    swept = Swept(num_held_out=sum(map(len, tuning.examples)))
+    for lr in rates(tuning.training.lr):
+        swept.trials.append(_trial(tuning.at(lr), backbone, scoring, swept, progress))
     return swept
 
 
+def _trial(
+    tuning: Tuning, backbone: Backbone, scoring: Scoring, swept: Swept, progress: Callable[[str], None] | None
+) -> Trial:
+    """Train with one rate on all folds but one, in turn, and score that one."""
+    lr, judged = tuning.training.lr, []
+    for number, (rest, held_out) in enumerate(folds(tuning.examples), 1):
+        report = _reporting(f"lr {lr:g}, fold {number} of {NUM_FOLDS}", progress)
+        queries = [example for of_shot in held_out for example in of_shot]
+        try:
+            predictor = tune.learn(replace(tuning, examples=rest), backbone, scoring, report)
+            swept.add(predictor)
+            scores = predictor.score(queries)
+        except RunError as error:
+            if isinstance(error, TrainingError):
+                swept.add(error.predictor)
+            return Trial(lr=lr, accuracy=None, loss=None, reason=error.message)
+        finally:
+            backbone.detach_all()
+        judged += [_judged(*pair) for pair in zip(scores.choices, [query.label for query in queries], strict=True)]
+        swept.work.held_out.update(scores.lengths)
+        swept.work.passes += scores.work.passes
+    num_right, loss = (math.fsum(values) for values in zip(*judged, strict=True))
+    return Trial(lr=lr, accuracy=num_right / len(judged), loss=loss / len(judged))
+
+
 def folds(examples: Examples) -> Iterator[tuple[Examples, Examples]]:
-    """Give (rest, held out) for each fold; folds are runs of the draw, so that a balanced draw has balanced folds."""
+    """Split into (rest, held out) for each fold; folds are runs of the draw: of a balanced one they are balanced."""
     borders = [len(examples) * fold // NUM_FOLDS for fold in range(NUM_FOLDS + 1)]
     for first, last in itertools.pairwise(borders):
         yield [*examples[:first], *examples[last:]], examples[first:last]
 
 
-def _saying(text: str, progress: Callable[[str], None] | None) -> Callable[[int, float], None] | None:
+def _reporting(text: str, progress: Callable[[str], None] | None) -> Callable[[int, float], None] | None:
     return None if progress is None else lambda _step, _loss: progress(text)
 
 
-def _trial(lr: float, found: Sequence[tuple[bool, float]], reason: str | None) -> Trial:
-    if reason is not None:
-        return Trial(lr=lr, accuracy=None, loss=None, reason=reason)
-    accuracy, loss = (math.fsum(each) / len(found) for each in zip(*found, strict=True))
-    return Trial(lr=lr, accuracy=accuracy, loss=loss)
-
-
 def _judged(choices: Sequence[ChoiceScore], label: int) -> tuple[bool, float]:
-    """Say of an example whether it is right, and its -log softmax(log p / length) at the label, in nats."""
+    """Return whether an example is right, and its -log softmax(log p / length) at the label, in nats."""
     logits = [choice.log_prob / choice.num_tokens for choice in choices]
-    largest = max(logits)
-    total = largest + math.log(math.fsum(math.exp(logit - largest) for logit in logits))
-    return predict(choices) == label, total - logits[label]
+    return predict(choices) == label, log_sum_exp(logits) - logits[label]

@@ -3,8 +3,8 @@
 import itertools
 import random
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 
 import torch
@@ -15,23 +15,50 @@ from peftbench.adapters import saved
 from peftbench.adapters.saved import Start
 from peftbench.errors import RunError
 from peftbench.learners import losses
-from peftbench.learners.inputs import shorten
 from peftbench.learners.optimizer import Optimizer
 from peftbench.methods.base import MethodConfig
 from peftbench.methods.stages import Stages
 from peftbench.models.backbone import Backbone
-from peftbench.models.shapes import Sizes
 from peftbench.scoring import encoding
 from peftbench.scoring.batches import memory_for
-from peftbench.scoring.encoding import Encoded, Prompt, check_fits, encode_all
+from peftbench.scoring.encoding import Encoded, check_fits, encode
 from peftbench.scoring.forward import choice_log_probs, of_members
 from peftbench.scoring.score import Scores, score
-from peftbench.scoring.work import Length, Pass
+from peftbench.scoring.work import Length, Pass, TrainingWork
 from peftbench.spec.cell import Scoring, Training
 from peftbench.tasks.task import Example
 
 Examples = Sequence[Sequence[Example]]
 """The training rows, each rendered by each of its templates: examples[shot][template]."""
+Progress = Callable[[int, float], None]
+"""Called after each step with the steps done and the loss."""
+
+
+@dataclass(frozen=True)
+class Tuning:
+    """Tuning of a cell: a method, and how its parameters are trained.
+
+    Args:
+        method: Name in the registry.
+        config: The method's settings.
+        training: Optimiser and losses.
+        examples: The shots; nothing else is learned from.
+        seed: Of initial values, dropout, batches and templates.
+        start: A saved adapter of the same method and settings, whose values training starts from.
+        sweep: Whether the learning rate is chosen by cross-validation on the shots, before all of them are trained on.
+    """
+
+    method: str
+    config: MethodConfig
+    training: Training
+    examples: Examples
+    seed: int = 0
+    start: Start | None = None
+    sweep: bool = False
+
+    def at(self, lr: float) -> "Tuning":
+        """Return the same tuning with another learning rate."""
+        return replace(self, training=self.training.model_copy(update={"lr": lr}))
 
 
 @dataclass
@@ -40,19 +67,16 @@ class TunePredictor:
 
     Args:
         backbone: The tuned model.
-        scoring: How choices are scored; `end` is resolved.
+        scoring: How choices are scored.
         names: Full names of what was trained, as the method left it when training ended.
         num_shots: Shots that it was trained on.
+        num_cut_tokens: Tokens that were cut from the shots, once per template.
         num_trained_parameters: Values that were trained; what is saved of them may be fewer (a folded network).
         num_unreached_parameters: Those among them in tensors that never got a gradient.
-        num_cut_tokens: Tokens cut so far: from the shots, once per template, and from scored inputs.
-        prompt_tokens: No shots stand in the prompt.
+        shot_tokens: No shots stand in the prompt.
+        shot_bytes: No shots stand in the prompt.
         log: Losses of each step by name: "loss" is the weighted sum, beside it those that are on.
-        prompt_bytes: No shots stand in the prompt.
-        lengths: Lengths in tokens of the examples that were trained on, each with the times that it was seen.
-        passes: Shapes of the batches that were trained on, padding included, each with the times that it was run.
-        prepared: Lengths of the examples that the method ran, forward and backward, before the first step.
-        num_padding_tokens: Tokens run for nothing in training.
+        work: What training ran.
         seconds: Wall time of training.
     """
 
@@ -63,13 +87,10 @@ class TunePredictor:
     num_cut_tokens: int
     num_trained_parameters: int = 0
     num_unreached_parameters: int = 0
-    prompt_tokens: int = 0
-    prompt_bytes: int = 0
+    shot_tokens: int = 0
+    shot_bytes: int = 0
     log: list[dict[str, float]] = field(default_factory=list)
-    lengths: Counter[Length] = field(default_factory=Counter)
-    passes: Counter[Pass] = field(default_factory=Counter)
-    prepared: Counter[Length] = field(default_factory=Counter)
-    num_padding_tokens: int = 0
+    work: TrainingWork = field(default_factory=TrainingWork)
     seconds: float = 0.0
 
     @property
@@ -78,25 +99,9 @@ class TunePredictor:
         tensors = self.backbone.tensors_named(self.names).values()
         return sum(tensor.numel() for tensor in tensors if isinstance(tensor, nn.Parameter))
 
-    @property
-    def num_tokens(self) -> int:
-        """Tokens that training ran through the model, padding left out."""
-        return sum(times * (length.context + sum(length.choices)) for length, times in self.lengths.items())
-
     def score(self, examples: Sequence[Example], progress: Callable[[int], None] | None = None) -> Scores:
-        """Score each example's choices, as `models.scoring.score`."""
-        queries, num_cut = shorten(self.backbone, examples, self.scoring.max_input_tokens)
-        prompts = [Prompt(query.input, query.choices) for query in queries]
-        scores = score(
-            self.backbone,
-            prompts,
-            end=str(self.scoring.end),
-            separator=self.scoring.separator,
-            cache=self.scoring.cache,
-            progress=progress,
-        )
-        self.num_cut_tokens += num_cut
-        return scores
+        """Score each example's choices, as `scoring.score.score`."""
+        return score(self.backbone, examples, self.scoring, progress=progress)
 
 
 class TrainingError(RunError):
@@ -112,17 +117,7 @@ class TrainingError(RunError):
         self.predictor = predictor
 
 
-def learn(
-    backbone: Backbone,
-    method: str,
-    config: MethodConfig,
-    examples: Examples,
-    training: Training,
-    scoring: Scoring,
-    seed: int,
-    progress: Callable[[int, float], None] | None = None,
-    start: Start | None = None,
-) -> TunePredictor:
+def learn(tuning: Tuning, backbone: Backbone, scoring: Scoring, progress: Progress | None = None) -> TunePredictor:
     """Attach a method, train it on the shots, and leave it attached.
 
     L = w_LM L_LM + w_UL L_UL + w_LN L_LN
@@ -132,15 +127,10 @@ def learn(
     on batches and templates. The members of an ensemble learn side by side from the same batches, each as if alone.
 
     Args:
+        tuning: Method, settings and shots.
         backbone: With nothing attached.
-        method: Name in the registry.
-        config: The method's settings.
-        examples: The shots; nothing else is learned from.
-        training: Optimiser and losses.
         scoring: Cut and end of answers; the same as in evaluation.
-        seed: Of initial values, dropout, batches and templates.
-        progress: Called after each step with the steps done and the loss.
-        start: A saved adapter of the same method and settings, whose values training starts from.
+        progress: Called after each step.
 
     Raises:
         MethodError: The method does not fit the backbone, or the starting point does not fit the method.
@@ -152,93 +142,85 @@ def learn(
     Differs: batches are cut from one running shuffle of the shots, so that none is left out; the authors' loader drops
         an epoch's last batch where it is not full, and gives none at all where a batch holds more than there are shots.
     """
-    devices = [backbone.device] if backbone.device.type == "cuda" else []
-    with memory_for(_too_large(backbone, method, training)), torch.random.fork_rng(devices):
-        torch.manual_seed(seed)
-        names = registry.method(method).attach(backbone, config)
+    with memory_for(_too_large(tuning, backbone)), _own_randomness(backbone):
+        torch.manual_seed(tuning.seed)
+        names = _attach(tuning, backbone)
         backbone.train_only(names)
-        stages = Stages(registry.method(method), backbone, config, names)
-        encoded, num_cut = _encode(backbone, examples, training, scoring)
-        predictor = TunePredictor(backbone, scoring, names, len(examples), num_cut)
-        if start is None:
-            stages.prepare(encoded, lambda batch: _prepared(predictor, batch, training))
+        stages = Stages(registry.method(tuning.method), backbone, tuning.config, names)
+        encoded = _encode(tuning.examples, tuning.training, backbone, scoring)
+        num_cut = sum(tokens.num_cut_tokens for shot in encoded for tokens in shot)
+        predictor = TunePredictor(backbone, scoring, names, len(tuning.examples), num_cut)
+        if tuning.start is None:
+            stages.prepare(encoded, lambda batch: _preparation_loss(predictor, batch, tuning.training))
         else:
-            saved.start_from(start, backbone, names)
+            saved.start_from(tuning.start, backbone, names)
         try:
-            _train(predictor, encoded, training, seed, stages, progress)
+            _train(predictor, encoded, tuning, stages, progress)
         except RunError as error:
             raise TrainingError(error, predictor) from None
         predictor.names = stages.finish()
     return predictor
 
 
-def check(
-    backbone: Backbone,
-    method: str,
-    config: MethodConfig,
-    examples: Examples,
-    training: Training,
-    scoring: Scoring,
-    start: Start | None = None,
-    queries: Sequence[Example] = (),
-) -> None:
+def check(tuning: Tuning, backbone: Backbone, scoring: Scoring, queries: Sequence[Example] = ()) -> None:
     """Find what would keep `learn`, and scoring after it, from working; nothing is computed, nothing stays attached.
 
     Args:
+        tuning: Method, settings and shots.
         backbone: With nothing attached.
-        method: Name in the registry.
-        config: The method's settings.
-        examples: The shots.
-        training: Optimiser and losses.
         scoring: Cut and end of answers.
-        start: A saved adapter that training is to start from.
         queries: What is to be scored afterwards.
 
     Raises:
         MethodError: As `learn`.
         ModelError: As `learn`, for queries too.
     """
-    with torch.random.fork_rng([backbone.device] if backbone.device.type == "cuda" else []):
+    with _own_randomness(backbone):
         try:
-            names = registry.method(method).attach(backbone, config)
-            if start is not None:
-                saved.start_from(start, backbone, names)
-            _encode(backbone, examples, training, scoring)
-            if backbone.max_positions is not None:
-                _encode(backbone, [queries], training, scoring)
+            names = _attach(tuning, backbone)
+            if tuning.start is not None:
+                saved.start_from(tuning.start, backbone, names)
+            _encode(tuning.examples, tuning.training, backbone, scoring)
+            _check_queries(queries, backbone, scoring)
         finally:
             backbone.detach_all()
 
 
-def _encode(
-    backbone: Backbone, examples: Examples, training: Training, scoring: Scoring
-) -> tuple[list[list[Encoded]], int]:
+def _check_queries(queries: Sequence[Example], backbone: Backbone, scoring: Scoring) -> None:
+    if backbone.max_positions is None:  # only the choices can be at fault
+        queries = list({query.choices: query for query in queries}.values())
+    check_fits(backbone, encode(backbone, queries, scoring))
+
+
+def _attach(tuning: Tuning, backbone: Backbone) -> list[str]:
+    names: list[str] = registry.method(tuning.method).attach(backbone, tuning.config)
+    return names
+
+
+def _own_randomness(backbone: Backbone) -> AbstractContextManager[None]:
+    """Keep what is drawn in the block from changing the generators outside of it."""
+    return torch.random.fork_rng([backbone.device] if backbone.device.type == "cuda" else [])
+
+
+def _encode(examples: Examples, training: Training, backbone: Backbone, scoring: Scoring) -> list[list[Encoded]]:
     """Encode each shot with each of its templates, once: encoded[shot][template]."""
-    flat, num_cut = shorten(backbone, list(itertools.chain(*examples)), scoring.max_input_tokens)
-    encoded = encode_all(
-        backbone,
-        [Prompt(example.input, example.choices) for example in flat],
-        end=str(scoring.end),
-        separator=scoring.separator,
-        labels=[example.label for example in flat],
-    )
+    encoded = encode(backbone, list(itertools.chain(*examples)), scoring)
     if not (training.unlikelihood_loss or training.length_norm_loss):
-        encoded = [_right_only(each) for each in encoded]
+        encoded = [_right_only(tokens) for tokens in encoded]
     check_fits(backbone, encoded)
     rest = iter(encoded)
-    return [list(itertools.islice(rest, len(some))) for some in examples], num_cut
+    return [list(itertools.islice(rest, len(of_shot))) for of_shot in examples]
 
 
-def _too_large(backbone: Backbone, method: str, training: Training) -> RunError:
+def _too_large(tuning: Tuning, backbone: Backbone) -> RunError:
     return RunError(
-        f"memory on {backbone.device} does not suffice to tune '{backbone.name}' with {method} in batches of "
-        f"{training.batch_size}",
+        f"memory on {backbone.device} does not suffice to tune '{backbone.name}' with {tuning.method} in batches of "
+        f"{tuning.training.batch_size}",
         hint="finished records are kept; a smaller batch_size or a smaller size of the method takes less",
     )
 
 
 def _right_only(encoded: Encoded) -> Encoded:
-    assert encoded.label is not None
     right = slice(encoded.label, encoded.label + 1)
     return replace(encoded, choices=encoded.choices[right], starts=encoded.starts[right], label=0)
 
@@ -246,17 +228,16 @@ def _right_only(encoded: Encoded) -> Encoded:
 def _train(
     predictor: TunePredictor,
     encoded: Sequence[Sequence[Encoded]],
-    training: Training,
-    seed: int,
+    tuning: Tuning,
     stages: Stages,
-    progress: Callable[[int, float], None] | None,
+    progress: Progress | None,
 ) -> None:
-    backbone, started = predictor.backbone, time.perf_counter()
+    backbone, training, started = predictor.backbone, tuning.training, time.perf_counter()
     parameters = backbone.parameters_named(predictor.names)
     num_members = backbone.num_members
     optimizer = Optimizer(parameters.values(), training, apart=num_members > 1)
     predictor.num_trained_parameters = sum(parameter.numel() for parameter in parameters.values())
-    batches = draw_batches(encoded, training.batch_size, seed)
+    batches = draw_batches(encoded, training.batch_size, tuning.seed)
     backbone.model.train()  # for the model's own dropout
     try:
         for step, drawn in zip(range(training.num_steps), batches, strict=False):
@@ -264,7 +245,8 @@ def _train(
             terms = stages.penalized(_losses(backbone, batch, training))
             (num_members * terms["loss"]).backward()  # the loss is the members' mean, each gets the gradient of its own
             values = {name: term.item() for name, term in terms.items()}
-            _note(predictor, batch, values)
+            predictor.log.append(values)
+            predictor.work.add_step(*_shapes(backbone, batch))
             stages.before_step(step, training.num_steps)
             optimizer.step(step, values["loss"])
             stages.after_step(step, training.num_steps)
@@ -308,37 +290,24 @@ def _losses(backbone: Backbone, batch: Sequence[Encoded], training: Training) ->
     return {"loss": total, **terms}
 
 
-def _prepared(predictor: TunePredictor, batch: Sequence[Encoded], training: Training) -> Tensor:
-    """Compute the loss of examples that a method looks at before the first step, and write down that it did."""
-    predictor.prepared.update(encoding.lengths(predictor.backbone, batch))
+def _preparation_loss(predictor: TunePredictor, batch: Sequence[Encoded], training: Training) -> Tensor:
+    """Compute the loss of examples that a method looks at before the first step, and count them."""
+    predictor.work.prepared.update(encoding.lengths(predictor.backbone, batch))
     return _losses(predictor.backbone, batch, training)["loss"]
 
 
-def _note(predictor: TunePredictor, batch: Sequence[Encoded], values: dict[str, float]) -> None:
-    """Write down a step's losses and the tokens that it ran."""
-    lengths = encoding.lengths(predictor.backbone, batch)
-    passed = _padded(lengths, batch, predictor.backbone.sizes)
-    predictor.log.append(values)
-    predictor.lengths.update(lengths)
-    predictor.passes[passed] += 1
-    num_run = passed.encoder_rows * passed.encoder_tokens + passed.decoder_rows * passed.decoder_tokens
-    predictor.num_padding_tokens += num_run - sum(length.context + sum(length.choices) for length in lengths)
-
-
-def _padded(lengths: Sequence[Length], batch: Sequence[Encoded], sizes: Sizes) -> Pass:
-    """Give the shape that a batch is padded to."""
-    if not sizes.is_encoder_decoder:
-        longest = max(length.context + sum(length.choices) for length in lengths)
-        return Pass(0, 0, len(lengths), longest, 0, sum(map(_num_predicting, batch)))
-    context = max(length.context for length in lengths)
-    rows = len(lengths) * max(len(length.choices) for length in lengths)
-    return Pass(
-        len(lengths),
-        context,
-        rows,
-        max(max(length.choices) for length in lengths),
-        0,
-        sum(len(ids) for each in batch for ids in each.choices),
+def _shapes(backbone: Backbone, batch: Sequence[Encoded]) -> tuple[list[Length], Pass]:
+    """Return the length of each example of a batch, and the shape that the batch is padded to."""
+    lengths = encoding.lengths(backbone, batch)
+    if not backbone.sizes.is_encoder_decoder:
+        longest = max(length.total for length in lengths)
+        return lengths, Pass.of_decoder(rows=len(lengths), tokens=longest, head=sum(map(_num_predicting, batch)))
+    return lengths, Pass.of_encoder_decoder(
+        inputs=len(lengths),
+        input_tokens=max(length.context for length in lengths),
+        answers=len(lengths) * max(len(length.choices) for length in lengths),
+        answer_tokens=max(max(length.choices) for length in lengths),
+        head=sum(len(ids) for tokens in batch for ids in tokens.choices),
     )
 
 

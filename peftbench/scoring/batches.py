@@ -30,15 +30,15 @@ Rows = Callable[[Sequence[int]], AbstractContextManager[None]]
 
 
 @dataclass(frozen=True)
-class Way:
+class Strategy:
     """How batches of prompts are run.
 
     Args:
         costs: Tokens of each prompt.
         padded: Whether each prompt of a batch takes as many tokens as its longest.
-        run: Given the prompts' indices, gives their sums and the work done.
-        start: What is run once, before.
-        recover: Puts things right after `run` has failed in the middle.
+        run: Takes the prompts' indices, returns their sums and the work done.
+        start: The work done once, before the first batch.
+        recover: Restores what all batches share after `run` has failed halfway.
     """
 
     costs: Sequence[int]
@@ -60,36 +60,36 @@ def batches(
         encoded: At least one prompt.
         cache: Whether a decoder-only model's prompts share what they begin with.
         budget: Tokens per forward pass; None suits the device.
-        rows: As in `models.scoring.score`.
+        rows: As in `scoring.score.score`.
 
     Raises:
         RunError: Memory does not suffice for one prompt.
     """
-    with memory_for(_too_large(backbone, max(len(each.context) for each in encoded))):
-        way = _way(backbone, encoded, cache, rows)
+    with memory_for(_too_large(backbone, max(len(tokens.context) for tokens in encoded))):
+        strategy = _strategy(backbone, encoded, cache, rows)
     budget = budget or _budget(backbone)
-    if way.start is not None:
-        yield [], [], way.start
+    if strategy.start is not None:
+        yield [], [], strategy.start
     # Longest first: memory runs out at once or never.
-    order = sorted(range(len(encoded)), key=way.costs.__getitem__, reverse=True)
+    order = sorted(range(len(encoded)), key=strategy.costs.__getitem__, reverse=True)
     while order:
-        indices = _first(order, way, budget)
+        indices = _first(order, strategy, budget)
         try:
-            sums, work = way.run(indices)
+            sums, work = strategy.run(indices)
         except (RuntimeError, MemoryError) as error:
             if not _is_out_of_memory(error):
                 raise
-            way.recover()
+            strategy.recover()
             if len(indices) == 1:
-                raise _too_large(backbone, way.costs[indices[0]]) from error
-            budget = max(1, sum(way.costs[index] for index in indices) // 2)
+                raise _too_large(backbone, strategy.costs[indices[0]]) from error
+            budget = max(1, sum(strategy.costs[index] for index in indices) // 2)
             yield [], [], Work(num_halvings=1)
             continue
         order = order[len(indices) :]
         yield indices, sums, work
 
 
-def _way(backbone: Backbone, encoded: Sequence[Encoded], cache: bool, rows: Rows | None) -> Way:
+def _strategy(backbone: Backbone, encoded: Sequence[Encoded], cache: bool, rows: Rows | None) -> Strategy:
     if backbone.is_encoder_decoder:
         return _folded(backbone, encoded, rows or _alike)
     if rows is not None:
@@ -103,12 +103,12 @@ def _budget(backbone: Backbone) -> int:
     return FOLDED_BUDGET if backbone.is_encoder_decoder else PACKED_BUDGET
 
 
-def _first(order: Sequence[int], way: Way, budget: int) -> list[int]:
+def _first(order: Sequence[int], strategy: Strategy, budget: int) -> list[int]:
     """Take prompts from the front as long as the budget lasts, at least one."""
     batch: list[int] = []
     total = 0
     for index in order:
-        total += way.costs[order[0] if way.padded else index]
+        total += strategy.costs[order[0] if strategy.padded else index]
         if batch and total > budget:
             break
         batch.append(index)
@@ -142,48 +142,47 @@ def _alike(_indices: Sequence[int]) -> AbstractContextManager[None]:
     return nullcontext()
 
 
-def _folded(backbone: Backbone, encoded: Sequence[Encoded], rows_of: Rows) -> Way:
+def _folded(backbone: Backbone, encoded: Sequence[Encoded], rows_of: Rows) -> Strategy:
     """Encoder-decoders: each input once, the choices folded into its cross-attention."""
     virtual, more = num_virtual_tokens(backbone), backbone.sizes.num_fed_more
 
     def run(indices: Sequence[int]) -> tuple[Sums, Work]:
         batch = [encoded[index] for index in indices]
         with rows_of(indices):
-            picked, answers = answer_log_probs(backbone, batch)
-        context = sum(virtual + len(each.context) for each in batch)
-        fed = sum(len(ids) + more for each in batch for ids in each.choices)
-        rows = len(batch) * max(len(each.choices) for each in batch)
-        longest, length = virtual + max(len(each.context) for each in batch), 1 + more + max(answers.slots)
-        run = len(batch) * longest + rows * length
-        passed = Pass(len(batch), longest, rows, length, 0, _num_predicting(answers))
-        return _sums(picked.tolist(), answers, batch), Work(0, context, fed, run - context - fed, passes=(passed,))
+            picked, answers = answer_log_probs(backbone, batch)  # (answer tokens,)
+        shape = Pass.of_encoder_decoder(
+            inputs=len(batch),
+            input_tokens=virtual + max(len(tokens.context) for tokens in batch),
+            answers=len(batch) * max(len(tokens.choices) for tokens in batch),
+            answer_tokens=1 + more + max(answers.slots),
+            head=_num_predicting(answers),
+        )
+        fed = sum(len(ids) + more for tokens in batch for ids in tokens.choices)
+        return _sums(picked.tolist(), answers, batch), _work(batch, virtual, fed, shape)
 
-    return Way([_cost(each) for each in encoded], True, run)
+    return Strategy([_cost(tokens) for tokens in encoded], True, run)
 
 
-def _branched(backbone: Backbone, encoded: Sequence[Encoded], rows_of: Rows) -> Way:
+def _branched(backbone: Backbone, encoded: Sequence[Encoded], rows_of: Rows) -> Strategy:
     """Decoder-only, a row for each prompt: its choices branch off its context."""
     virtual = num_virtual_tokens(backbone)
 
     def run(indices: Sequence[int]) -> tuple[Sums, Work]:
         batch = [encoded[index] for index in indices]
         with rows_of(indices):
-            picked, answers = answer_log_probs(backbone, batch)
-        context = sum(virtual + len(each.context) for each in batch)
-        fed = sum(len(ids) - 1 for each in batch for ids in each.choices)
-        longest = virtual + max(_cost(each) - len(each.choices) for each in batch)
-        passed = Pass(0, 0, len(batch), longest, 0, _num_predicting(answers))
-        work = Work(0, context, fed, len(batch) * longest - context - fed, passes=(passed,))
-        return _sums(picked.tolist(), answers, batch), work
+            picked, answers = answer_log_probs(backbone, batch)  # (answer tokens,)
+        longest = virtual + max(_cost(tokens) - len(tokens.choices) for tokens in batch)
+        shape = Pass.of_decoder(rows=len(batch), tokens=longest, head=_num_predicting(answers))
+        return _sums(picked.tolist(), answers, batch), _work(batch, virtual, _num_fed(batch), shape)
 
-    return Way([_cost(each) for each in encoded], True, run)
+    return Strategy([_cost(tokens) for tokens in encoded], True, run)
 
 
-def _packed(backbone: Backbone, encoded: Sequence[Encoded]) -> Way:
+def _packed(backbone: Backbone, encoded: Sequence[Encoded]) -> Strategy:
     """Decoder-only: the common prefix once, then prompts packed into one row after it."""
     virtual = num_virtual_tokens(backbone)
     # Each prompt keeps its last context token: what predicts the first answer token must be run.
-    contexts = [each.context for each in encoded]
+    contexts = [tokens.context for tokens in encoded]
     skip = min(num_common(contexts), min(map(len, contexts)) - 1)
     cached, cache = tree.shared_tokens(virtual, encoded[0].context[:skip]), DynamicCache()
     size = len(cached.ids)
@@ -196,35 +195,41 @@ def _packed(backbone: Backbone, encoded: Sequence[Encoded]) -> Way:
 
     def run(indices: Sequence[int]) -> tuple[Sums, Work]:
         batch, row, answers = [encoded[index] for index in indices], Tokens(), Answers()
-        for prompt, each in enumerate(batch):
-            tree.plant(row, answers, 0, prompt, each, skip, virtual)
-        hidden = decoder_states(backbone, [row], cache=cache if size else None, num_cached=size)
-        picked = log_probs_at(backbone, hidden, answers)
+        for prompt, tokens in enumerate(batch):
+            tree.plant(row, answers, 0, prompt, tokens, skip, virtual)
+        hidden = decoder_states(backbone, [row], cache=cache if size else None, num_cached=size)  # (1, tokens, d_model)
+        picked = log_probs_at(backbone, hidden, answers)  # (answer tokens,)
         forget()
-        context = sum(len(each.context) - skip for each in batch)
-        passed = Pass(0, 0, 1, len(row.ids), size, _num_predicting(answers))
-        work = Work(0, context, len(row.ids) - context, 0, bool(size), (passed,))
+        context = sum(len(tokens.context) - skip for tokens in batch)
+        shape = Pass.of_decoder(rows=1, tokens=len(row.ids), cached=size, head=_num_predicting(answers))
+        work = Work(context_tokens=context, choice_tokens=len(row.ids) - context, passes=(shape,))
         return _sums(picked.tolist(), answers, batch), work
 
-    start = Work(shared_tokens=size, cached=True, passes=(Pass(0, 0, 1, size, 0, 0),)) if size else None
-    return Way([_cost(each) - skip for each in encoded], False, run, start, forget)
+    prefill = Pass.of_decoder(rows=1, tokens=size, head=0)
+    start = Work(shared_tokens=size, passes=(prefill,)) if size else None
+    return Strategy([_cost(tokens) - skip for tokens in encoded], False, run, start, forget)
 
 
-def _plain(backbone: Backbone, encoded: Sequence[Encoded]) -> Way:
+def _plain(backbone: Backbone, encoded: Sequence[Encoded]) -> Strategy:
     """Decoder-only without sharing: one full row per (prompt, choice)."""
     virtual = num_virtual_tokens(backbone)
 
     def run(indices: Sequence[int]) -> tuple[Sums, Work]:
         batch = [encoded[index] for index in indices]
-        picked, answers, num_run = plain_log_probs(backbone, batch)
-        context = sum((virtual + len(each.context)) * len(each.choices) for each in batch)
-        fed = sum(len(ids) - 1 for each in batch for ids in each.choices)
-        rows = sum(len(each.choices) for each in batch)
-        passed = Pass(0, 0, rows, num_run // rows, 0, _num_predicting(answers))
-        work = Work(0, context, fed, num_run - context - fed, passes=(passed,))
-        return _sums(picked.tolist(), answers, batch), work
+        picked, answers, num_run = plain_log_probs(backbone, batch)  # (answer tokens,)
+        rows = sum(len(tokens.choices) for tokens in batch)
+        shape = Pass.of_decoder(rows=rows, tokens=num_run // rows, head=_num_predicting(answers))
+        whole = [tokens for tokens in batch for _ in tokens.choices]  # the context is run again for each choice
+        return _sums(picked.tolist(), answers, batch), _work(whole, virtual, _num_fed(batch), shape)
 
-    return Way([_cost(each) for each in encoded], True, run)
+    return Strategy([_cost(tokens) for tokens in encoded], True, run)
+
+
+def _work(contexts: Sequence[Encoded], virtual: int, fed: int, shape: Pass) -> Work:
+    """Say what a padded pass ran: contexts, `fed` tokens of choices, and padding for the rest."""
+    context = sum(virtual + len(tokens.context) for tokens in contexts)
+    padding = shape.num_tokens - context - fed
+    return Work(context_tokens=context, choice_tokens=fed, padding_tokens=padding, passes=(shape,))
 
 
 def _num_predicting(answers: Answers) -> int:
@@ -232,12 +237,17 @@ def _num_predicting(answers: Answers) -> int:
     return len(set(zip(answers.rows, answers.sources, strict=True)))
 
 
+def _num_fed(batch: Sequence[Encoded]) -> int:
+    """Count the tokens of choices that a decoder-only model is fed: all but each one's last."""
+    return sum(len(ids) - 1 for tokens in batch for ids in tokens.choices)
+
+
 def _cost(encoded: Encoded) -> int:
     return len(encoded.context) + sum(map(len, encoded.choices))
 
 
 def _sums(picked: Sequence[float], answers: Answers, batch: Sequence[Encoded]) -> Sums:
-    sums = [[0.0] * len(each.choices) for each in batch]
+    sums = [[0.0] * len(tokens.choices) for tokens in batch]
     for value, prompt, choice in zip(picked, answers.prompts, answers.choices, strict=True):
         sums[prompt][choice] += value
     return sums

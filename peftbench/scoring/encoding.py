@@ -1,40 +1,36 @@
 """Text -> tokens: where the prompt ends, which tokens are the answer's, and what the choices of a prompt share."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from peftbench.errors import ModelError
 from peftbench.models.backbone import Backbone
 from peftbench.scoring.work import Length
+from peftbench.spec.cell import Scoring
+from peftbench.tasks.task import Example
 
 MARGIN = 8  # characters that prompts must share after the place where their common head is cut off
 
 
 @dataclass(frozen=True)
-class Prompt:
-    """An input with its answer choices; the input already holds the shots."""
-
-    input: str
-    choices: tuple[str, ...]
-
-
-@dataclass(frozen=True)
 class Encoded:
-    """A prompt as token ids.
+    """An example as token ids.
 
     Args:
         context: What all choices share: the longest common token prefix, never into an answer token; for an
             encoder-decoder the encoder's ids.
         choices: The rest of each choice; for an encoder-decoder the decoder's targets.
         starts: How many of choices[c] are not yet answer tokens.
-        label: Index of the right choice, where it is known.
+        label: Index of the right choice.
+        num_cut_tokens: Tokens that `max_input_tokens` cut from the input.
     """
 
     context: tuple[int, ...]
     choices: tuple[tuple[int, ...], ...]
     starts: tuple[int, ...]
-    label: int | None = None
+    label: int = 0
+    num_cut_tokens: int = 0
 
 
 def join(input: str, target: str) -> str:
@@ -42,47 +38,47 @@ def join(input: str, target: str) -> str:
     return f"{input.rstrip()} {target.strip()}"
 
 
-def encode(
-    backbone: Backbone, input: str, choices: Sequence[str], *, end: str, separator: str, label: int | None = None
-) -> Encoded:
-    """Encode one prompt with its choices.
-
-    Args:
-        backbone: Its tokenizer is used.
-        input: The prompt.
-        choices: Rendered answer choices.
-        end: What closes each answer and is scored with it: "eos", "separator" or "none".
-        separator: The text that stands between shots.
-        label: Index of the right choice, where it is known.
-
-    Raises:
-        ModelError: A choice without tokens, or two choices with the same tokens.
-    """
-    return encode_all(backbone, [Prompt(input, tuple(choices))], end=end, separator=separator, labels=[label])[0]
-
-
-def encode_all(
-    backbone: Backbone,
-    prompts: Sequence[Prompt],
-    *,
-    end: str,
-    separator: str,
-    labels: Sequence[int | None] | None = None,
-) -> list[Encoded]:
-    """Encode prompts, tokenizing the text that they begin with alike (their shots) only once where that is exact.
+def encode(backbone: Backbone, examples: Sequence[Example], scoring: Scoring, shots: str = "") -> list[Encoded]:
+    """Encode examples; the text that all prompts begin with (the shots) is tokenized once where that seems safe.
 
     Decoder-only models see prompt and choice as one text. A token belongs to the answer if its character span ends
     after the prompt, so a token that straddles the border counts as answer.
 
+    Args:
+        backbone: Its tokenizer is used.
+        examples: Inputs with their answer choices.
+        scoring: How inputs are cut, and what ends an answer.
+        shots: Text that stands before each input; it is not cut.
+
     Raises:
         ModelError: A choice without tokens, or two choices with the same tokens.
     """
-    labels = labels or [None] * len(prompts)
-    encode_batch = _encode_decoder_only if not backbone.is_encoder_decoder else _encode_encoder_decoder
-    encoded = encode_batch(backbone, prompts, labels, end, separator)
+    cuts = [cut_input(backbone, example, scoring.max_input_tokens) for example in examples]
+    prompts = [replace(example, input=shots + example.input) if shots else example for example, _ in cuts]
+    encode_batch = _encode_encoder_decoder if backbone.is_encoder_decoder else _encode_decoder_only
+    encoded = encode_batch(backbone, prompts, scoring)
     for prompt, tokens in zip(prompts, encoded, strict=True):
         _check(prompt, tokens)
-    return encoded
+    if scoring.max_input_tokens is None:
+        return encoded
+    return [replace(tokens, num_cut_tokens=num_cut) for tokens, (_, num_cut) in zip(encoded, cuts, strict=True)]
+
+
+def cut_input(backbone: Backbone, example: Example, max_input_tokens: int | None) -> tuple[Example, int]:
+    """Cut an example's input to its first tokens; answers are never cut.
+
+    Args:
+        backbone: Its tokenizer counts.
+        example: What is to be cut.
+        max_input_tokens: None cuts nothing.
+
+    Returns:
+        The example, and how many tokens were cut from it.
+    """
+    if max_input_tokens is None:
+        return example, 0
+    text, num_cut = cut(backbone, example.input, max_input_tokens)
+    return replace(example, input=text), num_cut
 
 
 def cut(backbone: Backbone, text: str, max_tokens: int) -> tuple[str, int]:
@@ -132,10 +128,25 @@ def num_common(sequences: Sequence[Any]) -> int:
     return next((index for index, (a, b) in pairs if a != b), min(len(first), len(last)))
 
 
-def lengths(backbone: Backbone, encoded: Sequence[Encoded]) -> list[Length]:
-    """Count the tokens of prompts as the model takes them, virtual ones included."""
+def lengths(backbone: Backbone, encoded: Sequence[Encoded], shot_tokens: int = 0) -> list[Length]:
+    """Count the tokens of prompts as the model takes them, virtual ones included.
+
+    Args:
+        backbone: With what is attached.
+        encoded: The prompts.
+        shot_tokens: How many tokens of each context are the shots'.
+    """
     virtual, more = num_virtual_tokens(backbone), backbone.sizes.num_fed_more
-    return [Length(virtual + len(each.context), tuple(len(ids) + more for ids in each.choices)) for each in encoded]
+    return [
+        Length(virtual + len(tokens.context), tuple(len(ids) + more for ids in tokens.choices), shot_tokens)
+        for tokens in encoded
+    ]
+
+
+def num_tokens(backbone: Backbone, text: str) -> int:
+    """Count the tokens of a text, without those with which the tokenizer opens or ends it."""
+    # Not the tokenizer itself: it warns of long texts.
+    return len(_core(backbone).encode(text, add_special_tokens=False).ids) if text else 0
 
 
 def num_virtual_tokens(backbone: Backbone) -> int:
@@ -143,11 +154,9 @@ def num_virtual_tokens(backbone: Backbone) -> int:
     return 0 if backbone.soft_prompt is None else backbone.num_prompt_tokens
 
 
-def _encode_encoder_decoder(
-    backbone: Backbone, prompts: Sequence[Prompt], labels: Sequence[int | None], end: str, separator: str
-) -> list[Encoded]:
-    core, tail = _core(backbone), _tail(backbone, end)
-    close = separator if end == "separator" else ""
+def _encode_encoder_decoder(backbone: Backbone, prompts: Sequence[Example], scoring: Scoring) -> list[Encoded]:
+    core, tail = _core(backbone), _tail(backbone, scoring)
+    close = scoring.separator if scoring.end == "separator" else ""
     inputs = core.encode_batch([prompt.input.rstrip() for prompt in prompts])
     texts = {choice: choice.strip() + close for prompt in prompts for choice in prompt.choices}
     answers = core.encode_batch(list(texts.values()), add_special_tokens=False)
@@ -156,29 +165,34 @@ def _encode_encoder_decoder(
         for choice, answer in zip(texts, answers, strict=True)
     }
     return [
-        Encoded(tuple(encoding.ids), tuple(ids[choice] for choice in prompt.choices), (0,) * len(prompt.choices), label)
-        for prompt, encoding, label in zip(prompts, inputs, labels, strict=True)
+        Encoded(
+            context=tuple(encoding.ids),
+            choices=tuple(ids[choice] for choice in prompt.choices),
+            starts=(0,) * len(prompt.choices),
+            label=prompt.label,
+        )
+        for prompt, encoding in zip(prompts, inputs, strict=True)
     ]
 
 
-def _encode_decoder_only(
-    backbone: Backbone, prompts: Sequence[Prompt], labels: Sequence[int | None], end: str, separator: str
-) -> list[Encoded]:
-    core, tail = _core(backbone), _tail(backbone, end)
-    close = separator if end == "separator" else ""
+def _encode_decoder_only(backbone: Backbone, prompts: Sequence[Example], scoring: Scoring) -> list[Encoded]:
+    if not prompts:
+        return []
+    core, tail = _core(backbone), _tail(backbone, scoring)
+    close = scoring.separator if scoring.end == "separator" else ""
     texts = [join(prompt.input, choice) + close for prompt in prompts for choice in prompt.choices]
     head, length = _head(core, [prompt.input.rstrip() for prompt in prompts], texts)
     start = (*opening(backbone), *head)
     encodings = iter(core.encode_batch([text[length:] for text in texts], add_special_tokens=False))
     encoded = []
-    for prompt, label in zip(prompts, labels, strict=True):
+    for prompt in prompts:
         border = len(prompt.input.rstrip()) - length
         pairs = [_ids_and_answer(next(encodings), border, tail) for _ in prompt.choices]
-        first = start or _stand_in(backbone, min(answer for _, answer in pairs))
+        first = start or _first_of_nothing(backbone, min(answer for _, answer in pairs))
         shared = min(*(answer for _, answer in pairs), num_common([ids for ids, _ in pairs]))
         context = (*first, *pairs[0][0][:shared])
         choices = tuple(tuple(ids[shared:]) for ids, _ in pairs)
-        encoded.append(Encoded(context, choices, tuple(answer - shared for _, answer in pairs), label))
+        encoded.append(Encoded(context, choices, tuple(answer - shared for _, answer in pairs), prompt.label))
     return encoded
 
 
@@ -189,11 +203,12 @@ def _ids_and_answer(encoding: Any, border: int, tail: Sequence[int]) -> tuple[li
 
 
 def _head(core: Any, inputs: Sequence[str], texts: Sequence[str]) -> tuple[list[int], int]:
-    """Tokenize what all inputs begin with, as far as that cannot change any text's tokens.
+    """Tokenize what all inputs begin with, as far as that is not expected to change any text's tokens.
 
     The cut is made at a line's start inside the common part, with more common text after it, so that splitting into
-    words sees the same neighbourhood in all texts. Tokenizers that treat the start of a text as special betray
-    themselves on the first and the last text, and then each text is tokenized whole.
+    words sees the same neighbourhood in all texts. That the tokens are the same is assumed, and spot-checked on the
+    first and the last text: a tokenizer that treats the start of a text as special fails there, and then each text is
+    tokenized whole.
 
     Returns:
         The head's ids and its length in characters; nothing and 0 where there is no such head.
@@ -224,16 +239,16 @@ def opening(backbone: Backbone) -> tuple[int, ...]:
     return tuple(opening[:1]) if opening and opening[0] == backbone.tokenizer.bos_token_id else ()
 
 
-def _stand_in(backbone: Backbone, num_context: int) -> tuple[int, ...]:
-    """Give what an answer without any prompt is predicted from: the first token, or else the end token."""
+def _first_of_nothing(backbone: Backbone, num_context: int) -> tuple[int, ...]:
+    """Return what an answer without any prompt is predicted from: the first token, or else the end token."""
     if num_context:
         return ()
     tokenizer = backbone.tokenizer
     return (tokenizer.bos_token_id if tokenizer.bos_token_id is not None else _eos(backbone),)
 
 
-def _tail(backbone: Backbone, end: str) -> tuple[int, ...]:
-    return (_eos(backbone),) if end == "eos" else ()
+def _tail(backbone: Backbone, scoring: Scoring) -> tuple[int, ...]:
+    return (_eos(backbone),) if scoring.end == "eos" else ()
 
 
 def _eos(backbone: Backbone) -> int:
@@ -242,7 +257,7 @@ def _eos(backbone: Backbone) -> int:
     return backbone.tokenizer.eos_token_id
 
 
-def _check(prompt: Prompt, encoded: Encoded) -> None:
+def _check(prompt: Example, encoded: Encoded) -> None:
     answers = [ids[start:] for ids, start in zip(encoded.choices, encoded.starts, strict=True)]
     for choice, answer in zip(prompt.choices, answers, strict=True):
         if not answer or not choice.strip():

@@ -1,6 +1,8 @@
-"""What scoring ran: tokens and the shapes of the forward passes, for the costs."""
+"""What scoring and training ran: tokens and the shapes of the forward passes, for the costs."""
 
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field, fields
 
 
 @dataclass(frozen=True)
@@ -16,6 +18,11 @@ class Length:
     context: int
     choices: tuple[int, ...]
     shots: int = 0
+
+    @property
+    def total(self) -> int:
+        """Tokens that are run where the choices share the context."""
+        return self.context + sum(self.choices)
 
 
 @dataclass(frozen=True)
@@ -38,17 +45,34 @@ class Pass:
     cached_tokens: int
     head_tokens: int
 
+    @classmethod
+    def of_decoder(cls, *, rows: int, tokens: int, head: int, cached: int = 0) -> "Pass":
+        """Return the shape of a pass through a decoder-only model."""
+        return cls(0, 0, rows, tokens, cached, head)
+
+    @classmethod
+    def of_encoder_decoder(
+        cls, *, inputs: int, input_tokens: int, answers: int, answer_tokens: int, head: int
+    ) -> "Pass":
+        """Return the shape of a pass that encodes inputs and decodes answers, each a row."""
+        return cls(inputs, input_tokens, answers, answer_tokens, 0, head)
+
+    @property
+    def num_tokens(self) -> int:
+        """Tokens that are run, padding included."""
+        return self.encoder_rows * self.encoder_tokens + self.decoder_rows * self.decoder_tokens
+
 
 @dataclass(frozen=True)
 class Work:
-    """Tokens that went through the model, as run.
+    """Tokens that scoring put through the model, as run.
 
     Args:
         shared_tokens: What all prompts begin with, virtual tokens included; run once.
         context_tokens: The rest of the prompts' contexts.
         choice_tokens: Tokens of the choices that were fed.
         padding_tokens: Tokens run for nothing.
-        cached: Whether prompts shared keys and values.
+        cut_tokens: Tokens that `max_input_tokens` cut from inputs, and that were not run.
         passes: The forward passes.
         num_halvings: How often memory did not suffice, so that batches were made half as large.
     """
@@ -57,19 +81,66 @@ class Work:
     context_tokens: int = 0
     choice_tokens: int = 0
     padding_tokens: int = 0
-    cached: bool = False
+    cut_tokens: int = 0
     passes: tuple[Pass, ...] = ()
     num_halvings: int = 0
 
+    def __add__(self, other: "Work") -> "Work":
+        return Work(*(getattr(self, item.name) + getattr(other, item.name) for item in fields(Work)))
 
-def plus(a: Work, b: Work) -> Work:
-    """Add up two pieces of work."""
-    return Work(
-        a.shared_tokens + b.shared_tokens,
-        a.context_tokens + b.context_tokens,
-        a.choice_tokens + b.choice_tokens,
-        a.padding_tokens + b.padding_tokens,
-        a.cached or b.cached,
-        a.passes + b.passes,
-        a.num_halvings + b.num_halvings,
-    )
+
+@dataclass
+class TrainingWork:
+    """Examples and batches that training put through the model, forward and backward.
+
+    Args:
+        lengths: Length of an example -> how often one of it was trained on.
+        prepared: Length of an example -> how often one of it was run by itself before the first step, with the
+            gradients of a step.
+        passes: Shape of a step's batch, padding included -> how many steps had such a one.
+    """
+
+    lengths: Counter[Length] = field(default_factory=Counter)
+    prepared: Counter[Length] = field(default_factory=Counter)
+    passes: Counter[Pass] = field(default_factory=Counter)
+
+    def add_step(self, lengths: Iterable[Length], shape: Pass) -> None:
+        """Count the batch of one step."""
+        self.lengths.update(lengths)
+        self.passes[shape] += 1
+
+    def __iadd__(self, other: "TrainingWork") -> "TrainingWork":
+        self.lengths += other.lengths
+        self.prepared += other.prepared
+        self.passes += other.passes
+        return self
+
+    @property
+    def num_steps(self) -> int:
+        """Optimiser steps."""
+        return sum(self.passes.values())
+
+    @property
+    def num_tokens(self) -> int:
+        """Tokens that were trained on, padding left out."""
+        return sum(times * length.total for length, times in self.lengths.items())
+
+    @property
+    def num_padding_tokens(self) -> int:
+        """Tokens run for nothing."""
+        return sum(times * shape.num_tokens for shape, times in self.passes.items()) - self.num_tokens
+
+
+@dataclass
+class SweepWork:
+    """What a sweep put through the model beside the training that followed.
+
+    Args:
+        training: All of its trainings; of those that broke, what they ran until then.
+        held_out: Length of a held-out example -> how often one of it was scored.
+        passes: The forward passes that scored them. Scoring that broke is in neither of the two.
+    """
+
+    training: TrainingWork = field(default_factory=TrainingWork)
+    held_out: Counter[Length] = field(default_factory=Counter)
+    passes: list[Pass] = field(default_factory=list)

@@ -123,21 +123,39 @@ class IclOptions(Settings):
         return [text for text, is_so in found.items() if is_so]
 
 
-class Scoring(Settings):
+class _ScoringFields(Settings):
+    separator: str = "\n\n"
+    max_input_tokens: int | None = Field(None, ge=1)
+    cache: bool = True
+
+
+class Scoring(_ScoringFields):
     """How answer choices are scored; the same for both learners.
 
     Args:
-        end: What closes an answer and is scored with it; None takes the model kind's own: "eos" for
-            encoder-decoders (as T-Few), "none" for decoder-only models (as lm-evaluation-harness).
-        separator: What stands between shots.
+        end: What closes an answer and is scored with it.
+        separator: The text between shots.
         max_input_tokens: Cut each example's input to this many tokens (T-Few: 256); None cuts nothing.
         cache: Whether prompts share the keys and values of the tokens that they have in common.
     """
 
+    end: End
+
+
+class ScoringOptions(_ScoringFields):
+    """Scoring as it is asked for, before the kind of model is known.
+
+    Args:
+        end: None takes the model kind's own: "eos" for encoder-decoders (as T-Few), "none" for decoder-only models (as
+            lm-evaluation-harness). The other fields are those of `Scoring`.
+    """
+
     end: End | None = None
-    separator: str = "\n\n"
-    max_input_tokens: int | None = Field(None, ge=1)
-    cache: bool = True
+
+    def resolved(self, *, is_encoder_decoder: bool) -> Scoring:
+        """Choose the end where none was asked for."""
+        end = self.end or ("eos" if is_encoder_decoder else "none")
+        return Scoring.model_validate({**self.model_dump(), "end": end})
 
 
 class Cell(Settings):
@@ -164,7 +182,7 @@ class Cell(Settings):
     start_from: Path | None = None
     sweep: Sweep | None = None
     icl: IclOptions = IclOptions()
-    scoring: Scoring = Scoring()
+    scoring: ScoringOptions = ScoringOptions()
     device: str = "auto"
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
     allow_pickle: bool = False

@@ -9,7 +9,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from peftbench.errors import RecipeError
-from peftbench.spec.cell import Cell, Draw, IclOptions, Scoring, Sweep, TaskSpec
+from peftbench.spec.cell import Cell, Draw, IclOptions, ScoringOptions, Sweep, TaskSpec
 from peftbench.spec.settings import Settings, checked
 
 
@@ -33,7 +33,7 @@ class Run(Settings):
     start_from: Path | None = None
     sweep: Sweep | None = None
     icl: IclOptions = IclOptions()
-    scoring: Scoring = Scoring()
+    scoring: ScoringOptions = ScoringOptions()
     templates: list[int] | None = None
     limit: int | None = None
     draw: Draw = "plain"

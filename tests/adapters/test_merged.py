@@ -14,8 +14,8 @@ from peftbench.adapters import merged
 from peftbench.adapters import saved as adapter
 from peftbench.adapters.peft import read
 from peftbench.errors import MethodError
-from peftbench.scoring.encoding import encode
 from peftbench.scoring.forward import choice_log_probs
+from tests.scoring.prompts import encode_one
 from tests.tiny import FAMILIES, tiny_backbone
 
 IDS = torch.tensor([[5, 9, 20, 31, 7, 40, 12], [8, 8, 30, 2, 6, 19, 33]])
@@ -144,7 +144,7 @@ def test_peft_gives_the_log_probs_that_ours_gives_and_training_goes_on_from_the_
 
 def same_in_peft(backbone, plain, folder):
     """Compare what is attached with what peft makes of a folder and the plain model."""
-    prompt = encode(backbone, "the premise says that", ["yes it does", "no"], end="eos", separator="", label=0)
+    prompt = encode_one(backbone, "the premise says that", ["yes it does", "no"], end="eos", separator="", label=0)
     with torch.no_grad():
         ours = choice_log_probs(backbone, [prompt])[0][0]
     theirs = peft.PeftModel.from_pretrained(plain, folder).eval()

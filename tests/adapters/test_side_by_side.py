@@ -11,8 +11,8 @@ from peftbench.adapters import saved as adapter
 from peftbench.adapters.side_by_side import Mixture
 from peftbench.errors import MethodError
 from peftbench.methods.stages import Stages
-from peftbench.scoring.encoding import encode
 from peftbench.scoring.forward import choice_log_probs
+from tests.scoring.prompts import encode_one
 from tests.tiny import FAMILIES, tiny_backbone
 
 PROMPTS = [
@@ -58,7 +58,7 @@ def saved(backbone, folder, name, settings, seed):
 
 def log_probs(backbone, prompts):
     """Give each prompt's log-probabilities, of the tokens of all its choices in a row."""
-    batch = [encode(backbone, text, choices, end="eos", separator="\n\n", label=0) for text, choices in prompts]
+    batch = [encode_one(backbone, text, choices, end="eos", separator="\n\n", label=0) for text, choices in prompts]
     with torch.no_grad():
         return [values[mask] for values, mask in zip(*choice_log_probs(backbone, batch), strict=True)]
 

@@ -5,7 +5,8 @@ from collections import defaultdict
 
 from peftbench import registry
 from peftbench.cli.app import main
-from peftbench.learners.shots_as_prefix import _reason
+from peftbench.errors import MethodError
+from peftbench.learners.shots_as_prefix import check_prefix
 from tests.tiny import FAMILIES, tiny_backbone
 
 LINEAR = {"q", "k", "v", "o", "ff_gate", "ff_up", "ff_out"}
@@ -16,7 +17,9 @@ def lacks(backbone):
     sizes, config = backbone.sizes, backbone.model.config
     if hasattr(config, "sliding_window"):
         config.sliding_window = 8
-    if _reason(backbone):
+    try:
+        check_prefix(backbone)
+    except MethodError:
         yield "icl --as-prefix"
     if not backbone.sites("ff_gate"):
         yield "role ff_gate"

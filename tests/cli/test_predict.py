@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from peftbench.cli.app import main
-from peftbench.scoring.score import NORMALIZATIONS
+from peftbench.scoring.ranking import NORMALIZATIONS
 from peftbench.store.growing import Output
 from peftbench.store.results import Store
 from tests.tiny import tiny_folder

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+from collections import Counter
 
 import pytest
 
@@ -9,18 +10,20 @@ from peftbench import registry
 from peftbench.costs.backward import training_flops
 from peftbench.costs.count import Query, forward_flops, pass_flops, prefill_flops
 from peftbench.costs.kernels import kernel_flops
-from peftbench.costs.of_cell import Asked, Facts, Trained, ledger
+from peftbench.costs.of_cell import Asked, Facts
+from peftbench.costs.of_cell import costs as costs_of
 from peftbench.flow.run import run
 from peftbench.learners import tune
 from peftbench.learners.optimizer import Optimizer
 from peftbench.methods.base import Added, Place
 from peftbench.models.shapes import Sizes
-from peftbench.scoring.encoding import Encoded, Prompt
+from peftbench.scoring.encoding import Encoded
 from peftbench.scoring.forward import choice_log_probs
 from peftbench.scoring.score import score
-from peftbench.scoring.work import Length, Pass
-from peftbench.spec.cell import Cell, IclOptions, Scoring, TaskSpec
+from peftbench.scoring.work import Length, Pass, TrainingWork
+from peftbench.spec.cell import Cell, IclOptions, Scoring, ScoringOptions, TaskSpec
 from peftbench.store.results import Store
+from tests.scoring.prompts import example
 
 TEMPLATE = "{{text}} How is it? ||| {{label}}"
 
@@ -34,9 +37,9 @@ class Quiet:
 
 
 PROMPTS = [
-    Prompt("the premise says that the hypothesis does follow", (" yes it does follow", " no")),
-    Prompt("the premise is true or false?", (" it is true", " maybe it is false")),
-    Prompt("the question", (" positive", " negative", " neither of them")),
+    example("the premise says that the hypothesis does follow", (" yes it does follow", " no")),
+    example("the premise is true or false?", (" it is true", " maybe it is false")),
+    example("the question", (" positive", " negative", " neither of them")),
 ]
 
 
@@ -53,7 +56,9 @@ def test_scoring_as_it_ran_padding_and_all(family, cache, name, backbone_of):
         added = method.added(backbone.sizes, method.Config())
     found = []
     traced = kernel_flops(
-        lambda: found.append(score(backbone, PROMPTS, end="eos", separator="\n\n", cache=cache, token_budget=40))
+        lambda: found.append(
+            score(backbone, PROMPTS, Scoring(end="eos", separator="\n\n", cache=cache), token_budget=40)
+        )
     )
     assert sum(pass_flops(backbone.sizes, one, added) for one in found[0].work.passes) == traced
 
@@ -75,13 +80,13 @@ def costs(**more):
         "learn_seconds": 1.0,
         "score_seconds": 2.0,
     } | more
-    return {(cost.name, cost.kind): cost.value for cost in ledger(Facts(**settings))}
+    return {(cost.name, cost.kind): cost.value for cost in costs_of(Facts(**settings))}
 
 
 def test_training_is_counted_and_stands_beside_the_rule():
     lengths = {Length(9, (3, 2)): 5, Length(4, (1, 1)): 3}
     padded = Pass(0, 0, 4, 14, 0, 24)
-    found = costs(added=VECTOR, trained=Trained(lengths, {}, {padded: 2}))
+    found = costs(added=VECTOR, trained=TrainingWork(Counter(lengths), Counter(), Counter({padded: 2})))
     queries = {Query(0, 9, (3, 2)): 5, Query(0, 4, (1, 1)): 3}
     assert found["training_flops", "counted"] == training_flops(SIZES, queries, 2, VECTOR)
     assert found["training_flops", "estimated"] == 3 * 2 * 1000 * (5 * 14 + 3 * 6)
@@ -91,7 +96,10 @@ def test_training_is_counted_and_stands_beside_the_rule():
 
 def test_what_runs_before_the_first_step_is_training_too():
     lengths, padded = {Length(9, (3, 2)): 5}, {Pass(0, 0, 5, 14, 0, 30): 1}
-    without, found = (costs(added=VECTOR, trained=Trained(lengths, looked, padded)) for looked in ({}, lengths))
+    without, found = (
+        costs(added=VECTOR, trained=TrainingWork(Counter(lengths), Counter(prepared), Counter(padded)))
+        for prepared in ({}, lengths)
+    )
     before = training_flops(SIZES, {Query(0, 9, (3, 2)): 5}, 0, VECTOR)
     assert found["preparation_flops", "counted"] == before
     for name in ("training_flops", "learning_flops"):
@@ -131,7 +139,7 @@ def test_calibration_costs_its_queries_once():
 
 ICL = {
     "cached": {"shots": 3},
-    "not cached": {"shots": 3, "scoring": Scoring(cache=False)},
+    "not cached": {"shots": 3, "scoring": ScoringOptions(cache=False)},
     "zero-shot": {"shots": 0},
     "ensemble": {"shots": 2, "icl": IclOptions(ensemble="mean")},
     "calibrated": {"shots": 2, "icl": IclOptions(calibrate=True)},
@@ -219,9 +227,9 @@ def test_the_lengths_that_training_writes_down_give_the_flops_of_its_steps(famil
     def run():
         for each in examples:
             choice_log_probs(backbone, [each])[0].sum().backward()
-            tune._note(predictor, [each], {"loss": 0.0})
+            predictor.work.add_step(*tune._shapes(backbone, [each]))
 
     traced = kernel_flops(run)
-    assert predictor.num_padding_tokens == 0
-    queries = {Query(0, length.context, length.choices): times for length, times in predictor.lengths.items()}
+    assert predictor.work.num_padding_tokens == 0
+    queries = {Query(0, length.context, length.choices): times for length, times in predictor.work.lengths.items()}
     assert training_flops(backbone.sizes, queries, 3, method.added(backbone.sizes, method.Config())) == traced

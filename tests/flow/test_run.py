@@ -4,7 +4,8 @@ import json
 import pytest
 
 from peftbench.errors import MethodError, ModelError, RecordError, TaskError
-from peftbench.flow.run import plan, run
+from peftbench.flow.plan import plan
+from peftbench.flow.run import run
 from peftbench.models.load import load
 from peftbench.report.rows.table import build
 from peftbench.spec.cell import Cell, IclOptions, TaskSpec

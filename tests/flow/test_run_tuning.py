@@ -8,7 +8,7 @@ import pytest
 
 from peftbench.errors import ModelError
 from peftbench.flow import run as flow
-from peftbench.learners import sweep
+from peftbench.learners import learn, sweep
 from peftbench.spec.cell import Cell, TaskSpec
 from peftbench.store.results import Store
 from tests.flow.test_run import ROWS, TEMPLATE, Watch, only
@@ -60,7 +60,7 @@ def test_what_does_not_fit_is_told_before_the_zero_shot_is_computed(cell, folder
         write(cell.task.train, [*ROWS[:5], LONG])
         match = "takes 512"
     else:
-        write(cell.task.test, [*ROWS, {"text": "soup " * 495, "label": "bad"}])
+        write(cell.task.test, [*ROWS, {"text": "soup " * 90, "label": "bad"}])
         match = "100 of them virtual"
         one = one.model_copy(update={"method_config": {"num_virtual_tokens": 100}})
     store, watch = Store(tmp_path / "results"), Watch()
@@ -70,24 +70,23 @@ def test_what_does_not_fit_is_told_before_the_zero_shot_is_computed(cell, folder
     assert not store.root.exists()
 
 
-class Guarded(dict):
-    """A row's columns, which nobody may read while `closed` holds something."""
+class Guarded(list):
+    """The queries, which nobody may read while `closed` holds something."""
 
     closed: list = []
 
-    def __getitem__(self, name):
+    def __getitem__(self, index):
         assert not self.closed, "a test row was read during the sweep"
-        return super().__getitem__(name)
+        return super().__getitem__(index)
 
-    def items(self):
+    def __iter__(self):
         assert not self.closed, "a test row was read during the sweep"
-        return super().items()
+        return super().__iter__()
 
 
 def test_a_sweep_reads_no_test_row_and_its_cost_is_part_of_the_training(cell, tmp_path, monkeypatch):
-    def guarded(one, make=flow.plan):
-        made = make(one)
-        return replace(made, test=tuple(replace(row, fields=Guarded(row.fields)) for row in made.test))
+    def guarded(cells, make=flow.plans):
+        return [replace(plan, queries=Guarded(map(Guarded, plan.queries))) for plan in make(cells)]
 
     def closing(*args, search=sweep.sweep, **more):
         Guarded.closed.append(True)
@@ -96,8 +95,8 @@ def test_a_sweep_reads_no_test_row_and_its_cost_is_part_of_the_training(cell, tm
         finally:
             Guarded.closed.clear()
 
-    monkeypatch.setattr(flow, "plan", guarded)
-    monkeypatch.setattr(sweep, "sweep", closing)
+    monkeypatch.setattr(flow, "plans", guarded)
+    monkeypatch.setattr(learn, "sweep", closing)
     plain = only(flow.run([cell], Store(tmp_path / "plain"), Watch())).record
     swept = only(flow.run([cell.model_copy(update={"sweep": "lr"})], Store(tmp_path / "swept"), Watch())).record
     found = swept.learned.sweep

@@ -9,14 +9,16 @@ from peftbench.adapters import saved
 from peftbench.errors import MethodError, ModelError, TaskError
 from peftbench.learners import icl
 from peftbench.learners.shots_as_prefix import PrefixPredictor
-from peftbench.scoring.score import NORMALIZATIONS, Prompt, predict, score
-from peftbench.spec.cell import IclOptions
+from peftbench.scoring.ranking import NORMALIZATIONS, predict
+from peftbench.scoring.score import score
+from peftbench.spec.cell import IclOptions, Scoring
 from peftbench.tasks.template import Template
 from tests.learners.toy import RAGGED, ROWS, TEMPLATE, row, scoring
+from tests.scoring.prompts import example
 from tests.tiny import tiny_backbone
 
 QUERIES = [TEMPLATE.render(each) for each in ROWS[6:]]
-RULE = {"end": "none", "separator": "\n\n"}
+RULE = Scoring(end="none")
 
 
 @pytest.fixture(scope="module")
@@ -25,7 +27,12 @@ def gpt2():
 
 
 def learn(backbone, num_shots=3, template=TEMPLATE, seed=0, **options):
-    return icl.learn(backbone, template, ROWS[:num_shots], IclOptions(**options), scoring(backbone), seed)
+    return prompt(backbone, ROWS[:num_shots], template, seed, **options)
+
+
+def prompt(backbone, shots, template=TEMPLATE, seed=0, cache=True, **options):
+    learner = icl.Icl((template,), tuple(shots), IclOptions(**options), seed)
+    return icl.learn(backbone, template, learner, scoring(backbone, cache=cache))
 
 
 def sums(scores):
@@ -34,7 +41,7 @@ def sums(scores):
 
 def by_hand(backbone, texts, queries=QUERIES):
     head = "".join(f"{text}\n\n" for text in texts)
-    return score(backbone, [Prompt(head + query.input, query.choices) for query in queries], **RULE)
+    return score(backbone, [example(head + query.input, query.choices) for query in queries], RULE)
 
 
 def shown(row, label):
@@ -65,7 +72,7 @@ def test_the_mean_of_an_ensemble_is_that_of_probabilities(gpt2):
     found = predictor.score(QUERIES)
     assert sums(found) == pytest.approx(expected, abs=1e-4)
     assert len(found.lengths) == 3 * len(QUERIES)
-    assert sum(length.shots for length in found.lengths) == len(QUERIES) * predictor.prompt_tokens
+    assert sum(length.shots for length in found.lengths) == len(QUERIES) * predictor.shot_tokens
 
 
 def test_an_ensemble_votes_as_its_one_shot_prompts_answer(gpt2):
@@ -100,7 +107,7 @@ def shares(scores, name):
 
 def test_without_content_there_must_be_something_to_read(gpt2):
     bare = Template("bare", 0, "{{text}} ||| {{choice}}", ["no", "yes"], "label")
-    predictor = icl.learn(gpt2, bare, ROWS[:1], IclOptions(calibrate=True, content_free=("N/A", "")), scoring(gpt2))
+    predictor = prompt(gpt2, ROWS[:1], bare, calibrate=True, content_free=("N/A", ""))
     with pytest.raises(TaskError, match="template 'bare' gives an empty input for the content-free text ''") as error:
         icl.fit([predictor], [[bare.render(each) for each in ROWS[6:]]])
     assert "--content-free 'N/A'" in error.value.hint
@@ -126,16 +133,15 @@ def test_a_shot_that_does_not_fit_is_an_error_in_an_ensemble_even_with_fit_shots
 @pytest.mark.parametrize("cache", [True, False])
 def test_shots_saved_as_a_prefix_answer_as_the_prompt_does(family, cache, tmp_path):
     backbone = tiny_backbone(family)
-    rule = scoring(backbone, cache=cache)
-    expected = icl.learn(backbone, TEMPLATE, ROWS[:4], IclOptions(), rule).score(QUERIES)
-    predictor = icl.learn(backbone, TEMPLATE, ROWS[:4], IclOptions(as_prefix=True), rule)
+    expected = prompt(backbone, ROWS[:4], cache=cache).score(QUERIES)
+    predictor = prompt(backbone, ROWS[:4], cache=cache, as_prefix=True)
     icl.fit([predictor], [QUERIES])
     found = predictor.score(QUERIES)
     assert sums(found) == pytest.approx(sums(expected), abs=1e-4)
     assert [length.context for length in found.lengths] == [length.context for length in expected.lengths]
     predictor.write(tmp_path / "adapter", {})
     saved.load(tmp_path / "adapter", backbone)
-    loaded = score(backbone, [Prompt(query.input, query.choices) for query in QUERIES], cache=cache, **RULE)
+    loaded = score(backbone, QUERIES, Scoring(end="none", cache=cache))
     assert sums(loaded) == pytest.approx(sums(expected), abs=1e-4)
     limit, num_keys = backbone.max_positions, predictor.config.num_virtual_tokens
     backbone.detach_all()
@@ -146,13 +152,13 @@ def test_shots_saved_as_a_prefix_answer_as_the_prompt_does(family, cache, tmp_pa
 def test_a_prefix_with_positions_needs_causal_attention_to_all_of_them(family, why):
     backbone = tiny_backbone(family)
     with pytest.raises(MethodError, match=why):
-        icl.learn(backbone, TEMPLATE, ROWS[:2], IclOptions(as_prefix=True), scoring(backbone))
+        prompt(backbone, ROWS[:2], as_prefix=True)
 
 
 def test_a_prefix_leaves_no_more_positions_than_the_prompt_does():
     backbone = tiny_backbone("gpt2")
     rows = [row(number) for number in range(100)]
-    predictor = icl.learn(backbone, TEMPLATE, rows, IclOptions(as_prefix=True), scoring(backbone))
+    predictor = prompt(backbone, rows, as_prefix=True)
     with pytest.raises(ModelError, match="100 shots and the longest query have"):
         icl.fit([predictor], [QUERIES])
     assert isinstance(predictor, PrefixPredictor)

@@ -33,7 +33,7 @@ def backbone(loaded):
 
 def learn(backbone, method, config, num_steps, start=None):
     training = Training(num_steps=num_steps, batch_size=4, lr=0.05, scale_parameter=False)
-    return tune.learn(backbone, method, config, EXAMPLES, training, scoring(backbone), 0, start=start)
+    return tune.learn(tune.Tuning(method, config, training, EXAMPLES, start=start), backbone, scoring(backbone))
 
 
 def saved(folder, backbone, method, **settings):
@@ -84,9 +84,9 @@ def test_another_model_is_refused_and_nothing_stays_attached(backbone, tmp_path)
     start, _ = saved(tmp_path / "a", backbone, "ia3")
     other = tiny_backbone("t5-v1.0")
     parts = list(other.model.modules())
-    rule, training = scoring(other), Training()
+    tuning = tune.Tuning("ia3", resolved(start), Training(), EXAMPLES, start=start)
     with pytest.raises(MethodError, match="other weights"):
-        tune.check(other, "ia3", resolved(start), EXAMPLES, training, rule, start)
+        tune.check(tuning, other, scoring(other))
     assert list(other.model.modules()) == parts
 
 

@@ -8,7 +8,8 @@ from torch.nn import functional
 
 from peftbench.errors import RunError
 from peftbench.learners import sweep, tune
-from peftbench.scoring.score import ChoiceScore
+from peftbench.scoring.ranking import ChoiceScore
+from peftbench.scoring.work import TrainingWork
 from peftbench.spec.cell import Training
 from peftbench.store.record import Trial
 from tests.learners.toy import RAGGED, ROWS, TEMPLATE
@@ -23,25 +24,26 @@ class Fake:
     def __init__(self, log_probs, broken=()):
         self.log_probs, self.broken, self.seen = log_probs, broken, []
 
-    def learn(self, backbone, method, config, examples, training, scoring, seed, progress, start):
-        if training.lr in self.broken:
-            ran = SimpleNamespace(log=[None] * 2, lengths={}, prepared={}, passes={})
-            raise tune.TrainingError(RunError(f"training broke at {training.lr:g}"), ran)
-        self.seen.append((training.lr, examples, queries := []))
+    def learn(self, tuning, backbone, scoring, progress):
+        lr = tuning.training.lr
+        if lr in self.broken:
+            ran = SimpleNamespace(log=[None] * 2, work=TrainingWork())
+            raise tune.TrainingError(RunError(f"training broke at {lr:g}"), ran)
+        self.seen.append((lr, tuning.examples, queries := []))
 
         def score(found):
             queries.extend(found)
-            table = self.log_probs.get(training.lr, [-1.0, -2.0, -3.0])
+            table = self.log_probs.get(lr, [-1.0, -2.0, -3.0])
             choices = [[ChoiceScore(table[i], i + 1, 1, 1) for i in range(len(one.choices))] for one in found]
             return SimpleNamespace(choices=choices, lengths=[], work=SimpleNamespace(passes=[]))
 
-        return SimpleNamespace(score=score, log=[None] * 7, lengths={}, prepared={}, passes={})
+        return SimpleNamespace(score=score, log=[None] * 7, work=TrainingWork())
 
 
 def swept(monkeypatch, fake):
     monkeypatch.setattr(tune, "learn", fake.learn)
     backbone = SimpleNamespace(detach_all=lambda: None)
-    return sweep.sweep(backbone, "ia3", None, EXAMPLES, TRAINING, None, 0)
+    return sweep.sweep(tune.Tuning("ia3", None, TRAINING, EXAMPLES), backbone, None)
 
 
 def test_rates_are_half_powers_of_ten_around_the_resolved_one():

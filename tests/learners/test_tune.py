@@ -10,8 +10,9 @@ from torch import nn
 from peftbench import registry
 from peftbench.errors import ModelError, RunError
 from peftbench.learners import tune
-from peftbench.scoring.score import Prompt, predict, score
-from peftbench.spec.cell import Training
+from peftbench.scoring.ranking import predict
+from peftbench.scoring.score import score
+from peftbench.spec.cell import Scoring, Training
 from peftbench.tasks.task import Row
 from tests.learners.toy import RAGGED, ROWS, TEMPLATE, scoring
 from tests.tiny import tiny_backbone
@@ -27,7 +28,8 @@ def learn(
     config = registry.method(method).Config()
     training = Training(**{**FAST, **settings})
     rule = scoring(backbone, max_input_tokens=cut)
-    return tune.learn(backbone, method, config, rendered(shots, templates), training, rule, seed, progress, start)
+    tuning = tune.Tuning(method, config, training, rendered(shots, templates), seed, start)
+    return tune.learn(tuning, backbone, rule, progress)
 
 
 def rendered(shots, templates):
@@ -111,8 +113,8 @@ def test_without_the_losses_over_choices_only_the_right_choice_is_run(family):
     right = learn(tiny_backbone(family), **alone)
     everything = learn(tiny_backbone(family), **alone | {"length_norm_loss": 1e-12})
     assert totals(right) == pytest.approx(totals(everything), rel=1e-4)
-    assert {len(length.choices) for length in right.lengths} == {1}
-    assert right.num_tokens < everything.num_tokens
+    assert {len(length.choices) for length in right.work.lengths} == {1}
+    assert right.work.num_tokens < everything.work.num_tokens
 
 
 @pytest.mark.parametrize(("family", "method"), [("t5", "ia3"), ("gpt2", "ia3"), ("gpt2", "prompt_tuning")])
@@ -120,9 +122,9 @@ def test_tokens_are_those_that_scoring_the_same_examples_counts(family, method):
     backbone = tiny_backbone(family)
     predictor = learn(backbone, method, templates=[RAGGED], num_steps=3, batch_size=len(SHOTS))
     lengths = predictor.score([RAGGED.render(each) for each in SHOTS]).lengths
-    assert predictor.lengths == Counter(lengths * 3)
-    assert predictor.num_tokens == 3 * sum(length.context + sum(length.choices) for length in lengths)
-    assert predictor.num_padding_tokens > 0
+    assert predictor.work.lengths == Counter(lengths * 3)
+    assert predictor.work.num_tokens == 3 * sum(length.context + sum(length.choices) for length in lengths)
+    assert predictor.work.num_padding_tokens > 0
 
 
 @pytest.mark.parametrize("family", ["t5", "gpt2"])
@@ -134,19 +136,18 @@ def test_padding_is_what_the_model_is_given_beyond_the_tokens(family):
         if isinstance(table, nn.Embedding):
             table.register_forward_hook(lambda _module, args, _output: given.append(args[0].numel()))
     predictor = learn(backbone, num_steps=3)
-    assert sum(given) == predictor.num_tokens + predictor.num_padding_tokens
+    assert sum(given) == predictor.work.num_tokens + predictor.work.num_padding_tokens
 
 
 def test_scoring_is_that_of_the_tuned_backbone():
     backbone = tiny_backbone("llama")
     examples = [TEMPLATE.render(each) for each in ROWS]
-    prompts = [Prompt(example.input, example.choices) for example in examples]
-    untuned = score(backbone, prompts, end="none", separator="\n\n").choices
+    untuned = score(backbone, examples, Scoring(end="none", separator="\n\n")).choices
     predictor = learn(backbone)
     found = predictor.score(examples).choices
-    assert found == score(backbone, prompts, end="none", separator="\n\n").choices
+    assert found == score(backbone, examples, Scoring(end="none", separator="\n\n")).choices
     assert found != untuned
-    assert (predictor.num_shots, predictor.prompt_tokens) == (6, 0)
+    assert (predictor.num_shots, predictor.shot_tokens) == (6, 0)
 
 
 def test_inputs_are_cut_once_per_template_in_training_and_then_in_scoring():
@@ -158,10 +159,9 @@ def test_inputs_are_cut_once_per_template_in_training_and_then_in_scoring():
 
     predictor = learn(backbone, cut=4)
     assert predictor.num_cut_tokens == num_over(SHOTS)
-    for template in (TEMPLATE, RAGGED):
-        predictor.score([template.render(each) for each in ROWS[6:]])
-    assert predictor.num_cut_tokens == num_over(ROWS)
-    assert {length.context for length in predictor.lengths} == {5}  # and the end token
+    scores = [predictor.score([template.render(each) for each in ROWS[6:]]) for template in (TEMPLATE, RAGGED)]
+    assert sum(found.work.cut_tokens for found in scores) == num_over(ROWS[6:])
+    assert {length.context for length in predictor.work.lengths} == {5}  # and the end token
 
 
 def test_progress_hears_of_each_step():

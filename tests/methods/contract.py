@@ -25,9 +25,9 @@ from peftbench.learners.optimizer import Optimizer
 from peftbench.learners.tune import _losses
 from peftbench.methods.base import Place
 from peftbench.methods.stages import Stages, left
-from peftbench.scoring.encoding import encode
 from peftbench.scoring.forward import choice_log_probs
 from peftbench.spec.cell import Training
+from tests.scoring.prompts import encode_one
 from tests.tiny import tiny_backbone
 
 ROUNDING = 1e-6  # of the largest gradient; a bias on keys moves the loss by rounding errors alone
@@ -173,7 +173,7 @@ def is_as_loaded(backbone, family):
 
 @cache
 def batch(backbone):
-    return [encode(backbone, text, choices, end="eos", separator="\n\n", label=0) for text, choices in PROMPTS]
+    return [encode_one(backbone, text, choices, end="eos", separator="\n\n", label=0) for text, choices in PROMPTS]
 
 
 def log_probs(backbone):
@@ -389,7 +389,7 @@ def it_learns_with_its_defaults(case):
     training = Training(**defaults | {"lr": FASTER * defaults["lr"], "num_steps": STEPS})
     texts = [f"the {word} is it" for word in WORDS]
     end = {"end": "eos" if backbone.is_encoder_decoder else "none", "separator": "\n\n"}
-    examples = [encode(backbone, text, ["yes", "no"], **end, label=n % 2) for n, text in enumerate(texts)]
+    examples = [encode_one(backbone, text, ["yes", "no"], **end, label=n % 2) for n, text in enumerate(texts)]
     backbone.train_only(state.names)
     stages.prepare([[each] for each in examples], lambda some: _losses(backbone, some, training)["loss"])
     optimizer = Optimizer(backbone.parameters_named(state.names).values(), training)

@@ -4,9 +4,9 @@ import torch
 from peftbench.errors import MethodError
 from peftbench.methods import fishmask
 from peftbench.methods.parts import sparse
-from peftbench.scoring.encoding import encode
 from peftbench.scoring.forward import choice_log_probs
 from tests.methods.published import T0_3B
+from tests.scoring.prompts import encode_one
 from tests.tiny import tiny_backbone
 
 RATIO = 0.01
@@ -14,7 +14,7 @@ RATIO = 0.01
 
 def examples(backbone):
     pairs = [("does it follow?", ["yes it does", "no"]), ("true or false?", ["true", "false it is"])]
-    return [[encode(backbone, text, choices, end="eos", separator="\n\n", label=0)] for text, choices in pairs]
+    return [[encode_one(backbone, text, choices, end="eos", separator="\n\n", label=0)] for text, choices in pairs]
 
 
 def loss_of(backbone):

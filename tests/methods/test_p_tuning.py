@@ -3,8 +3,8 @@ import torch
 from peft import PromptEncoder, PromptEncoderConfig, get_peft_model
 
 from peftbench.methods import p_tuning
-from peftbench.scoring.encoding import encode
 from peftbench.scoring.forward import choice_log_probs
+from tests.scoring.prompts import encode_one
 from tests.tiny import tiny_backbone
 
 
@@ -57,7 +57,7 @@ def test_a_causal_model_answers_as_pefts_does(family, encoder):
     ours.soft_prompt.load_state_dict(
         {names.get(n, n.replace("lstm_head", "lstm").replace("mlp_head", "mlp")): value for n, value in state.items()}
     )
-    encoded = encode(ours, "does it follow?", ["yes it does"], end="none", separator="\n\n")
+    encoded = encode_one(ours, "does it follow?", ["yes it does"], end="none", separator="\n\n")
     ids = torch.tensor((*encoded.context, *encoded.choices[0]))
     answer = ids[len(encoded.context) + encoded.starts[0] :]
     with torch.no_grad():

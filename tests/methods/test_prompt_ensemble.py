@@ -13,10 +13,11 @@ from peftbench.costs.of_model import Workload, sheet
 from peftbench.errors import MethodError
 from peftbench.learners import tune
 from peftbench.methods import prompt_tuning
-from peftbench.scoring.encoding import Prompt
-from peftbench.scoring.score import predict, score
-from peftbench.spec.cell import Training
+from peftbench.scoring.ranking import predict
+from peftbench.scoring.score import score
+from peftbench.spec.cell import Scoring, Training
 from tests.learners.toy import RAGGED, ROWS, TEMPLATE, scoring
+from tests.scoring.prompts import example
 from tests.tiny import tiny_backbone
 
 EXAMPLES = [[template.render(row) for template in (TEMPLATE, RAGGED)] for row in ROWS[:4]]
@@ -28,7 +29,7 @@ ENSEMBLE, ALONE = prompt_tuning.Config(num_prompts=3, **FAR), prompt_tuning.Conf
 def learn(backbone, config, **training):
     # The gradients of this loss are clipped in every step.
     settings = {"num_steps": 5, "batch_size": 3, "lr": 0.3, "scale_parameter": False, "max_grad_norm": 0.1} | training
-    return tune.learn(backbone, "prompt_tuning", config, EXAMPLES, Training(**settings), scoring(backbone), 0)
+    return tune.learn(tune.Tuning("prompt_tuning", config, Training(**settings), EXAMPLES), backbone, scoring(backbone))
 
 
 def prompts(backbone):
@@ -70,8 +71,10 @@ def test_each_prompt_learns_and_votes_as_it_does_alone(family, optimizer, monkey
 def test_batches_that_end_in_the_middle_of_an_example_give_each_row_its_own_prompt():
     backbone = tiny_backbone("t5")
     prompt_tuning.attach(backbone, ENSEMBLE)
-    asked = [Prompt(query.input, query.choices) for query in QUERIES]
-    whole, cut = (score(backbone, asked, end="eos", separator="\n\n", token_budget=budget) for budget in (10_000, 80))
+    asked = [example(query.input, query.choices) for query in QUERIES]
+    whole, cut = (
+        score(backbone, asked, Scoring(end="eos", separator="\n\n"), token_budget=budget) for budget in (10_000, 80)
+    )
     assert any(run.encoder_rows % 3 for run in cut.work.passes)
     for some, others in zip(whole.choices, cut.choices, strict=True):
         assert [one.ranked for one in some] == [one.ranked for one in others]
@@ -81,8 +84,8 @@ def test_batches_that_end_in_the_middle_of_an_example_give_each_row_its_own_prom
 def test_progress_is_told_of_examples_not_of_rows():
     backbone, told = tiny_backbone("gpt2"), []
     prompt_tuning.attach(backbone, ENSEMBLE)
-    asked = [Prompt(query.input, query.choices) for query in QUERIES]
-    score(backbone, asked, end="none", separator="\n\n", token_budget=80, progress=told.append)
+    asked = [example(query.input, query.choices) for query in QUERIES]
+    score(backbone, asked, Scoring(end="none", separator="\n\n"), token_budget=80, progress=told.append)
     assert sum(told) == len(asked)
     assert min(told) > 0
 

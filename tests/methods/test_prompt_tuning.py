@@ -3,8 +3,8 @@ import torch
 from pydantic import ValidationError
 
 from peftbench.methods import prompt_tuning
-from peftbench.scoring.encoding import encode
 from peftbench.scoring.forward import choice_log_probs
+from tests.scoring.prompts import encode_one
 from tests.tiny import tiny_backbone
 
 
@@ -26,7 +26,7 @@ def test_the_prompt_starts_as_embeddings_of_sampled_tokens_and_the_seed_decides_
 
 def test_an_encoder_decoder_scores_as_plain_transformers_does_with_the_prompt_before_the_encoders_input():
     backbone = tiny_backbone("t5")
-    encoded = encode(backbone, "does it follow?", ["yes"], end="eos", separator="\n\n")
+    encoded = encode_one(backbone, "does it follow?", ["yes"], end="eos", separator="\n\n")
     prompt_tuning.attach(backbone, prompt_tuning.Config(num_virtual_tokens=4))
     embeds = torch.cat((backbone.soft_prompt(), backbone.embeddings(torch.tensor(encoded.context))))
     logits = tiny_backbone("t5").model(inputs_embeds=embeds[None], labels=torch.tensor(encoded.choices)).logits
@@ -36,7 +36,7 @@ def test_an_encoder_decoder_scores_as_plain_transformers_does_with_the_prompt_be
 
 def test_a_decoder_only_model_scores_as_plain_transformers_does_with_the_prompt_before_the_sequence():
     backbone = tiny_backbone("llama")
-    encoded = encode(backbone, "does it follow?", ["yes it does"], end="none", separator="\n\n")
+    encoded = encode_one(backbone, "does it follow?", ["yes it does"], end="none", separator="\n\n")
     prompt_tuning.attach(backbone, prompt_tuning.Config(num_virtual_tokens=4))
     ids = torch.tensor((*encoded.context, *encoded.choices[0]))
     embeds = torch.cat((backbone.soft_prompt(), backbone.embeddings(ids)))
@@ -69,7 +69,7 @@ def test_labels_start_rows_as_the_mean_of_their_tokens_without_the_end(family):
     backbone = tiny_backbone(family)
     config = prompt_tuning.Config(num_virtual_tokens=3, init="labels")
     choices = ["yes", "no it does not"]
-    example = encode(backbone, "does it follow?", choices, end="eos", separator="\n\n", label=0)
+    example = encode_one(backbone, "does it follow?", choices, end="eos", separator="\n\n", label=0)
     prompt_tuning.attach(backbone, config)
     prompt_tuning.prepare(backbone, config, [[example]], None)
     texts = choices if family == "t5" else [f" {choice}" for choice in choices]

@@ -2,8 +2,9 @@ import pytest
 import torch
 from torch import nn
 
-from peftbench.scoring.encoding import encode_all
+from peftbench.scoring.encoding import encode
 from peftbench.scoring.forward import choice_log_probs
+from peftbench.spec.cell import Scoring
 from tests.scoring.prompts import SEPARATOR, prompts
 from tests.scoring.test_score import tuned
 from tests.tiny import ENCODER_DECODERS, FAMILIES, INTERLEAVED, tiny_backbone
@@ -21,7 +22,7 @@ class Double(nn.Module):
 
 
 def outputs(backbone):
-    encoded = encode_all(backbone, prompts(3, num_shots=1), end="eos", separator=SEPARATOR)
+    encoded = encode(backbone, prompts(3, num_shots=1), Scoring(end="eos", separator=SEPARATOR))
     with torch.no_grad():
         return choice_log_probs(backbone, encoded)[0]
 

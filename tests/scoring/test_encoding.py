@@ -4,8 +4,9 @@ from hypothesis import strategies as st
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 
 from peftbench.errors import ModelError
-from peftbench.scoring.encoding import MARGIN, Prompt, _head, cut, encode, encode_all, join
-from tests.scoring.prompts import SEPARATOR, prompts
+from peftbench.scoring.encoding import MARGIN, _head, cut, encode, join
+from peftbench.spec.cell import Scoring
+from tests.scoring.prompts import SEPARATOR, encode_one, example, prompts
 from tests.tiny import FAMILIES, TEXT, tiny_backbone
 
 BACKBONES = {family: tiny_backbone(family) for family in ("t5", "gpt2", "llama")}
@@ -22,7 +23,7 @@ def test_join_puts_one_space_between_prompt_and_answer():
 @pytest.mark.parametrize("family", ["gpt2", "llama"])
 def test_context_and_choice_together_are_the_tokens_of_the_whole_text(family):
     backbone = BACKBONES[family]
-    for prompt, encoded in zip(prompts(), encode_all(backbone, prompts(), end="none", separator=""), strict=True):
+    for prompt, encoded in zip(prompts(), encode(backbone, prompts(), Scoring(end="none", separator="")), strict=True):
         for choice, ids in zip(prompt.choices, encoded.choices, strict=True):
             assert encoded.context + ids == whole_ids(backbone, prompt, choice)
 
@@ -34,8 +35,8 @@ texts = st.text(st.sampled_from("ab yes\n?\u00e9"), max_size=30)
 @given(head=texts, inputs=st.lists(texts, min_size=1, max_size=4), family=st.sampled_from(["gpt2", "llama"]))
 def test_tokenizing_the_common_head_once_changes_no_token(head, inputs, family):
     backbone = BACKBONES[family]
-    batch = [Prompt(f"start\n{head}\n{text}", ("yes", "no maybe")) for text in inputs]
-    for prompt, encoded in zip(batch, encode_all(backbone, batch, end="none", separator=""), strict=True):
+    batch = [example(f"start\n{head}\n{text}", ("yes", "no maybe")) for text in inputs]
+    for prompt, encoded in zip(batch, encode(backbone, batch, Scoring(end="none", separator="")), strict=True):
         assert [encoded.context + ids for ids in encoded.choices] == [
             whole_ids(backbone, prompt, choice) for choice in prompt.choices
         ]
@@ -45,14 +46,14 @@ def test_tokenizing_the_common_head_once_changes_no_token(head, inputs, family):
 @given(input=texts, choices=st.lists(texts.filter(str.strip), min_size=1, max_size=3, unique_by=str.strip))
 def test_answer_tokens_are_those_that_end_after_the_prompt(input, choices):
     backbone = BACKBONES["gpt2"]
-    encoded = encode(backbone, input, choices, end="none", separator="")
+    encoded = encode_one(backbone, input, choices, end="none", separator="")
     for choice, ids, start in zip(choices, encoded.choices, encoded.starts, strict=True):
         offsets = backbone.tokenizer(join(input, choice), return_offsets_mapping=True).offset_mapping
         assert len(ids) - start == sum(stop > len(input.rstrip()) for _, stop in offsets)
 
 
 def test_the_context_stops_before_the_answer_even_where_choices_begin_alike():
-    encoded = encode(BACKBONES["gpt2"], "x", ["yes no", "yes maybe"], end="none", separator="")
+    encoded = encode_one(BACKBONES["gpt2"], "x", ["yes no", "yes maybe"], end="none", separator="")
     assert len(encoded.context) == 1
     assert encoded.starts == (0, 0)
     assert encoded.choices[0][0] == encoded.choices[1][0]
@@ -61,7 +62,7 @@ def test_the_context_stops_before_the_answer_even_where_choices_begin_alike():
 def test_the_end_is_what_was_asked_for():
     backbone = BACKBONES["gpt2"]
     ids = {
-        end: encode(backbone, "no", ["yes"], end=end, separator=SEPARATOR).choices[0]
+        end: encode_one(backbone, "no", ["yes"], end=end, separator=SEPARATOR).choices[0]
         for end in ("none", "eos", "separator")
     }
     assert ids["eos"] == (*ids["none"], backbone.tokenizer.eos_token_id)
@@ -70,16 +71,16 @@ def test_the_end_is_what_was_asked_for():
 
 def test_an_encoder_decoder_closes_its_input_and_leaves_the_answer_to_end():
     backbone = BACKBONES["t5"]
-    encoded = encode(backbone, "the question? ", ["yes", "no"], end="none", separator="", label=1)
+    encoded = encode_one(backbone, "the question? ", ["yes", "no"], end="none", separator="", label=1)
     assert encoded.context == tuple(backbone.tokenizer("the question?").input_ids)
     assert encoded.choices[0] == tuple(backbone.tokenizer("yes", add_special_tokens=False).input_ids)
     assert (encoded.starts, encoded.label) == ((0, 0), 1)
-    assert encode(backbone, "x", ["yes"], end="eos", separator="").choices[0][-1] == 1
+    assert encode_one(backbone, "x", ["yes"], end="eos", separator="").choices[0][-1] == 1
 
 
 @pytest.mark.parametrize(("family", "first"), [("gpt2", 1), ("llama", 2)])
 def test_an_answer_without_a_prompt_is_predicted_from_the_first_token_or_else_the_end_token(family, first):
-    assert encode(BACKBONES[family], "", ["yes", "no"], end="none", separator="").context == (first,)
+    assert encode_one(BACKBONES[family], "", ["yes", "no"], end="none", separator="").context == (first,)
 
 
 def test_shots_in_common_are_tokenized_once_wherever_the_queries_part():
@@ -103,7 +104,7 @@ def test_a_tokenizer_that_marks_the_start_of_a_text_gets_each_text_whole():
     core.decoder = decoders.Metaspace()
     core.train_from_iterator([TEXT + "\n?"], trainers.BpeTrainer(special_tokens=["<unk>"], show_progress=False))
     backbone.tokenizer._tokenizer = core
-    for prompt, encoded in zip(prompts(), encode_all(backbone, prompts(), end="none", separator=""), strict=True):
+    for prompt, encoded in zip(prompts(), encode(backbone, prompts(), Scoring(end="none", separator="")), strict=True):
         assert encoded.context + encoded.choices[0] == whole_ids(backbone, prompt, prompt.choices[0])
 
 
@@ -114,7 +115,7 @@ def test_a_tokenizer_that_marks_the_start_of_a_text_gets_each_text_whole():
 )
 def test_choices_that_cannot_be_told_apart_are_refused(family, choices, message):
     with pytest.raises(ModelError, match=message):
-        encode(BACKBONES[family], "x", choices, end="eos", separator="")
+        encode_one(BACKBONES[family], "x", choices, end="eos", separator="")
 
 
 @pytest.mark.parametrize("family", FAMILIES)

@@ -4,15 +4,16 @@ import pytest
 import torch
 from torch import nn
 
-from peftbench.scoring.encoding import Prompt, encode_all
+from peftbench.scoring.encoding import encode
 from peftbench.scoring.forward import choice_log_probs
-from tests.scoring.prompts import SEPARATOR, prompts
+from peftbench.spec.cell import Scoring
+from tests.scoring.prompts import SEPARATOR, example, prompts
 from tests.scoring.test_score import Virtual, assert_equal_scores, by_plain_transformers, tuned
 from tests.tiny import ENCODER_DECODERS, FAMILIES, tiny_backbone, tiny_folder
 
 
 def batch_of(backbone, count=4):
-    return encode_all(backbone, prompts(count, num_shots=1), end="eos", separator=SEPARATOR)
+    return encode(backbone, prompts(count, num_shots=1), Scoring(end="eos", separator=SEPARATOR))
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -32,7 +33,7 @@ def test_a_ragged_batch_gives_what_each_choice_gives_alone(family, tmp_path):
 def test_every_prefix_and_the_soft_prompt_get_gradients(family):
     backbone = tuned(family)
     names = [name for name, _ in backbone.model.named_parameters() if "prefix" in name or "soft_prompt" in name]
-    short = encode_all(backbone, [Prompt("no", ("yes",))], end="eos", separator="")  # within mistral's window
+    short = encode(backbone, [example("no", ("yes",))], Scoring(end="eos", separator=""))  # within mistral's window
     assert len(names) == 1 + 2 * len(backbone.attentions())
     backbone.train_only(names)
     choice_log_probs(backbone, short)[0].sum().backward()

@@ -8,9 +8,10 @@ from torch import nn
 from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM
 
 from peftbench.errors import ModelError, RunError
-from peftbench.scoring.encoding import Prompt
-from peftbench.scoring.score import ChoiceScore, predict, score
-from tests.scoring.prompts import CHOICES, SEPARATOR, prompts
+from peftbench.scoring.ranking import ChoiceScore, predict
+from peftbench.scoring.score import score
+from peftbench.spec.cell import Scoring
+from tests.scoring.prompts import CHOICES, SEPARATOR, example, prompts
 from tests.tiny import ENCODER_DECODERS, FAMILIES, TEXT, tiny_backbone, tiny_folder, tiny_tokenizer
 
 DECODERS = [family for family in FAMILIES if family not in ENCODER_DECODERS]
@@ -57,7 +58,7 @@ def alone(model, tokenizer, prompt, end):
 def test_each_choice_scores_as_it_does_alone_in_the_plain_model(family, end, tmp_path):
     batch = prompts(4)
     expected = by_plain_transformers(tiny_folder(family, tmp_path / family), batch, end)
-    found = score(tiny_backbone(family), batch, end=end, separator=SEPARATOR)
+    found = score(tiny_backbone(family), batch, Scoring(end=end, separator=SEPARATOR))
     assert_equal_scores(log_probs(found), expected)
     assert [predict(c, "none") for c in found.choices] == [row.index(max(row)) for row in expected]
 
@@ -65,8 +66,8 @@ def test_each_choice_scores_as_it_does_alone_in_the_plain_model(family, end, tmp
 @pytest.mark.parametrize("family", FAMILIES)
 def test_the_batch_size_changes_no_score_and_no_prediction(family):
     backbone, batch = tiny_backbone(family), prompts(16)
-    together = score(backbone, batch, end="none", separator=SEPARATOR, token_budget=10_000)
-    alone = score(backbone, batch, end="none", separator=SEPARATOR, token_budget=1)
+    together = score(backbone, batch, Scoring(end="none", separator=SEPARATOR), token_budget=10_000)
+    alone = score(backbone, batch, Scoring(end="none", separator=SEPARATOR), token_budget=1)
     assert_equal_scores(log_probs(together), log_probs(alone))
     assert list(map(predict, together.choices)) == list(map(predict, alone.choices))
 
@@ -103,19 +104,21 @@ def tuned(family):
 @pytest.mark.parametrize("family", DECODERS)
 def test_sharing_keys_and_values_changes_no_score(family, num_shots, make):
     backbone, batch = make(family), prompts(8, num_shots)
-    shared = score(backbone, batch, end="eos", separator=SEPARATOR)
-    plain = score(backbone, batch, end="eos", separator=SEPARATOR, cache=False)
+    shared = score(backbone, batch, Scoring(end="eos", separator=SEPARATOR))
+    plain = score(backbone, batch, Scoring(end="eos", separator=SEPARATOR, cache=False))
     assert_equal_scores(log_probs(shared), log_probs(plain))
-    assert shared.work.cached == bool(shared.work.shared_tokens)
-    assert not plain.work.cached
+    assert any(shape.cached_tokens for shape in shared.work.passes) == bool(shared.work.shared_tokens)
+    assert not any(shape.cached_tokens for shape in plain.work.passes)
 
 
 @pytest.mark.parametrize("family", DECODERS)
 def test_in_bfloat16_sharing_strays_no_further_than_the_plain_path_does(family):
     backbone, batch = tiny_backbone(family), prompts(8)
-    exact = score(backbone, batch, end="none", separator=SEPARATOR, cache=False)
+    exact = score(backbone, batch, Scoring(end="none", separator=SEPARATOR, cache=False))
     backbone.model.to(torch.bfloat16)
-    shared, plain = (score(backbone, batch, end="none", separator=SEPARATOR, cache=cache) for cache in (True, False))
+    shared, plain = (
+        score(backbone, batch, Scoring(end="none", separator=SEPARATOR, cache=cache)) for cache in (True, False)
+    )
     assert largest_difference(shared, exact) <= 2 * largest_difference(plain, exact)
 
 
@@ -126,8 +129,8 @@ def largest_difference(found, expected):
 
 def test_the_work_counts_each_token_where_it_is_run():
     backbone = tiny_backbone("gpt2")
-    batch = [Prompt("x yes", ("yes", "no yes no")), Prompt("x no yes", ("yes", "no yes no"))]
-    found = score(backbone, batch, end="none", separator=SEPARATOR)
+    batch = [example("x yes", ("yes", "no yes no")), example("x no yes", ("yes", "no yes no"))]
+    found = score(backbone, batch, Scoring(end="none", separator=SEPARATOR))
     assert found.work.shared_tokens == 1
     assert found.work.context_tokens == 1 + 2
     assert found.work.choice_tokens == 2 * 2  # "yes" and the last token of "no yes no" are only predicted
@@ -137,7 +140,9 @@ def test_the_work_counts_each_token_where_it_is_run():
 
 
 def test_scores_carry_the_lengths_of_the_answer():
-    (choices,) = score(tiny_backbone("gpt2"), [Prompt("no", ("yes", "\u00e9t\u00e9"))], end="eos", separator="").choices
+    (choices,) = score(
+        tiny_backbone("gpt2"), [example("no", ("yes", "\u00e9t\u00e9"))], Scoring(end="eos", separator="")
+    ).choices
     assert (choices[0].num_tokens, choices[0].num_chars, choices[0].num_bytes) == (2, 3, 3)
     assert (choices[1].num_chars, choices[1].num_bytes) == (3, 5)
 
@@ -146,7 +151,7 @@ def test_scoring_leaves_no_gradient_and_reports_progress():
     backbone = tiny_backbone("t5")
     backbone.train_only(["shared.weight"])
     done = []
-    score(backbone, prompts(5), end="eos", separator=SEPARATOR, progress=done.append, token_budget=1)
+    score(backbone, prompts(5), Scoring(end="eos", separator=SEPARATOR), progress=done.append, token_budget=1)
     assert sum(done) == 5
     assert backbone.embeddings.weight.grad is None
 
@@ -156,22 +161,28 @@ def test_a_model_that_overflows_is_not_ranked(family):
     backbone = tiny_backbone(family)
     backbone.embeddings.weight.fill_(float("nan"))
     with pytest.raises(RunError, match="no finite log-probability"):
-        score(backbone, prompts(2), end="none", separator=SEPARATOR)
+        score(backbone, prompts(2), Scoring(end="none", separator=SEPARATOR))
 
 
 def test_no_prompts_give_no_scores():
-    assert score(tiny_backbone("gpt2"), [], end="none", separator="").choices == []
+    assert score(tiny_backbone("gpt2"), [], Scoring(end="none", separator="")).choices == []
 
 
 @pytest.mark.parametrize("cache", [True, False])
 def test_a_prompt_longer_than_the_model_takes_is_refused_with_both_numbers(cache):
     with pytest.raises(ModelError, match=r"a prompt has 600 tokens, and '.*' takes 512") as error:
-        score(tiny_backbone("gpt2"), [Prompt("yes" + " yes" * 599, CHOICES[:1])], end="none", separator="", cache=cache)
+        score(
+            tiny_backbone("gpt2"),
+            [example("yes" + " yes" * 599, CHOICES[:1])],
+            Scoring(end="none", separator="", cache=cache),
+        )
     assert "--max-input-tokens" in error.value.hint
 
 
 def test_a_prompt_that_just_fits_is_scored():
-    (choices,) = score(tiny_backbone("gpt2"), [Prompt("yes" + " yes" * 511, ("no",))], end="none", separator="").choices
+    (choices,) = score(
+        tiny_backbone("gpt2"), [example("yes" + " yes" * 511, ("no",))], Scoring(end="none", separator="")
+    ).choices
     assert choices[0].num_tokens == 1
 
 
@@ -202,11 +213,11 @@ def failing(backbone, calls):
 @pytest.mark.parametrize("family", ["t5", "gpt2", "mistral"])
 def test_where_memory_does_not_suffice_batches_are_halved_and_the_work_says_so(family, cache):
     backbone, batch = tiny_backbone(family), prompts(8, num_shots=1)
-    expected = score(backbone, batch, end="none", separator=SEPARATOR, cache=cache)
+    expected = score(backbone, batch, Scoring(end="none", separator=SEPARATOR, cache=cache))
     largest = max(each.decoder_rows * each.decoder_tokens for each in expected.work.passes[-1:])
     handle = failing(backbone, lambda tokens: tokens > max(60, largest // 3))
     done = []
-    found = score(backbone, batch, end="none", separator=SEPARATOR, cache=cache, progress=done.append)
+    found = score(backbone, batch, Scoring(end="none", separator=SEPARATOR, cache=cache), progress=done.append)
     handle.remove()
     assert_equal_scores(log_probs(found), log_probs(expected))
     assert found.work.num_halvings > 0 == expected.work.num_halvings
@@ -218,16 +229,16 @@ def test_memory_that_does_not_suffice_for_one_prompt_is_an_error_and_other_failu
     backbone = tiny_backbone("gpt2")
     handle = failing(backbone, lambda tokens: tokens != 24)
     with pytest.raises(RunError, match="does not suffice for one prompt of"):
-        score(backbone, prompts(4, num_shots=0), end="none", separator=SEPARATOR)
+        score(backbone, prompts(4, num_shots=0), Scoring(end="none", separator=SEPARATOR))
     handle.remove()
     handle = failing(backbone, lambda tokens: True)  # where they share their shots, the pass over these fails
     with pytest.raises(RunError, match="does not suffice for one prompt of"):
-        score(backbone, prompts(4, num_shots=3), end="none", separator=SEPARATOR)
+        score(backbone, prompts(4, num_shots=3), Scoring(end="none", separator=SEPARATOR))
     handle.remove()
     layer = backbone.model.get_submodule(backbone.layers()[0].module)
     layer.register_forward_pre_hook(lambda *_: (_ for _ in ()).throw(RuntimeError("shapes cannot be multiplied")))
     with pytest.raises(RuntimeError, match="shapes"):
-        score(backbone, prompts(4, num_shots=0), end="none", separator=SEPARATOR)
+        score(backbone, prompts(4, num_shots=0), Scoring(end="none", separator=SEPARATOR))
 
 
 WORDS = st.lists(st.sampled_from(TEXT.split()), min_size=1, max_size=9).map(" ".join)
@@ -244,10 +255,12 @@ loaded = cache(tiny_backbone)
 )
 @pytest.mark.parametrize("family", FAMILIES)
 def test_whatever_the_prompts_their_order_and_the_budget_sharing_is_exact(family, head, queries, budget, data):
-    batch = [Prompt(f"{head}{text}", tuple(choices)) for text, choices in queries]
+    batch = [example(f"{head}{text}", tuple(choices)) for text, choices in queries]
     order = data.draw(st.permutations(range(len(batch))))
-    plain = score(loaded(family), batch, end="eos", separator=SEPARATOR, cache=False, token_budget=1)
-    found = score(loaded(family), [batch[i] for i in order], end="eos", separator=SEPARATOR, token_budget=budget)
+    plain = score(loaded(family), batch, Scoring(end="eos", separator=SEPARATOR, cache=False), token_budget=1)
+    found = score(
+        loaded(family), [batch[i] for i in order], Scoring(end="eos", separator=SEPARATOR), token_budget=budget
+    )
     for place, index in enumerate(order):
         expected = [choice.log_prob for choice in plain.choices[index]]
         assert [choice.log_prob for choice in found.choices[place]] == pytest.approx(expected, abs=1e-4)

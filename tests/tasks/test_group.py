@@ -31,7 +31,7 @@ def test_only_tuning_takes_the_group_as_one_task():
 @pytest.mark.parametrize("limit", [3, 10])
 def test_a_limit_that_takes_more_of_some_tasks_is_refused(limit):
     cell = Cell(learner="icl", model="m", task=TaskSpec(name="lab-train"), shots=0, limit=12)
-    assert len(plan(cell).test) == 12
+    assert len({query.row_id for queries in plan(cell).queries for query in queries}) == 12
     with pytest.raises(TaskError, match=f"--limit {limit} takes more") as caught:
         plan(cell.model_copy(update={"limit": limit}))
     assert caught.value.hint == "a multiple of 6"

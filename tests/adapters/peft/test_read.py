@@ -13,9 +13,9 @@ from peftbench import registry
 from peftbench.adapters import saved
 from peftbench.adapters.peft import read
 from peftbench.errors import MethodError
-from peftbench.scoring.encoding import encode
 from peftbench.scoring.forward import choice_log_probs
 from tests.adapters.test_merged import by_peft
+from tests.scoring.prompts import encode_one
 from tests.tiny import tiny_backbone
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning", "ignore::FutureWarning")  # of peft, about its own files
@@ -62,7 +62,7 @@ def attached(folder, backbone):
 
 
 def log_probs(backbone):
-    prompt = encode(backbone, "the premise says that", ["yes it does", "no"], end="eos", separator="", label=0)
+    prompt = encode_one(backbone, "the premise says that", ["yes it does", "no"], end="eos", separator="", label=0)
     with torch.no_grad():
         return prompt, choice_log_probs(backbone, [prompt])[0][0]
 

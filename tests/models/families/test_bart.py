@@ -7,9 +7,11 @@ from transformers import BartConfig, BartForConditionalGeneration, BartModel
 from peftbench.costs.describe import describe
 from peftbench.errors import CostError, ModelError
 from peftbench.models.load import load
-from peftbench.scoring.encoding import Encoded, Prompt
+from peftbench.scoring.encoding import Encoded
 from peftbench.scoring.forward import choice_log_probs
 from peftbench.scoring.score import score
+from peftbench.spec.cell import Scoring
+from tests.scoring.prompts import example
 from tests.tiny import bart, tiny_backbone, tiny_folder, tiny_tokenizer
 
 WIDTHS = {
@@ -93,8 +95,8 @@ def test_a_checkpoint_of_the_stacks_alone_has_the_embeddings_as_head_and_no_bias
 def test_encoder_and_decoder_have_positions_of_their_own(small, tmp_path):
     backbone = small(tmp_path)
     words = "yes " * 14  # <s> and </s> besides, and in the decoder </s> and <s>
-    scores = score(backbone, [Prompt(words, (words, "no"))], end="eos", separator="")
+    scores = score(backbone, [example(words, (words, "no"))], Scoring(end="eos", separator=""))
     assert scores.choices[0][0].num_tokens == 15
-    for prompt in (Prompt(words + "yes", ("no",)), Prompt("no", (words + "yes",))):
+    for prompt in (example(words + "yes", ("no",)), example("no", (words + "yes",))):
         with pytest.raises(ModelError, match=r"a prompt has 17 tokens, and '.*' takes 16"):
-            score(backbone, [prompt], end="eos", separator="")
+            score(backbone, [prompt], Scoring(end="eos", separator=""))

@@ -8,8 +8,9 @@ from transformers.models.bloom.modeling_bloom import _get_alibi_slopes
 
 from peftbench.errors import ModelError
 from peftbench.models.families import bloom
-from peftbench.scoring.encoding import Prompt
 from peftbench.scoring.score import score
+from peftbench.spec.cell import Scoring
+from tests.scoring.prompts import example
 from tests.scoring.test_score import Prefix, Virtual, assert_equal_scores, log_probs, tuned
 from tests.tiny import tiny_backbone, tiny_folder
 
@@ -47,13 +48,13 @@ def test_tokens_after_a_cache_are_met_as_in_transformers(theirs):
 @torch.no_grad()
 def test_virtual_tokens_pass_the_norm_after_the_embeddings_as_other_embeddings_do(theirs):
     backbone = tiny_backbone("bloom")
-    prompt = Prompt("the answer is", ("no",))
+    prompt = example("the answer is", ("no",))
     words = backbone.tokenizer(prompt.input).input_ids
     backbone.set_soft_prompt(Virtual(backbone.embeddings.weight[[9, 14]].clone()))
     (answer,) = backbone.tokenizer(" no").input_ids
     expected = theirs(torch.tensor([[9, 14, *words]])).logits[0, -1].log_softmax(-1)[answer]
     for cache in (True, False):
-        found = score(backbone, [prompt], end="none", separator="", cache=cache)
+        found = score(backbone, [prompt], Scoring(end="none", separator="", cache=cache))
         assert_equal_scores(log_probs(found), [[expected.item()]])
 
 

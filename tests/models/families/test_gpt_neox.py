@@ -5,6 +5,7 @@ import pytest
 from peftbench.costs.describe import describe
 from peftbench.models.load import load
 from peftbench.scoring.score import score
+from peftbench.spec.cell import Scoring
 from tests.costs import test_backward
 from tests.scoring.prompts import SEPARATOR, prompts
 from tests.scoring.test_score import assert_equal_scores, by_plain_transformers, log_probs
@@ -19,7 +20,9 @@ def test_whatever_its_switches_it_scores_as_in_transformers(switches, tmp_path):
     folder, batch = tiny_folder("gpt_neox", tmp_path / "gpt_neox", **switches), prompts(4)
     expected, backbone = by_plain_transformers(folder, batch, "none"), load(str(folder), device="cpu")
     for cache in (True, False):
-        assert_equal_scores(log_probs(score(backbone, batch, end="none", separator=SEPARATOR, cache=cache)), expected)
+        assert_equal_scores(
+            log_probs(score(backbone, batch, Scoring(end="none", separator=SEPARATOR, cache=cache))), expected
+        )
     assert describe(str(folder)).num_parameters == backbone.num_parameters
 
 

@@ -7,7 +7,7 @@ from transformers import OPTConfig, OPTForCausalLM
 from peftbench.costs.describe import describe
 from peftbench.errors import CostError, ModelError
 from peftbench.models.load import load
-from peftbench.scoring.encoding import encode
+from tests.scoring.prompts import encode_one
 from tests.tiny import opt, tiny_folder, tiny_tokenizer
 
 WIDTHS = {
@@ -49,6 +49,6 @@ def test_variants_of_single_models_are_refused_in_one_line(change, told, tmp_pat
 
 def test_the_token_that_opens_texts_and_ends_them_stands_before_a_prompt_once(tmp_path):
     backbone = load(str(tiny_folder("opt", tmp_path)), device="cpu")
-    encoded = encode(backbone, "the answer", ["yes", "no"], end="eos", separator="")
+    encoded = encode_one(backbone, "the answer", ["yes", "no"], end="eos", separator="")
     assert (encoded.context[0], encoded.context.count(1)) == (1, 1)
     assert [ids[-1] for ids in encoded.choices] == [1, 1]

@@ -8,10 +8,10 @@ import torch
 from peftbench.costs.describe import describe
 from peftbench.errors import ModelError
 from peftbench.models.load import load
-from peftbench.scoring.encoding import Prompt
 from peftbench.scoring.score import score
+from peftbench.spec.cell import Scoring
 from tests.models.test_backbone import outputs, scale_weights
-from tests.scoring.prompts import SEPARATOR, prompts
+from tests.scoring.prompts import SEPARATOR, example, prompts
 from tests.scoring.test_score import assert_equal_scores, by_plain_transformers, log_probs
 from tests.tiny import WINDOW, tiny_backbone, tiny_folder
 
@@ -51,7 +51,7 @@ def test_a_slice_is_what_its_role_says(twice, half, cancel):
 )
 def test_each_choice_scores_as_it_does_alone_in_the_plain_model(changes, cache, tmp_path):
     path, batch = folder(tmp_path, **changes), prompts(6, num_shots=1)
-    found = score(load(str(path), device="cpu"), batch, end="eos", separator=SEPARATOR, cache=cache)
+    found = score(load(str(path), device="cpu"), batch, Scoring(end="eos", separator=SEPARATOR, cache=cache))
     assert_equal_scores(log_probs(found), by_plain_transformers(path, batch, "eos"))
 
 
@@ -60,12 +60,12 @@ def test_a_text_that_would_turn_by_other_angles_is_refused_and_the_last_one_that
     backbone = load(str(path), device="cpu")
     assert backbone.max_positions == describe(str(path)).shape.max_positions == 64
     assert caplog.text == ""  # transformers has advice on such a config
-    longest = [Prompt("yes" + " yes" * 62, ("no", "yes")), Prompt("no yes", ("no", "yes"))]
-    found = score(backbone, longest, end="none", separator=SEPARATOR)
+    longest = [example("yes" + " yes" * 62, ("no", "yes")), example("no yes", ("no", "yes"))]
+    found = score(backbone, longest, Scoring(end="none", separator=SEPARATOR))
     assert_equal_scores(log_probs(found), by_plain_transformers(path, longest, "none"))
-    longer = [Prompt("yes" + " yes" * 64, ("no", "yes"))]
+    longer = [example("yes" + " yes" * 64, ("no", "yes"))]
     with pytest.raises(ModelError, match=r"a prompt has 65 tokens, and '.*' takes 64"):
-        score(backbone, longer, end="none", separator=SEPARATOR)
+        score(backbone, longer, Scoring(end="none", separator=SEPARATOR))
 
 
 def test_a_window_that_no_text_can_leave_is_none():

@@ -5,7 +5,7 @@ import pytest
 from peftbench.errors import RecordError
 from peftbench.report.evidence.pairs import pair
 from peftbench.report.rows.select import choose, read
-from peftbench.scoring.score import ChoiceScore, predict
+from peftbench.scoring.ranking import ChoiceScore, predict
 from peftbench.store.results import Store
 from tests.report.stored import scores, stored
 

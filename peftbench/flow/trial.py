@@ -1,0 +1,136 @@
+"""A trial: a plan on a model, with all settings resolved. It has an identity, and so perhaps a record already."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+from peftbench import registry
+from peftbench.errors import MethodError
+from peftbench.flow.plan import Plan
+from peftbench.learners import learn, sweep
+from peftbench.learners.learn import Learned, Learner
+from peftbench.learners.progress import Watch
+from peftbench.learners.tune import Tuning
+from peftbench.models.backbone import Backbone
+from peftbench.models.load import load
+from peftbench.scoring.score import SCORER_VERSION
+from peftbench.spec.cell import Cell, Scoring, Training
+from peftbench.spec.settings import checked
+from peftbench.store.record import identify
+
+# Which fields of a cell make it this cell, so that a new field is put into one of these tables and a test asks for it.
+ALWAYS = frozenset({"learner", "model", "revision", "shots", "seed", "templates", "limit", "method", "dtype"})
+# Those that stand in an identity only where they are not at their defaults: an option that comes later, and is off,
+# leaves the records that were made before it what they are.
+WHEN_SET = frozenset({"draw", "icl"})
+# What these say depends on files or on the model: their contents, resolved, stand in the identity.
+RESOLVED = frozenset({"task", "method_config", "training", "start_from", "sweep", "scoring"})
+# Where a cell runs, and how weights may be read, does not make it another cell.
+NOT_IDENTITY = frozenset({"device", "allow_pickle"})
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A plan on its model: all that a run needs.
+
+    Args:
+        plan: What needs no model.
+        backbone: The loaded model, with nothing attached between trials.
+        scoring: How answer choices are scored.
+        learner: In-context learning or tuning, with its settings resolved.
+    """
+
+    plan: Plan
+    backbone: Backbone
+    scoring: Scoring
+    learner: Learner
+
+    @property
+    def cell(self) -> Cell:
+        """The cell that is tried."""
+        return self.plan.cell
+
+    @cached_property
+    def identity(self) -> dict[str, Any]:
+        """What makes it this trial; equal identities give equal results.
+
+        A file's path is not part of it, its rows are: an edited file at the same path is another trial. So for an
+        adapter that tuning starts from.
+        """
+        cell = self.plan.cell
+        always = cell.model_dump(mode="json", include=set(ALWAYS))
+        when_set = cell.model_dump(mode="json", include=set(WHEN_SET), exclude_defaults=True)
+        return always | when_set | self._learner_identity | {
+            "fingerprint": self.backbone.fingerprint,
+            "task": self.plan.task.name,
+            "task_sha256": self.plan.task.sha256,
+            "scoring": self.scoring.model_dump(mode="json"),
+            "scorer_version": SCORER_VERSION,
+        }  # fmt: skip
+
+    @property
+    def _learner_identity(self) -> dict[str, Any]:
+        learner = self.learner
+        if not isinstance(learner, Tuning):
+            return {"method_config": None, "training": None}
+        return {
+            **({"start_from": learner.start.sha256} if learner.start else {}),
+            **({"sweep": f"{self.cell.sweep}, {sweep.BUDGET}"} if learner.sweep else {}),
+            "method_config": learner.config.model_dump(mode="json"),
+            "training": learner.training.model_dump(mode="json"),
+        }
+
+    @cached_property
+    def id(self) -> str:
+        """Id of its record."""
+        return identify(self.identity)
+
+    def check(self) -> None:
+        """Find its faults before anything is computed.
+
+        Raises:
+            PeftbenchError: What would keep it from running.
+        """
+        learn.check(self.learner, self.backbone, self.scoring, self.plan.queries)
+
+    def learn(self, watch: Watch) -> Learned:
+        """Learn from the shots; what is tuned stays attached to the backbone."""
+        return learn.learn(self.learner, self.backbone, self.scoring, self.plan.queries, watch, self.plan.task.name)
+
+
+def trials(plans: Sequence[Plan]) -> list[Trial]:
+    """Load the model that plans share, and resolve what depends on it.
+
+    Raises:
+        ModelError: The model cannot be loaded.
+        MethodError: Settings in the model's folder are faulty.
+    """
+    cell = plans[0].cell
+    backbone = load(
+        cell.model, revision=cell.revision, device=cell.device, dtype=cell.dtype, allow_pickle=cell.allow_pickle
+    )
+    return [
+        Trial(
+            plan,
+            backbone,
+            plan.cell.scoring.resolved(is_encoder_decoder=backbone.is_encoder_decoder),
+            _resolved(plan.learner, plan.cell, backbone),
+        )
+        for plan in plans
+    ]
+
+
+def weights(plan: Plan) -> tuple[Any, ...]:
+    """Return what decides which weights are loaded, and how."""
+    cell = plan.cell
+    return cell.model, cell.revision, cell.device, cell.dtype, cell.allow_pickle
+
+
+def _resolved(learner: Learner, cell: Cell, backbone: Backbone) -> Learner:
+    """Resolve training settings: command line > the model folder's settings > the method's defaults."""
+    if not isinstance(learner, Tuning):
+        return learner
+    table = {**registry.method(learner.method).DEFAULTS, **backbone.settings(learner.method), **cell.training}
+    what = f"training settings of '{backbone.name}'"
+    return replace(learner, training=checked(Training, table, what, MethodError))

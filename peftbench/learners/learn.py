@@ -1,0 +1,145 @@
+"""The two ways to learn, as one: in-context learning writes prompts, tuning trains an adapter."""
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from peftbench.adapters import saved
+from peftbench.learners import shots_as_prefix, tune
+from peftbench.learners.icl import Icl
+from peftbench.learners.predictor import Predictor, Prompting
+from peftbench.learners.progress import Watch
+from peftbench.learners.sweep import Swept, num_steps, sweep
+from peftbench.learners.tune import TunePredictor, Tuning
+from peftbench.models.backbone import Backbone
+from peftbench.spec.cell import Scoring, Training
+from peftbench.tasks.task import Example
+
+Learner = Icl | Tuning
+Queries = Sequence[Sequence[Example]]
+"""The test rows, as each template renders them: queries[template][row]."""
+
+
+@dataclass(frozen=True)
+class Prompted:
+    """What in-context learning made.
+
+    Args:
+        predictors: One for each template.
+        seconds: Wall time of learning.
+        as_prefix: Whether the prompts are adapters of prefix tuning.
+    """
+
+    predictors: Sequence[Prompting]
+    seconds: float
+    as_prefix: bool
+
+    @property
+    def num_cut_tokens(self) -> int:
+        """Tokens that were cut from the shots."""
+        return sum(predictor.num_cut_tokens for predictor in self.predictors)
+
+
+@dataclass(frozen=True)
+class Tuned:
+    """What tuning made, attached to the backbone.
+
+    Args:
+        tuning: As it was trained: with the learning rate that a sweep chose.
+        predictor: Scores with the tuned backbone, under any template.
+        seconds: Wall time of learning, the sweep included.
+        num_templates: Templates that queries come in.
+        swept: What the sweep of the learning rate found; None where there was none.
+    """
+
+    tuning: Tuning
+    predictor: TunePredictor
+    seconds: float
+    num_templates: int
+    swept: Swept | None = None
+
+    @property
+    def predictors(self) -> Sequence[Predictor]:
+        """The predictor, for each template."""
+        return [self.predictor] * self.num_templates
+
+    @property
+    def num_cut_tokens(self) -> int:
+        """Tokens that were cut from the shots."""
+        return self.predictor.num_cut_tokens
+
+    @property
+    def training(self) -> Training:
+        """Settings of the training that counts."""
+        return self.tuning.training
+
+
+Learned = Prompted | Tuned
+
+
+def check(learner: Learner, backbone: Backbone, scoring: Scoring, queries: Queries) -> None:
+    """Find what would keep `learn`, and scoring after it, from working, before anything is computed.
+
+    Raises:
+        PeftbenchError: As `learn`.
+    """
+    if isinstance(learner, Tuning):
+        tune.check(learner, backbone, scoring, [query for of_template in queries for query in of_template])
+    else:
+        learner.check(backbone, scoring, queries)
+
+
+def learn(
+    learner: Learner, backbone: Backbone, scoring: Scoring, queries: Queries, watch: Watch, title: str
+) -> Learned:
+    """Learn from the shots: a prompt for each template, or one adapter for all of them.
+
+    Args:
+        learner: What to learn from, and how.
+        backbone: With nothing attached; tuning leaves its adapter attached.
+        scoring: How the queries are to be scored.
+        queries: Looked at for their lengths alone.
+        watch: Is told of each step.
+        title: What is learned, in words.
+
+    Raises:
+        MethodError: The method does not fit the backbone.
+        ModelError: A prompt does not fit the model, or its choices cannot be told apart.
+        RunError: Training broke, or memory does not suffice.
+    """
+    started = time.perf_counter()
+    if isinstance(learner, Icl):
+        prompts = learner.prompts(backbone, scoring, queries)
+        return Prompted(prompts, time.perf_counter() - started, learner.options.as_prefix)
+    swept = None
+    if learner.sweep:
+        stage = f"{title}: sweeping the learning rate of {learner.method}, seed {learner.seed}"
+        with watch.stage(stage, num_steps(learner.training)) as advance:
+            swept = sweep(learner, backbone, scoring, lambda text: advance(1, text))
+        learner = learner.at(swept.lr)
+    stage = f"{title}: tuning {learner.method}, seed {learner.seed}"
+    with watch.stage(stage, learner.training.num_steps) as advance:
+        predictor = tune.learn(learner, backbone, scoring, lambda _, loss: advance(1, f"loss {loss:.3f}"))
+    return Tuned(learner, predictor, time.perf_counter() - started, len(queries), swept)
+
+
+def save(learned: Learned, folder: Path, files: Mapping[str, Mapping[str, str]]) -> Path | None:
+    """Write what was learned as adapters, where it is one or several.
+
+    Args:
+        learned: What was learned.
+        folder: The adapter's, or for prefixes of several templates the folder of their folders.
+        files: Folder of an adapter in it ("" for the one that tuning makes) -> files beside the adapter, name -> text.
+
+    Returns:
+        The folder, or None where there is nothing to write.
+
+    Raises:
+        MethodError: The folder cannot be written.
+    """
+    if isinstance(learned, Tuned):
+        tuning, predictor = learned.tuning, learned.predictor
+        backbone = predictor.backbone
+        return saved.save(folder, backbone, tuning.method, tuning.config, predictor.names, files[""])
+    return shots_as_prefix.save(learned.predictors, folder, files) if learned.as_prefix else None
