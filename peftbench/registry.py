@@ -5,9 +5,12 @@ import importlib
 from collections.abc import Iterable
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from peftbench.errors import MethodError, ModelError, PeftbenchError, TaskError
+
+if TYPE_CHECKING:
+    from peftbench.metrics.base import Metric
 
 PACKAGE = Path(__file__).parent
 
@@ -51,6 +54,12 @@ FAMILIES = {
     "bloom": "peftbench.models.families.bloom",
     "opt": "peftbench.models.families.opt",
     "bart": "peftbench.models.families.bart",
+}
+
+METRICS = {
+    "accuracy": "peftbench.metrics.accuracy",
+    "macro_f1": "peftbench.metrics.macro_f1",
+    "matthews": "peftbench.metrics.matthews",
 }
 
 TASK_FOLDERS = (PACKAGE / "tasks" / "library", PACKAGE / "lab" / "tasks")
@@ -102,6 +111,17 @@ def family(model_type: str) -> ModuleType:
         ModelError: A family without a file here; the hint names the known ones.
     """
     return importlib.import_module(FAMILIES[known(model_type, FAMILIES, "model family", ModelError)])
+
+
+def metric(name: str) -> "Metric":
+    """Import the metric `name`.
+
+    Raises:
+        TaskError: No such metric; the hint names the nearest and all known ones.
+    """
+    module = importlib.import_module(METRICS[known(name, METRICS, "metric", TaskError)])
+    found: Metric = module.METRIC
+    return found
 
 
 def embedded_models() -> dict[str, Path]:

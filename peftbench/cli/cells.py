@@ -8,6 +8,7 @@ from typing import Any
 
 import typer
 
+from peftbench import registry
 from peftbench.cli.options import TASK, Format, OutputOptions, RunOptions, TaskOptions, WeightOptions, numbers
 from peftbench.cli.progress import watch
 from peftbench.errors import RecipeError
@@ -92,11 +93,11 @@ def carry_out(some: Sequence[Cell], run: RunOptions, output: OutputOptions, form
 
 
 def _line(record: Record) -> str:
-    values = [result.accuracy() for result in record.results]
+    values = [result.value() for result in record.results]
     way = f"{setting.method(record)} on {record.model.name}, {_shots(record)}, seed {record.seed}"
-    accuracy = units.percent(statistics.median(values))
+    metric, value = registry.metric(record.task.metric).title, units.percent(statistics.median(values))
     over = f"median of {len(values)} templates" if len(values) > 1 else "one template"
-    return f"{record.task.name}: {way}: accuracy {accuracy}, {over}, chance {units.percent(record.task.chance)}"
+    return f"{record.task.name}: {way}: {metric} {value}, {over}, chance {units.percent(record.task.chance)}"
 
 
 def _shots(record: Record) -> str:

@@ -1,7 +1,7 @@
 """What a finished trial leaves: its evaluations, its record and its per-example scores."""
 
 import platform
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from importlib.metadata import version
@@ -22,7 +22,7 @@ from peftbench.scoring.ranking import NORMALIZATIONS, predict
 from peftbench.scoring.score import Scores
 from peftbench.scoring.work import Work
 from peftbench.store import record as store
-from peftbench.store.record import ModelInfo, Record, StartingPoint, TaskInfo, TemplateResult
+from peftbench.store.record import ModelInfo, Normalization, Record, StartingPoint, TaskInfo, TemplateResult
 from peftbench.tasks.task import Example, Task
 from peftbench.tasks.template import Template
 
@@ -31,8 +31,13 @@ PACKAGES = ("peftbench", "torch", "transformers", "tokenizers", "datasets", "saf
 
 @dataclass(frozen=True)
 class Evaluation:
-    """The test rows under one template, their scores, and the wall time that scoring took."""
+    """The test rows under one template, their scores, and the wall time that scoring took.
 
+    Args:
+        metric: Name of the task's metric.
+    """
+
+    metric: str
     template: Template
     predictor: Predictor
     queries: Sequence[Example]
@@ -41,15 +46,13 @@ class Evaluation:
 
     @cached_property
     def result(self) -> TemplateResult:
-        """The right answers, counted by each length normalisation."""
+        """The right answers, and the metric where that is another one, by each length normalisation."""
         labels = [query.label for query in self.queries]
-        right = {
-            normalization: [
-                predict(choices, normalization) == label
-                for choices, label in zip(self.scores.choices, labels, strict=True)
-            ]
+        predictions = {
+            normalization: [predict(choices, normalization) for choices in self.scores.choices]
             for normalization in NORMALIZATIONS
         }
+        right = {name: list(map(int.__eq__, chosen, labels)) for name, chosen in predictions.items()}
         return TemplateResult(
             template=self.template.index,
             name=self.template.name,
@@ -57,7 +60,20 @@ class Evaluation:
             num_correct={normalization: sum(is_right) for normalization, is_right in right.items()},
             num_shots=self.predictor.num_shots,
             right="".join("01"[is_right] for is_right in right["token"]),
+            **({} if self.metric == "accuracy" else self._other_metric(predictions, labels)),
         )
+
+    @property
+    def remark(self) -> str:
+        """Its value, in words."""
+        value = 100 * self.result.value()
+        return f"{registry.metric(self.metric).title} {value:.1f} with template {self.template.index}"
+
+    def _other_metric(self, predictions: Mapping[Normalization, list[int]], labels: list[int]) -> dict[str, Any]:
+        """Compute a metric that does not follow from what is right and what is wrong."""
+        metric = registry.metric(self.metric)
+        values = {normalization: metric.of(chosen, labels) for normalization, chosen in predictions.items()}
+        return {"values": values, "predictions": predictions["token"], "labels": labels}
 
 
 def to_record(trial: Trial, learned: Learned, evaluations: Sequence[Evaluation], adapter: Path | None) -> Record:

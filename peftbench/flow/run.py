@@ -68,8 +68,9 @@ def _evaluate(trial: Trial, learned: Learned, watch: Watch) -> Iterator[Evaluati
         for template, predictor, queries in zip(plan.templates, learned.predictors, plan.queries, strict=True):
             started = time.perf_counter()
             scores = predictor.score(queries, lambda num_done: advance(num_done, ""))
-            evaluation = Evaluation(template, predictor, queries, scores, time.perf_counter() - started)
-            advance(0, f"accuracy {100 * evaluation.result.accuracy():.1f} with template {template.index}")
+            seconds = time.perf_counter() - started
+            evaluation = Evaluation(plan.task.metric, template, predictor, queries, scores, seconds)
+            advance(0, evaluation.remark)
             yield evaluation
 
 

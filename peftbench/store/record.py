@@ -47,6 +47,9 @@ class TemplateResult(Part):
         num_shots: Shots that were used with this template; None where the record does not say it for each.
         right: By log-probability per token, "1" or "0" for each example in the order of the test rows: right or wrong;
             None where the record does not say it.
+        values: The task's metric by each length normalisation; None where that is accuracy.
+        predictions: By log-probability per token, the index of each example's choice; None where `right` is enough.
+        labels: The index of each example's right choice; None where `right` is enough.
     """
 
     template: int
@@ -55,9 +58,16 @@ class TemplateResult(Part):
     num_correct: dict[Normalization, int]
     num_shots: int | None = None
     right: str | None = None
+    values: dict[Normalization, float] | None = None
+    predictions: list[int] | None = None
+    labels: list[int] | None = None
+
+    def value(self, normalization: Normalization = "token") -> float:
+        """Return the value of the task's metric, as a fraction of 1."""
+        return self.accuracy(normalization) if self.values is None else self.values[normalization]
 
     def accuracy(self, normalization: Normalization = "token") -> float:
-        """Give the share of right answers, 0 to 1."""
+        """Return the share of right answers, 0 to 1."""
         return self.num_correct[normalization] / self.num_examples
 
 
@@ -75,7 +85,13 @@ class ModelInfo(Part):
 
 
 class TaskInfo(Part):
-    """The task that was run; `sha256` is over its rows and templates."""
+    """The task that was run.
+
+    Args:
+        sha256: Of its rows and templates.
+        chance: The value of its metric by guessing.
+        metric: Name in the registry.
+    """
 
     name: str
     family: str

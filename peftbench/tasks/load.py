@@ -1,7 +1,6 @@
 """From what a user names to a task with checked rows: a name, a TOML, or rows and a template of their own."""
 
 import dataclasses
-import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -69,7 +68,7 @@ def load(spec: TaskSpec) -> Task:
         description=file.description,
         version=file.version,
         metric=file.metric,
-        chance=_chance(templates[0], test) if file.chance is None else file.chance,
+        chance=_chance(file.metric, templates[0], test) if file.chance is None else file.chance,
         templates=tuple(templates),
         train=train,
         test=test,
@@ -219,6 +218,7 @@ def _label_faults(
     return []
 
 
-def _chance(template: Template, test: Sequence[Row]) -> float:
-    """Give the share right by guessing: the mean over rows of 1 / number of choices."""
-    return statistics.fmean(1 / len(template.choices_of(row)) for row in test)
+def _chance(metric: str, template: Template, test: Sequence[Row]) -> float:
+    """Compute the metric's value where each choice is guessed equally often."""
+    num_choices = [len(template.choices_of(row)) for row in test]
+    return registry.metric(metric).chance([row.label for row in test], num_choices)

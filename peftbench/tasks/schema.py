@@ -2,10 +2,10 @@
 
 import tomllib
 from pathlib import Path
-from typing import Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from peftbench import registry
 from peftbench.errors import TaskError
 from peftbench.spec.settings import Settings, checked
 
@@ -64,7 +64,8 @@ class TaskFile(Settings):
     """A task as its TOML describes it.
 
     Args:
-        chance: Share right by guessing, 0 to 1; None: the mean over test rows of 1 / number of choices.
+        metric: Name in the registry: what its tables show.
+        chance: The metric's value by guessing; None: computed from the test rows.
         group: The group that it is run with.
         default: Whether it belongs to the tasks that run when none is named.
     """
@@ -73,13 +74,21 @@ class TaskFile(Settings):
     family: str
     description: str
     version: int = Field(1, ge=1)
-    metric: Literal["accuracy"] = "accuracy"
+    metric: str = "accuracy"
     chance: float | None = Field(None, gt=0, lt=1)
     data: Data
     label: Label = Label()
     templates: tuple[Wording, ...] = Field(min_length=1)
     group: str | None = None
     default: bool = False
+
+    @field_validator("metric")
+    @classmethod
+    def _metric_is_known(cls, metric: str) -> str:
+        try:
+            return registry.known(metric, registry.METRICS, "metric", TaskError)
+        except TaskError as fault:
+            raise ValueError(f"{fault.message}; {fault.hint}") from None
 
 
 def read(path: Path) -> TaskFile:

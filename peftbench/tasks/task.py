@@ -58,7 +58,8 @@ class Task:
     """Rows to learn from, rows to be tested on, and templates that turn either into text.
 
     Args:
-        chance: Share right by guessing, 0 to 1.
+        metric: Name in the registry.
+        chance: The metric's value by guessing.
         sha256: Of all rows and templates: an edited file at the same path is another task's data.
         group: Name of the group that it belongs to, if any.
         classes: Names of the classes; None where each row brings its own choices.

@@ -219,3 +219,27 @@ def test_what_was_cut_is_in_the_record(cell, tmp_path):
     lengths = [len(backbone.tokenizer.tokenize(f"{row['text']} How is it?")) for row in ROWS]
     shots = [lengths[index] for index in record.learned.shot_ids]
     assert record.work["cut_tokens"] == sum(length - 4 for length in (*lengths, *shots))
+
+
+def test_a_task_with_another_metric_is_recorded_with_its_value_under_each_template(folders, tmp_path):
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text("".join(json.dumps(row) + "\n" for row in ROWS))
+    head = 'name = "mine"\nfamily = "f"\ndescription = "d"\nmetric = "macro_f1"\n'
+    table = head + '[data]\ntrain = "rows.jsonl"\ntest = "rows.jsonl"\n[label]\nnames = ["good", "bad"]\n'
+    (tmp_path / "mine.toml").write_text(table + WORDING.replace("NAME", "plain").replace("MORE", " Is it fine?"))
+    task, watch = TaskSpec(name=str(tmp_path / "mine.toml")), Watch()
+    cell = Cell(learner="icl", model=str(folders / "llama"), task=task, shots=0, limit=5)
+    store = Store(tmp_path / "results")
+    record = only(run([cell], store, watch)).record
+    (result,) = record.results
+    scores = store.read_scores(record.id)
+    best = scores.loc[scores.groupby("row_id").ranked_by.idxmax()]
+    assert (result.predictions, result.labels) == (list(best.choice), list(best.label))
+    f1 = []
+    for label in (0, 1):
+        right = ((best.choice == label) & (best.label == label)).sum()
+        f1.append(2 * right / ((best.choice == label).sum() + (best.label == label).sum()))
+    assert result.value() == pytest.approx(sum(f1) / 2)
+    assert result.value() != result.accuracy()
+    assert (record.task.metric, record.task.chance) == ("macro_f1", 0.5)
+    assert watch.told[-1][-1] == f"macro F1 {100 * result.value():.1f} with template 0"

@@ -1,0 +1,1 @@
+"""Metrics: one file for each, a function of predicted and right choices."""

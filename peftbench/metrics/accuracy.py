@@ -1,0 +1,24 @@
+"""Accuracy: the share of examples whose predicted choice is the right one.
+
+accuracy = 1/n sum_i [prediction_i = label_i]
+"""
+
+import statistics
+from collections.abc import Sequence
+
+from peftbench.metrics.base import Array, Metric
+
+
+def value(predictions: Array, labels: Array, weights: Array | None = None) -> Array:
+    """Compute the share of right predictions, 0 to 1."""
+    right = (predictions == labels).astype(float)
+    share: Array = right.mean() if weights is None else weights @ right / weights.sum(-1)
+    return share
+
+
+def chance(labels: Sequence[int], num_choices: Sequence[int]) -> float:
+    """Compute the expected accuracy of guessing: the mean of 1 / number of choices."""
+    return statistics.fmean(1 / count for count in num_choices)
+
+
+METRIC = Metric("accuracy", "%", True, value, chance)
