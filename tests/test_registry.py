@@ -114,5 +114,10 @@ def test_the_registry_and_recipes_import_nothing_heavy():
     assert not HEAVY & loaded_by("import peftbench.registry, peftbench.spec.recipe, peftbench.store.record")
 
 
+def test_what_methods_add_is_counted_without_torch():
+    code = "import peftbench.methods.base, peftbench.methods.parts.places, peftbench.models.shapes"
+    assert not HEAVY & loaded_by(code)
+
+
 def test_the_check_for_heavy_imports_can_fail():
     assert "pandas" in loaded_by("import pandas")

@@ -27,7 +27,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from peftbench.methods.base import Added, MethodConfig, Op
-from peftbench.methods.parts import places
+from peftbench.methods.parts import places, sites
 from peftbench.models.backbone import Backbone
 from peftbench.models.shapes import Role, Site, Sizes
 
@@ -237,9 +237,9 @@ def merge(backbone: Backbone) -> None:
     """Fold the update into each layer's weight."""
     updates = [(site, svd.update()) for site, svd in _attached(backbone)]
     backbone.take_out()
-    places.keep(backbone, [site for site, _ in updates])
+    sites.keep(backbone, [site for site, _ in updates])
     for site, update in updates:
-        places.weight(backbone, site)[site.index] += update
+        sites.weight(backbone, site)[site.index] += update
 
 
 def _is_final(step: int, num_steps: int, config: Config) -> bool:
@@ -259,7 +259,7 @@ def _names(backbone: Backbone) -> list[str]:
 
 
 def _sites(backbone: Backbone) -> list[Site]:
-    return [site for role in places.linear_roles(backbone.sizes) for site in places.required(backbone, role, "AdaLoRA")]
+    return [site for role in places.linear_roles(backbone.sizes) for site in sites.required(backbone, role, "AdaLoRA")]
 
 
 def _name(role: Role) -> str:

@@ -2,12 +2,14 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
 
 from pydantic import BaseModel, ConfigDict
 
-from peftbench.models.backbone import Backbone
 from peftbench.models.shapes import Role, Sizes, Stack
+
+if TYPE_CHECKING:
+    from peftbench.models.backbone import Backbone
 
 
 class MethodConfig(BaseModel):
@@ -144,7 +146,7 @@ class Method(Protocol):
     """Fields of `recipe.Training` with which the method learns; the rest is the recipe's."""
     Config: type[MethodConfig]
 
-    def attach(self, backbone: Backbone, config: Any) -> list[str]:
+    def attach(self, backbone: "Backbone", config: Any) -> list[str]:
         """Insert the method in place.
 
         Returns:
@@ -159,7 +161,7 @@ class Method(Protocol):
         """Give what `attach` adds, from the sizes alone."""
         ...
 
-    def merge(self, backbone: Backbone) -> None:
+    def merge(self, backbone: "Backbone") -> None:
         """Fold the method into the backbone's weights.
 
         Where the algebra forbids it the module's `merge` is None, and its UNMERGEABLE says why.

@@ -16,7 +16,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from peftbench.methods.base import Added, MethodConfig
-from peftbench.methods.parts import places
+from peftbench.methods.parts import places, sites
 from peftbench.models.backbone import Backbone
 from peftbench.models.shapes import Role, Site, Sizes
 
@@ -73,11 +73,11 @@ def attach(backbone: Backbone, config: Config) -> list[str]:
         MethodError: A role matches no layer of this backbone.
     """
     roles = _roles(backbone.sizes, config)
-    sites = [site for role in roles for site in places.required(backbone, role, "BitFit")]
-    freed = places.norms(backbone, "BitFit") if config.layer_norms else []
-    for site in sites:
+    targets = [site for role in roles for site in sites.required(backbone, role, "BitFit")]
+    freed = sites.norms(backbone, "BitFit") if config.layer_norms else []
+    for site in targets:
         backbone.insert(site, _name(site.role), Bias(site.features))
-    return [f"{site.module}.{_name(site.role)}.b" for site in sites] + freed
+    return [f"{site.module}.{_name(site.role)}.b" for site in targets] + freed
 
 
 def added(sizes: Sizes, config: Config) -> Added:
@@ -98,9 +98,9 @@ def merge(backbone: Backbone) -> None:
     backbone.take_out()
     for site, _ in biases:
         backbone.add_bias(site.module)
-    places.keep(backbone, [site for site, _ in biases])
+    sites.keep(backbone, [site for site, _ in biases])
     for site, b in biases:
-        own = places.bias(backbone, site)
+        own = sites.bias(backbone, site)
         assert own is not None
         own[site.index] += b
 
@@ -119,5 +119,5 @@ def _name(role: Role) -> str:
 
 def _attached(backbone: Backbone) -> list[tuple[Site, Bias]]:
     roles: tuple[Role, ...] = (*places.LINEAR, "norm")
-    sites = [(site, backbone.model.get_submodule(site.module)) for role in roles for site in backbone.sites(role)]
-    return [(site, getattr(layer, _name(site.role))) for site, layer in sites if hasattr(layer, _name(site.role))]
+    targets = [(site, backbone.model.get_submodule(site.module)) for role in roles for site in backbone.sites(role)]
+    return [(site, getattr(layer, _name(site.role))) for site, layer in targets if hasattr(layer, _name(site.role))]

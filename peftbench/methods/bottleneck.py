@@ -25,7 +25,7 @@ from torch.nn import functional
 
 from peftbench.errors import MethodError
 from peftbench.methods.base import Added, MethodConfig, Op
-from peftbench.methods.parts import places
+from peftbench.methods.parts import places, sites
 from peftbench.models.backbone import Backbone
 from peftbench.models.shapes import Sizes
 
@@ -94,13 +94,13 @@ def attach(backbone: Backbone, config: Config) -> list[str]:
         MethodError: The backbone lacks such blocks, or `drop_layers` leaves no layer.
     """
     _check(backbone.sizes, config)
-    sites = places.block_ends(backbone, config.placement == "houlsby", "bottleneck adapters")
-    sites = [site for site in sites if site.layer >= config.drop_layers]
-    freed = places.norms(backbone, "bottleneck adapters") if config.layer_norms else []
-    for site in sites:
+    targets = sites.block_ends(backbone, config.placement == "houlsby", "bottleneck adapters")
+    targets = [site for site in targets if site.layer >= config.drop_layers]
+    freed = sites.norms(backbone, "bottleneck adapters") if config.layer_norms else []
+    for site in targets:
         backbone.insert(site, NAME, Adapter(site.features, _bottleneck(backbone.sizes, config), config))
     parts = ("W_down", "b_down", "W_up", "b_up")
-    return [f"{site.module}.{NAME}.{part}" for site in sites for part in parts] + freed
+    return [f"{site.module}.{NAME}.{part}" for site in targets for part in parts] + freed
 
 
 def added(sizes: Sizes, config: Config) -> Added:

@@ -22,7 +22,7 @@ import torch
 from torch import Tensor, nn
 
 from peftbench.methods.base import Added, MethodConfig
-from peftbench.methods.parts import places
+from peftbench.methods.parts import places, sites
 from peftbench.models.backbone import Backbone
 from peftbench.models.shapes import Role, Site, Sizes
 
@@ -72,12 +72,12 @@ def attach(backbone: Backbone, config: Config) -> list[str]:
         MethodError: The backbone has no keys, no values or no feed-forward block.
     """
     roles = tuple(VECTORS) if config.places == "paper" else places.linear_roles(backbone.sizes)
-    sites = [site for role in roles for site in places.required(backbone, role, "(IA)^3")]
+    targets = [site for role in roles for site in sites.required(backbone, role, "(IA)^3")]
     if config.places == "all":
-        sites = [*{site.module: site.input() for site in sites}.values(), *sites]
-    for site in sites:
+        targets = [*{site.module: site.input() for site in targets}.values(), *targets]
+    for site in targets:
         backbone.insert(site, _name(site, config.places), Scale(site.features))
-    return [f"{site.module}.{_name(site, config.places)}.weight" for site in sites]
+    return [f"{site.module}.{_name(site, config.places)}.weight" for site in targets]
 
 
 def added(sizes: Sizes, config: Config) -> Added:
@@ -100,13 +100,13 @@ def merge(backbone: Backbone) -> None:
     """Fold the vectors into the weights: on an output into rows (with their biases), on an input into columns."""
     attached = _attached(backbone)
     backbone.detach_all()
-    places.keep(backbone, [site for site, _ in attached])
+    sites.keep(backbone, [site for site, _ in attached])
     for site, vector in attached:
         if site.side == "input":
-            places.weight(backbone, site)[:, site.index] *= vector
+            sites.weight(backbone, site)[:, site.index] *= vector
             continue
-        places.weight(backbone, site)[site.index] *= vector[:, None]
-        bias = places.bias(backbone, site)
+        sites.weight(backbone, site)[site.index] *= vector[:, None]
+        bias = sites.bias(backbone, site)
         if bias is not None:
             bias[site.index] *= vector
 

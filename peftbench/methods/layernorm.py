@@ -12,7 +12,7 @@ Differs: none in what is trained; T-Few steps the norms by 3e-4, ours by 3e-3 li
 from typing import Any
 
 from peftbench.methods.base import Added, MethodConfig
-from peftbench.methods.parts import places
+from peftbench.methods.parts import places, sites
 from peftbench.models.backbone import Backbone
 from peftbench.models.shapes import Sizes
 
@@ -33,7 +33,7 @@ def attach(backbone: Backbone, config: Config) -> list[str]:
     Raises:
         MethodError: The backbone has no norms.
     """
-    return places.norms(backbone, "layer norm tuning")
+    return sites.norms(backbone, "layer norm tuning")
 
 
 def added(sizes: Sizes, config: Config) -> Added:

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from peftbench.methods.base import Added, MethodConfig, Op
-from peftbench.methods.parts import places
+from peftbench.methods.parts import places, sites
 from peftbench.models.backbone import Backbone
 from peftbench.models.shapes import Role, Site, Sizes
 
@@ -87,12 +87,12 @@ def attach(backbone: Backbone, config: Config) -> list[str]:
         MethodError: A role matches no layer of this backbone, or the rank is more than one has.
     """
     places.check_rank(backbone.sizes, _roles(backbone.sizes, config), "rank", config.rank)
-    sites = [site for role in _roles(backbone.sizes, config) for site in places.required(backbone, role, "LoRA")]
-    freed = places.norms(backbone, "LoRA") if config.layer_norms else []
-    for site in sites:
+    targets = [site for role in _roles(backbone.sizes, config) for site in sites.required(backbone, role, "LoRA")]
+    freed = sites.norms(backbone, "LoRA") if config.layer_norms else []
+    for site in targets:
         module = LowRank(site.in_features, site.features, config.rank, config.alpha / config.rank)
         backbone.insert(site, _name(site.role), module)
-    return [f"{site.module}.{_name(site.role)}.{matrix}" for site in sites for matrix in ("A", "B")] + freed
+    return [f"{site.module}.{_name(site.role)}.{matrix}" for site in targets for matrix in ("A", "B")] + freed
 
 
 def added(sizes: Sizes, config: Config) -> Added:
@@ -113,9 +113,9 @@ def merge(backbone: Backbone) -> None:
     """Fold the update into each layer's weight: W + (alpha / rank) B A."""
     updates = [(site, low_rank.update()) for site, low_rank in _attached(backbone)]
     backbone.take_out()
-    places.keep(backbone, [site for site, _ in updates])
+    sites.keep(backbone, [site for site, _ in updates])
     for site, update in updates:
-        places.weight(backbone, site)[site.index] += update
+        sites.weight(backbone, site)[site.index] += update
 
 
 def _roles(sizes: Sizes, config: Config) -> tuple[places.LinearRole, ...]:
@@ -129,6 +129,6 @@ def _name(role: Role) -> str:
 
 
 def _attached(backbone: Backbone) -> list[tuple[Site, LowRank]]:
-    sites = (site for role in places.LINEAR for site in backbone.sites(role))
-    layers = ((site, backbone.model.get_submodule(site.module)) for site in sites)
+    targets = (site for role in places.LINEAR for site in backbone.sites(role))
+    layers = ((site, backbone.model.get_submodule(site.module)) for site in targets)
     return [(site, getattr(layer, _name(site.role))) for site, layer in layers if hasattr(layer, _name(site.role))]

@@ -9,7 +9,7 @@ from torch import nn
 
 from peftbench import registry
 from peftbench.errors import MethodError
-from peftbench.methods.parts import places
+from peftbench.methods.parts import sites
 from tests.methods import contract
 from tests.methods.contract import Case
 
@@ -92,7 +92,7 @@ def half(method):
     def attach(backbone, config):
         names = []
         for role in ("k", "v"):
-            for site in places.required(backbone, role, "half"):
+            for site in sites.required(backbone, role, "half"):
                 backbone.insert(site, f"l_{role}", method.Scale(site.features))
                 names.append(f"{site.module}.l_{role}.weight")
         return names
@@ -216,7 +216,7 @@ fault(stored, "a prefix is thought to take half the bytes", "prefix_tuning")(
 saved = contract.saved_and_loaded_it_gives_the_same_log_probs_bit_for_bit
 fault(saved, "one is not saved", "prefix_tuning")(after("finish", lambda names, *_: names[:-1]))
 fault(saved, "something that is not saved has changed", "layernorm")(
-    lambda method: {"finish": lambda backbone, config: bump(backbone, "shared.weight") or places.norms(backbone, "")}
+    lambda method: {"finish": lambda backbone, config: bump(backbone, "shared.weight") or sites.norms(backbone, "")}
 )
 
 merged = contract.merged_it_is_as_unmerged_and_nothing_of_it_is_left

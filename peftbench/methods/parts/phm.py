@@ -15,7 +15,7 @@ from torch.nn import functional
 
 from peftbench.errors import MethodError
 from peftbench.methods.base import Added, MethodConfig, Op
-from peftbench.methods.parts import places
+from peftbench.methods.parts import places, sites
 from peftbench.models.backbone import Backbone
 from peftbench.models.shapes import Sizes
 
@@ -100,11 +100,11 @@ def attach(backbone: Backbone, config: Config, attention: bool, method: str) -> 
             can have.
     """
     d_model, bottleneck = backbone.sizes.d_model, _bottleneck(backbone.sizes, config)
-    sites = places.block_ends(backbone, attention, method)
-    freed = places.norms(backbone, method) if config.layer_norms else []
+    targets = sites.block_ends(backbone, attention, method)
+    freed = sites.norms(backbone, method) if config.layer_norms else []
     rule = _rule(config.phm_dim)
     names = set()
-    for site in sites:
+    for site in targets:
         rules = (rule, rule) if config.shared_phm_rule else (_rule(config.phm_dim), _rule(config.phm_dim))
         down = Hypercomplex(rules[0], d_model, bottleneck, config.phm_rank)
         up = Hypercomplex(rules[1], bottleneck, d_model, config.phm_rank)

@@ -1,16 +1,14 @@
-"""Where methods act: sites looked up in a backbone, and the same layers in closed form from the sizes alone."""
+"""Where methods act, in closed form from the sizes alone; `sites` looks the same up in a loaded backbone. No torch."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BeforeValidator
-from torch import Tensor, nn
 
 from peftbench.errors import MethodError
 from peftbench.methods.base import Place
-from peftbench.models.backbone import Backbone
-from peftbench.models.shapes import Role, Site, Sizes, Stack
+from peftbench.models.shapes import Role, Sizes, Stack
 
 KEY_BIAS = r"coder\.layers\.\d+\.\w+_attn\.k_proj\."
 """The layers of keys in families that have them alone, with a bias, and no rotary positions: BART and OPT."""
@@ -149,25 +147,8 @@ def num_attentions(sizes: Sizes) -> int:
     return sizes.num_encoder_layers + sizes.num_decoder_layers * (2 if sizes.is_encoder_decoder else 1)
 
 
-def block_ends(backbone: Backbone, attention: bool, method: str) -> list[Site]:
-    """List where blocks give what they add to the residual stream: the feed-forward blocks of all layers.
-
-    Args:
-        backbone: Where.
-        attention: Whether to list the self-attention blocks too.
-        method: Who asks.
-
-    Raises:
-        MethodError: The backbone has no such blocks.
-    """
-    sites = required(backbone, "ff_out", method)
-    if attention:
-        sites = [site for site in required(backbone, "o", method) if site.attention == "self"] + sites
-    return sites
-
-
 def block_end_places(sizes: Sizes, attention: bool) -> list[Place]:
-    """List the places of what `block_ends` lists, from the sizes alone."""
+    """List the places of what `sites.block_ends` lists, from the sizes alone."""
     selves = [linear.place for linear in linears(sizes, "o") if linear.place.block == "self"] if attention else []
     return selves + [linear.place for linear in linears(sizes, "ff_out")]
 
@@ -190,52 +171,3 @@ def num_layer_parameters(sizes: Sizes) -> int:
     num_norms = (3 if sizes.is_encoder_decoder else 2) * (2 if sizes.post_norms else 1)
     heads = 2 * sizes.d_kv if sizes.head_norms else 0
     return count + (num_norms * sizes.d_model + heads) * (2 if sizes.norm_biases else 1)
-
-
-def norms(backbone: Backbone, method: str) -> list[str]:
-    """List the full names of the norms' own parameters: weights, and biases where they have them.
-
-    Raises:
-        MethodError: The backbone has no norms.
-    """
-    there = set(backbone.base_names)
-    modules = [site.module for site in required(backbone, "norm", method)]
-    return [name for module in modules for name in (f"{module}.weight", f"{module}.bias") if name in there]
-
-
-def required(backbone: Backbone, role: Role, method: str) -> list[Site]:
-    """List the sites of a role that `method` cannot do without.
-
-    Raises:
-        MethodError: The backbone has none; the hint names the roles that it has.
-    """
-    sites = backbone.sites(role)
-    if not sites:
-        there = ", ".join(known for known in get_args(Role) if known != role and backbone.sites(known))
-        raise MethodError(
-            f"{method} acts on the role '{role}', and '{backbone.name}' has no such layer",
-            hint=f"roles that it has: {there or 'none'}",
-        )
-    return sites
-
-
-def keep(backbone: Backbone, sites: list[Site]) -> None:
-    """Let the backbone remember weights and biases at the sites before they are merged into."""
-    backbone.keep(f"{site.module}.{part}" for site in sites for part in ("weight", "bias"))
-
-
-def weight(backbone: Backbone, site: Site) -> Tensor:
-    """Give the weight of a site's layer; a view, so that writing to it at `site.index` changes the layer there.
-
-    Returns:
-        (out_features, in_features), whichever way it is stored.
-    """
-    linear = backbone.model.get_submodule(site.module)
-    stored: Tensor = linear.weight
-    return stored if isinstance(linear, nn.Linear) else stored.T  # GPT-2's Conv1D stores (in, out)
-
-
-def bias(backbone: Backbone, site: Site) -> Tensor | None:
-    """Give the bias of a site's layer, (out_features), itself; None where it has none."""
-    stored: Tensor | None = backbone.model.get_submodule(site.module).bias
-    return stored

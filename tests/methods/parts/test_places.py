@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from peftbench.methods.parts import places
+from peftbench.methods.parts import places, sites
 from tests.tiny import FAMILIES, tiny_backbone
 
 ROLES = ("q", "k", "v", "o", "ff_gate", "ff_up", "ff_out")
@@ -27,7 +27,7 @@ def test_writing_to_the_weight_at_a_site_changes_what_the_layer_does_there_and_o
     with torch.no_grad():
         before = linear(x)
         bias = before - linear(torch.zeros_like(x))
-        places.weight(backbone, site)[site.index if site.side == "output" else (slice(None), site.index)] *= 2
+        sites.weight(backbone, site)[site.index if site.side == "output" else (slice(None), site.index)] *= 2
         inside = site.index if site.side == "output" else slice(None)
         change = torch.zeros_like(before)
         change[:, inside] = bias[:, inside]
