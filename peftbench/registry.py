@@ -3,13 +3,15 @@
 import difflib
 import importlib
 from collections.abc import Iterable
+from functools import cache
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from peftbench.errors import MethodError, ModelError, PeftbenchError, TaskError
 
 if TYPE_CHECKING:
+    from peftbench.methods.base import Method
     from peftbench.metrics.base import Metric
 
 PACKAGE = Path(__file__).parent
@@ -74,19 +76,25 @@ MIXTURES = ("lab-train",)
 MODEL_FOLDER = PACKAGE / "lab" / "models"
 
 
-def method(name: str) -> Any:
+def method(name: str) -> "Method":
     """Import the method `name`, or find it in the peft library where it begins with "peft:".
-
-    Returns:
-        The method's module, or what offers the same.
 
     Raises:
         MethodError: No such method; the hint names the nearest and all known ones.
     """
     known_method(name)
     if name.startswith(PEFT):
-        return importlib.import_module("peftbench.methods.peft_library").method(name.removeprefix(PEFT))
-    return importlib.import_module(METHODS[name])
+        from peftbench.methods import peft_library
+
+        return peft_library.method(name.removeprefix(PEFT))
+    return _wrapped(name, METHODS[name])
+
+
+@cache
+def _wrapped(name: str, module: str) -> "Method":
+    from peftbench.methods.base import Method
+
+    return Method.of(name, importlib.import_module(module))
 
 
 def is_method(name: str) -> bool:

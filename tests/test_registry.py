@@ -83,10 +83,12 @@ def test_no_method_imports_another_method():
 
 @pytest.mark.parametrize("name", registry.METHODS)
 def test_each_method_offers_the_protocol(name):
-    module = registry.method(name)
-    assert module.__doc__
+    method, module = registry.method(name), importlib.import_module(registry.METHODS[name])
+    assert method.__doc__ == module.__doc__
+    assert method.name == name
     for attribute in ("PAPER", "IDENTITY_AT_INIT", "DEAD", "DEFAULTS", "Config", "attach", "added", "merge"):
-        assert hasattr(module, attribute), attribute
+        assert getattr(method, attribute) is getattr(module, attribute), attribute
+    assert method.merge is not None or method.UNMERGEABLE
 
 
 @pytest.mark.parametrize("target", sorted(set(registry.FAMILIES.values())))

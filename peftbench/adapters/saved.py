@@ -21,7 +21,6 @@ from peftbench.adapters.peft import read as peft_import
 from peftbench.adapters.peft import write
 from peftbench.errors import MethodError
 from peftbench.methods.base import MethodConfig
-from peftbench.methods.stages import finished_config, restore, resumed
 from peftbench.models import weights
 from peftbench.models.backbone import Backbone
 from peftbench.spec.settings import checked
@@ -107,7 +106,7 @@ def load(folder: Path, backbone: Backbone) -> list[str]:
     method = registry.method(card.method)
     config = checked(method.Config, card.config, f"adapter '{folder}'", MethodError)
     tensors = _tensors(folder, card)
-    names = restore(method, backbone, config, card.parameters)
+    names = method.restore(backbone, config, card.parameters)
     _copy(folder, backbone, names, tensors)
     return names
 
@@ -174,8 +173,8 @@ def starting_point(path: Path, base: Callable[[], peft_import.Base] | None = Non
         ModelError: The model cannot be found.
     """
     if path.is_file():
-        config = registry.method(t_few.METHOD).Config().model_dump(mode="json")
-        return Start(path, weights.fingerprint([path]), t_few.METHOD, config, tensors=t_few.read(path))
+        settings = registry.method(t_few.METHOD).Config().model_dump(mode="json")
+        return Start(path, weights.fingerprint([path]), t_few.METHOD, settings, tensors=t_few.read(path))
     if base is not None and (path / write.CONFIG).exists():
         held = peft_import.read(path, base())
         return Start(path, held.sha256, held.method, held.config, held.model, held.fingerprint, held.tensors)
@@ -183,7 +182,7 @@ def starting_point(path: Path, base: Callable[[], peft_import.Base] | None = Non
     _tensors(path, card)
     method = registry.method(card.method)
     config = checked(method.Config, card.config, f"adapter '{path}'", MethodError)
-    finished = finished_config(method, config).model_dump(mode="json")
+    finished = method.resume_config(config).model_dump(mode="json")
     return Start(path, card.sha256, card.method, finished, card.model, card.fingerprint)
 
 
@@ -201,7 +200,7 @@ def start_from(start: Start, backbone: Backbone, names: Sequence[str]) -> None:
     if start.fingerprint is not None:
         _check_model(start.path, str(start.model), start.fingerprint, backbone)
     held = _tensors(start.path, read(start.path)) if start.tensors is None else start.tensors
-    tensors = resumed(registry.method(start.method), backbone, held)
+    tensors = registry.method(start.method).resume_tensors(backbone, held)
     there = {**dict(backbone.model.named_buffers()), **dict(backbone.model.named_parameters())}
     needed = {**dict.fromkeys(names), **dict.fromkeys(tensors)}
     for name in needed:

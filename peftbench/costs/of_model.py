@@ -142,7 +142,7 @@ def sheet(model: Described, work: Workload, methods: Mapping[str, MethodConfig],
             remarks.append(f"{name} is left out: {error.message}")
             continue
         ways += _tuned(model, work, name, added, adapter_file.written(bare, name, config))
-        if hasattr(registry.method(name), "left"):
+        if registry.method(name).prunes:
             remarks.append(f"{name} takes out in training what it needs least: {AT_MOST}")
     return Sheet(model, tuple(ways), tuple(remarks))
 

@@ -16,7 +16,6 @@ from peftbench.costs.traced_cell import Traced, trace_cell
 from peftbench.flow.trial import Trial
 from peftbench.learners.learn import Learned, Tuned
 from peftbench.learners.predictor import Predictor
-from peftbench.methods.stages import left
 from peftbench.models.backbone import Backbone
 from peftbench.scoring.ranking import NORMALIZATIONS, predict
 from peftbench.scoring.score import Scores
@@ -195,7 +194,7 @@ def _tuning_facts(tuned: Tuned, evaluations: Sequence[Evaluation]) -> dict[str, 
     shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
     return work | {
         "added": method.added(sizes, tuning.config),
-        "left": left(method, sizes, tuning.config, shapes),
+        "left": method.added_finished(sizes, tuning.config, shapes),
     }
 
 

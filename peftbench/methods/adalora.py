@@ -146,7 +146,7 @@ def restore(backbone: Backbone, config: Config, shapes: Mapping[str, tuple[int, 
 
 
 @torch.no_grad()
-def resumed(backbone: Backbone, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+def resume_tensors(backbone: Backbone, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     """Put what was kept into the first of init_rank places; the others are as at the start, their values zero."""
     whole = {name: tensor.clone() for name, tensor in backbone.tensors_named(tensors).items()}
     for name, tensor in tensors.items():
@@ -215,7 +215,7 @@ def added(sizes: Sizes, config: Config) -> Added:
     return _added(sizes, itertools.repeat(config.init_rank))
 
 
-def left(sizes: Sizes, config: Config, shapes: Mapping[str, tuple[int, ...]]) -> Added:
+def added_finished(sizes: Sizes, config: Config, shapes: Mapping[str, tuple[int, ...]]) -> Added:
     """Give the same of the values that were kept in each layer."""
     return _added(sizes, [shape[0] for name, shape in shapes.items() if name.endswith(".Lambda")])
 

@@ -1,14 +1,18 @@
-"""The method protocol: what a file in this folder offers, and the data that costs are counted from."""
+"""The method seam: what a file in this folder offers, and the data that costs are counted from. No torch."""
 
-from collections.abc import Mapping
+import inspect
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict
 
 from peftbench.models.shapes import Role, Sizes, Stack
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
+    from peftbench.methods.stages import Loss, Shots
     from peftbench.models.backbone import Backbone
 
 
@@ -135,16 +139,54 @@ class Added:
         return None if lowest is None else (lowest.stack, lowest.layer)
 
 
-class Method(Protocol):
-    """A method is a module with these names; its docstring's first line is what `peftbench list methods` shows."""
+class Method:
+    """A method as the rest of the package sees it: what its module offers, and a default for what it leaves out.
 
+        attach -> prepare -> (penalty -> backward -> before_step -> optimiser -> after_step) x num_steps -> finish
+
+    A method's module holds plain names, and `Method.of` puts them in the place of those here: PAPER, IDENTITY_AT_INIT,
+    DEAD, DEFAULTS, Config, attach, added and merge it must have, the others are hooks with defaults. Its docstring's
+    first line is what `peftbench list methods` shows.
+    """
+
+    REQUIRED: ClassVar = ("PAPER", "IDENTITY_AT_INIT", "DEAD", "DEFAULTS", "Config", "attach", "added", "merge")
+    OPTIONAL: ClassVar = ("UNMERGEABLE",)
+
+    name: str
+    """As in the registry."""
     PAPER: str
     IDENTITY_AT_INIT: bool
+    """Whether the untrained method leaves the model's outputs as they were, bit for bit."""
     DEAD: Mapping[str, str]
     """Regular expression over parameter names -> why those can get no gradient."""
     DEFAULTS: Mapping[str, Any]
-    """Fields of `recipe.Training` with which the method learns; the rest is the recipe's."""
+    """Fields of `spec.cell.Training` with which the method learns; the rest is the recipe's."""
     Config: type[MethodConfig]
+    merge: "Callable[[Backbone], None] | None"
+    """Fold the method into the backbone's weights; None where the algebra forbids it, and UNMERGEABLE says why."""
+    UNMERGEABLE: str = ""
+
+    @staticmethod
+    def of(name: str, module: Any) -> "Method":
+        """Wrap a method's module.
+
+        Args:
+            name: As in the registry.
+            module: The module, or anything with the same names.
+
+        Raises:
+            TypeError: A required name is missing, or a function takes other parameters than the hook of its name.
+        """
+        offered = vars(module)
+        if missing := [field for field in Method.REQUIRED if field not in offered]:
+            raise TypeError(f"method '{name}' lacks {', '.join(missing)}")
+        method = Method()
+        method.name, method.__doc__ = name, module.__doc__
+        for field in {*Method.REQUIRED, *Method.OPTIONAL, *PARAMETERS} & offered.keys():
+            if field in PARAMETERS and offered[field] is not None:  # merge may be
+                _check_parameters(name, field, offered[field])
+            setattr(method, field, offered[field])
+        return method
 
     def attach(self, backbone: "Backbone", config: Any) -> list[str]:
         """Insert the method in place.
@@ -155,15 +197,73 @@ class Method(Protocol):
         Raises:
             MethodError: A role that the method needs matches nothing in this backbone.
         """
-        ...
+        raise NotImplementedError
 
     def added(self, sizes: Sizes, config: Any) -> Added:
-        """Give what `attach` adds, from the sizes alone."""
-        ...
+        """Count what `attach` adds, from the sizes alone."""
+        raise NotImplementedError
 
-    def merge(self, backbone: "Backbone") -> None:
-        """Fold the method into the backbone's weights.
+    def prepare(self, backbone: "Backbone", config: Any, shots: "Shots", loss: "Loss") -> None:
+        """Look at the shots before the first step (FISH mask, a prompt that starts from labels)."""
 
-        Where the algebra forbids it the module's `merge` is None, and its UNMERGEABLE says why.
+    def penalty(self, backbone: "Backbone", config: Any) -> "Tensor | None":
+        """Compute a scalar that is added to the loss (AdaLoRA's orthogonality, diff pruning's L0); None: nothing."""
+        return None
+
+    def before_step(self, backbone: "Backbone", config: Any, step: int, num_steps: int) -> None:
+        """Use the gradients of step `step`, counted from 0, before the optimiser does."""
+
+    def after_step(self, backbone: "Backbone", config: Any, step: int, num_steps: int) -> None:
+        """Change the parameters after the optimiser's step `step` (AdaLoRA's budget)."""
+
+    def finish(self, backbone: "Backbone", config: Any) -> list[str] | None:
+        """Turn what was trained into what is used and saved.
+
+        Returns:
+            Full names of what is saved; None: of what `attach` returned.
         """
-        ...
+        return None
+
+    def restore(self, backbone: "Backbone", config: Any, shapes: Mapping[str, tuple[int, ...]]) -> list[str]:
+        """Insert what `finish` leaves, to be filled with a saved adapter's tensors.
+
+        Args:
+            backbone: With nothing attached.
+            config: The method's settings.
+            shapes: Full names of the saved tensors -> shapes.
+
+        Returns:
+            Full names of the parameters and buffers to be filled.
+        """
+        return self.attach(backbone, config)
+
+    def added_finished(self, sizes: Sizes, config: Any, shapes: Mapping[str, tuple[int, ...]]) -> Added:
+        """Count what is added by the tensors that `finish` left, where it takes matmuls out; shapes as in `restore`."""
+        return self.added(sizes, config)
+
+    def resume_config(self, config: Any) -> Any:
+        """Build the settings with which `attach` inserts what `finish` left (a folded network stays folded)."""
+        return config
+
+    def resume_tensors(self, backbone: "Backbone", tensors: "dict[str, Tensor]") -> "dict[str, Tensor]":
+        """Bring a saved adapter's tensors into the shapes of what `attach` has inserted: full name -> tensor."""
+        return tensors
+
+    @property
+    def prunes(self) -> bool:
+        """Whether training decides how many matmuls `finish` leaves."""
+        return "added_finished" in vars(self)
+
+
+PARAMETERS: dict[str, list[str]] = {
+    name: list(inspect.signature(hook).parameters)[1:]  # all but self
+    for name, hook in vars(Method).items()
+    if inspect.isfunction(hook)
+} | {"merge": ["backbone"]}
+"""What a method's module may offer as functions: name -> names of its parameters."""
+
+
+def _check_parameters(method: str, field: str, function: Callable[..., Any]) -> None:
+    actual = list(inspect.signature(function).parameters)
+    if actual != PARAMETERS[field]:
+        raise TypeError(f"method '{method}': {field} takes ({', '.join(actual)}), not ({', '.join(PARAMETERS[field])})")

@@ -162,7 +162,7 @@ def attach(backbone: Backbone, config: Config) -> list[str]:
 
 
 @torch.no_grad()
-def resumed(backbone: Backbone, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+def resume_tensors(backbone: Backbone, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     """Make the saved change the one behind the gates, which are all where they start."""
     diff = _diff(backbone)
     gates = _gate(diff.rate * diff.alpha) * _gate(diff.rate * diff.group_alpha).repeat_interleave(diff.counts)

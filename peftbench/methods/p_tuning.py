@@ -107,12 +107,12 @@ def finish(backbone: Backbone, config: Config) -> list[str]:
     return [f"{SOFT_PROMPT}.P"]
 
 
-def finished(config: Config) -> Config:
+def resume_config(config: Config) -> Config:
     """Give the settings of a plain prompt: what is left of the network."""
     return config.model_copy(update={"encoder": "embedding"})
 
 
-def resumed(backbone: Backbone, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+def resume_tensors(backbone: Backbone, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     """Call the plain prompt what the network's input is called."""
     return {f"{SOFT_PROMPT}.E": tensors[f"{SOFT_PROMPT}.P"]}
 

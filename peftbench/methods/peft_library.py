@@ -9,10 +9,9 @@ import typing
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import cache
 from types import NoneType
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from pydantic import create_model, field_validator
@@ -20,7 +19,7 @@ from torch import nn
 from transformers.pytorch_utils import Conv1D
 
 from peftbench.errors import MethodError
-from peftbench.methods.base import Added, MethodConfig
+from peftbench.methods.base import Added, Method, MethodConfig
 from peftbench.models.backbone import Backbone
 from peftbench.models.shapes import Sizes
 from peftbench.registry import PEFT
@@ -50,29 +49,27 @@ class PeftConfig(MethodConfig):
         return value.split(",") if isinstance(value, str) and value != "all-linear" else value
 
 
-@dataclass(frozen=True, eq=False)
-class PeftMethod:
-    """What a method's module offers, for one of peft's methods.
+class PeftMethod(Method):
+    """One of peft's methods, offered as ours are.
 
     Args:
         name: As in peft, in capitals.
         config_class: peft's.
         tuner_class: peft's; it wraps the layers.
-        Config: The fields of peft's config that are numbers, texts, or lists and tables of them.
     """
 
-    name: str
-    config_class: Any
-    tuner_class: Any
-    Config: type[MethodConfig]
-
-    PAPER: ClassVar[str] = ""
-    IDENTITY_AT_INIT: ClassVar[bool] = False  # true of most of them and not claimed
-    DEAD: ClassVar[Mapping[str, str]] = {}
+    PAPER = ""
+    IDENTITY_AT_INIT = False  # true of most of them and not claimed
+    DEAD: Mapping[str, str] = {}
     # Most start at zero somewhere, where scale_parameter would shrink the steps.
-    DEFAULTS: ClassVar[Mapping[str, Any]] = {"lr": 3e-3, "scale_parameter": False, "num_steps": 1000}
-    merge: ClassVar[None] = None
-    UNMERGEABLE: ClassVar[str] = "it is computed as peft computes it"
+    DEFAULTS: Mapping[str, Any] = {"lr": 3e-3, "scale_parameter": False, "num_steps": 1000}
+    merge = None
+    UNMERGEABLE = "it is computed as peft computes it"
+
+    def __init__(self, name: str, config_class: Any, tuner_class: Any) -> None:
+        self.name = f"{PEFT}{name}"
+        self._config_class, self._tuner_class = config_class, tuner_class
+        self.Config = _config(config_class)
 
     def attach(self, backbone: Backbone, config: MethodConfig) -> list[str]:
         """Let peft wrap the model's layers.
@@ -85,7 +82,7 @@ class PeftMethod:
         backbone.on_take_out(_restorer(backbone.model))
         with self._refusing(backbone), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # advice on settings that were chosen
-            self.tuner_class(backbone.model, self.config_class(**config.model_dump()), ADAPTER)
+            self._tuner_class(backbone.model, self._config_class(**config.model_dump()), ADAPTER)
             if [_storage(parameter) for parameter in own] != before:
                 raise ValueError("these settings rewrite the model's own weights")
             if getattr(config, "token_indices", None) == []:
@@ -113,8 +110,8 @@ class PeftMethod:
             MethodError: Always: which matmuls peft adds, no config tells.
         """
         raise MethodError(
-            f"{PEFT}{self.name} has no closed form here: what peft adds, only a run shows",
-            hint=f"`peftbench tune --method {PEFT}{self.name}` traces it",
+            f"{self.name} has no closed form here: what peft adds, only a run shows",
+            hint=f"`peftbench tune --method {self.name}` traces it",
         )
 
     @contextmanager
@@ -126,7 +123,7 @@ class PeftMethod:
             reason = (str(error) or type(error).__name__).strip().splitlines()[0]
             layers = sorted({n.rpartition(".")[2] for n, m in backbone.model.named_modules() if _is_linear(m)})
             raise MethodError(
-                f"{PEFT}{self.name} does not fit '{backbone.name}': {reason}",
+                f"{self.name} does not fit '{backbone.name}': {reason}",
                 hint=f"its settings, by --set: {', '.join(self.Config.model_fields)}; layers: {', '.join(layers)}",
             ) from None
 
@@ -153,8 +150,7 @@ def method(name: str) -> PeftMethod:
     possible = sorted(set(configs) - barred)
     if name not in possible:
         raise _unknown(name, possible, barred)
-    config_class = configs[name]
-    return PeftMethod(name, config_class, tuners[name], _config(config_class))
+    return PeftMethod(name, configs[name], tuners[name])
 
 
 BARRED = {

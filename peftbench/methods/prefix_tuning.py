@@ -167,7 +167,7 @@ def restore(backbone: Backbone, config: Config, shapes: Mapping[str, tuple[int, 
     return _names(blocks)
 
 
-def finished(config: Config) -> Config:
+def resume_config(config: Config) -> Config:
     """Give the settings of plain keys and values: what is left of the MLP."""
     return config.model_copy(update={"reparameterize": False})
 

@@ -14,6 +14,7 @@ from peftbench.adapters import merged
 from peftbench.adapters import saved as adapter
 from peftbench.adapters.peft import read
 from peftbench.errors import MethodError
+from peftbench.methods.stages import Stages
 from peftbench.scoring.forward import choice_log_probs
 from tests.scoring.prompts import encode_one
 from tests.tiny import FAMILIES, tiny_backbone
@@ -48,8 +49,7 @@ def saved(backbone, folder, name, settings=None, zero=None):
             parameter.add_(0.05 * torch.randn_like(parameter))
         for first in [each for each in names if zero and each.endswith(zero)][:1]:
             backbone.model.get_parameter(first).zero_()
-    finish = getattr(method, "finish", None)
-    adapter.save(folder, backbone, name, config, finish(backbone, config) if finish else names)
+    adapter.save(folder, backbone, name, config, Stages(method, backbone, config, names).finish())
     backbone.detach_all()
     return folder
 

@@ -24,7 +24,7 @@ from peftbench.errors import MethodError
 from peftbench.learners.optimizer import Optimizer
 from peftbench.learners.tune import _losses
 from peftbench.methods.base import Place
-from peftbench.methods.stages import Stages, left
+from peftbench.methods.stages import Stages
 from peftbench.scoring.forward import choice_log_probs
 from peftbench.spec.cell import Training
 from tests.scoring.prompts import encode_one
@@ -143,14 +143,13 @@ def train(state):
         state.losses = before.item(), loss(state, state.values).item()
         stages.after_step(0, NUM_STEPS)
         backbone.model.eval()
-        if hasattr(state.method, "after_step"):
-            state.values = choice_log_probs(backbone, batch(backbone))
+        state.values = choice_log_probs(backbone, batch(backbone))
     return state
 
 
 def finish(state):
     state.names = state.stages.finish()
-    state.expected = log_probs(state.backbone) if hasattr(state.method, "finish") else state.values[0]
+    state.expected = log_probs(state.backbone)
     return state
 
 
@@ -343,7 +342,7 @@ def the_declared_matmuls_are_the_flops_that_come_on_top(state):
 def the_declared_bytes_are_those_of_the_tensors_that_are_saved(state):
     tensors = state.backbone.tensors_named(state.names)
     shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
-    added = left(state.method, state.backbone.sizes, state.case.config, shapes)
+    added = state.method.added_finished(state.backbone.sizes, state.case.config, shapes)
     saved = sum(tensor.numel() * tensor.element_size() for tensor in tensors.values())
     declared = added.num_saved_bytes(state.backbone.num_parameters)
     assert abs(saved - declared) <= (0 if added.num_parameters else VALUE_AND_PLACE)

@@ -1,6 +1,8 @@
 """The contract can fail: for each promise a method that breaks it, and the promise says so."""
 
+import importlib
 from dataclasses import dataclass, replace
+from functools import wraps
 from types import SimpleNamespace
 
 import pytest
@@ -9,6 +11,7 @@ from torch import nn
 
 from peftbench import registry
 from peftbench.errors import MethodError
+from peftbench.methods.base import Method
 from peftbench.methods.parts import sites
 from tests.methods import contract
 from tests.methods.contract import Case
@@ -45,6 +48,7 @@ def after(name, change):
     def plant(method):
         real = getattr(method, name)
 
+        @wraps(real)
         def planted(first, config=None, *more):
             result = real(first, *([] if config is None else [config, *more]))
             return change(result, first, config)
@@ -145,13 +149,13 @@ fault(gradient, "a parameter that lives is declared dead")(lambda method: {"DEAD
 fault(gradient, "a dead one is not declared", "bitfit")(lambda method: {"DEAD": {}})
 
 fault(contract.a_step_changes_nothing_that_was_not_returned, "a frozen weight is moved after the step")(
-    lambda method: {"after_step": lambda backbone, *_: bump(backbone)}
+    lambda method: {"after_step": lambda backbone, config, step, num_steps: bump(backbone)}
 )
 
 
 @fault(contract.a_step_changes_nothing_that_was_not_returned, "a frozen weight is trained", "layernorm")
 def left_training(method):
-    def before_step(backbone, *_):
+    def before_step(backbone, config, step, num_steps):
         weight = backbone.model.get_parameter(backbone.base_names[0])
         weight.grad = torch.ones_like(weight)
 
@@ -247,6 +251,12 @@ def hooked(method):
     return after("attach", change)(method)
 
 
+def broken(name, planted):
+    """Wrap a method's module with some names of it replaced."""
+    sound = importlib.import_module(registry.METHODS[name])
+    return Method.of(name, SimpleNamespace(**{**vars(sound), **planted}))
+
+
 @pytest.fixture(autouse=True)
 def _broken_backbones_are_thrown_away():
     yield
@@ -255,8 +265,8 @@ def _broken_backbones_are_thrown_away():
 
 @pytest.mark.parametrize("fault", FAULTS, ids=str)
 def test_a_method_that_breaks_a_promise_is_caught(fault, monkeypatch):
-    sound = registry.method(fault.method)
-    planted = SimpleNamespace(**{**vars(sound), **fault.plant(sound)})
+    sound = importlib.import_module(registry.METHODS[fault.method])
+    planted = broken(fault.method, fault.plant(sound))
     case = Case(fault.family, fault.method)
     monkeypatch.setattr(registry, "method", lambda name: planted)
     state = contract.reach(case, contract.PROMISES[fault.promise])
@@ -274,8 +284,7 @@ def test_each_promise_has_a_method_that_breaks_it():
     ids=["zeros under scale_parameter", "zero biases under it", "steps a hundredth as large"],
 )
 def test_defaults_that_do_not_learn_are_caught(method, defaults, monkeypatch):
-    sound = registry.method(method)
-    planted = SimpleNamespace(**{**vars(sound), "DEFAULTS": {**sound.DEFAULTS, **defaults}})
+    planted = broken(method, {"DEFAULTS": {**registry.method(method).DEFAULTS, **defaults}})
     monkeypatch.setattr(registry, "method", lambda name: planted)
     with pytest.raises(AssertionError):
         contract.it_learns_with_its_defaults(Case("gpt2", method))
