@@ -1,7 +1,5 @@
 """Adapters leave: folded into a plain Hugging Face checkpoint, or in the layout of the peft library."""
 
-import os
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,6 +16,7 @@ from peftbench.adapters import saved
 from peftbench.adapters.peft import write
 from peftbench.errors import MethodError
 from peftbench.models.backbone import Backbone
+from peftbench.store.files import replacing_folder
 
 NUM_ROWS, NUM_TOKENS = 4, 24
 # Of the largest logit; rounding in float32 is far below it: what is above does not hold what it should.
@@ -166,19 +165,15 @@ def _agreement(out: Path, folder: Path, backbone: Backbone, expected: Tensor) ->
 
 @contextmanager
 def _new(out: Path) -> Iterator[Path]:
-    """Give a temporary folder that becomes `out` when the block ends well, and goes away otherwise."""
+    """Write the folder `out` whole, which must not be there yet."""
     if out.exists():
         raise MethodError(f"'{out}' is there already", hint="remove it, or give another folder")
-    temporary = out.with_name(f".{out.name}.{os.getpid()}")
     try:
-        temporary.mkdir(parents=True)
-        yield temporary
-        os.replace(temporary, out)
+        with replacing_folder(out) as temporary:
+            yield temporary
     except (OSError, SafetensorError) as error:
         reason = getattr(error, "strerror", None) or error
         raise MethodError(f"cannot write '{out}': {reason}", hint="nothing half-written stays") from None
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
 
 
 @contextmanager

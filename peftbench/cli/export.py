@@ -25,9 +25,9 @@ def export(
     onlooker = watch(quiet=quiet)
     with onlooker.waiting("loading torch and transformers"):
         from peftbench.adapters import merged as exports
-        from peftbench.adapters import saved as adapters
+        from peftbench.adapters import saved
         from peftbench.models.load import load
-    card = adapters.read(adapter)
+    card = saved.read(adapter)
     with onlooker.waiting("loading the model"):
         backbone = load(model or card.model, revision=card.revision)
     if to == "peft":

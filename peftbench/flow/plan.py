@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from peftbench import registry
-from peftbench.adapters import saved
+from peftbench.adapters import starts
 from peftbench.adapters.peft import read
 from peftbench.errors import MethodError, TaskError
 from peftbench.learners.icl import Icl
@@ -86,9 +86,7 @@ def _learner(cell: Cell, templates: tuple[Template, ...], shots: tuple[Row, ...]
         return Icl(templates, shots, cell.icl, cell.seed)
     start = None
     if cell.start_from is not None:
-        start = saved.starting_point(
-            cell.start_from, lambda: read.describe(cell.model, cell.revision, cell.allow_pickle)
-        )
+        start = starts.read(cell.start_from, lambda: read.describe(cell.model, cell.revision, cell.allow_pickle))
     return Tuning(
         method=cell.method,
         config=_config(cell.method, cell, start),
@@ -100,7 +98,7 @@ def _learner(cell: Cell, templates: tuple[Template, ...], shots: tuple[Row, ...]
     )
 
 
-def _config(method: str, cell: Cell, start: saved.Start | None) -> MethodConfig:
+def _config(method: str, cell: Cell, start: starts.Start | None) -> MethodConfig:
     schema = registry.method(method).Config
     for key in cell.method_config:
         registry.known(key, (*schema.model_fields, *Training.model_fields), f"setting of {method}", MethodError)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from peftbench.adapters import saved as adapter
+from peftbench.adapters import saved
 from peftbench.adapters.peft import write
 from peftbench.adapters.side_by_side import Mixture
 from peftbench.errors import MethodError, PeftbenchError, RecordError
@@ -68,7 +68,7 @@ class Tuned:
         self._backbone, self._usages = backbone, usages
         self._mixture = Mixture(backbone, folders) if len(folders) > 1 else None
         if self._mixture is None:
-            adapter.load(folders[0], backbone)
+            saved.load(folders[0], backbone)
 
     def score(self, examples: Sequence[Example], which: Sequence[int]) -> list[list[ChoiceScore]]:
         """Score each example's choices through its own adapter."""

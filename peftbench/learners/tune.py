@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from peftbench import registry
-from peftbench.adapters import saved
-from peftbench.adapters.saved import Start
+from peftbench.adapters import starts
+from peftbench.adapters.starts import Start
 from peftbench.errors import RunError
 from peftbench.learners import losses
 from peftbench.learners.optimizer import Optimizer
@@ -153,7 +153,7 @@ def learn(tuning: Tuning, backbone: Backbone, scoring: Scoring, progress: Progre
         if tuning.start is None:
             stages.prepare(encoded, lambda batch: _preparation_loss(predictor, batch, tuning.training))
         else:
-            saved.start_from(tuning.start, backbone, names)
+            starts.load(tuning.start, backbone, names)
         try:
             _train(predictor, encoded, tuning, stages, progress)
         except RunError as error:
@@ -179,7 +179,7 @@ def check(tuning: Tuning, backbone: Backbone, scoring: Scoring, queries: Sequenc
         try:
             names = _attach(tuning, backbone)
             if tuning.start is not None:
-                saved.start_from(tuning.start, backbone, names)
+                starts.load(tuning.start, backbone, names)
             _encode(tuning.examples, tuning.training, backbone, scoring)
             _check_queries(queries, backbone, scoring)
         finally:

@@ -10,8 +10,7 @@ from safetensors import SafetensorError
 from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM
 
 from peftbench import registry
-from peftbench.adapters import merged
-from peftbench.adapters import saved as adapter
+from peftbench.adapters import merged, saved, starts
 from peftbench.adapters.peft import read
 from peftbench.errors import MethodError
 from peftbench.methods.stages import Stages
@@ -37,7 +36,7 @@ def bare(family):
     return backbone
 
 
-def saved(backbone, folder, name, settings=None, zero=None):
+def save_random(backbone, folder, name, settings=None, zero=None):
     """Save an adapter with random values; of the first parameter whose name ends in `zero`, zeros."""
     method = registry.method(name)
     config = method.Config(**(settings or {}))
@@ -49,7 +48,7 @@ def saved(backbone, folder, name, settings=None, zero=None):
             parameter.add_(0.05 * torch.randn_like(parameter))
         for first in [each for each in names if zero and each.endswith(zero)][:1]:
             backbone.model.get_parameter(first).zero_()
-    adapter.save(folder, backbone, name, config, Stages(method, backbone, config, names).finish())
+    saved.save(folder, backbone, name, config, Stages(method, backbone, config, names).finish())
     backbone.detach_all()
     return folder
 
@@ -62,9 +61,9 @@ def logits(model):
 @pytest.mark.parametrize(("name", "family"), CASES)
 def test_a_folded_adapter_is_a_plain_checkpoint_with_the_same_logits_or_says_why_it_cannot_be(name, family, tmp_path):
     backbone, out = bare(family), tmp_path / "out"
-    folder = saved(backbone, tmp_path / "a", name)
+    folder = save_random(backbone, tmp_path / "a", name)
     plain = logits(backbone.model)
-    adapter.load(folder, backbone)
+    saved.load(folder, backbone)
     expected = logits(backbone.model)
     backbone.detach_all()
     if registry.method(name).merge is None or (name, family) in NO_PLACE:
@@ -127,17 +126,17 @@ def test_peft_gives_the_log_probs_that_ours_gives_and_training_goes_on_from_the_
     plain = copy.deepcopy(backbone.model)
     if reason := no_form(case, backbone):
         with pytest.raises(MethodError, match=reason):
-            merged.to_peft(saved(backbone, tmp_path / "a", name, IN_PEFT[case]), backbone, out)
+            merged.to_peft(save_random(backbone, tmp_path / "a", name, IN_PEFT[case]), backbone, out)
         assert not out.exists()
         return
-    folder = saved(backbone, tmp_path / "a", name, IN_PEFT[case])
+    folder = save_random(backbone, tmp_path / "a", name, IN_PEFT[case])
     merged.to_peft(folder, backbone, out)
-    names = adapter.load(folder, backbone)
+    names = saved.load(folder, backbone)
     same_in_peft(backbone, plain, out)
     if case not in ONE_WAY:
         saved_values = {name: value.clone() for name, value in backbone.tensors_named(names).items()}
         backbone.detach_all()
-        assert started(out, backbone) == adapter.read(folder).config
+        assert started(out, backbone) == saved.read(folder).config
         for name, value in saved_values.items():
             assert torch.equal(backbone.tensors_named([name])[name], value)
 
@@ -157,16 +156,16 @@ def same_in_peft(backbone, plain, folder):
 def test_a_layer_of_which_adalora_kept_nothing_is_left_out(tmp_path):
     backbone = bare("llama")
     plain = copy.deepcopy(backbone.model)
-    folder = saved(backbone, tmp_path / "a", "adalora", zero=".Lambda")
+    folder = save_random(backbone, tmp_path / "a", "adalora", zero=".Lambda")
     merged.to_peft(folder, backbone, tmp_path / "out")
-    adapter.load(folder, backbone)
+    saved.load(folder, backbone)
     same_in_peft(backbone, plain, tmp_path / "out")
 
 
 def test_an_adalora_that_kept_nothing_has_no_form_there(tmp_path):
     backbone, config = bare("llama"), registry.method("adalora").Config()
     registry.method("adalora").attach(backbone, config)
-    adapter.save(tmp_path / "a", backbone, "adalora", config, registry.method("adalora").finish(backbone, config))
+    saved.save(tmp_path / "a", backbone, "adalora", config, registry.method("adalora").finish(backbone, config))
     backbone.detach_all()
     with pytest.raises(MethodError, match="kept no value of any layer"):
         merged.to_peft(tmp_path / "a", backbone, tmp_path / "out")
@@ -175,9 +174,9 @@ def test_an_adalora_that_kept_nothing_has_no_form_there(tmp_path):
 
 def started(folder, backbone):
     """Attach what a folder of peft's holds as a starting point; give its settings."""
-    start = adapter.starting_point(folder, lambda: read.describe(backbone.name))
+    start = starts.read(folder, lambda: read.describe(backbone.name))
     config = registry.method(start.method).Config(**start.settings(start.method, {}))
-    adapter.start_from(start, backbone, registry.method(start.method).attach(backbone, config))
+    starts.load(start, backbone, registry.method(start.method).attach(backbone, config))
     return config.model_dump(mode="json")
 
 
@@ -200,7 +199,7 @@ def by_peft(model, context, ids):
 )
 def test_what_peft_has_no_form_for_is_said_with_the_parameter_that_has_no_place(name, settings, tmp_path):
     backbone = bare("llama")
-    folder = saved(backbone, tmp_path / "a", name, settings)
+    folder = save_random(backbone, tmp_path / "a", name, settings)
     with pytest.raises(MethodError, match=f"peft has no form for what this {name} adapter does at 'model."):
         merged.to_peft(folder, backbone, tmp_path / "out")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a"]
@@ -208,7 +207,7 @@ def test_what_peft_has_no_form_for_is_said_with_the_parameter_that_has_no_place(
 
 def test_what_does_not_compute_the_same_is_not_written(tmp_path, monkeypatch):
     backbone = bare("llama")
-    folder = saved(backbone, tmp_path / "a", "ia3")
+    folder = save_random(backbone, tmp_path / "a", "ia3")
     monkeypatch.setattr(registry.method("ia3"), "merge", lambda backbone: backbone.take_out())
     with pytest.raises(MethodError, match="was not written"):
         merged.merge(folder, backbone, tmp_path / "out")
@@ -218,7 +217,7 @@ def test_what_does_not_compute_the_same_is_not_written(tmp_path, monkeypatch):
 @pytest.mark.parametrize("way", [merged.merge, merged.to_peft])
 def test_a_full_disk_is_said_in_a_line_and_leaves_nothing(way, tmp_path, monkeypatch):
     backbone = bare("llama")
-    folder = saved(backbone, tmp_path / "a", "ia3")
+    folder = save_random(backbone, tmp_path / "a", "ia3")
 
     def full(*_, **__):
         raise SafetensorError("I/O error: No space left on device")
@@ -232,7 +231,7 @@ def test_a_full_disk_is_said_in_a_line_and_leaves_nothing(way, tmp_path, monkeyp
 
 def test_a_folder_that_is_there_is_left_alone(tmp_path):
     backbone = bare("llama")
-    folder = saved(backbone, tmp_path / "a", "ia3")
+    folder = save_random(backbone, tmp_path / "a", "ia3")
     (tmp_path / "out").mkdir()
     with pytest.raises(MethodError, match="is there already"):
         merged.merge(folder, backbone, tmp_path / "out")

@@ -3,51 +3,51 @@ import json
 import pytest
 import torch
 
-from peftbench.adapters import saved as adapter
+from peftbench.adapters import saved
 from peftbench.errors import MethodError
 from peftbench.methods import full, ia3, lora
 from tests.tiny import tiny_backbone
 
 
 @pytest.fixture
-def saved(tmp_path):
+def folder(tmp_path):
     backbone = tiny_backbone("t5")
     config = lora.Config(rank=2)
-    return adapter.save(tmp_path / "a", backbone, "lora", config, lora.attach(backbone, config))
+    return saved.save(tmp_path / "a", backbone, "lora", config, lora.attach(backbone, config))
 
 
-def test_the_card_says_how_the_adapter_was_made(saved):
-    card = json.loads((saved / "adapter.json").read_text())
+def test_the_card_says_how_the_adapter_was_made(folder):
+    card = json.loads((folder / "adapter.json").read_text())
     assert card["method"] == "lora"
     assert card["config"] == {"rank": 2, "alpha": 4.0, "roles": "all", "layer_norms": False}
     assert card["fingerprint"] == tiny_backbone("t5").fingerprint
     assert card["parameters"]["encoder.block.0.layer.0.SelfAttention.q.lora_q.A"] == [2, 16]
 
 
-def test_saving_again_replaces_the_adapter_and_leaves_nothing_beside_it(saved):
+def test_saving_again_replaces_the_adapter_and_leaves_nothing_beside_it(folder):
     backbone = tiny_backbone("t5")
-    adapter.save(saved, backbone, "ia3", ia3.Config(), ia3.attach(backbone, ia3.Config()))
-    assert adapter.read(saved).method == "ia3"
-    assert [path.name for path in saved.parent.iterdir()] == ["a"]
+    saved.save(folder, backbone, "ia3", ia3.Config(), ia3.attach(backbone, ia3.Config()))
+    assert saved.read(folder).method == "ia3"
+    assert [path.name for path in folder.parent.iterdir()] == ["a"]
 
 
-def test_an_interrupted_save_leaves_the_old_adapter_and_nothing_beside_it(saved, monkeypatch):
+def test_an_interrupted_save_leaves_the_old_adapter_and_nothing_beside_it(folder, monkeypatch):
     backbone = tiny_backbone("t5")
     names = ia3.attach(backbone, ia3.Config())
 
     def interrupt(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(adapter.weights, "fingerprint", interrupt)
+    monkeypatch.setattr(saved.weights, "fingerprint", interrupt)
     with pytest.raises(KeyboardInterrupt):
-        adapter.save(saved, backbone, "ia3", ia3.Config(), names)
-    assert adapter.read(saved).method == "lora"
-    assert [path.name for path in saved.parent.iterdir()] == ["a"]
+        saved.save(folder, backbone, "ia3", ia3.Config(), names)
+    assert saved.read(folder).method == "lora"
+    assert [path.name for path in folder.parent.iterdir()] == ["a"]
 
 
-def test_another_model_is_refused(saved):
+def test_another_model_is_refused(folder):
     with pytest.raises(MethodError, match="other weights") as error:
-        adapter.load(saved, tiny_backbone("t5-v1.0"))
+        saved.load(folder, tiny_backbone("t5-v1.0"))
     assert "--model" in error.value.hint
 
 
@@ -56,13 +56,13 @@ def flip(data):
 
 
 @pytest.mark.parametrize("damage", [flip, lambda data: data[:-40], lambda data: b""])
-def test_a_damaged_file_of_tensors_is_refused_before_anything_is_attached(saved, damage):
-    path = saved / "adapter.safetensors"
+def test_a_damaged_file_of_tensors_is_refused_before_anything_is_attached(folder, damage):
+    path = folder / "adapter.safetensors"
     path.write_bytes(damage(path.read_bytes()))
     backbone = tiny_backbone("t5")
     num_modules = len(list(backbone.model.modules()))
     with pytest.raises(MethodError, match=r"adapter\.safetensors' is damaged"):
-        adapter.load(saved, backbone)
+        saved.load(folder, backbone)
     assert len(list(backbone.model.modules())) == num_modules
 
 
@@ -83,25 +83,25 @@ def edited(card, **changes):
         (lambda card: edited(card, config={"rank": 2, "roles": ["q"]}), "not those of its method and settings"),
     ],
 )
-def test_a_card_that_does_not_fit_is_refused_and_the_backbone_stays_bare(saved, edit, message):
-    path = saved / "adapter.json"
+def test_a_card_that_does_not_fit_is_refused_and_the_backbone_stays_bare(folder, edit, message):
+    path = folder / "adapter.json"
     path.write_text(edit(json.loads(path.read_text())))
     backbone = tiny_backbone("t5")
     num_modules = len(list(backbone.model.modules()))
     with pytest.raises(MethodError, match=message):
-        adapter.load(saved, backbone)
+        saved.load(folder, backbone)
     assert len(list(backbone.model.modules())) == num_modules
 
 
 def test_a_folder_without_an_adapter_is_refused(tmp_path):
     with pytest.raises(MethodError, match="is no adapter"):
-        adapter.read(tmp_path)
+        saved.read(tmp_path)
 
 
-def test_a_missing_file_of_tensors_is_refused(saved):
-    (saved / "adapter.safetensors").unlink()
+def test_a_missing_file_of_tensors_is_refused(folder):
+    (folder / "adapter.safetensors").unlink()
     with pytest.raises(MethodError, match="damaged"):
-        adapter.load(saved, tiny_backbone("t5"))
+        saved.load(folder, tiny_backbone("t5"))
 
 
 def test_a_folder_that_cannot_be_written_is_an_error(tmp_path):
@@ -109,7 +109,7 @@ def test_a_folder_that_cannot_be_written_is_an_error(tmp_path):
     backbone = tiny_backbone("t5")
     names = ia3.attach(backbone, ia3.Config())
     with pytest.raises(MethodError, match="cannot write"):
-        adapter.save(tmp_path / "file" / "a", backbone, "ia3", ia3.Config(), names)
+        saved.save(tmp_path / "file" / "a", backbone, "ia3", ia3.Config(), names)
 
 
 def test_trained_base_weights_go_back_when_the_adapter_comes_off(tmp_path):
@@ -119,44 +119,10 @@ def test_trained_base_weights_go_back_when_the_adapter_comes_off(tmp_path):
     with torch.no_grad():
         backbone.embeddings.weight.add_(1.0)
     trained = backbone.embeddings.weight.detach().clone()
-    adapter.save(tmp_path / "full", backbone, "full", full.Config(), names)
+    saved.save(tmp_path / "full", backbone, "full", full.Config(), names)
     other = tiny_backbone("t5")
     loaded = other.embeddings.weight.detach().clone()
-    adapter.load(tmp_path / "full", other)
+    saved.load(tmp_path / "full", other)
     assert torch.equal(other.embeddings.weight, trained)
     other.detach_all()
     assert torch.equal(other.embeddings.weight, loaded)
-
-
-def test_a_method_starts_from_a_saved_adapters_values(saved):
-    source, target = tiny_backbone("t5"), tiny_backbone("t5")
-    adapter.load(saved, source)
-    config = lora.Config(rank=2)
-    names = lora.attach(target, config)
-    adapter.start_from(adapter.starting_point(saved), target, names)
-    for name, value in source.parameters_named(names).items():
-        assert torch.equal(target.model.get_parameter(name), value)
-
-
-def test_a_starting_point_of_another_model_or_shape_is_refused(saved):
-    backbone = tiny_backbone("t5")
-    names = lora.attach(backbone, lora.Config(rank=3))
-    start = adapter.starting_point(saved)
-    with pytest.raises(MethodError, match=r"is \[2, 16\] there and \[3, 16\] here"):
-        adapter.start_from(start, backbone, names)
-    with pytest.raises(MethodError, match="other weights"):
-        adapter.start_from(start, tiny_backbone("t5-v1.0"), names)
-
-
-@pytest.mark.parametrize("damage", [flip, lambda data: data[:-40], lambda data: b""])
-def test_a_damaged_starting_point_is_refused_before_any_model_is_there(saved, damage):
-    path = saved / "adapter.safetensors"
-    path.write_bytes(damage(path.read_bytes()))
-    with pytest.raises(MethodError, match="is damaged"):
-        adapter.starting_point(saved)
-
-
-def test_the_tensors_are_what_a_starting_point_is_known_by_not_the_place(saved, tmp_path):
-    there = adapter.starting_point(saved)
-    saved.rename(tmp_path / "b")
-    assert adapter.starting_point(tmp_path / "b").sha256 == there.sha256

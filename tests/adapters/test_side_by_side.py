@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from peftbench import registry
-from peftbench.adapters import saved as adapter
+from peftbench.adapters import saved
 from peftbench.adapters.side_by_side import Mixture
 from peftbench.errors import MethodError
 from peftbench.methods.stages import Stages
@@ -41,7 +41,7 @@ ADAPTERS = [
 ]
 
 
-def saved(backbone, folder, name, settings, seed):
+def save_random(backbone, folder, name, settings, seed):
     """Save an adapter with random values."""
     method = registry.method(name)
     config = method.Config(**settings)
@@ -51,7 +51,7 @@ def saved(backbone, folder, name, settings, seed):
         for parameter in backbone.parameters_named(names).values():
             parameter.add_(0.1 * torch.randn_like(parameter))
     names = Stages(method, backbone, config, names).finish()
-    adapter.save(folder, backbone, name, config, names)
+    saved.save(folder, backbone, name, config, names)
     backbone.detach_all()
     return folder
 
@@ -66,10 +66,10 @@ def log_probs(backbone, prompts):
 @pytest.mark.parametrize("family", FAMILIES)
 def test_each_row_gets_what_its_adapter_gives_alone_whatever_stands_beside_it(family, tmp_path):
     backbone = tiny_backbone(family)
-    folders = [saved(backbone, tmp_path / str(seed), *each, seed) for seed, each in enumerate(ADAPTERS)]
+    folders = [save_random(backbone, tmp_path / str(seed), *each, seed) for seed, each in enumerate(ADAPTERS)]
     alone = []
     for folder in folders:
-        adapter.load(folder, backbone)
+        saved.load(folder, backbone)
         alone.append(log_probs(backbone, PROMPTS))
         backbone.detach_all()
     mixture = Mixture(backbone, folders)
@@ -91,7 +91,7 @@ def test_each_row_gets_what_its_adapter_gives_alone_whatever_stands_beside_it(fa
 )
 def test_an_adapter_that_acts_on_all_rows_is_refused_and_leaves_nothing_behind(name, settings, reason, tmp_path):
     backbone = tiny_backbone("gpt2")
-    folder = saved(backbone, tmp_path / "a", name, settings, 0)
+    folder = save_random(backbone, tmp_path / "a", name, settings, 0)
     with pytest.raises(MethodError, match=f"cannot share a batch with others: {reason}"):
         Mixture(backbone, [folder])
     assert not backbone.inserted

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from peftbench.adapters import saved, t_few
+from peftbench.adapters import starts, t_few
 from peftbench.errors import MethodError
 from peftbench.methods import ia3
 from tests.tiny import tiny_backbone
@@ -27,7 +27,7 @@ def checkpoint(tmp_path):
 
 def test_the_authors_vectors_scale_the_outputs_that_they_are_named_after(checkpoint):
     ours, plain = tiny_backbone("t5"), tiny_backbone("t5").model
-    saved.start_from(saved.starting_point(checkpoint), ours, ia3.attach(ours, ia3.Config()))
+    starts.load(starts.read(checkpoint), ours, ia3.attach(ours, ia3.Config()))
     for key, vector in torch.load(checkpoint, weights_only=True).items():
         plain.get_submodule(key.removesuffix(".multi_lora_b")).weight.data.mul_(vector)
     inputs = {"input_ids": torch.arange(3, 33).view(2, 15), "decoder_input_ids": torch.arange(40, 52).view(2, 6)}
@@ -49,11 +49,11 @@ def test_a_file_of_another_layout_is_refused(tmp_path, content):
 def test_a_checkpoint_of_a_larger_model_is_refused(checkpoint):
     backbone = tiny_backbone("gpt2")
     with pytest.raises(MethodError, match="no starting point for ia3"):
-        saved.start_from(saved.starting_point(checkpoint), backbone, ia3.attach(backbone, ia3.Config()))
+        starts.load(starts.read(checkpoint), backbone, ia3.attach(backbone, ia3.Config()))
 
 
 def test_it_is_of_the_method_ia3_at_the_papers_places(checkpoint):
-    start = saved.starting_point(checkpoint)
+    start = starts.read(checkpoint)
     assert start.settings("ia3", {}) == {"places": "paper"}
     with pytest.raises(MethodError, match="has places = paper"):
         start.settings("ia3", {"places": "all"})

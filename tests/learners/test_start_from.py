@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from peftbench import registry
-from peftbench.adapters import saved as adapter
+from peftbench.adapters import saved, starts
 from peftbench.errors import MethodError
 from peftbench.learners import tune
 from peftbench.spec.cell import Training
@@ -36,14 +36,14 @@ def learn(backbone, method, config, num_steps, start=None):
     return tune.learn(tune.Tuning(method, config, training, EXAMPLES, start=start), backbone, scoring(backbone))
 
 
-def saved(folder, backbone, method, **settings):
+def save_tuned(folder, backbone, method, **settings):
     """Tune a little and save; the values that were trained, and the scores."""
     config = registry.method(method).Config(**settings)
     predictor = learn(backbone, method, config, num_steps=3)
-    adapter.save(folder, backbone, method, config, predictor.names)
+    saved.save(folder, backbone, method, config, predictor.names)
     scores = predictor.score(QUERIES).choices
     backbone.detach_all()
-    return adapter.starting_point(folder), scores
+    return starts.read(folder), scores
 
 
 def resolved(start):
@@ -52,7 +52,7 @@ def resolved(start):
 
 @pytest.mark.parametrize("method", registry.METHODS)
 def test_saved_started_from_and_not_trained_it_scores_as_it_did(backbone, method, tmp_path):
-    start, before = saved(tmp_path / "a", backbone, method, **SETTINGS.get(method, {}))
+    start, before = save_tuned(tmp_path / "a", backbone, method, **SETTINGS.get(method, {}))
     config = resolved(start)
     resumed = learn(backbone, method, config, num_steps=0, start=start)
     assert log_probs(resumed.score(QUERIES).choices) == pytest.approx(log_probs(before), abs=1e-5)
@@ -66,7 +66,7 @@ def log_probs(choices):
 
 
 def test_what_was_asked_for_must_be_what_the_adapter_has(backbone, tmp_path):
-    start, _ = saved(tmp_path / "a", backbone, "lora", rank=2)
+    start, _ = save_tuned(tmp_path / "a", backbone, "lora", rank=2)
     assert start.settings("lora", {"rank": 2})["rank"] == 2
     with pytest.raises(MethodError, match="has rank = 2, and rank = 3 was asked for"):
         start.settings("lora", {"rank": 3})
@@ -76,12 +76,12 @@ def test_what_was_asked_for_must_be_what_the_adapter_has(backbone, tmp_path):
 
 
 def test_a_folded_network_goes_on_folded(backbone, tmp_path):
-    start, _ = saved(tmp_path / "a", backbone, "prefix_tuning", reparameterize=True, hidden_size=5)
+    start, _ = save_tuned(tmp_path / "a", backbone, "prefix_tuning", reparameterize=True, hidden_size=5)
     assert start.settings("prefix_tuning", {})["reparameterize"] is False
 
 
 def test_another_model_is_refused_and_nothing_stays_attached(backbone, tmp_path):
-    start, _ = saved(tmp_path / "a", backbone, "ia3")
+    start, _ = save_tuned(tmp_path / "a", backbone, "ia3")
     other = tiny_backbone("t5-v1.0")
     parts = list(other.model.modules())
     tuning = tune.Tuning("ia3", resolved(start), Training(), EXAMPLES, start=start)
@@ -91,7 +91,7 @@ def test_another_model_is_refused_and_nothing_stays_attached(backbone, tmp_path)
 
 
 def test_a_fishmask_goes_on_at_the_places_that_it_had(backbone, tmp_path):
-    start, _ = saved(tmp_path / "a", backbone, "fishmask")
-    there = adapter._tensors(start.path, adapter.read(start.path))["fishmask.places"]
+    start, _ = save_tuned(tmp_path / "a", backbone, "fishmask")
+    there = saved.tensors(start.path, saved.read(start.path))["fishmask.places"]
     learn(backbone, "fishmask", resolved(start), num_steps=2, start=start)
     assert torch.equal(backbone.model.get_buffer("fishmask.places"), there)

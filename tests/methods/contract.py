@@ -18,7 +18,7 @@ import pytest
 import torch
 
 from peftbench import registry
-from peftbench.adapters import saved as adapter
+from peftbench.adapters import saved
 from peftbench.costs.kernels import Kernels
 from peftbench.errors import MethodError
 from peftbench.learners.optimizer import Optimizer
@@ -343,16 +343,16 @@ def the_declared_bytes_are_those_of_the_tensors_that_are_saved(state):
     tensors = state.backbone.tensors_named(state.names)
     shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
     added = state.method.added_finished(state.backbone.sizes, state.case.config, shapes)
-    saved = sum(tensor.numel() * tensor.element_size() for tensor in tensors.values())
+    stored = sum(tensor.numel() * tensor.element_size() for tensor in tensors.values())
     declared = added.num_saved_bytes(state.backbone.num_parameters)
-    assert abs(saved - declared) <= (0 if added.num_parameters else VALUE_AND_PLACE)
+    assert abs(stored - declared) <= (0 if added.num_parameters else VALUE_AND_PLACE)
 
 
 def saved_and_loaded_it_gives_the_same_log_probs_bit_for_bit(state):
     with TemporaryDirectory() as folder:
-        adapter.save(Path(folder) / "a", state.backbone, state.case.name, state.case.config, state.names)
+        saved.save(Path(folder) / "a", state.backbone, state.case.name, state.case.config, state.names)
         state.backbone = bare(state.case).backbone
-        assert adapter.load(Path(folder) / "a", state.backbone) == state.names
+        assert saved.load(Path(folder) / "a", state.backbone) == state.names
     assert torch.equal(log_probs(state.backbone), state.expected)
 
 

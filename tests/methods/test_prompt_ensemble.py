@@ -6,7 +6,7 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-from peftbench.adapters import merged, saved
+from peftbench.adapters import merged, saved, starts
 from peftbench.adapters.side_by_side import Mixture
 from peftbench.costs.describe import describe
 from peftbench.costs.of_model import Workload, sheet
@@ -36,7 +36,7 @@ def prompts(backbone):
     return [prompt.detach().clone() for prompt in backbone.soft_prompt.parameters()]
 
 
-def starts(backbone, config=ENSEMBLE):
+def initial_prompts(backbone, config=ENSEMBLE):
     torch.manual_seed(0)
     prompt_tuning.attach(backbone, config)
     found = prompts(backbone)
@@ -47,7 +47,7 @@ def starts(backbone, config=ENSEMBLE):
 @pytest.mark.parametrize(("family", "optimizer"), [("t5", "adafactor"), ("gpt2", "adamw")])
 def test_each_prompt_learns_and_votes_as_it_does_alone(family, optimizer, monkeypatch):
     backbone = tiny_backbone(family)
-    begun = starts(backbone)
+    begun = initial_prompts(backbone)
     together = learn(backbone, ENSEMBLE, optimizer=optimizer)
     trained = prompts(backbone)
     found = together.score(QUERIES).choices
@@ -92,8 +92,8 @@ def test_progress_is_told_of_examples_not_of_rows():
 
 def test_prompts_of_an_ensemble_start_differently_and_the_first_as_one_alone():
     backbone = tiny_backbone("llama")
-    first, second, third = starts(backbone)
-    assert torch.equal(starts(backbone, ALONE)[0], first)
+    first, second, third = initial_prompts(backbone)
+    assert torch.equal(initial_prompts(backbone, ALONE)[0], first)
     assert not torch.equal(first, second)
     assert not torch.equal(second, third)
 
@@ -106,7 +106,7 @@ def test_saved_and_loaded_it_votes_as_before(tmp_path):
     backbone.detach_all()
     assert saved.load(tmp_path / "a", backbone) == predictor.names
     assert predictor.score(QUERIES).choices == before
-    start = saved.starting_point(tmp_path / "a")
+    start = starts.read(tmp_path / "a")
     assert start.settings("prompt_tuning", {})["num_prompts"] == 3
     with pytest.raises(MethodError, match="has num_prompts = 3, and num_prompts = 1 was asked for"):
         start.settings("prompt_tuning", {"num_prompts": 1})

@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from peftbench import registry
-from peftbench.adapters import saved
+from peftbench.adapters import starts
 from peftbench.adapters.peft import read
 from peftbench.errors import MethodError
 from peftbench.scoring.forward import choice_log_probs
@@ -55,9 +55,9 @@ def written(folder, backbone, kind, settings):
 
 def attached(folder, backbone):
     """Attach what a folder holds; give the method's name."""
-    start = saved.starting_point(folder, lambda: read.describe(backbone.name))
+    start = starts.read(folder, lambda: read.describe(backbone.name))
     method = registry.method(start.method)
-    saved.start_from(start, backbone, method.attach(backbone, method.Config(**start.settings(start.method, {}))))
+    starts.load(start, backbone, method.attach(backbone, method.Config(**start.settings(start.method, {}))))
     return start.method
 
 
