@@ -11,9 +11,9 @@ from torch import Tensor
 from peftbench import registry
 from peftbench.adapters import saved, t_few
 from peftbench.adapters.peft import read as peft
-from peftbench.adapters.peft.folder import Base
 from peftbench.adapters.peft.write import CONFIG
 from peftbench.errors import MethodError
+from peftbench.methods.parts.peft_adapter import Base
 from peftbench.models import weights
 from peftbench.models.backbone import Backbone
 from peftbench.spec.settings import checked

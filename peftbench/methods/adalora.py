@@ -18,7 +18,7 @@ Differs: the schedule's steps are shares of num_steps here, since the paper's (t
 """
 
 import itertools
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -27,7 +27,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from peftbench.methods.base import Added, MethodConfig, Op
-from peftbench.methods.parts import places, sites
+from peftbench.methods.parts import peft_form, places, sites
+from peftbench.methods.parts.peft_adapter import PeftAdapter
+from peftbench.methods.parts.peft_form import Exported, Imported, PeftForm
 from peftbench.models.backbone import Backbone
 from peftbench.models.shapes import Role, Site, Sizes
 
@@ -105,10 +107,6 @@ class Svd(nn.Module):
     def update(self) -> Tensor:
         """Give the update of the weight, (n, k)."""
         return self.scale * (self.P * self.Lambda) @ self.Q
-
-    def factors(self) -> tuple[Tensor, Tensor]:
-        """Give (n, rank) and (rank, k), whose product is the update."""
-        return self.scale * self.P * self.Lambda, self.Q
 
     def orthogonality(self) -> Tensor:
         """Give |P^T P - 1| + |Q Q^T - 1|, Frobenius norms."""
@@ -272,3 +270,33 @@ def _module(site: Site) -> str:
 
 def _attached(backbone: Backbone) -> list[tuple[Site, Svd]]:
     return [(site, backbone.model.get_submodule(_module(site))) for site in _sites(backbone)]
+
+
+def _to_peft(backbone: Backbone, names: Sequence[str]) -> Exported:
+    return peft_form.low_rank(backbone, lambda svd: (svd.scale * svd.P * svd.Lambda, svd.Q, 1.0))
+
+
+def _from_peft(adapter: PeftAdapter) -> Imported:
+    """Read P Lambda Q of all linear layers; peft scales it by alpha / init_r, however many values a layer has kept."""
+    fields = adapter.fields
+    rank = int(fields.get("init_r", 12))
+    alpha = float(fields.get("lora_alpha", 8))
+    alpha = alpha if alpha > 0 else float(rank)
+    tensors: dict[str, Tensor] = {}
+    covered: list[Site] = []
+    for module, targets, (a, b, e) in adapter.layers("lora_A", "lora_B", "lora_E"):
+        adapter.check_shape(module, [a.shape[1], b.shape[0]], [targets[0].in_features, adapter.num_outputs(module)])
+        values = e[:, 0] * (rank / (rank + 1e-5))  # peft adds that much to what it divides by
+        for site in targets:
+            parts = {"P": b[site.index], "Lambda": values, "Q": a}
+            tensors |= {f"{_module(site)}.{name}": part.clone() for name, part in parts.items()}
+        covered += targets
+    roles = {*adapter.roles(covered)}
+    missing = [site for site in adapter.base.sites if site.role in places.LINEAR and site.role not in roles]
+    if missing:
+        raise adapter.refused(f"it does not act on '{missing[0].module}'", "AdaLoRA acts on all linear layers here")
+    target = min(rank, int(fields.get("target_r", 8)))
+    return Imported({"init_rank": rank, "target_rank": target, "alpha": alpha}, tensors)
+
+
+PEFT = PeftForm(_to_peft, ("ADALORA",), _from_peft)

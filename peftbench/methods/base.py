@@ -12,6 +12,7 @@ from peftbench.models.shapes import Role, Sizes, Stack
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from peftbench.methods.parts.peft_form import PeftForm
     from peftbench.methods.stages import Loss, Shots
     from peftbench.models.backbone import Backbone
 
@@ -150,7 +151,7 @@ class Method:
     """
 
     REQUIRED: ClassVar = ("PAPER", "IDENTITY_AT_INIT", "DEAD", "DEFAULTS", "Config", "attach", "added", "merge")
-    OPTIONAL: ClassVar = ("UNMERGEABLE",)
+    OPTIONAL: ClassVar = ("UNMERGEABLE", "PEFT")
 
     name: str
     """As in the registry."""
@@ -165,6 +166,8 @@ class Method:
     merge: "Callable[[Backbone], None] | None"
     """Fold the method into the backbone's weights; None where the algebra forbids it, and UNMERGEABLE says why."""
     UNMERGEABLE: str = ""
+    PEFT: "PeftForm | None" = None
+    """The method's adapters in the layout of the peft library; None where peft computes nothing like it."""
 
     @staticmethod
     def of(name: str, module: Any) -> "Method":

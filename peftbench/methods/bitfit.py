@@ -9,6 +9,7 @@ Differs: the paper trains the biases that a model has; T5 has none, so T-Few add
     it trains all layer norms besides; here every layer of the roles has its bias, and `layer_norms` is off.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -16,7 +17,9 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from peftbench.methods.base import Added, MethodConfig
-from peftbench.methods.parts import places, sites
+from peftbench.methods.parts import peft_form, places, sites
+from peftbench.methods.parts.peft_adapter import PeftAdapter
+from peftbench.methods.parts.peft_form import PREFIX, Exported, Imported, PeftForm
 from peftbench.models.backbone import Backbone
 from peftbench.models.shapes import Role, Site, Sizes
 
@@ -121,3 +124,33 @@ def _attached(backbone: Backbone) -> list[tuple[Site, Bias]]:
     roles: tuple[Role, ...] = (*places.LINEAR, "norm")
     targets = [(site, backbone.model.get_submodule(site.module)) for role in roles for site in backbone.sites(role)]
     return [(site, getattr(layer, _name(site.role))) for site, layer in targets if hasattr(layer, _name(site.role))]
+
+
+def _to_peft(backbone: Backbone, names: Sequence[str]) -> Exported | None:
+    """Write a bias for each linear layer, zeros where a fused one is left alone; peft takes no Conv1D and no norm."""
+    layers = peft_form.by_module(backbone)
+    plain = all(type(backbone.model.get_submodule(name)) is nn.Linear for name in layers)
+    if peft_form.outside(backbone, names) or not plain:
+        return None
+    tensors = {}
+    for name, inserted in layers.items():
+        bias = torch.zeros(1, peft_form.num_outputs(backbone, name))
+        for site, module in inserted:
+            bias[0, site.index] = module.b
+        tensors[f"{PREFIX}{name}.beft_bias"] = bias
+    return Exported({"peft_type": "BEFT", "target_modules": list(layers)}, tensors)
+
+
+def _from_peft(adapter: PeftAdapter) -> Imported:
+    """Read biases of whole roles."""
+    tensors: dict[str, Tensor] = {}
+    covered: list[Site] = []
+    for module, targets, (bias,) in adapter.layers("beft_bias"):
+        adapter.check_shape(module, bias.shape, [1, adapter.num_outputs(module)])
+        tensors |= {f"{module}.{_name(site.role)}.b": bias[0, site.index].clone() for site in targets}
+        covered += targets
+    roles = adapter.own("bitfit").get("roles", list(adapter.roles(covered)))
+    return Imported({"roles": roles}, tensors)
+
+
+PEFT = PeftForm(_to_peft, ("BEFT",), _from_peft)

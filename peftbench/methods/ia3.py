@@ -15,14 +15,18 @@ Differs: the authors' code scales the output of T5 v1.1's wi_1, this one the inp
     Gemma 3) l_k acts before that norm, as in peft.
 """
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
+from peftbench.errors import MethodError
 from peftbench.methods.base import Added, MethodConfig
-from peftbench.methods.parts import places, sites
+from peftbench.methods.parts import peft_form, places, sites
+from peftbench.methods.parts.peft_adapter import Base, PeftAdapter
+from peftbench.methods.parts.peft_form import PREFIX, Exported, Imported, PeftForm
 from peftbench.models.backbone import Backbone
 from peftbench.models.shapes import Role, Site, Sizes
 
@@ -129,3 +133,64 @@ def _attached(backbone: Backbone) -> list[tuple[Site, Tensor]]:
         if scale is not None:
             found[f"{site.module}.{name}"] = (site, scale.weight)
     return list(found.values())
+
+
+def _to_peft(backbone: Backbone, names: Sequence[str]) -> Exported | None:
+    """Write one vector a layer, ones where a fused layer is left alone; peft scales one side of a layer only."""
+    ends = {side: {site.module for site, _ in backbone.inserted if site.side == side} for side in ("input", "output")}
+    if ends["input"] & ends["output"]:
+        return None
+    tensors, layers = {}, peft_form.by_module(backbone)
+    for name, inserted in layers.items():
+        if name in ends["input"]:
+            vector = inserted[0][1].weight[None]  # (1, in_features)
+        else:
+            vector = torch.ones(peft_form.num_outputs(backbone, name), 1)  # (out_features, 1)
+            for site, module in inserted:
+                vector[site.index, 0] = module.weight
+        tensors[f"{PREFIX}{name}.ia3_l"] = vector
+    inputs = [name for name in layers if name in ends["input"]]
+    return Exported({"peft_type": "IA3", "target_modules": list(layers), "feedforward_modules": inputs}, tensors)
+
+
+def _from_peft(adapter: PeftAdapter) -> Imported:
+    """Read vectors on keys, values and hidden units; those that peft's choice of layers leaves out are ones."""
+    vectors = {site: torch.ones(site.features) for site in adapter.base.sites if site.role in VECTORS}
+    for module, outputs, (vector,) in adapter.layers("ia3_l"):
+        if vector.shape[0] == 1 and vector.shape[1] > 1:  # on the layer's input
+            hidden = next((site for site in vectors if site.module == module and site.role == "ff_hidden"), None)
+            if hidden is None:
+                raise _refused(adapter, f"the input of '{module}'")
+            adapter.check_shape(module, vector.shape, [1, hidden.features])
+            vectors[hidden] = vectors[hidden] * vector[0]
+            continue
+        adapter.check_shape(module, vector.shape, [adapter.num_outputs(module), 1])
+        for site in outputs:
+            piece, ours = vector[site.index, 0], _equivalent(adapter.base, site)
+            if ours is not None:
+                vectors[ours] = vectors[ours] * piece
+            elif not bool((piece == 1).all()):
+                raise _refused(adapter, f"the output of '{module}' in the role '{site.role}'")
+    tensors = {f"{site.module}.{VECTORS[site.role]}.weight": vector for site, vector in vectors.items()}
+    return Imported({"places": "paper"}, tensors)
+
+
+def _refused(adapter: PeftAdapter, end: str) -> MethodError:
+    hint = "(IA)^3 scales keys, values, and the input of the feed-forward block's second matmul"
+    return adapter.refused(f"it scales {end}", hint)
+
+
+def _equivalent(base: Base, site: Site) -> Site | None:
+    """Find where a vector of ours does the same as one at a layer's output.
+
+    q l_q * k = q * (l_q k) where no rotation comes between them, and gate(x) * (l up(x)) = l (gate(x) * up(x)).
+    """
+    if site.role in ("k", "v"):
+        return site
+    if site.role == "q" and not base.rotary:
+        keys = base.at("k", site)
+        return keys if keys is not None and keys.features == site.features else None
+    return base.at("ff_hidden", site) if site.role == "ff_up" and base.gated else None
+
+
+PEFT = PeftForm(_to_peft, ("IA3",), _from_peft)

@@ -9,10 +9,14 @@ Differs: none in what is trained; T-Few steps the norms by 3e-4, ours by 3e-3 li
     which BART and BLOOM have, is a part of these and stays as it is. Gemma stores gamma - 1, which is trained there.
 """
 
+import re
+from collections.abc import Sequence
 from typing import Any
 
 from peftbench.methods.base import Added, MethodConfig
 from peftbench.methods.parts import places, sites
+from peftbench.methods.parts.peft_adapter import PeftAdapter
+from peftbench.methods.parts.peft_form import PREFIX, Exported, Imported, PeftForm
 from peftbench.models.backbone import Backbone
 from peftbench.models.shapes import Sizes
 
@@ -43,3 +47,35 @@ def added(sizes: Sizes, config: Config) -> Added:
 
 def merge(backbone: Backbone) -> None:
     """Do nothing: what was trained are the model's own norms."""
+
+
+def _to_peft(backbone: Backbone, names: Sequence[str]) -> Exported:
+    """Write the norms' parameters, which peft puts into copies of the norms."""
+    tensors = {}
+    for name, tensor in backbone.tensors_named(names).items():
+        module, _, leaf = name.rpartition(".")
+        tensors[f"{PREFIX}{module}.ln_tuning_layers.{leaf}"] = tensor
+    modules = sorted({name.rpartition(".")[0] for name in names})
+    return Exported({"peft_type": "LN_TUNING", "target_modules": modules}, tensors)
+
+
+def _from_peft(adapter: PeftAdapter) -> Imported:
+    """Read the norms' own parameters, of all norms."""
+    norms = [site.module for site in adapter.base.sites if site.role == "norm"]
+    leaf = re.compile(r"(.+)\.ln_tuning_layers\.(weight|bias)")
+    tensors, covered = {}, set()
+    for key, tensor in adapter.tensors.items():
+        match = leaf.fullmatch(key)
+        if match is None or match[1] not in norms:
+            raise adapter.refused(f"it holds '{key}', and that is no norm")
+        tensors[f"{match[1]}.{match[2]}"] = tensor
+        covered.add(match[1])
+    missing = [module for module in norms if module not in covered]
+    if missing:
+        raise adapter.refused(
+            f"it has {len(covered)} of the {len(norms)} norms, not '{missing[0]}'", "all norms are tuned"
+        )
+    return Imported({}, tensors)
+
+
+PEFT = PeftForm(_to_peft, ("LN_TUNING",), _from_peft)

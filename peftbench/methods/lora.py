@@ -9,6 +9,8 @@ Differs: the paper adapts W_q and W_v only; the default here is every linear lay
 """
 
 import math
+import re
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -17,7 +19,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from peftbench.methods.base import Added, MethodConfig, Op
-from peftbench.methods.parts import places, sites
+from peftbench.methods.parts import peft_form, places, sites
+from peftbench.methods.parts.peft_adapter import PeftAdapter
+from peftbench.methods.parts.peft_form import Exported, Imported, PeftForm
 from peftbench.models.backbone import Backbone
 from peftbench.models.shapes import Role, Site, Sizes
 
@@ -75,10 +79,6 @@ class LowRank(nn.Module):
         """Give the update of the weight, (features, in_features)."""
         return self.scale * self.B @ self.A
 
-    def factors(self) -> tuple[Tensor, Tensor]:
-        """Give (features, rank) and (rank, in_features), whose product is the update."""
-        return self.scale * self.B, self.A
-
 
 def attach(backbone: Backbone, config: Config) -> list[str]:
     """Insert A and B beside each layer of the roles.
@@ -132,3 +132,59 @@ def _attached(backbone: Backbone) -> list[tuple[Site, LowRank]]:
     targets = (site for role in places.LINEAR for site in backbone.sites(role))
     layers = ((site, backbone.model.get_submodule(site.module)) for site in targets)
     return [(site, getattr(layer, _name(site.role))) for site, layer in layers if hasattr(layer, _name(site.role))]
+
+
+def _to_peft(backbone: Backbone, names: Sequence[str]) -> Exported | None:
+    if peft_form.outside(backbone, names):  # norms
+        return None
+    return peft_form.low_rank(backbone, lambda module: (module.B, module.A, module.scale))
+
+
+def _from_peft(adapter: PeftAdapter) -> Imported:
+    """Read updates of one rank and one scale; those that this package put side by side come apart again."""
+    own = adapter.own("lora")
+    tensors: dict[str, Tensor] = {}
+    covered: list[Site] = []
+    ranks: dict[str, int] = {}
+    scales: dict[str, float] = {}
+    for module, outputs, (a, b) in adapter.layers("lora_A.weight", "lora_B.weight"):
+        targets = [site for site in outputs if own.get("roles", "all") == "all" or site.role in own["roles"]]
+        adapter.check_shape(module, [a.shape[1], b.shape[0]], [targets[0].in_features, adapter.num_outputs(module)])
+        scales[module] = _peft_scale(adapter.fields, module, len(a))
+        rank = own.get("rank", len(a))
+        is_apart = len(targets) > 1 and len(a) == rank * len(targets)
+        for index, site in enumerate(targets):
+            part = slice(index * rank, (index + 1) * rank) if is_apart else slice(None)
+            tensors[f"{module}.{_name(site.role)}.A"] = a[part].clone()
+            tensors[f"{module}.{_name(site.role)}.B"] = b[site.index, part].clone()
+        ranks[module] = rank if is_apart else len(a)
+        covered += targets
+    rank = _shared(adapter, ranks, "rank")
+    alpha = float(f"{_shared(adapter, scales, 'scale') * rank:.12g}")
+    roles = adapter.roles(covered)
+    everywhere = {site.role for site in adapter.base.sites if site.side == "output"} & {*places.LINEAR}
+    config = {"rank": rank, "alpha": alpha, "roles": "all" if {*roles} == everywhere else list(roles)}
+    return Imported(config, tensors)
+
+
+def _peft_scale(fields: Mapping[str, Any], module: str, rank: int) -> float:
+    """Compute alpha / rank, or alpha / sqrt(rank) with rsLoRA; a module may have an alpha of its own."""
+    patterns = fields.get("alpha_pattern") or {}
+    own = [alpha for pattern, alpha in patterns.items() if re.match(rf"(.*\.)?({pattern})$", module)]
+    alpha = own[0] if own else fields.get("lora_alpha", 8)
+    return float(alpha) / (math.sqrt(rank) if fields.get("use_rslora") else rank)
+
+
+def _shared(adapter: PeftAdapter, values: Mapping[str, Any], what: str) -> Any:
+    """Return the value that all modules share."""
+    (first, expected), *_ = values.items()
+    for module, value in values.items():
+        if not math.isclose(value, expected, rel_tol=1e-9):
+            raise adapter.refused(
+                f"'{first}' has {what} {expected:g} and '{module}' {value:g}",
+                f"a LoRA has one {what} for all layers here: train without rank_pattern and alpha_pattern",
+            )
+    return expected
+
+
+PEFT = PeftForm(_to_peft, ("LORA",), _from_peft)

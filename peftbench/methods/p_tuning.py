@@ -19,6 +19,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from peftbench.methods.base import Added, MethodConfig, Op
+from peftbench.methods.parts import peft_form
 from peftbench.models.backbone import SOFT_PROMPT, Backbone
 from peftbench.models.shapes import Sizes
 
@@ -161,3 +162,6 @@ def _mlp(*widths: int) -> nn.Module:
     for k, n in pairwise(widths):
         layers += [nn.Linear(k, n), nn.ReLU()]
     return nn.Sequential(*layers[:-1])
+
+
+PEFT = peft_form.PeftForm(peft_form.soft_prompt)

@@ -14,7 +14,7 @@ Differs: the paper trains P through an MLP that is folded away afterwards (secti
     it stands at none, and its bias is zero.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -24,6 +24,8 @@ from torch import Tensor, nn
 from peftbench.errors import MethodError
 from peftbench.methods.base import Added, MethodConfig, Op
 from peftbench.methods.parts import places
+from peftbench.methods.parts.peft_form import Exported, PeftForm
+from peftbench.models import rotary
 from peftbench.models.backbone import Backbone
 from peftbench.models.shapes import Attention, Sizes
 
@@ -225,3 +227,53 @@ def added(sizes: Sizes, config: Config) -> Added:
 
 merge = None
 UNMERGEABLE = "the prefix enters inside the softmax: no weights give the same function"
+
+
+def _to_peft(backbone: Backbone, names: Sequence[str]) -> Exported:
+    """Write the prefix; peft puts it into the cache, so that a text's positions go on after it.
+
+    A prefix that stands before the first position keeps its distances where positions are rotations: its keys are
+    turned forward by as many positions as it then takes up.
+
+    Raises:
+        MethodError: peft's prefix would act elsewhere, or at other positions.
+    """
+    reason = _no_form(backbone)
+    if reason:
+        hint = "`peftbench predict` uses it as it is"
+        raise MethodError(f"peft's prefix tuning does not compute what this one does: {reason}", hint=hint)
+    blocks = sorted(backbone.prefixes.items(), key=lambda pair: pair[0].layer)
+    pairs: list[Tensor] = []  # keys and values by turns, each (num_kv_heads, num_keys, d_kv)
+    for block, prefix in blocks:
+        keys, values = prefix()
+        pairs += [_forward(backbone, block.module, keys), values]
+    num_heads, num_keys, d_kv = pairs[0].shape
+    sizes = {"num_layers": len(blocks), "num_attention_heads": num_heads, "token_dim": num_heads * d_kv}
+    fields = {"peft_type": "PREFIX_TUNING", "num_virtual_tokens": num_keys, "num_transformer_submodules": 1, **sizes}
+    # (2 layers, num_kv_heads, num_keys, d_kv) -> (num_keys, 2 layers * num_kv_heads * d_kv)
+    return Exported(fields, {"prompt_embeddings": torch.stack(pairs).permute(2, 0, 1, 3).flatten(1)})
+
+
+def _no_form(backbone: Backbone) -> str:
+    """Say what keeps a prefix from being the same in peft; nothing where it is."""
+    config = backbone.model.config
+    if backbone.is_encoder_decoder:
+        return "it reaches the decoder's self-attention, and not the encoder's, nor cross-attention"
+    if getattr(config, "sliding_window", None) is not None:
+        return "in a sliding window its keys go out of sight, and these are always seen"
+    if not backbone.num_positions_before and getattr(config, "rope_parameters", None) is None:
+        return "after it the input begins at a later position, and after this one at position 0"
+    return ""
+
+
+def _forward(backbone: Backbone, module: str, keys: Tensor) -> Tensor:
+    """Turn keys (num_kv_heads, num_keys, d_kv) forward, where the input is to begin after them and does not yet."""
+    attention = backbone.model.get_submodule(module)
+    if backbone.num_positions_before or not getattr(attention, "use_rope", True):
+        return keys
+    position = torch.tensor([[keys.shape[1]]], device=keys.device)
+    cos, sin = backbone.model.base_model.rotary_emb(keys, position)  # (1, 1, width)
+    return rotary.turn(keys, cos, sin)
+
+
+PEFT = PeftForm(_to_peft)

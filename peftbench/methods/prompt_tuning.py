@@ -26,6 +26,9 @@ from torch import Tensor, nn
 
 from peftbench.errors import MethodError
 from peftbench.methods.base import Added, MethodConfig
+from peftbench.methods.parts import peft_form
+from peftbench.methods.parts.peft_adapter import PeftAdapter
+from peftbench.methods.parts.peft_form import Imported, PeftForm
 from peftbench.methods.stages import Loss, Shots
 from peftbench.models.backbone import SOFT_PROMPT, Backbone
 from peftbench.models.shapes import Sizes
@@ -181,3 +184,17 @@ def added(sizes: Sizes, config: Config) -> Added:
 
 merge = None
 UNMERGEABLE = "the prompt is input, not weights"
+
+
+def _from_peft(adapter: PeftAdapter) -> Imported:
+    """Read the virtual tokens before the input; of an encoder-decoder the half that peft uses."""
+    prompt = adapter.tensors.get("prompt_embeddings")
+    if prompt is None or len(adapter.tensors) > 1:
+        raise adapter.refused(f"it holds '{next(iter(adapter.tensors), 'nothing')}'", "a prompt is 'prompt_embeddings'")
+    number = int(adapter.fields.get("num_virtual_tokens") or len(prompt))
+    d_model = next(site.in_features for site in adapter.base.sites if site.role == "q")
+    adapter.check_shape("prompt_embeddings", prompt[:number].shape, [number, d_model])
+    return Imported({"num_virtual_tokens": number}, {f"{SOFT_PROMPT}.P": prompt[:number].clone()})
+
+
+PEFT = PeftForm(peft_form.soft_prompt, ("PROMPT_TUNING", "P_TUNING"), _from_peft)

@@ -88,6 +88,7 @@ IN_PEFT = {
     "lora of two roles": {"roles": "q,v"},
     "adalora": {},
     "prompt_tuning": {},
+    "p_tuning": {"num_virtual_tokens": 3, "hidden_size": 4},
     "prefix_tuning": {"num_virtual_tokens": 3, "position_offset": 3},
     "prefix_tuning at no position": {"num_virtual_tokens": 3},
     "bitfit": {},
@@ -109,8 +110,13 @@ def no_form(case, backbone):
     return next((reason for reason, is_so in reasons.items() if is_so), "")
 
 
-# Rank by rank AdaLoRA keeps what it likes, which is no LoRA of ours; a prefix's way back is not gone here.
-ONE_WAY = ("adalora", "prefix_tuning", "prefix_tuning at no position")
+def test_each_method_that_has_a_form_in_peft_is_among_these_cases():
+    assert {case.partition(" ")[0] for case in IN_PEFT} == {n for n in registry.METHODS if registry.method(n).PEFT}
+
+
+# Rank by rank AdaLoRA keeps what it likes, which is no LoRA of ours, and a network is folded into a prompt of prompt
+# tuning; a prefix's way back is not gone here.
+ONE_WAY = ("adalora", "p_tuning", "prefix_tuning", "prefix_tuning at no position")
 
 
 # Families differ in their layers, and in what becomes of positions; one of each kind gets the rest.
