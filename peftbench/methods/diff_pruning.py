@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from peftbench.errors import MethodError
 from peftbench.methods.base import Added, MethodConfig
 from peftbench.methods.parts import places, sparse
+from peftbench.methods.parts.reference import Reference
 from peftbench.models.backbone import Backbone
 from peftbench.models.shapes import Sizes
 
@@ -127,17 +128,17 @@ class Changed(nn.Module):
     """What the change does to one parameter.
 
     Args:
-        diff: The whole change; it has its place in the model and is not registered here again.
+        diff: The whole change; it is registered in the model.
         group: The parameter's index.
     """
 
     def __init__(self, diff: Diff, group: int) -> None:
         super().__init__()
-        self._diff, self._group = (diff,), group
+        self._diff, self._group = Reference(diff), group
 
     def forward(self, weight: Tensor) -> Tensor:
         """Give weight + z * w."""
-        return weight + self._diff[0].change(self._group).view(weight.shape)
+        return weight + self._diff.target.change(self._group).view(weight.shape)
 
 
 def attach(backbone: Backbone, config: Config) -> list[str]:

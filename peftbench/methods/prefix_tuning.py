@@ -25,6 +25,7 @@ from peftbench.errors import MethodError
 from peftbench.methods.base import Added, MethodConfig, Op
 from peftbench.methods.parts import places
 from peftbench.methods.parts.peft_form import Exported, PeftForm
+from peftbench.methods.parts.reference import Reference
 from peftbench.models import rotary
 from peftbench.models.backbone import Backbone
 from peftbench.models.shapes import Attention, Sizes
@@ -103,14 +104,14 @@ class Reparameterized(nn.Module):
     """Keys and values of one attention block out of the MLP.
 
     Args:
-        shared: The first half; it has its place in the model and is not registered here again.
+        shared: The first half; it is registered in the model.
         num_kv_heads: Heads of keys and values.
         d_kv: Features of each.
     """
 
     def __init__(self, shared: Shared, num_kv_heads: int, d_kv: int) -> None:
         super().__init__()
-        self._shared = (shared,)
+        self._shared = Reference(shared)
         self._shape = (-1, 2, num_kv_heads, d_kv)
         hidden_size, features = len(shared.b_1), 2 * num_kv_heads * d_kv
         self.W_2 = nn.Parameter(INIT_STD * torch.randn(hidden_size, features) / hidden_size**0.5)
@@ -118,7 +119,7 @@ class Reparameterized(nn.Module):
 
     def forward(self) -> tuple[Tensor, Tensor]:
         """Give (P_k, P_v), each (num_kv_heads, num_keys, d_kv)."""
-        both = (self._shared[0]() @ self.W_2 + self.b_2).view(self._shape)
+        both = (self._shared.target() @ self.W_2 + self.b_2).view(self._shape)
         keys, values = both.permute(1, 2, 0, 3)
         return keys, values
 

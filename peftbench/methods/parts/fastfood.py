@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from peftbench.errors import MethodError
+from peftbench.methods.parts.reference import Reference
 from peftbench.models.backbone import Backbone
 
 FACTOR = 64
@@ -81,7 +82,7 @@ class Shift(nn.Module):
     """What a projected vector does to one of the model's parameters: weight + lambda V theta.
 
     Args:
-        theta: (d); it has its place in the model and is not registered here again.
+        theta: (d); it is registered in the model, as the scales are.
         project: V, from d to the parameter's number of weights.
         scales: (layers), or None for lambda = 1.
         index: Which of the scales.
@@ -89,13 +90,13 @@ class Shift(nn.Module):
 
     def __init__(self, theta: nn.Parameter, project: Fastfood, scales: nn.Parameter | None, index: int) -> None:
         super().__init__()
-        self._trained, self._project, self._index = (theta, scales), (project,), index
+        self._trained, self._project, self._index = Reference((theta, scales)), Reference(project), index
 
     def forward(self, weight: Tensor) -> Tensor:
         """Give the shifted weight."""
-        theta, scales = self._trained
+        theta, scales = self._trained.target
         scaled = theta if scales is None else scales[self._index] * theta  # of the two, the shorter vector
-        return weight + self._project[0](scaled).view(weight.shape)
+        return weight + self._project.target(scaled).view(weight.shape)
 
 
 def lay(

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
+from peftbench.methods.parts.reference import Reference
 from peftbench.models.backbone import Backbone
 
 
@@ -30,18 +31,18 @@ class Segment(nn.Module):
     """What a sparse change does to one parameter, whose numbers are start .. start + count - 1.
 
     Args:
-        sparse: The whole change; it has its place in the model and is not registered here again.
+        sparse: The whole change; it is registered in the model.
         start: Number of the parameter's first weight.
         count: How many weights it has.
     """
 
     def __init__(self, sparse: Sparse, start: int, count: int) -> None:
         super().__init__()
-        self._sparse, self._span = (sparse,), torch.tensor([start, start + count])
+        self._sparse, self._span = Reference(sparse), torch.tensor([start, start + count])
 
     def forward(self, weight: Tensor) -> Tensor:
         """Give weight + delta; places are looked up at each use, since they may change until training begins."""
-        sparse = self._sparse[0]
+        sparse = self._sparse.target
         first, last = torch.searchsorted(sparse.places, self._span.to(sparse.places.device)).tolist()
         local = sparse.places[first:last] - self._span[0].item()
         changed = weight.to(sparse.values.dtype).flatten().index_add(0, local, sparse.values[first:last])
