@@ -19,7 +19,7 @@ from transformers import GPT2Config, GPT2LMHeadModel, T5Config, T5ForConditional
 
 from peftbench import registry
 from peftbench.adapters import saved
-from peftbench.adapters.side_by_side import Mixture
+from peftbench.adapters.side_by_side import SideBySide
 from peftbench.models.load import load
 from peftbench.scoring.forward import answer_log_probs
 from tests.scoring.prompts import encode_one
@@ -64,11 +64,11 @@ def adapters(backbone, method: str, number: int, root: Path) -> list[Path]:
     return folders
 
 
-def run(backbone, encoded, ids=None, mixture=None) -> torch.Tensor:
+def run(backbone, encoded, ids=None, side_by_side=None) -> torch.Tensor:
     """Score queries in batches of 64, in their order."""
     found = []
     for start in range(0, len(encoded), BATCH):
-        rows = nullcontext() if mixture is None else mixture.rows(ids[start : start + BATCH])
+        rows = nullcontext() if side_by_side is None else side_by_side.use(ids[start : start + BATCH])
         with torch.inference_mode(), rows:
             found.append(answer_log_probs(backbone, encoded[start : start + BATCH])[0])
     return torch.cat(found)
@@ -122,8 +122,8 @@ def main(families: list[str]) -> None:
                     one, _ = seconds(run, backbone, encoded)
                     backbone.detach_all()
                     ids = random.Random(number).choices(range(number), k=NUM_QUERIES)
-                    mixture = Mixture(backbone, folders[:number])
-                    mixed, ours = seconds(run, backbone, encoded, ids, mixture)
+                    side_by_side = SideBySide(backbone, folders[:number])
+                    mixed, ours = seconds(run, backbone, encoded, ids, side_by_side)
                     backbone.detach_all()
                     switch, theirs = seconds(switched, backbone, encoded, ids, folders)
                     print(

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 from peftbench.adapters import saved
 from peftbench.adapters.peft import write
-from peftbench.adapters.side_by_side import Mixture
+from peftbench.adapters.side_by_side import SideBySide
 from peftbench.errors import MethodError, PeftbenchError, RecordError
 from peftbench.flow import usage
 from peftbench.flow.usage import Usage
@@ -66,18 +66,18 @@ class Tuned:
 
     def __init__(self, backbone: Backbone, folders: Sequence[Path], usages: Sequence[Usage]) -> None:
         self._backbone, self._usages = backbone, usages
-        self._mixture = Mixture(backbone, folders) if len(folders) > 1 else None
-        if self._mixture is None:
+        self._side_by_side = SideBySide(backbone, folders) if len(folders) > 1 else None
+        if self._side_by_side is None:
             saved.load(folders[0], backbone)
 
     def score(self, examples: Sequence[Example], which: Sequence[int]) -> list[list[ChoiceScore]]:
         """Score each example's choices through its own adapter."""
-        mixture = self._mixture
+        adapters = self._side_by_side
         limits = [self._usages[index].scoring.max_input_tokens for index in which]
         queries = [cut_input(self._backbone, *pair)[0] for pair in zip(examples, limits, strict=True)]
         scoring = self._usages[0].scoring.model_copy(update={"max_input_tokens": None})
-        rows = None if mixture is None else lambda indices: mixture.rows([which[index] for index in indices])
-        return score(self._backbone, queries, scoring, rows=rows).choices
+        row_adapters = None if adapters is None else adapters.assigned(which)
+        return score(self._backbone, queries, scoring, row_adapters=row_adapters).choices
 
 
 class InContext:

@@ -106,16 +106,16 @@ class SoftPrompts(nn.Module):
         self._members = list(range(len(starts)))
 
     @contextmanager
-    def rows(self, members: Sequence[int]) -> Iterator[None]:
-        """Say for each row of the batches that are run inside which prompt it takes."""
-        everyone, self._members = self._members, list(members)
+    def use(self, members: Sequence[int]) -> Iterator[None]:
+        """Run the batches inside with one prompt for each row: `members` are their indices."""
+        default, self._members = self._members, list(members)
         try:
             yield
         finally:
-            self._members = everyone
+            self._members = default
 
     def forward(self) -> Tensor:
-        """Give each row's prompt, (rows, num_virtual_tokens, d_model), or all of them where no rows were said."""
+        """Return each row's prompt, (rows, num_virtual_tokens, d_model); outside `use` a row for each member."""
         return torch.stack([self.P[member] for member in self._members])
 
 

@@ -229,7 +229,7 @@ class Backbone:
         Args:
             module: forward() gives (num_virtual_tokens, d_model), or one such for each row; it becomes the model's
                 submodule "soft_prompt". An ensemble has `num_members` of them, which take turns over the rows unless
-                `rows(members)` is entered.
+                `use(members)` is entered.
         """
         self.adopt(SOFT_PROMPT, module)
         with torch.no_grad():  # once: a network that makes the prompt is not run to count its tokens

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from transformers import DynamicCache
@@ -25,8 +26,14 @@ OUT_OF_MEMORY = ("can't allocate memory", "not enough memory", "out of memory")
 Sums = list[list[float]]
 """Per prompt of a batch, per choice: the answer tokens' log-probabilities added up."""
 Batch = tuple[list[int], Sums, Work]
-Rows = Callable[[Sequence[int]], AbstractContextManager[None]]
-"""Given the indices of the prompts of a forward pass, makes each row go through what is its own."""
+
+
+class RowAdapters(Protocol):
+    """Adapters that differ from prompt to prompt, each of which is then one row of a forward pass."""
+
+    def select(self, indices: Sequence[int]) -> AbstractContextManager[None]:
+        """Run a forward pass of the prompts `indices`, each row through its own adapter."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -49,7 +56,7 @@ class Strategy:
 
 
 def batches(
-    backbone: Backbone, encoded: Sequence[Encoded], *, cache: bool, budget: int | None, rows: Rows | None
+    backbone: Backbone, encoded: Sequence[Encoded], *, cache: bool, budget: int | None, row_adapters: RowAdapters | None
 ) -> Iterator[Batch]:
     """Run all prompts, in batches that suit the device and its memory.
 
@@ -60,13 +67,13 @@ def batches(
         encoded: At least one prompt.
         cache: Whether a decoder-only model's prompts share what they begin with.
         budget: Tokens per forward pass; None suits the device.
-        rows: As in `scoring.score.score`.
+        row_adapters: As in `scoring.score.score`.
 
     Raises:
         RunError: Memory does not suffice for one prompt.
     """
     with memory_for(_too_large(backbone, max(len(tokens.context) for tokens in encoded))):
-        strategy = _strategy(backbone, encoded, cache, rows)
+        strategy = _strategy(backbone, encoded, cache, row_adapters)
     budget = budget or _budget(backbone)
     if strategy.start is not None:
         yield [], [], strategy.start
@@ -89,11 +96,13 @@ def batches(
         yield indices, sums, work
 
 
-def _strategy(backbone: Backbone, encoded: Sequence[Encoded], cache: bool, rows: Rows | None) -> Strategy:
+def _strategy(
+    backbone: Backbone, encoded: Sequence[Encoded], cache: bool, row_adapters: RowAdapters | None
+) -> Strategy:
     if backbone.is_encoder_decoder:
-        return _folded(backbone, encoded, rows or _alike)
-    if rows is not None:
-        return _branched(backbone, encoded, rows)
+        return _folded(backbone, encoded, row_adapters or _Alike())
+    if row_adapters is not None:
+        return _branched(backbone, encoded, row_adapters)
     return _packed(backbone, encoded) if cache else _plain(backbone, encoded)
 
 
@@ -138,17 +147,20 @@ def _too_large(backbone: Backbone, num_tokens: int) -> RunError:
     )
 
 
-def _alike(_indices: Sequence[int]) -> AbstractContextManager[None]:
-    return nullcontext()
+class _Alike:
+    """Rows that all run through what is attached."""
+
+    def select(self, indices: Sequence[int]) -> AbstractContextManager[None]:
+        return nullcontext()
 
 
-def _folded(backbone: Backbone, encoded: Sequence[Encoded], rows_of: Rows) -> Strategy:
+def _folded(backbone: Backbone, encoded: Sequence[Encoded], row_adapters: RowAdapters) -> Strategy:
     """Encoder-decoders: each input once, the choices folded into its cross-attention."""
     virtual, more = num_virtual_tokens(backbone), backbone.sizes.num_fed_more
 
     def run(indices: Sequence[int]) -> tuple[Sums, Work]:
         batch = [encoded[index] for index in indices]
-        with rows_of(indices):
+        with row_adapters.select(indices):
             picked, answers = answer_log_probs(backbone, batch)  # (answer tokens,)
         shape = Pass.of_encoder_decoder(
             inputs=len(batch),
@@ -163,13 +175,13 @@ def _folded(backbone: Backbone, encoded: Sequence[Encoded], rows_of: Rows) -> St
     return Strategy([_cost(tokens) for tokens in encoded], True, run)
 
 
-def _branched(backbone: Backbone, encoded: Sequence[Encoded], rows_of: Rows) -> Strategy:
+def _branched(backbone: Backbone, encoded: Sequence[Encoded], row_adapters: RowAdapters) -> Strategy:
     """Decoder-only, a row for each prompt: its choices branch off its context."""
     virtual = num_virtual_tokens(backbone)
 
     def run(indices: Sequence[int]) -> tuple[Sums, Work]:
         batch = [encoded[index] for index in indices]
-        with rows_of(indices):
+        with row_adapters.select(indices):
             picked, answers = answer_log_probs(backbone, batch)  # (answer tokens,)
         longest = virtual + max(_cost(tokens) - len(tokens.choices) for tokens in batch)
         shape = Pass.of_decoder(rows=len(batch), tokens=longest, head=_num_predicting(answers))

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,7 +10,7 @@ import torch
 
 from peftbench.errors import RunError
 from peftbench.models.backbone import Backbone
-from peftbench.scoring.batches import Rows, batches
+from peftbench.scoring.batches import RowAdapters, batches
 from peftbench.scoring.encoding import Encoded, check_fits, encode, lengths, num_tokens
 from peftbench.scoring.ranking import ChoiceScore, vote
 from peftbench.scoring.work import Length, Work
@@ -44,7 +45,7 @@ def score(
     *,
     progress: Callable[[int], None] | None = None,
     token_budget: int | None = None,
-    rows: Rows | None = None,
+    row_adapters: RowAdapters | None = None,
 ) -> Scores:
     """Score each example's choices by their log-probability.
 
@@ -57,12 +58,12 @@ def score(
         backbone: Is scored as it is: with what is attached, in eval mode.
         examples: Inputs with their answer choices.
         scoring: How inputs are cut and answers end. With `cache` off each (prompt, choice) is a row of its own through
-            the plain model, unless prompts differ in what is attached for them.
+            the plain model, unless prompts have adapters of their own.
         shots: Text that stands before each input.
         progress: Called with the number of examples that were just finished.
         token_budget: Tokens per forward pass; None suits the device. It does not change the scores beyond rounding.
-        rows: Where prompts differ in what is attached for them: entered for each forward pass, with the indices of its
-            prompts, each of which is then one row with all its choices.
+        row_adapters: Where prompts have adapters of their own: selects those of each forward pass's prompts, each of
+            which is then one row with all its choices.
 
     Raises:
         ModelError: A choice without tokens, two choices with the same tokens, or a prompt longer than the model takes.
@@ -75,13 +76,13 @@ def score(
     num_cut = sum(tokens.num_cut_tokens for tokens in encoded)
     members = backbone.num_members
     if members > 1:
-        assert rows is None, "an ensemble's rows are its own"
-        encoded, rows = [tokens for tokens in encoded for _ in range(members)], _by_turns(backbone)
+        assert row_adapters is None, "an ensemble's rows are its own"
+        encoded, row_adapters = [tokens for tokens in encoded for _ in range(members)], _Members(backbone)
     sums: list[list[float]] = [[]] * len(encoded)
     work, num_done = Work(cut_tokens=num_cut), 0
     with torch.inference_mode():
         for indices, log_probs, spent in batches(
-            backbone, encoded, cache=scoring.cache, budget=token_budget, rows=rows
+            backbone, encoded, cache=scoring.cache, budget=token_budget, row_adapters=row_adapters
         ):
             for index, values in zip(indices, log_probs, strict=True):
                 _check_finite(backbone, values)
@@ -96,10 +97,16 @@ def score(
     return Scores(choices, lengths(backbone, encoded, num_tokens(backbone, shots)), work)
 
 
-def _by_turns(backbone: Backbone) -> Rows:
-    """Select an ensemble's members in turn: each prompt stands there once for each member, next to each other."""
-    ensemble: Any = backbone.soft_prompt
-    return lambda indices: ensemble.rows([index % backbone.num_members for index in indices])
+@dataclass(frozen=True)
+class _Members:
+    """An ensemble's soft prompts as adapters of rows, where each prompt comes once for each member, in turn."""
+
+    backbone: Backbone
+
+    def select(self, indices: Sequence[int]) -> AbstractContextManager[None]:
+        ensemble: Any = self.backbone.soft_prompt
+        members: AbstractContextManager[None] = ensemble.use([index % self.backbone.num_members for index in indices])
+        return members
 
 
 def _check_finite(backbone: Backbone, log_probs: Sequence[float]) -> None:

@@ -1,4 +1,4 @@
-"""A mixed batch gives each row what its own adapter gives it alone."""
+"""A multi-adapter batch gives each row what its own adapter gives it alone."""
 
 import random
 from itertools import product
@@ -8,7 +8,7 @@ import torch
 
 from peftbench import registry
 from peftbench.adapters import saved
-from peftbench.adapters.side_by_side import Mixture
+from peftbench.adapters.side_by_side import SideBySide
 from peftbench.errors import MethodError
 from peftbench.methods.stages import Stages
 from peftbench.scoring.forward import choice_log_probs
@@ -72,11 +72,11 @@ def test_each_row_gets_what_its_adapter_gives_alone_whatever_stands_beside_it(fa
         saved.load(folder, backbone)
         alone.append(log_probs(backbone, PROMPTS))
         backbone.detach_all()
-    mixture = Mixture(backbone, folders)
+    side_by_side = SideBySide(backbone, folders)
     generator = random.Random(0)
     for _ in range(8):
         pairs = generator.sample(list(product(range(len(PROMPTS)), range(len(folders)))), 10)
-        with mixture.rows([index for _, index in pairs]):
+        with side_by_side.use([index for _, index in pairs]):
             mixed = log_probs(backbone, [PROMPTS[prompt] for prompt, _ in pairs])
         for row, (prompt, index) in zip(mixed, pairs, strict=True):
             torch.testing.assert_close(row, alone[index][prompt], atol=1e-5, rtol=0)
@@ -93,6 +93,6 @@ def test_an_adapter_that_acts_on_all_rows_is_refused_and_leaves_nothing_behind(n
     backbone = tiny_backbone("gpt2")
     folder = save_random(backbone, tmp_path / "a", name, settings, 0)
     with pytest.raises(MethodError, match=f"cannot share a batch with others: {reason}"):
-        Mixture(backbone, [folder])
+        SideBySide(backbone, [folder])
     assert not backbone.inserted
     assert not backbone.prefixes

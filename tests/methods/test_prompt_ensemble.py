@@ -7,7 +7,7 @@ import torch
 from pydantic import ValidationError
 
 from peftbench.adapters import merged, saved, starts
-from peftbench.adapters.side_by_side import Mixture
+from peftbench.adapters.side_by_side import SideBySide
 from peftbench.costs.describe import describe
 from peftbench.costs.of_model import Workload, sheet
 from peftbench.errors import MethodError
@@ -146,6 +146,6 @@ def test_what_has_no_place_for_an_ensemble_says_so_in_a_line(tmp_path):
         saved.save(tmp_path / name, backbone, "prompt_tuning", config, names)
         backbone.detach_all()
     with pytest.raises(MethodError, match="run with 3 prompts"):
-        Mixture(backbone, [tmp_path / "one", tmp_path / "many"])
+        SideBySide(backbone, [tmp_path / "one", tmp_path / "many"])
     with pytest.raises(MethodError, match="peft has no form"):
         merged.to_peft(tmp_path / "many", backbone, tmp_path / "out")
