@@ -14,10 +14,7 @@ Differs: T-Few gives each layer its own A_i (`shared_phm_rule = false`) and trai
 
 from typing import Any
 
-from peftbench.methods.base import Added
 from peftbench.methods.parts import phm
-from peftbench.models.backbone import Backbone
-from peftbench.models.shapes import Sizes
 
 PAPER = "2106.04647, section 4"
 IDENTITY_AT_INIT = False  # near it: the Kronecker products start small, not at zero
@@ -26,22 +23,8 @@ DEAD: dict[str, str] = {}
 DEFAULTS: dict[str, Any] = {"lr": 3e-3, "scale_parameter": False, "num_steps": 1000}
 
 Config = phm.Config
-ATTENTION = True
-
-
-def attach(backbone: Backbone, config: phm.Config) -> list[str]:
-    """Insert an adapter behind each self-attention and each feed-forward block.
-
-    Raises:
-        MethodError: The backbone lacks such blocks, or phm_dim does not divide d_model.
-    """
-    return phm.attach(backbone, config, ATTENTION, "Compacter")
-
-
-def added(sizes: Sizes, config: phm.Config) -> Added:
-    """Give the adapters' parameters, and two matmuls per adapter with the weights that the products make."""
-    return phm.added(sizes, config, ATTENTION)
-
+PLACEMENT = phm.Placement("Compacter", attention=True)
+attach, added = PLACEMENT.attach, PLACEMENT.added
 
 merge = None
 UNMERGEABLE = "the activation stands between the two layers"

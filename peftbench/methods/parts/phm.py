@@ -7,6 +7,7 @@ t_i (rank, k / phm_dim) belong to one layer.
 """
 
 import math
+from dataclasses import dataclass
 
 import torch
 from pydantic import Field
@@ -92,39 +93,54 @@ class Adapter(nn.Module):
         return y + self.up(functional.gelu(self.down(y.to(self.down.s.dtype))))
 
 
-def attach(backbone: Backbone, config: Config, attention: bool, method: str) -> list[str]:
-    """Insert an adapter behind each feed-forward block, and with `attention` behind each self-attention.
+@dataclass(frozen=True)
+class Placement:
+    """Where the adapters stand, which is what tells Compacter from Compacter++; its functions are the methods' own.
 
-    Raises:
-        MethodError: The backbone lacks such blocks, phm_dim does not divide d_model, or phm_rank is more than s_i t_i
-            can have.
+    Args:
+        title: What the method is called in errors.
+        attention: Whether self-attention blocks get an adapter beside the feed-forward blocks.
     """
-    d_model, bottleneck = backbone.sizes.d_model, _bottleneck(backbone.sizes, config)
-    targets = sites.block_ends(backbone, attention, method)
-    freed = sites.norms(backbone, method) if config.layer_norms else []
-    rule = _rule(config.phm_dim)
-    names = set()
-    for site in targets:
-        rules = (rule, rule) if config.shared_phm_rule else (_rule(config.phm_dim), _rule(config.phm_dim))
-        down = Hypercomplex(rules[0], d_model, bottleneck, config.phm_rank)
-        up = Hypercomplex(rules[1], bottleneck, d_model, config.phm_rank)
-        backbone.insert(site, NAME, Adapter(down, up))
-        names |= {f"{site.module}.{NAME}.{layer}.{part}" for layer in ("down", "up") for part in "Astb"}
-    inserted = [name for name, _ in backbone.model.named_parameters() if name in names]  # a shared A has one name
-    return inserted + freed
 
+    title: str
+    attention: bool
 
-def added(sizes: Sizes, config: Config, attention: bool) -> Added:
-    """Give rank (d_model + b) + n parameters for each layer of k -> n features, b the bottleneck, and the rules."""
-    bottleneck = _bottleneck(sizes, config)
-    ops: list[Op] = []
-    for place in places.block_end_places(sizes, attention):
-        ops.append(Op(place, sizes.d_model, bottleneck, mergeable=False))
-        ops.append(Op(place, bottleneck, sizes.d_model, mergeable=False, reads="trained"))
-    rules = config.phm_dim**3 * (1 if config.shared_phm_rule else len(ops))
-    count = rules + sum(config.phm_rank * (op.k + op.n) + op.n for op in ops)
-    count += places.num_norm_parameters(sizes) if config.layer_norms else 0
-    return Added(num_parameters=count, ops=tuple(ops), places=places.norm_places(sizes) if config.layer_norms else ())
+    def attach(self, backbone: Backbone, config: Config) -> list[str]:
+        """Insert an adapter behind each block of the placement.
+
+        Raises:
+            MethodError: The backbone lacks such blocks, phm_dim does not divide d_model, or phm_rank is above what
+                s_i t_i can have.
+        """
+        d_model, bottleneck = backbone.sizes.d_model, _bottleneck(backbone.sizes, config)
+        targets = sites.block_ends(backbone, self.attention, self.title)
+        freed = sites.norms(backbone, self.title) if config.layer_norms else []
+        rule = _rule(config.phm_dim)
+        names = set()
+        for site in targets:
+            rules = (rule, rule) if config.shared_phm_rule else (_rule(config.phm_dim), _rule(config.phm_dim))
+            down = Hypercomplex(rules[0], d_model, bottleneck, config.phm_rank)
+            up = Hypercomplex(rules[1], bottleneck, d_model, config.phm_rank)
+            backbone.insert(site, NAME, Adapter(down, up))
+            names |= {f"{site.module}.{NAME}.{layer}.{part}" for layer in ("down", "up") for part in "Astb"}
+        inserted = [name for name, _ in backbone.model.named_parameters() if name in names]  # a shared A has one name
+        return inserted + freed
+
+    def added(self, sizes: Sizes, config: Config) -> Added:
+        """Count rank (d_model + b) + n parameters for each layer of k -> n features, b the bottleneck, and the rules.
+
+        Each adapter adds two matmuls, with the weights that the Kronecker products make.
+        """
+        bottleneck = _bottleneck(sizes, config)
+        ops: list[Op] = []
+        for place in places.block_end_places(sizes, self.attention):
+            ops.append(Op(place, sizes.d_model, bottleneck, mergeable=False))
+            ops.append(Op(place, bottleneck, sizes.d_model, mergeable=False, reads="trained"))
+        rules = config.phm_dim**3 * (1 if config.shared_phm_rule else len(ops))
+        count = rules + sum(config.phm_rank * (op.k + op.n) + op.n for op in ops)
+        count += places.num_norm_parameters(sizes) if config.layer_norms else 0
+        norms = places.norm_places(sizes) if config.layer_norms else ()
+        return Added(num_parameters=count, ops=tuple(ops), places=norms)
 
 
 def _bottleneck(sizes: Sizes, config: Config) -> int:
