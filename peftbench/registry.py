@@ -98,12 +98,12 @@ def _wrapped(name: str, module: str) -> "Method":
 
 
 def is_method(name: str) -> bool:
-    """Say whether this is a method's name, as far as can be told without importing anything."""
+    """Tell whether this is a method's name, as far as can be told without importing anything."""
     return name in METHODS or name.startswith(PEFT)
 
 
 def known_method(name: str) -> None:
-    """See that there is such a method, as far as can be told without importing anything.
+    """Refuse the name of no method, as far as can be told without importing anything.
 
     Raises:
         MethodError: There is none; the hint names the nearest and all known ones.
@@ -155,7 +155,7 @@ def task_file(name: str) -> Path:
 
 
 def known(name: str, names: Iterable[str], kind: str, error: type[PeftbenchError]) -> str:
-    """Give `name` back if it is one of `names`.
+    """Return `name` if it is one of `names`.
 
     Raises:
         PeftbenchError: As `error`, with "did you mean" and the list of what is known.

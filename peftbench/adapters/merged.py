@@ -28,10 +28,10 @@ A plain checkpoint, written by peftbench from an adapter of the model whose weig
 {{card.fingerprint}}.
 
 Loaded with transformers, its logits on {NUM_ROWS} x {NUM_TOKENS} random tokens, of which the largest is
-{{found.largest:.3g}}, differ from the adapted model's in float32 by at most
+{{agreement.largest:.3g}}, differ from the adapted model's in float32 by at most
 
-- {{found.float32:.1e}} in float32,
-- {{found.bfloat16:.1e}} in bfloat16.
+- {{agreement.float32:.1e}} in float32,
+- {{agreement.bfloat16:.1e}} in bfloat16.
 """
 _IN_PEFT = """---
 base_model: {card.model}
@@ -83,9 +83,9 @@ def merge(folder: Path, backbone: Backbone, out: Path) -> Agreement:
         method.merge(backbone)
         with _new(out) as temporary:
             _write(backbone, temporary)
-            found = _agreement(out, temporary, backbone, expected)
-            (temporary / README).write_text(_FOLDED.format(card=card, found=found), encoding="utf-8")
-            return found
+            agreement = _agreement(out, temporary, backbone, expected)
+            (temporary / README).write_text(_FOLDED.format(card=card, agreement=agreement), encoding="utf-8")
+            return agreement
     finally:
         backbone.detach_all()
 
@@ -118,12 +118,12 @@ def to_peft(folder: Path, backbone: Backbone, out: Path) -> str:
 
 @torch.no_grad()
 def logits(model: PreTrainedModel) -> Tensor:
-    """Run random tokens, always the same ones; give (rows, tokens, vocab_size) float32."""
+    """Run random tokens, always the same ones, and return the logits (rows, tokens, vocab_size) in float32."""
     generator = torch.Generator().manual_seed(0)
     ids = torch.randint(2, model.config.vocab_size, (NUM_ROWS, NUM_TOKENS), generator=generator).to(model.device)
     inputs = {"decoder_input_ids": ids[:, :8]} if model.config.is_encoder_decoder else {}
-    found: Tensor = model(input_ids=ids, **inputs).logits
-    return found.float()
+    result: Tensor = model(input_ids=ids, **inputs).logits
+    return result.float()
 
 
 def _write(backbone: Backbone, folder: Path) -> None:
@@ -140,7 +140,7 @@ def _write(backbone: Backbone, folder: Path) -> None:
 
 
 def _without_opening(backbone: Backbone) -> str:
-    """Say how inputs begin where the prefix is the beginning of a text."""
+    """Describe how inputs begin where the prefix is the beginning of a text."""
     if not backbone.num_positions_before:
         return ""
     return "\nThe prefix is the beginning of a text: inputs go on with it, without a token that opens a text.\n"
@@ -148,19 +148,20 @@ def _without_opening(backbone: Backbone) -> str:
 
 def _agreement(out: Path, folder: Path, backbone: Backbone, expected: Tensor) -> Agreement:
     kind = AutoModelForSeq2SeqLM if backbone.is_encoder_decoder else AutoModelForCausalLM
-    apart = {}
+    differences = {}
     for dtype in (torch.float32, torch.bfloat16):
         with _quiet():
             model = kind.from_pretrained(folder, dtype=dtype).to(backbone.device).eval()
-        apart[dtype] = float((logits(model) - expected).abs().max())
-    found = Agreement(float(expected.abs().max()), apart[torch.float32], apart[torch.bfloat16])
-    if not found.float32 <= TOLERANCE * found.largest:
+        differences[dtype] = float((logits(model) - expected).abs().max())
+    largest = float(expected.abs().max())
+    agreement = Agreement(largest, differences[torch.float32], differences[torch.bfloat16])
+    if not agreement.float32 <= TOLERANCE * largest:
         raise MethodError(
-            f"'{out}' was not written: its logits would be {found.float32:.1e} from the adapted model's, whose largest "
-            f"is {found.largest:.1f}",
+            f"'{out}' was not written: its logits would be {agreement.float32:.1e} from the adapted model's, whose "
+            f"largest is {largest:.1f}",
             hint="`peftbench predict` uses the adapter as it is",
         )
-    return found
+    return agreement
 
 
 @contextmanager
@@ -179,10 +180,10 @@ def _new(out: Path) -> Iterator[Path]:
 @contextmanager
 def _quiet() -> Iterator[None]:
     """Keep transformers' own bars off the terminal."""
-    shown = logging.is_progress_bar_enabled()
+    was_enabled = logging.is_progress_bar_enabled()
     logging.disable_progress_bar()
     try:
         yield
     finally:
-        if shown:
+        if was_enabled:
             logging.enable_progress_bar()

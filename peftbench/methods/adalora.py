@@ -95,36 +95,36 @@ class Svd(nn.Module):
         self._smooth: dict[str, tuple[Tensor, Tensor]] = {}
 
     def forward(self, y: Tensor, x: Tensor) -> Tensor:
-        """Give y + (alpha / init_rank) P Lambda Q x.
+        """Compute y + (alpha / init_rank) P Lambda Q x, (..., n).
 
         Args:
             y: (..., n) the layer's output W x.
             x: (..., k) the layer's input.
         """
-        inner = functional.linear(x.to(self.Q.dtype), self.Q) * self.Lambda
+        inner = functional.linear(x.to(self.Q.dtype), self.Q) * self.Lambda  # (..., rank)
         return y + self.scale * functional.linear(inner, self.P)
 
     def update(self) -> Tensor:
-        """Give the update of the weight, (n, k)."""
+        """Compute the update of the weight, (n, k)."""
         return self.scale * (self.P * self.Lambda) @ self.Q
 
     def orthogonality(self) -> Tensor:
-        """Give |P^T P - 1| + |Q Q^T - 1|, Frobenius norms."""
-        one = torch.eye(len(self.Lambda), device=self.P.device)
-        return (self.P.T @ self.P - one).norm() + (self.Q @ self.Q.T - one).norm()
+        """Compute |P^T P - 1| + |Q Q^T - 1|, Frobenius norms."""
+        identity = torch.eye(len(self.Lambda), device=self.P.device)  # (rank, rank)
+        return (self.P.T @ self.P - identity).norm() + (self.Q @ self.Q.T - identity).norm()
 
-    def look(self, beta1: float, beta2: float) -> None:
-        """Smooth the sensitivity |w dL/dw| and the uncertainty |I - smooth I|, from the gradients that are there."""
+    def update_importance(self, beta1: float, beta2: float) -> None:
+        """Smooth the sensitivity |w dL/dw| and the uncertainty |I - smooth I|, from this step's gradients."""
         for name, parameter in self.named_parameters():
             assert parameter.grad is not None
             now = (parameter * parameter.grad).abs()
-            mean, doubt = self._smooth.get(name, (torch.zeros_like(now), torch.zeros_like(now)))
+            mean, uncertainty = self._smooth.get(name, (torch.zeros_like(now), torch.zeros_like(now)))
             mean = beta1 * mean + (1 - beta1) * now
-            self._smooth[name] = (mean, beta2 * doubt + (1 - beta2) * (now - mean).abs())
+            self._smooth[name] = (mean, beta2 * uncertainty + (1 - beta2) * (now - mean).abs())
 
     def scores(self) -> Tensor:
         """Score each value, (rank)."""
-        score = {name: mean * doubt for name, (mean, doubt) in self._smooth.items()}
+        score = {name: mean * uncertainty for name, (mean, uncertainty) in self._smooth.items()}
         return score["Lambda"] + score["P"].mean(0) + score["Q"].mean(1)
 
 
@@ -145,7 +145,7 @@ def restore(backbone: Backbone, config: Config, shapes: Mapping[str, tuple[int, 
 
 @torch.no_grad()
 def resume_tensors(backbone: Backbone, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Put what was kept into the first of init_rank places; the others are as at the start, their values zero."""
+    """Copy the kept values into the first of init_rank slots; the others are as at the start, Lambda zero."""
     whole = {name: tensor.clone() for name, tensor in backbone.tensors_named(tensors).items()}
     for name, tensor in tensors.items():
         whole[name][tuple(slice(size) for size in tensor.shape)] = tensor
@@ -153,9 +153,9 @@ def resume_tensors(backbone: Backbone, tensors: dict[str, Tensor]) -> dict[str, 
 
 
 def penalty(backbone: Backbone, config: Config) -> Tensor:
-    """Give orth_reg_weight times the mean over all P and Q of how far they are from orthogonal."""
-    each = [svd.orthogonality() for _, svd in _attached(backbone)]
-    return config.orth_reg_weight * torch.stack(each).sum() / (2 * len(each))
+    """Compute orth_reg_weight times the mean distance of all P and Q from orthogonality."""
+    distances = [svd.orthogonality() for _, svd in _attached(backbone)]
+    return config.orth_reg_weight * torch.stack(distances).sum() / (2 * len(distances))
 
 
 @torch.no_grad()
@@ -165,7 +165,7 @@ def before_step(backbone: Backbone, config: Config, step: int, num_steps: int) -
     if _is_final(step, num_steps, config) and all(svd._smooth for svd in svds):
         return
     for svd in svds:
-        svd.look(config.beta1, config.beta2)
+        svd.update_importance(config.beta1, config.beta2)
 
 
 @torch.no_grad()
@@ -177,9 +177,9 @@ def after_step(backbone: Backbone, config: Config, step: int, num_steps: int) ->
         return
     svds = [svd for _, svd in _attached(backbone)]
     scores = torch.cat([svd.scores() for svd in svds])
-    kept = torch.zeros_like(scores, dtype=torch.bool)
-    kept[scores.topk(round(budget * len(svds))).indices] = True
-    for svd, mask in zip(svds, kept.split([len(svd.Lambda) for svd in svds]), strict=True):
+    is_kept = torch.zeros_like(scores, dtype=torch.bool)  # (values of all layers)
+    is_kept[scores.topk(round(budget * len(svds))).indices] = True
+    for svd, mask in zip(svds, is_kept.split([len(svd.Lambda) for svd in svds]), strict=True):
         svd.Lambda.mul_(mask)
 
 
@@ -187,14 +187,14 @@ def after_step(backbone: Backbone, config: Config, step: int, num_steps: int) ->
 def finish(backbone: Backbone, config: Config) -> list[str]:
     """Take out the values that are zero, with their columns and rows."""
     for _, svd in _attached(backbone):
-        kept = svd.Lambda != 0
-        svd.P, svd.Lambda = nn.Parameter(svd.P[:, kept]), nn.Parameter(svd.Lambda[kept])
-        svd.Q = nn.Parameter(svd.Q[kept])
+        is_kept = svd.Lambda != 0  # (init_rank)
+        svd.P, svd.Lambda = nn.Parameter(svd.P[:, is_kept]), nn.Parameter(svd.Lambda[is_kept])
+        svd.Q = nn.Parameter(svd.Q[is_kept])
     return _names(backbone)
 
 
 def rank_budget(step: int, num_steps: int, config: Config) -> float:
-    """Give the values per layer, on average, that are left after a step.
+    """Compute the budget after a step: values per layer, on average.
 
     target + (init - target) (1 - (t - t_i) / (T - t_i - t_f))^3, between t_i and T - t_f
 
@@ -208,13 +208,13 @@ def rank_budget(step: int, num_steps: int, config: Config) -> float:
 
 
 def added(sizes: Sizes, config: Config) -> Added:
-    """Give the init_rank (k + n + 1) trained parameters and two matmuls of each layer, and those of the penalty."""
+    """Count init_rank (k + n + 1) trained parameters and two matmuls per layer, and the matmuls of the penalty."""
     places.check_rank(sizes, places.linear_roles(sizes), "init_rank", config.init_rank)
     return _added(sizes, itertools.repeat(config.init_rank))
 
 
 def added_finished(sizes: Sizes, config: Config, shapes: Mapping[str, tuple[int, ...]]) -> Added:
-    """Give the same of the values that were kept in each layer."""
+    """Count the same for the values that were kept in each layer."""
     return _added(sizes, [shape[0] for name, shape in shapes.items() if name.endswith(".Lambda")])
 
 
@@ -241,7 +241,7 @@ def merge(backbone: Backbone) -> None:
 
 
 def _is_final(step: int, num_steps: int, config: Config) -> bool:
-    """Say of a step, counted from 0, whether the budget has come to its target."""
+    """Tell whether the budget has come to its target at a step, counted from 0."""
     return step + 1 >= num_steps * (1 - config.t_f)
 
 

@@ -28,7 +28,7 @@ FLOAT32_BYTES = 4
 
 @dataclass(frozen=True)
 class Place:
-    """A spot in the model's computation, by shape alone; `Site` is the same in a loaded model.
+    """A place in the model's computation, by shape alone; `Site` is the same in a loaded model.
 
     Args:
         stack: "decoder" for decoder-only models.
@@ -121,11 +121,11 @@ class Added:
     saved_bytes: float | None = None
 
     def num_trained(self, num_model_parameters: int) -> int:
-        """Give the number of trained values, on a model of so many parameters."""
+        """Count the trained values, on a model of `num_model_parameters`."""
         return int(self.share * num_model_parameters) if self.num_parameters is None else self.num_parameters
 
     def num_saved_bytes(self, num_model_parameters: int) -> int:
-        """Give the bytes of the tensors that are saved."""
+        """Count the bytes of the tensors that are saved."""
         if self.saved_bytes is None:
             return FLOAT32_BYTES * self.num_trained(num_model_parameters)
         return round(self.saved_bytes * (num_model_parameters if self.num_parameters is None else 1))

@@ -1,6 +1,6 @@
 """BitFit: a learned bias on every linear layer, and on every norm that has one.
 
-    h = W x + b_0 + b          b: (n), starts at zero
+    h = W x + b_0 + b          x: (..., k)   h: (..., n)   b: (n), starts at zero
 
 Paper: 2106.10199, section 3.
 Differs: the paper trains the biases that a model has; T5 has none, so T-Few adds them, and so does this file: b is a
@@ -60,7 +60,7 @@ class Bias(nn.Module):
         self.b = nn.Parameter(torch.zeros(features))
 
     def forward(self, y: Tensor, x: Tensor) -> Tensor:
-        """Give y + b.
+        """Compute y + b, (..., features).
 
         Args:
             y: (..., features) activations at the site.
@@ -84,7 +84,7 @@ def attach(backbone: Backbone, config: Config) -> list[str]:
 
 
 def added(sizes: Sizes, config: Config) -> Added:
-    """Give one parameter per output feature of each layer; no matmuls."""
+    """Count one parameter per output feature of each layer; no matmuls."""
     roles = _roles(sizes, config)
     layers = [linear for role in roles for linear in places.linears(sizes, role)]
     count = sum(linear.n for linear in layers)

@@ -2,9 +2,9 @@
 
     y + W_up f(W_down y + b_down) + b_up          W_down: (bottleneck, d_model)   W_up: (d_model, bottleneck)
 
-y is what a block adds to the residual stream. Placement "houlsby" adapts self-attention and feed-forward blocks,
-"pfeiffer" the feed-forward blocks only; `drop_layers` leaves the lowest layers of each stack without adapters
-(AdapterDrop).
+y, (..., d_model), is what a block adds to the residual stream. Placement "houlsby" adapts self-attention and
+feed-forward blocks, "pfeiffer" the feed-forward blocks only; `drop_layers` leaves the lowest layers of each stack
+without adapters (AdapterDrop).
 
 Paper: 1902.00751, section 2.1 (houlsby); 2005.00247, section 3 (pfeiffer); 2010.11918 (AdapterDrop).
 Differs: T-Few's text says after attention and feed-forward, its code and published 12.9M parameters are after the
@@ -77,12 +77,13 @@ class Adapter(nn.Module):
         self.activation = ACTIVATIONS[config.activation]
 
     def forward(self, y: Tensor, x: Tensor) -> Tensor:
-        """Give y + W_up f(W_down y + b_down) + b_up.
+        """Compute y + W_up f(W_down y + b_down) + b_up, (..., d_model).
 
         Args:
             y: (..., d_model) the block's output.
             x: The input of the block's last layer; not used.
         """
+        # (..., d_model) -> (..., bottleneck)
         inner = self.activation(functional.linear(y.to(self.W_down.dtype), self.W_down, self.b_down))
         return y + functional.linear(inner, self.W_up, self.b_up)
 
@@ -104,7 +105,7 @@ def attach(backbone: Backbone, config: Config) -> list[str]:
 
 
 def added(sizes: Sizes, config: Config) -> Added:
-    """Give 2 d_model b + b + d_model parameters and two matmuls per block, b the bottleneck."""
+    """Count 2 d_model b + b + d_model parameters and two matmuls per block, b the bottleneck."""
     bottleneck = _bottleneck(sizes, config)
     ends = places.block_end_places(sizes, config.placement == "houlsby")
     ops: list[Op] = []

@@ -58,7 +58,7 @@ class Config(MethodConfig):
 
 
 class Diff(nn.Module):
-    """What is trained: a change and a gate per weight, and a gate per parameter of the model.
+    """The trained values: a change w and a gate per weight, and a gate per group (parameter of the model).
 
     Args:
         counts: (groups) int64: how many weights each of the model's parameters has.
@@ -87,7 +87,7 @@ class Diff(nn.Module):
         self._made_of: Any = None
 
     def change(self, group: int) -> Tensor:
-        """Give z * w of one parameter of the model; in eval mode z is at its median, u = 1/2."""
+        """Compute z * w of one parameter of the model, flat; in eval mode z is at its median, u = 1/2."""
         # All parts come of one operator, whose gradient is one vector: each slice of its own would fill one.
         state = self._state()
         if self._made_of != state:
@@ -101,21 +101,21 @@ class Diff(nn.Module):
         return self._parts[group] * _gate(self.rate * self.group_alpha[group] + noise)
 
     def _weights_change(self) -> Tensor:
-        """Give what all weights change by, but for the gates of their groups."""
+        """Compute w times the weights' own gates, (weights); the gates of groups come later."""
         if len(self.kept):
             return self.w * self.kept
         return self.w * _gate(self.rate * self.alpha + (self.noise if self.training else 0.0))
 
     def _state(self) -> Any:
         tensors = (self.w, self.alpha, self.noise, self.kept)
-        return self.training, torch.is_grad_enabled(), [(one.data_ptr(), one._version) for one in tensors]
+        return self.training, torch.is_grad_enabled(), [(tensor.data_ptr(), tensor._version) for tensor in tensors]
 
     def _forget(self, gradient: Tensor) -> None:
         """Drop the parts: a backward pass has been through them."""
         self._parts, self._made_of = (), None
 
     def open_share(self) -> Tensor:
-        """Give the mean probability that a gate is open, groups beside weights."""
+        """Compute the mean probability that a weight's gate is open, plus that of a group's gate."""
         return (self.rate * self.alpha).sigmoid().mean() + (self.rate * self.group_alpha).sigmoid().mean()
 
     def draw(self) -> None:
@@ -125,7 +125,7 @@ class Diff(nn.Module):
 
 
 class Changed(nn.Module):
-    """What the change does to one parameter.
+    """The change of one parameter of the model.
 
     Args:
         diff: The whole change; it is registered in the model.
@@ -137,12 +137,12 @@ class Changed(nn.Module):
         self._diff, self._group = Reference(diff), group
 
     def forward(self, weight: Tensor) -> Tensor:
-        """Give weight + z * w."""
+        """Compute weight + z * w, in its shape."""
         return weight + self._diff.target.change(self._group).view(weight.shape)
 
 
 def attach(backbone: Backbone, config: Config) -> list[str]:
-    """Lay a gated change over all of the model's weights.
+    """Overlay all of the model's weights with a gated change.
 
     Raises:
         MethodError: target_ratio of the model's weights is less than one.
@@ -164,17 +164,17 @@ def attach(backbone: Backbone, config: Config) -> list[str]:
 
 @torch.no_grad()
 def resume_tensors(backbone: Backbone, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Make the saved change the one behind the gates, which are all where they start."""
+    """Divide the saved change by the gates, which are all where they start: (k) values -> w (weights)."""
     diff = _diff(backbone)
     gates = _gate(diff.rate * diff.alpha) * _gate(diff.rate * diff.group_alpha).repeat_interleave(diff.counts)
-    places = tensors[f"{NAME}.places"]
+    chosen = tensors[f"{NAME}.places"]  # (k) of (weights)
     change = torch.zeros_like(diff.w)
-    change[places] = tensors[f"{NAME}.values"].to(change) / gates[places]
+    change[chosen] = tensors[f"{NAME}.values"].to(change) / gates[chosen]
     return {f"{NAME}.w": change, f"{NAME}.alpha": diff.alpha.clone(), f"{NAME}.group_alpha": diff.group_alpha.clone()}
 
 
 def penalty(backbone: Backbone, config: Config) -> Tensor:
-    """Give l0_weight times the share of gates that are likely to be open."""
+    """Compute l0_weight times the expected shares of open gates, of weights and of groups."""
     return config.l0_weight * _diff(backbone).open_share()
 
 
@@ -190,25 +190,25 @@ def after_step(backbone: Backbone, config: Config, step: int, num_steps: int) ->
 
 @torch.no_grad()
 def finish(backbone: Backbone, config: Config) -> list[str]:
-    """Leave the kept changes, as values and places."""
+    """Replace gates and changes by a sparse change: the kept values and their places."""
     diff = _diff(backbone)
     if not len(diff.kept):
         _cut(diff, config)
     chosen = diff.kept.nonzero()[:, 0]
     values = diff.w[chosen]
     backbone.take_out()
-    sparse.lay(backbone, NAME, chosen)
+    sparse.overlay(backbone, NAME, chosen)
     backbone.model.get_parameter(f"{NAME}.values").copy_(values)
     return sparse.saved(NAME)
 
 
 def restore(backbone: Backbone, config: Config, shapes: Mapping[str, tuple[int, ...]]) -> list[str]:
-    """Lay a change of as many weights as were saved over the model."""
+    """Overlay the model with a sparse change of as many weights as were saved."""
     return sparse.restore(backbone, NAME, shapes)
 
 
 def added(sizes: Sizes, config: Config) -> Added:
-    """Give no count: two numbers for each of the model's weights, whose number the sizes do not tell."""
+    """Leave the count open: two numbers for each of the model's weights, whose number the sizes do not tell."""
     return Added(
         num_parameters=None,
         share=2.0,

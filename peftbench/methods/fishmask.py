@@ -41,7 +41,7 @@ class Config(MethodConfig):
 
 
 def attach(backbone: Backbone, config: Config) -> list[str]:
-    """Lay a change of keep_ratio N weights over the model, at places drawn at random until the shots are there.
+    """Overlay the model with a change of keep_ratio N weights, drawn at random until `prepare` sees the shots.
 
     Raises:
         MethodError: keep_ratio of the model's weights is less than one.
@@ -52,7 +52,7 @@ def attach(backbone: Backbone, config: Config) -> list[str]:
         raise MethodError(
             f"keep_ratio = {config.keep_ratio:g} of {total:,} weights is none", hint=f"such as {2 / total:.1g}"
         )
-    return sparse.lay(backbone, NAME, torch.randperm(total)[:count].sort().values)
+    return sparse.overlay(backbone, NAME, torch.randperm(total)[:count].sort().values)
 
 
 def prepare(backbone: Backbone, config: Config, shots: Shots, loss: Loss) -> None:
@@ -69,23 +69,23 @@ def prepare(backbone: Backbone, config: Config, shots: Shots, loss: Loss) -> Non
             if parameter.grad is not None:
                 total += parameter.grad.float().square() / len(shots)
             parameter.grad = None
-    chosen = backbone.model.get_buffer(f"{NAME}.places")
-    largest = torch.cat([total.flatten() for total in fisher]).topk(len(chosen)).indices
+    chosen = backbone.model.get_buffer(f"{NAME}.places")  # (k)
+    largest = torch.cat([total.flatten() for total in fisher]).topk(len(chosen)).indices  # k of (weights)
     chosen.copy_(largest.sort().values)
 
 
 def finish(backbone: Backbone, config: Config) -> list[str]:
-    """Name the places beside the values: both are saved."""
+    """List values and places: both are saved."""
     return sparse.saved(NAME)
 
 
 def restore(backbone: Backbone, config: Config, shapes: Mapping[str, tuple[int, ...]]) -> list[str]:
-    """Lay a change of as many weights as were saved over the model."""
+    """Overlay the model with a change of as many weights as were saved."""
     return sparse.restore(backbone, NAME, shapes)
 
 
 def added(sizes: Sizes, config: Config) -> Added:
-    """Give a share of all of the model's weights, whose number the sizes do not tell; saved with int64 places."""
+    """Declare a share of all of the model's weights, whose number the sizes do not tell; saved with int64 places."""
     return Added(
         num_parameters=None,
         share=config.keep_ratio,

@@ -28,9 +28,9 @@ def attach(backbone: Backbone, config: Config) -> list[str]:
 
 
 def added(sizes: Sizes, config: Config) -> Added:
-    """Give no count: how many parameters a model has beside its matmuls, the sizes do not tell."""
+    """Leave the count open: how many parameters a model has beside its matmuls, the sizes do not tell."""
     return Added(num_parameters=None, weights=places.matrices(sizes), embeddings=True, head=True)
 
 
 def merge(backbone: Backbone) -> None:
-    """Do nothing: what was trained are the weights themselves."""
+    """Change nothing: the trained values are the weights themselves."""

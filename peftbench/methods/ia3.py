@@ -8,6 +8,9 @@ are gate(x) * up(x), and l_ff acts on their product.
 With `places = "all"`, a variant in the authors' code (lora_scaling): y = l_out * W (l_in * x) for every linear layer of
 the blocks. Where one layer computes several of them (GPT-2's q, k and v), they share l_in.
 
+Shapes: each l has the features of the activations that it scales: l_k (d_attn), l_v (d_attn), l_ff (d_ff), l_in (k),
+l_out (n); activations are (..., features).
+
 Paper: 2205.05638, section 3.3.
 Differs: the authors' code scales the output of T5 v1.1's wi_1, this one the input of wo: the same function, since the
     gate is elementwise. On T5 v1.0, whose layer is called wi, the authors' code finds no feed-forward layer and
@@ -60,7 +63,7 @@ class Scale(nn.Module):
         self.weight = nn.Parameter(torch.ones(features))
 
     def forward(self, y: Tensor, x: Tensor) -> Tensor:
-        """Give l * y.
+        """Compute l * y, (..., features).
 
         Args:
             y: (..., features) activations at the site.
@@ -85,7 +88,7 @@ def attach(backbone: Backbone, config: Config) -> list[str]:
 
 
 def added(sizes: Sizes, config: Config) -> Added:
-    """Give 2 d_attn + d_ff parameters per layer, 4 d_attn + d_ff where it has cross-attention too; no matmuls."""
+    """Count 2 d_attn + d_ff parameters per layer, 4 d_attn + d_ff where it has cross-attention too; no matmuls."""
     if config.places == "all":
         ends = [(role, linear) for role in places.linear_roles(sizes) for linear in places.linears(sizes, role)]
         count = sum(linear.n + (linear.k if role == sizes.together(role)[0] else 0) for role, linear in ends)
@@ -115,15 +118,15 @@ def merge(backbone: Backbone) -> None:
             bias[site.index] *= vector
 
 
-def _name(site: Site, where: str) -> str:
-    if where == "paper":
+def _name(site: Site, variant: str) -> str:
+    if variant == "paper":
         return VECTORS[site.role]
     return "l_in" if site.side == "input" else f"l_out_{site.role}"
 
 
 def _attached(backbone: Backbone) -> list[tuple[Site, Tensor]]:
     """Find the vectors of either variant, inputs first: a fused layer's comes up for each role, and counts once."""
-    found: dict[str, tuple[Site, Tensor]] = {}
+    attached: dict[str, tuple[Site, Tensor]] = {}
     outputs = [site for role in places.linear_roles(backbone.sizes) for site in backbone.sites(role)]
     candidates = [(site, VECTORS[site.role]) for role in VECTORS for site in backbone.sites(role)]
     candidates += [(site.input(), "l_in") for site in outputs]
@@ -131,8 +134,8 @@ def _attached(backbone: Backbone) -> list[tuple[Site, Tensor]]:
     for site, name in candidates:
         scale = getattr(backbone.model.get_submodule(site.module), name, None)
         if scale is not None:
-            found[f"{site.module}.{name}"] = (site, scale.weight)
-    return list(found.values())
+            attached[f"{site.module}.{name}"] = (site, scale.weight)
+    return list(attached.values())
 
 
 def _to_peft(backbone: Backbone, names: Sequence[str]) -> Exported | None:

@@ -40,7 +40,7 @@ class Config(MethodConfig):
 
 
 class Subspace(nn.Module):
-    """What is trained: theta_d."""
+    """The trained coordinates theta_d, (dimension)."""
 
     def __init__(self, dimension: int) -> None:
         super().__init__()
@@ -55,12 +55,12 @@ def attach(backbone: Backbone, config: Config) -> list[str]:
     """
     subspace = Subspace(config.intrinsic_dimension)
     backbone.adopt(NAME, subspace)
-    fastfood.lay(backbone, subspace.theta, config.projection_seed)
+    fastfood.shift_all(backbone, subspace.theta, config.projection_seed)
     return [f"{NAME}.theta"]
 
 
 def added(sizes: Sizes, config: Config) -> Added:
-    """Give d parameters; the projections take no matmuls."""
+    """Count d parameters; the projections take no matmuls."""
     return Added(num_parameters=config.intrinsic_dimension, weights=places.matrices(sizes), embeddings=True, head=True)
 
 

@@ -46,7 +46,7 @@ class Config(MethodConfig):
 
 
 class Subspace(nn.Module):
-    """What is trained.
+    """The trained coordinates theta (d - m) and scales lambda (m).
 
     Args:
         dimension: d.
@@ -79,12 +79,12 @@ def attach(backbone: Backbone, config: Config) -> list[str]:
         next((index for index, prefix in enumerate(prefixes) if name.startswith(prefix)), num_layers - 1)
         for name in backbone.base_names
     ]
-    fastfood.lay(backbone, subspace.theta, config.projection_seed, subspace.scales, groups)
+    fastfood.shift_all(backbone, subspace.theta, config.projection_seed, subspace.scales, groups)
     return [f"{NAME}.theta", f"{NAME}.scales"]
 
 
 def added(sizes: Sizes, config: Config) -> Added:
-    """Give d parameters; the projections take no matmuls."""
+    """Count d parameters; the projections take no matmuls."""
     return Added(num_parameters=config.intrinsic_dimension, weights=places.matrices(sizes), embeddings=True, head=True)
 
 

@@ -2,6 +2,8 @@
 
     y = gamma * x / rms(x)          or, with mean and bias, gamma * (x - mean(x)) / std(x) + beta
 
+x, y: (..., d_model), gamma and beta: (d_model).
+
 Paper: 2003.00152, section 3, where it is batch norm that is trained; for layer norms 2312.11420, and as a baseline in
     2205.05638.
 Differs: none in what is trained; T-Few steps the norms by 3e-4, ours by 3e-3 like the other methods' vectors. Qwen3's
@@ -41,12 +43,12 @@ def attach(backbone: Backbone, config: Config) -> list[str]:
 
 
 def added(sizes: Sizes, config: Config) -> Added:
-    """Give d_model parameters per norm, twice that with biases; no matmuls."""
+    """Count d_model parameters per norm, twice that with biases; no matmuls."""
     return Added(num_parameters=places.num_norm_parameters(sizes), places=places.norm_places(sizes))
 
 
 def merge(backbone: Backbone) -> None:
-    """Do nothing: what was trained are the model's own norms."""
+    """Change nothing: the trained values are the model's own norms."""
 
 
 def _to_peft(backbone: Backbone, names: Sequence[str]) -> Exported:

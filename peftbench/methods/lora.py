@@ -1,6 +1,6 @@
 """LoRA: a learned low-rank update beside each linear layer.
 
-    h = W x + (alpha / rank) B A x          A: (rank, k)   B: (n, rank)
+    h = W x + (alpha / rank) B A x          x: (..., k)   h: (..., n)   A: (rank, k)   B: (n, rank)
 
 Paper: 2106.09685, section 4.1, equation 3.
 Differs: the paper adapts W_q and W_v only; the default here is every linear layer of the blocks, as T-Few's baseline,
@@ -66,17 +66,17 @@ class LowRank(nn.Module):
         self.scale = scale
 
     def forward(self, y: Tensor, x: Tensor) -> Tensor:
-        """Give y + (alpha / rank) B A x.
+        """Compute y + (alpha / rank) B A x, (..., features).
 
         Args:
             y: (..., features) the layer's output W x.
             x: (..., in_features) the layer's input.
         """
-        inner = functional.linear(x.to(self.A.dtype), self.A)
+        inner = functional.linear(x.to(self.A.dtype), self.A)  # (..., rank)
         return y + self.scale * functional.linear(inner, self.B)
 
     def update(self) -> Tensor:
-        """Give the update of the weight, (features, in_features)."""
+        """Compute the update of the weight, (features, in_features)."""
         return self.scale * self.B @ self.A
 
 
@@ -96,7 +96,7 @@ def attach(backbone: Backbone, config: Config) -> list[str]:
 
 
 def added(sizes: Sizes, config: Config) -> Added:
-    """Give rank (k + n) parameters and two matmuls per layer."""
+    """Count rank (k + n) parameters and two matmuls per layer."""
     places.check_rank(sizes, _roles(sizes, config), "rank", config.rank)
     layers = [linear for role in _roles(sizes, config) for linear in places.linears(sizes, role)]
     ops = []

@@ -47,7 +47,7 @@ class Config(MethodConfig):
 
 
 class PromptEncoder(nn.Module):
-    """The network that gives P.
+    """The network that makes P.
 
     Args:
         num_tokens: Length of the prompt.
@@ -68,17 +68,17 @@ class PromptEncoder(nn.Module):
             self.mlp = _mlp(d_model, hidden_size, hidden_size, d_model)
 
     def forward(self) -> Tensor:
-        """Give P, (num_tokens, d_model)."""
-        inner = self.E if self.lstm is None else self.lstm(self.E[None])[0][0]
+        """Compute P, (num_tokens, d_model)."""
+        inner = self.E if self.lstm is None else self.lstm(self.E[None])[0][0]  # (num_tokens, d_model or 2 hidden_size)
         prompt: Tensor = self.mlp(inner)
         return prompt
 
 
 class Folded(nn.Module):
-    """The prompt P that is left, (num_tokens, d_model).
+    """The prompt P without its network, (num_tokens, d_model).
 
     Args:
-        prompt: What the network gave.
+        prompt: The network's last output.
     """
 
     def __init__(self, prompt: Tensor) -> None:
@@ -86,7 +86,7 @@ class Folded(nn.Module):
         self.P = nn.Parameter(prompt)
 
     def forward(self) -> Tensor:
-        """Give P."""
+        """Return P."""
         return self.P
 
 
@@ -100,7 +100,7 @@ def attach(backbone: Backbone, config: Config) -> list[str]:
 
 @torch.no_grad()
 def finish(backbone: Backbone, config: Config) -> list[str]:
-    """Put the prompt that the network gives in the network's place."""
+    """Replace the network by its output."""
     assert backbone.soft_prompt is not None
     prompt = backbone.soft_prompt()
     backbone.take_out()
@@ -109,12 +109,12 @@ def finish(backbone: Backbone, config: Config) -> list[str]:
 
 
 def resume_config(config: Config) -> Config:
-    """Give the settings of a plain prompt: what is left of the network."""
+    """Build the settings of a plain prompt: the network is folded into it."""
     return config.model_copy(update={"encoder": "embedding"})
 
 
 def resume_tensors(backbone: Backbone, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Call the plain prompt what the network's input is called."""
+    """Rename the plain prompt P to E, the input of an `encoder = "embedding"`."""
     return {f"{SOFT_PROMPT}.E": tensors[f"{SOFT_PROMPT}.P"]}
 
 
@@ -125,7 +125,7 @@ def restore(backbone: Backbone, config: Config, shapes: Mapping[str, tuple[int, 
 
 
 def added(sizes: Sizes, config: Config) -> Added:
-    """Give the network's parameters, and the virtual tokens, which pass through every layer."""
+    """Count the network's parameters, and the virtual tokens, which pass through every layer."""
     d_model, hidden = sizes.d_model, config.hidden_size or sizes.d_model
     widths = {
         "lstm": [2 * hidden, 2 * hidden, d_model],
@@ -134,13 +134,13 @@ def added(sizes: Sizes, config: Config) -> Added:
     }[config.encoder]
     num_tokens, layers = config.num_virtual_tokens, list(pairwise(widths))
     count = num_tokens * d_model + sum(k * n + n for k, n in layers)
-    ops = [_beside(num_tokens, k, n) for k, n in layers]
+    ops = [_matmul(num_tokens, k, n) for k, n in layers]
     if config.encoder == "lstm":  # per layer and direction four gates, each with two biases
         gates = 4 * hidden
         count += 2 * sum(k * gates + gates for k in (d_model, hidden, 2 * hidden, hidden))
         for k in (d_model, 2 * hidden) * 2:
-            ops += [_beside(num_tokens, k, gates), _beside(num_tokens - 1, hidden, gates)]
-            ops.append(_beside(1, hidden, gates, reads="values"))  # the first state is zero, and not trained
+            ops += [_matmul(num_tokens, k, gates), _matmul(num_tokens - 1, hidden, gates)]
+            ops.append(_matmul(1, hidden, gates, reads="values"))  # the first state is zero, and not trained
     return Added(
         num_parameters=count,
         ops=tuple(ops),
@@ -149,7 +149,7 @@ def added(sizes: Sizes, config: Config) -> Added:
     )
 
 
-def _beside(rows: int, k: int, n: int, reads: Literal["trained", "values"] = "trained") -> Op:
+def _matmul(rows: int, k: int, n: int, reads: Literal["trained", "values"] = "trained") -> Op:
     return Op(None, k, n, mergeable=False, reads=reads, rows=rows, training_only=True)
 
 

@@ -72,7 +72,7 @@ class PeftMethod(Method):
         self.Config = _config(config_class)
 
     def attach(self, backbone: Backbone, config: MethodConfig) -> list[str]:
-        """Let peft wrap the model's layers.
+        """Wrap the model's layers by peft.
 
         Raises:
             MethodError: peft cannot put this method, with these settings, on this model.
@@ -94,9 +94,9 @@ class PeftMethod(Method):
         return names
 
     def finish(self, backbone: Backbone, config: MethodConfig) -> list[str]:
-        """Name, beside what was trained, what peft drew at random and keeps: both are saved."""
-        kept = backbone.model.state_dict().keys()
-        return _trained(backbone) + [name for name, _ in backbone.model.named_buffers() if name in kept]
+        """List the trained parameters and the random buffers that peft keeps: both are saved."""
+        persistent = backbone.model.state_dict().keys()
+        return _trained(backbone) + [name for name, _ in backbone.model.named_buffers() if name in persistent]
 
     def restore(self, backbone: Backbone, config: MethodConfig, shapes: Mapping[str, tuple[int, ...]]) -> list[str]:
         """Wrap the layers as for training."""
@@ -144,9 +144,9 @@ def method(name: str) -> PeftMethod:
     except ImportError:
         hint = "pip install 'peftbench[peft]'"
         raise MethodError(f"--method {PEFT}{name} needs the peft library, which is not installed", hint=hint) from None
-    configs = {kind.value: each for kind, each in PEFT_TYPE_TO_CONFIG_MAPPING.items()}
-    tuners = {kind.value: each for kind, each in PEFT_TYPE_TO_TUNER_MAPPING.items()}
-    barred = {kind for kind, each in configs.items() if issubclass(each, PromptLearningConfig)} | {*BARRED}
+    configs = {kind.value: config for kind, config in PEFT_TYPE_TO_CONFIG_MAPPING.items()}
+    tuners = {kind.value: tuner for kind, tuner in PEFT_TYPE_TO_TUNER_MAPPING.items()}
+    barred = {kind for kind, config in configs.items() if issubclass(config, PromptLearningConfig)} | {*BARRED}
     possible = sorted(set(configs) - barred)
     if name not in possible:
         raise _unknown(name, possible, barred)
@@ -199,19 +199,19 @@ def _trained(backbone: Backbone) -> list[str]:
 
 
 def _storage(parameter: nn.Parameter) -> tuple[int, int]:
-    """Tell whether a parameter's values were replaced or written to."""
+    """Identify a parameter's values: another result, and they were replaced or written to."""
     return parameter.data_ptr(), parameter._version
 
 
 def _restorer(model: nn.Module) -> Callable[[], None]:
-    """Give a function that puts all modules, hooks and attributes back as they are now; tensors keep their values."""
-    kept = [
+    """Return a function that puts all modules, hooks and attributes back as they are now; tensors keep their values."""
+    states = [
         (module, dict(vars(module)), {name: dict(table) for name, table in vars(module).items() if type(table) is dict})
         for module in model.modules()
     ]
 
     def restore() -> None:
-        for module, attributes, tables in kept:
+        for module, attributes, tables in states:
             vars(module).clear()
             vars(module).update(attributes)
             for name, table in tables.items():
@@ -222,7 +222,7 @@ def _restorer(model: nn.Module) -> Callable[[], None]:
 
 
 def _writer(parameters: list[nn.Parameter]) -> Callable[[], None]:
-    """Give a function that writes the values of now back; of the model's own parameters, where some are trained."""
+    """Return a function that writes the present values of parameters back: the model's own, where peft trains some."""
     values = [parameter.detach().clone() for parameter in parameters]
 
     @torch.no_grad()

@@ -76,7 +76,7 @@ class Prefix(nn.Module):
         self.v = nn.Parameter(INIT_STD * torch.randn(num_kv_heads, num_keys, d_kv))
 
     def forward(self) -> tuple[Tensor, Tensor]:
-        """Give (P_k, P_v)."""
+        """Return (P_k, P_v)."""
         return self.k, self.v
 
 
@@ -96,7 +96,7 @@ class Shared(nn.Module):
         self.b_1 = nn.Parameter(torch.zeros(hidden_size))
 
     def forward(self) -> Tensor:
-        """Give (num_keys, hidden_size)."""
+        """Compute tanh(E W_1 + b_1), (num_keys, hidden_size)."""
         return torch.tanh(self.E @ self.W_1 + self.b_1)
 
 
@@ -118,14 +118,15 @@ class Reparameterized(nn.Module):
         self.b_2 = nn.Parameter(torch.zeros(features))
 
     def forward(self) -> tuple[Tensor, Tensor]:
-        """Give (P_k, P_v), each (num_kv_heads, num_keys, d_kv)."""
-        both = (self._shared.target() @ self.W_2 + self.b_2).view(self._shape)
-        keys, values = both.permute(1, 2, 0, 3)
+        """Compute (P_k, P_v), each (num_kv_heads, num_keys, d_kv)."""
+        # (num_keys, 2 num_kv_heads d_kv) -> (num_keys, 2, num_kv_heads, d_kv)
+        pairs = (self._shared.target() @ self.W_2 + self.b_2).view(self._shape)
+        keys, values = pairs.permute(1, 2, 0, 3)  # (2, num_kv_heads, num_keys, d_kv)
         return keys, values
 
 
 def attach(backbone: Backbone, config: Config) -> list[str]:
-    """Put a prefix before the keys and values of every attention block.
+    """Insert a prefix before the keys and values of every attention block.
 
     Raises:
         MethodError: The backbone names no attention blocks, or has no place for a `position_offset`.
@@ -162,7 +163,7 @@ def finish(backbone: Backbone, config: Config) -> list[str]:
 
 
 def restore(backbone: Backbone, config: Config, shapes: Mapping[str, tuple[int, ...]]) -> list[str]:
-    """Put a prefix of plain keys and values before those of every attention block."""
+    """Insert a prefix of plain keys and values in every attention block."""
     blocks = _blocks(backbone)
     _move(backbone, config.position_offset)
     for block in blocks:
@@ -171,7 +172,7 @@ def restore(backbone: Backbone, config: Config, shapes: Mapping[str, tuple[int, 
 
 
 def resume_config(config: Config) -> Config:
-    """Give the settings of plain keys and values: what is left of the MLP."""
+    """Build the settings of plain keys and values: the MLP is folded into them."""
     return config.model_copy(update={"reparameterize": False})
 
 
@@ -203,7 +204,7 @@ def _blocks(backbone: Backbone) -> list[Attention]:
 
 
 def added(sizes: Sizes, config: Config) -> Added:
-    """Give 2 * num_virtual_tokens * num_kv_heads * d_kv parameters per attention block, and keys without tokens.
+    """Count 2 * num_virtual_tokens * num_kv_heads * d_kv parameters per attention block, and keys without tokens.
 
     With the MLP, what is trained in their place: 2 * num_kv_heads * d_kv * (hidden_size + 1) per attention block, and
     for each kind of them num_virtual_tokens * d_model + hidden_size * (d_model + 1).
@@ -256,7 +257,7 @@ def _to_peft(backbone: Backbone, names: Sequence[str]) -> Exported:
 
 
 def _no_form(backbone: Backbone) -> str:
-    """Say what keeps a prefix from being the same in peft; nothing where it is."""
+    """Explain why peft's prefix would differ from this one; empty where it would not."""
     config = backbone.model.config
     if backbone.is_encoder_decoder:
         return "it reaches the decoder's self-attention, and not the encoder's, nor cross-attention"

@@ -1,6 +1,6 @@
 """Prompt tuning: learned virtual tokens before the input.
 
-    [P; X]          P: (num_virtual_tokens, d_model)   X: the input's embeddings
+    [P; X]          P: (num_virtual_tokens, d_model)   X: (tokens, d_model), the input's embeddings
 
 On encoder-decoders P stands before the encoder's input, on decoder-only models before the whole sequence.
 
@@ -88,7 +88,7 @@ class SoftPrompt(nn.Module):
         self.P = nn.Parameter(start)
 
     def forward(self) -> Tensor:
-        """Give P."""
+        """Return P."""
         return self.P
 
 
@@ -120,7 +120,7 @@ class SoftPrompts(nn.Module):
 
 
 def attach(backbone: Backbone, config: Config) -> list[str]:
-    """Put a prompt before the input; the class labels of "labels" come when the shots are there."""
+    """Put a prompt before the input; `prepare` sets the class labels of "labels", from the shots."""
     starts = [_start(backbone, config) for _ in range(config.num_prompts)]
     if config.num_prompts > 1:
         backbone.set_soft_prompt(SoftPrompts(starts))
@@ -174,7 +174,7 @@ def _fill(backbone: Backbone, rows: Tensor, pieces: list[list[int]]) -> None:
 
 
 def added(sizes: Sizes, config: Config) -> Added:
-    """Give num_virtual_tokens * d_model parameters per prompt, and the tokens, which pass through every layer."""
+    """Count num_virtual_tokens * d_model parameters per prompt, and the tokens, which pass through every layer."""
     return Added(
         num_parameters=config.num_prompts * config.num_virtual_tokens * sizes.d_model,
         extra_tokens=config.num_virtual_tokens,

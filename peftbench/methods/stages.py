@@ -37,7 +37,7 @@ class Stages:
     names: Sequence[str]
 
     def prepare(self, shots: Shots, loss: Loss) -> None:
-        """Let the method look at the shots; afterwards exactly its own parameters require gradients."""
+        """Call `prepare`; afterwards exactly the method's own parameters require gradients."""
         self.method.prepare(self.backbone, self.config, shots, loss)
         self.backbone.train_only(self.names)
 
@@ -49,11 +49,11 @@ class Stages:
         return {**terms, "loss": terms["loss"] + penalty, "penalty": penalty}
 
     def before_step(self, step: int, num_steps: int) -> None:
-        """Let the method see the gradients of step `step`, counted from 0."""
+        """Call `before_step` of step `step`, counted from 0."""
         self.method.before_step(self.backbone, self.config, step, num_steps)
 
     def after_step(self, step: int, num_steps: int) -> None:
-        """Let the method change its parameters after step `step`."""
+        """Call `after_step` of step `step`, counted from 0."""
         self.method.after_step(self.backbone, self.config, step, num_steps)
 
     def finish(self) -> list[str]:

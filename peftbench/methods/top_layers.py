@@ -63,7 +63,7 @@ def added(sizes: Sizes, config: Config) -> Added:
 
 
 def merge(backbone: Backbone) -> None:
-    """Do nothing: what was trained are the model's own weights."""
+    """Change nothing: the trained values are the model's own weights."""
 
 
 def _check(sizes: Sizes, config: Config) -> None:

@@ -59,7 +59,7 @@ def test_a_change_reaches_the_weight_that_its_place_numbers_and_no_other():
     names = backbone.base_names
     counts = [backbone.model.get_parameter(name).numel() for name in names]
     index = names.index("transformer.h.1.attn.c_attn.weight")
-    sparse.lay(backbone, "some", torch.tensor([0, sum(counts[:index]) + 50]))
+    sparse.overlay(backbone, "some", torch.tensor([0, sum(counts[:index]) + 50]))
     backbone.model.some.values.data = torch.tensor([2.0, 3.0])
     before = {name: backbone.model.get_parameter(name).detach().clone() for name in names}
     backbone.fold_overlays()

@@ -1,9 +1,15 @@
 """The Fastfood projection: a long random vector out of a short one, without the random matrix in memory.
 
-    V theta = H G Pi H B [theta; 0] / (|g| sqrt(D))          theta: (d) -> (D)
+    V theta = H G Pi H B [theta; 0] / (|g| sqrt(D))          theta: (d) -> V theta: (D)
 
 B: random signs, Pi: a random permutation, G = diag(g): Gaussian, H: the Walsh-Hadamard matrix of 2^ceil(log2 max(d, D))
 rows. The factor makes V an isometry in expectation: |V theta| = |theta|. O(D log D), in plain torch.
+
+Shapes:
+    d         length of the trained vector
+    D         weights of one parameter of the model
+    length    2^ceil(log2 max(d, D)), rows of H
+    head      2^ceil(log2 d): B acts on so many, since [theta; 0] repeats its transform behind them
 """
 
 import functools
@@ -23,7 +29,7 @@ of pairs take."""
 
 @functools.cache
 def matrix(length: int, dtype: torch.dtype, device: torch.device) -> Tensor:
-    """Give the Walsh-Hadamard matrix of +-1 entries, (length, length); length is a power of two."""
+    """Build the Walsh-Hadamard matrix of +-1 entries, (length, length); length is a power of two."""
     signs = torch.ones(1, 1)
     while len(signs) < length:
         signs = torch.kron(torch.tensor([[1.0, 1.0], [1.0, -1.0]]), signs)
@@ -41,6 +47,7 @@ def hadamard(x: Tensor) -> Tensor:
     while width < len(x):
         factor = min(FACTOR, len(x) // width)
         signs = matrix(factor, x.dtype, x.device)
+        # (length / factor, factor), then (length / (factor width), factor, width): neighbours, then blocks of `width`
         x = (x.view(-1, factor) @ signs if width == 1 else signs @ x.view(-1, factor, width)).flatten()
         width *= factor
     return x
@@ -63,23 +70,23 @@ class Fastfood(nn.Module):
     def __init__(self, d: int, D: int, seed: int, device: torch.device) -> None:
         super().__init__()
         generator = torch.Generator().manual_seed(seed)
-        length, head = (1 << (most - 1).bit_length() for most in (max(d, D), d))
+        length, head = (1 << (count - 1).bit_length() for count in (max(d, D), d))
         signs = 2 * torch.randint(0, 2, (length,), generator=generator) - 1
         permutation = torch.randperm(length, generator=generator)
         self.gaussian = torch.randn(length, generator=generator).to(device)
         # Zeros behind a vector whose length is a power of two only repeat its transform: no more than one is needed.
-        self.signs, self.places = signs[:head].float().to(device), (permutation % head).to(device)
+        self.signs, self.permutation = signs[:head].float().to(device), (permutation % head).to(device)
         self.scale, self.D = 1 / (self.gaussian.norm() * D**0.5), D
 
     def forward(self, theta: Tensor) -> Tensor:
-        """Give V theta: (d) -> (D)."""
-        padded = functional.pad(self.scale * theta, (0, len(self.signs) - len(theta)))
-        mixed = hadamard(padded * self.signs).index_select(0, self.places)
-        return hadamard(mixed * self.gaussian)[: self.D]
+        """Project theta (d) to V theta (D)."""
+        padded = functional.pad(self.scale * theta, (0, len(self.signs) - len(theta)))  # (d) -> (head)
+        permuted = hadamard(padded * self.signs).index_select(0, self.permutation)  # (head) -> (length)
+        return hadamard(permuted * self.gaussian)[: self.D]  # (length) -> (D)
 
 
 class Shift(nn.Module):
-    """What a projected vector does to one of the model's parameters: weight + lambda V theta.
+    """The shift of one of the model's parameters: weight + lambda V theta.
 
     Args:
         theta: (d); it is registered in the model, as the scales are.
@@ -93,13 +100,13 @@ class Shift(nn.Module):
         self._trained, self._project, self._index = Reference((theta, scales)), Reference(project), index
 
     def forward(self, weight: Tensor) -> Tensor:
-        """Give the shifted weight."""
+        """Compute the shifted weight, in its shape."""
         theta, scales = self._trained.target
         scaled = theta if scales is None else scales[self._index] * theta  # of the two, the shorter vector
         return weight + self._project.target(scaled).view(weight.shape)
 
 
-def lay(
+def shift_all(
     backbone: Backbone,
     theta: nn.Parameter,
     seed: int,

@@ -3,7 +3,11 @@
     y + PHM_up(f(PHM_down(y)))          PHM(x) = (sum_i A_i (x) s_i t_i) x + b          i = 1 .. phm_dim
 
 (x) is the Kronecker product: A_i (phm_dim, phm_dim) is shared by all layers, s_i (n / phm_dim, rank) and
-t_i (rank, k / phm_dim) belong to one layer.
+t_i (rank, k / phm_dim) belong to one layer. The sum over i is written as one tensor operation, whose first axis is i.
+
+Shapes:
+    k, n    features into and out of a layer: d_model and the bottleneck, or the other way round
+    dim     phm_dim
 """
 
 import math
@@ -61,13 +65,14 @@ class Hypercomplex(nn.Module):
         self.b = nn.Parameter(torch.zeros(n))
 
     def weight(self) -> Tensor:
-        """Give sum_i A_i (x) s_i t_i, (n, k)."""
-        inner = (self.s[:, :, :, None] * self.t[:, None]).sum(2)  # elementwise: there is one per layer, not per token
-        product = self.A[:, :, None, :, None] * inner[:, None, :, None, :]
-        return product.sum(0).flatten(2, 3).flatten(0, 1)
+        """Compute sum_i A_i (x) s_i t_i, (n, k)."""
+        # s t, elementwise, since it is one per layer and not one per token: (dim, n / dim, k / dim)
+        inner = (self.s[:, :, :, None] * self.t[:, None]).sum(2)
+        product = self.A[:, :, None, :, None] * inner[:, None, :, None, :]  # (dim, dim, n / dim, dim, k / dim)
+        return product.sum(0).flatten(2, 3).flatten(0, 1)  # (dim, n / dim, k) -> (n, k)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Give W x + b: (..., k) -> (..., n)."""
+        """Compute W x + b: (..., k) -> (..., n)."""
         return functional.linear(x, self.weight(), self.b)
 
 
@@ -84,7 +89,7 @@ class Adapter(nn.Module):
         self.down, self.up = down, up
 
     def forward(self, y: Tensor, x: Tensor) -> Tensor:
-        """Give y + up(gelu(down(y))).
+        """Compute y + up(gelu(down(y))), (..., d_model).
 
         Args:
             y: (..., d_model) the block's output.

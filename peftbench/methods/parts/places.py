@@ -102,7 +102,7 @@ def _blocks(sizes: Sizes) -> list[tuple[Stack, int, Literal["self", "cross", "ff
 
 
 def check_rank(sizes: Sizes, roles: Iterable[Role], field: str, rank: int) -> None:
-    """See that a rank is not above that of the matrices which it is to approximate.
+    """Refuse a rank above that of the matrices which it is to approximate.
 
     Args:
         sizes: The model's shapes.
@@ -163,7 +163,7 @@ def num_norm_parameters(sizes: Sizes) -> int:
 
 
 def num_layer_parameters(sizes: Sizes) -> int:
-    """Count what one decoder layer holds: matrices, biases and norms; T5's table of relative positions left out."""
+    """Count one decoder layer's parameters: matrices, biases and norms, without T5's table of relative positions."""
     count = 0
     for role in ("q", "k", "v", "o", "ff_gate", "ff_up", "ff_out"):
         layers = [linear for linear in linears(sizes, role) if linear.layer == 0 and linear.tokens != "encoder"]

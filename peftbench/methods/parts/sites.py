@@ -17,21 +17,21 @@ def required(backbone: Backbone, role: Role, method: str) -> list[Site]:
     """
     sites = backbone.sites(role)
     if not sites:
-        there = ", ".join(known for known in get_args(Role) if known != role and backbone.sites(known))
+        others = ", ".join(other for other in get_args(Role) if other != role and backbone.sites(other))
         raise MethodError(
             f"{method} acts on the role '{role}', and '{backbone.name}' has no such layer",
-            hint=f"roles that it has: {there or 'none'}",
+            hint=f"roles that it has: {others or 'none'}",
         )
     return sites
 
 
 def block_ends(backbone: Backbone, attention: bool, method: str) -> list[Site]:
-    """List where blocks give what they add to the residual stream: the feed-forward blocks of all layers.
+    """List the ends of blocks, whose outputs are added to the residual stream: the feed-forward blocks of all layers.
 
     Args:
-        backbone: Where.
+        backbone: With any methods attached.
         attention: Whether to list the self-attention blocks too.
-        method: Who asks.
+        method: What the method is called in errors.
 
     Raises:
         MethodError: The backbone has no such blocks.
@@ -48,18 +48,18 @@ def norms(backbone: Backbone, method: str) -> list[str]:
     Raises:
         MethodError: The backbone has no norms.
     """
-    there = set(backbone.base_names)
+    own = set(backbone.base_names)
     modules = [site.module for site in required(backbone, "norm", method)]
-    return [name for module in modules for name in (f"{module}.weight", f"{module}.bias") if name in there]
+    return [name for module in modules for name in (f"{module}.weight", f"{module}.bias") if name in own]
 
 
 def keep(backbone: Backbone, sites: list[Site]) -> None:
-    """Let the backbone remember weights and biases at the sites before they are merged into."""
+    """Copy the weights and biases at the sites before a merge, so that `detach_all` can put them back."""
     backbone.keep(f"{site.module}.{part}" for site in sites for part in ("weight", "bias"))
 
 
 def weight(backbone: Backbone, site: Site) -> Tensor:
-    """Give the weight of a site's layer; a view, so that writing to it at `site.index` changes the layer there.
+    """Return the weight of a site's layer, as a view: writing to it at `site.index` changes the layer there.
 
     Returns:
         (out_features, in_features), whichever way it is stored.
@@ -70,6 +70,6 @@ def weight(backbone: Backbone, site: Site) -> Tensor:
 
 
 def bias(backbone: Backbone, site: Site) -> Tensor | None:
-    """Give the bias of a site's layer, (out_features), itself; None where it has none."""
+    """Return the bias of a site's layer itself, (out_features); None where it has none."""
     stored: Tensor | None = backbone.model.get_submodule(site.module).bias
     return stored

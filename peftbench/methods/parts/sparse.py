@@ -1,6 +1,10 @@
 """A sparse change of the model's own weights: theta + delta, where delta is not zero at few places only.
 
-The places are numbered through all of the model's parameters, in their order, tied ones once.
+Weights are numbered through all of the model's parameters, in their order, tied ones once.
+
+Shapes:
+    k    weights that are changed
+    places (k) int64, values (k): the numbers of those weights, ascending, and their delta
 """
 
 from collections.abc import Mapping
@@ -13,7 +17,7 @@ from peftbench.models.backbone import Backbone
 
 
 class Sparse(nn.Module):
-    """The change: values at places.
+    """The whole change delta: `values` at `places`.
 
     Args:
         places: (k) int64, ascending numbers of the changed weights.
@@ -28,7 +32,7 @@ class Sparse(nn.Module):
 
 
 class Segment(nn.Module):
-    """What a sparse change does to one parameter, whose numbers are start .. start + count - 1.
+    """The part of a sparse change in one parameter, whose weights are start .. start + count - 1.
 
     Args:
         sparse: The whole change; it is registered in the model.
@@ -41,16 +45,16 @@ class Segment(nn.Module):
         self._sparse, self._span = Reference(sparse), torch.tensor([start, start + count])
 
     def forward(self, weight: Tensor) -> Tensor:
-        """Give weight + delta; places are looked up at each use, since they may change until training begins."""
+        """Compute weight + delta; places are looked up at each use, since they may change until training begins."""
         sparse = self._sparse.target
         first, last = torch.searchsorted(sparse.places, self._span.to(sparse.places.device)).tolist()
-        local = sparse.places[first:last] - self._span[0].item()
-        changed = weight.to(sparse.values.dtype).flatten().index_add(0, local, sparse.values[first:last])
+        local = sparse.places[first:last] - self._span[0].item()  # (places in this parameter)
+        changed = weight.to(sparse.values.dtype).flatten().index_add(0, local, sparse.values[first:last])  # (count)
         return changed.view(weight.shape)
 
 
-def lay(backbone: Backbone, name: str, places: Tensor) -> list[str]:
-    """Put a sparse change over the model's parameters.
+def overlay(backbone: Backbone, name: str, places: Tensor) -> list[str]:
+    """Overlay the model's parameters with a sparse change.
 
     Args:
         backbone: With nothing of that name in it.
@@ -58,7 +62,7 @@ def lay(backbone: Backbone, name: str, places: Tensor) -> list[str]:
         places: (k) int64, ascending.
 
     Returns:
-        Full name of the values, which are what is trained.
+        Full name of the values, the trained parameter.
     """
     sparse = Sparse(places)
     backbone.adopt(name, sparse)
@@ -71,12 +75,12 @@ def lay(backbone: Backbone, name: str, places: Tensor) -> list[str]:
 
 
 def saved(name: str) -> list[str]:
-    """List what a sparse change needs on disk: values and places."""
+    """List the full names of the tensors that are saved: values and places."""
     return [f"{name}.values", f"{name}.places"]
 
 
 def restore(backbone: Backbone, name: str, shapes: Mapping[str, tuple[int, ...]]) -> list[str]:
-    """Put a sparse change of as many values as were saved over the model's parameters, to be filled."""
+    """Overlay the model's parameters with a sparse change of as many values as were saved, to be filled."""
     (count,) = shapes[f"{name}.values"]
-    lay(backbone, name, torch.zeros(count, dtype=torch.int64))
+    overlay(backbone, name, torch.zeros(count, dtype=torch.int64))
     return saved(name)
