@@ -66,28 +66,28 @@ def adapters(backbone, method: str, number: int, root: Path) -> list[Path]:
 
 def run(backbone, encoded, ids=None, side_by_side=None) -> torch.Tensor:
     """Score queries in batches of 64, in their order."""
-    found = []
+    log_probs = []
     for start in range(0, len(encoded), BATCH):
         rows = nullcontext() if side_by_side is None else side_by_side.use(ids[start : start + BATCH])
         with torch.inference_mode(), rows:
-            found.append(answer_log_probs(backbone, encoded[start : start + BATCH])[0])
-    return torch.cat(found)
+            log_probs.append(answer_log_probs(backbone, encoded[start : start + BATCH])[0])
+    return torch.cat(log_probs)
 
 
 def switched(backbone, encoded, ids, folders) -> torch.Tensor:
     """Score queries adapter by adapter, and put the results back in order."""
     order = sorted(range(len(ids)), key=ids.__getitem__)
-    found = []
+    log_probs = []
     for index in sorted(set(ids)):
         saved.load(folders[index], backbone)
-        found.append(run(backbone, [encoded[query] for query in order if ids[query] == index]))
+        log_probs.append(run(backbone, [encoded[query] for query in order if ids[query] == index]))
         backbone.detach_all()
-    flat = torch.cat(found).view(len(encoded), -1)
+    flat = torch.cat(log_probs).view(len(encoded), -1)
     return flat[torch.tensor(order).argsort()].flatten()
 
 
 def seconds(work, *args) -> tuple[float, torch.Tensor]:
-    """Give the best time of some, and the result."""
+    """Return the best time of REPEATS runs, and the result."""
     times = []
     for _ in range(REPEATS):
         started = time.perf_counter()

@@ -1,4 +1,4 @@
-"""Adapters leave: folded into a plain Hugging Face checkpoint, or in the layout of the peft library."""
+"""Export of adapters: folded into a plain Hugging Face checkpoint, or in the layout of the peft library."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

@@ -116,8 +116,10 @@ def read(folder: Path) -> Card:
         table = json.loads(path.read_text(encoding="utf-8"))
         version = table["format_version"]
         if version != FORMAT_VERSION:
-            found = f"adapter '{folder}' has format {version}, this peftbench reads {FORMAT_VERSION}"
-            raise MethodError(found, hint="update peftbench")
+            raise MethodError(
+                f"adapter '{folder}' has format {version}, this peftbench reads {FORMAT_VERSION}",
+                hint="update peftbench",
+            )
         return Card.model_validate(table)
     except OSError:
         why = f"it has no {CARD}" if folder.exists() else "there is no such folder"

@@ -75,6 +75,18 @@ class Config(MethodConfig):
             raise ValueError("t_i and t_f leave no steps in which the budget falls: their sum is 1 or more")
         return self
 
+    def rank_budget(self, step: int, num_steps: int) -> float:
+        """Compute the budget after a step: values per layer, on average.
+
+        target + (init - target) (1 - (t - t_i) / (T - t_i - t_f))^3, between t_i and T - t_f
+
+        Args:
+            step: t, counted from 1.
+            num_steps: T, of which the fields t_i and t_f are shares.
+        """
+        done = (step / num_steps - self.t_i) / (1 - self.t_i - self.t_f)
+        return self.target_rank + (self.init_rank - self.target_rank) * (1 - min(max(done, 0), 1)) ** 3
+
 
 class Svd(nn.Module):
     """The update P Lambda Q of one layer.
@@ -171,7 +183,7 @@ def before_step(backbone: Backbone, config: Config, step: int, num_steps: int) -
 @torch.no_grad()
 def after_step(backbone: Backbone, config: Config, step: int, num_steps: int) -> None:
     """Set the values with the lowest scores to zero, so that the budget is kept."""
-    budget = rank_budget(step + 1, num_steps, config)
+    budget = config.rank_budget(step + 1, num_steps)
     is_time = _is_final(step, num_steps, config) or (step + 1) % config.interval == 0
     if budget == config.init_rank or not is_time:
         return
@@ -191,20 +203,6 @@ def finish(backbone: Backbone, config: Config) -> list[str]:
         svd.P, svd.Lambda = nn.Parameter(svd.P[:, is_kept]), nn.Parameter(svd.Lambda[is_kept])
         svd.Q = nn.Parameter(svd.Q[is_kept])
     return _names(backbone)
-
-
-def rank_budget(step: int, num_steps: int, config: Config) -> float:
-    """Compute the budget after a step: values per layer, on average.
-
-    target + (init - target) (1 - (t - t_i) / (T - t_i - t_f))^3, between t_i and T - t_f
-
-    Args:
-        step: t, counted from 1.
-        num_steps: T.
-        config: The budget's ends; its t_i and t_f are shares of T.
-    """
-    done = (step / num_steps - config.t_i) / (1 - config.t_i - config.t_f)
-    return config.target_rank + (config.init_rank - config.target_rank) * (1 - min(max(done, 0), 1)) ** 3
 
 
 def added(sizes: Sizes, config: Config) -> Added:

@@ -178,11 +178,14 @@ class Method:
             module: The module, or anything with the same names.
 
         Raises:
-            TypeError: A required name is missing, or a function takes other parameters than the hook of its name.
+            TypeError: A required name is missing, a public function is no hook, or one takes other parameters than the
+                hook of its name.
         """
         offered = vars(module)
         if missing := [field for field in Method.REQUIRED if field not in offered]:
             raise TypeError(f"method '{name}' lacks {', '.join(missing)}")
+        if strays := [field for field in offered if _is_stray(field, offered)]:
+            raise TypeError(f"method '{name}': {strays[0]} is no hook; hooks: {', '.join(PARAMETERS)}")
         method = Method()
         method.name, method.__doc__ = name, module.__doc__
         for field in {*Method.REQUIRED, *Method.OPTIONAL, *PARAMETERS} & offered.keys():
@@ -264,6 +267,13 @@ PARAMETERS: dict[str, list[str]] = {
     if inspect.isfunction(hook)
 } | {"merge": ["backbone"]}
 """What a method's module may offer as functions: name -> names of its parameters."""
+
+
+def _is_stray(field: str, offered: Mapping[str, Any]) -> bool:
+    """Tell whether a name is a public function of the module's own that nothing would ever call."""
+    value = offered[field]
+    is_own = inspect.isfunction(value) and value.__module__ == offered.get("__name__")
+    return is_own and not field.startswith("_") and field not in PARAMETERS
 
 
 def _check_parameters(method: str, field: str, function: Callable[..., Any]) -> None:

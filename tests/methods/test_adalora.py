@@ -51,7 +51,7 @@ def test_the_budget_falls_as_pefts_does():
     allocator.init_bgt, allocator.target_bgt = 600, 200
     allocator.peft_config = SimpleNamespace(tinit=10, tfinal=30, total_step=100, deltaT=10)
     for step in range(1, 101):
-        ours = adalora.rank_budget(step, 100, config)
+        ours = config.rank_budget(step, 100)
         assert abs(100 * ours - allocator.budget_schedule(step)[0]) <= 1
 
 

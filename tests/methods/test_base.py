@@ -40,6 +40,15 @@ def test_a_function_with_other_parameters_is_named(hook):
         wrapped(**{hook: lambda config, wrong: None})
 
 
+def test_a_misspelt_hook_is_named():
+    def before_stp(backbone, config, step, num_steps):
+        pass
+
+    before_stp.__module__ = IA3["__name__"]
+    with pytest.raises(TypeError, match="method 'own': before_stp is no hook; hooks: attach, added"):
+        wrapped(before_stp=before_stp)
+
+
 def test_only_a_method_that_counts_anew_what_is_left_prunes():
     assert [name for name in registry.METHODS if registry.method(name).prunes] == ["adalora"]
 
