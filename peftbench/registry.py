@@ -5,7 +5,6 @@ import importlib
 from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
-from types import ModuleType
 from typing import TYPE_CHECKING
 
 from peftbench.errors import MethodError, ModelError, PeftbenchError, TaskError
@@ -13,6 +12,7 @@ from peftbench.errors import MethodError, ModelError, PeftbenchError, TaskError
 if TYPE_CHECKING:
     from peftbench.methods.base import Method
     from peftbench.metrics.base import Metric
+    from peftbench.models.family import Family
 
 PACKAGE = Path(__file__).parent
 
@@ -112,13 +112,15 @@ def known_method(name: str) -> None:
         known(name, METHODS, "method", MethodError)
 
 
-def family(model_type: str) -> ModuleType:
-    """Import the file that knows the backbone family `model_type`.
+def family(model_type: str) -> "Family":
+    """Import the file that knows the backbone family `model_type`; no torch.
 
     Raises:
         ModelError: A family without a file here; the hint names the known ones.
     """
-    return importlib.import_module(FAMILIES[known(model_type, FAMILIES, "model family", ModelError)])
+    module = importlib.import_module(FAMILIES[known(model_type, FAMILIES, "model family", ModelError)])
+    collected: Family = importlib.import_module("peftbench.models.family").Family.of(module)
+    return collected
 
 
 def metric(name: str) -> "Metric":

@@ -32,12 +32,19 @@ LOOKED_UP = {("registry", "methods"), ("registry", "metrics"), ("registry", "mod
 RANK = {part: rank for rank, parts in enumerate(ORDER) for part in parts}
 
 
+def for_types(tree: ast.Module) -> set[ast.AST]:
+    """What stands under `if TYPE_CHECKING`: it is never run."""
+    blocks = [node for node in ast.walk(tree) if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"]
+    return {inner for block in blocks for inner in ast.walk(block)}
+
+
 def imports() -> list[tuple[str, str, str]]:
-    """(file, its part, imported part) of each import of peftbench in peftbench."""
+    """(file, its part, imported part) of each import of peftbench in peftbench that is run."""
     found = []
     for path in sorted(PACKAGE.rglob("*.py")):
         part = path.relative_to(PACKAGE).parts[0].removesuffix(".py")
-        for node in ast.walk(ast.parse(path.read_text())):
+        tree = ast.parse(path.read_text())
+        for node in set(ast.walk(tree)) - for_types(tree):
             names = []
             if isinstance(node, ast.ImportFrom) and node.module:
                 names = [

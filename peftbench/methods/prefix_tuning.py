@@ -261,7 +261,7 @@ def _no_form(backbone: Backbone) -> str:
     config = backbone.model.config
     if backbone.is_encoder_decoder:
         return "it reaches the decoder's self-attention, and not the encoder's, nor cross-attention"
-    if getattr(config, "sliding_window", None) is not None:
+    if backbone.window is not None:
         return "in a sliding window its keys go out of sight, and these are always seen"
     if not backbone.num_positions_before and getattr(config, "rope_parameters", None) is None:
         return "after it the input begins at a later position, and after this one at position 0"

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -10,7 +9,8 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from peftbench.models.attention import PREFIX
-from peftbench.models.shapes import Attention, Layer, Role, Site, Sizes
+from peftbench.models.family import Family
+from peftbench.models.shapes import Attention, Layer, Role, Site
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerFast
@@ -27,8 +27,7 @@ class Backbone:
         fingerprint: SHA-256 over the weight files.
         model: The transformers model, loaded with this package's attention.
         tokenizer: A fast tokenizer (character offsets are needed).
-        family: The module that knows the sizes and sites of this kind of model; where transformers does not let it
-            have this package's attention, the module's `rewire` gives it to the model.
+        family: What is known of this kind of model: sizes, sites, windows, head.
         tables: The tables of the model folder's peftbench.toml.
     """
 
@@ -40,20 +39,20 @@ class Backbone:
         fingerprint: str,
         model: "PreTrainedModel",
         tokenizer: "PreTrainedTokenizerFast",
-        family: ModuleType,
+        family: Family,
         tables: Mapping[str, Any] | None = None,
     ) -> None:
         self.name, self.revision, self.fingerprint = name, revision, fingerprint
         self.model, self.tokenizer, self.tables = model, tokenizer, dict(tables or {})
-        if hasattr(family, "rewire"):
-            family.rewire(model)
-        self.sizes: Sizes = family.sizes(model.config)
-        self.max_positions: int | None = family.max_positions(model.config)
+        self.family = family
+        family.rewire(model)
+        self.sizes = family.sizes(model.config)
+        self.max_positions = family.max_positions(model.config)
         self.is_encoder_decoder = self.sizes.is_encoder_decoder
         self.num_parameters = sum(parameter.numel() for parameter in model.parameters())
-        self._sites: list[Site] = family.sites(self.sizes)
-        self._attentions: list[Attention] = family.attentions(self.sizes)
-        self._layers: list[Layer] = family.layers(self.sizes)
+        self._sites = family.sites(self.sizes)
+        self._attentions = family.attentions(self.sizes)
+        self._layers = family.layers(self.sizes)
         self._undo: list[Callable[[], None]] = []
         self._overlays: dict[str, nn.Module] = {}
         self._inserted: dict[tuple[Site, str], nn.Module] = {}
@@ -105,10 +104,24 @@ class Backbone:
         return dict(self._prefixes)
 
     @property
+    def window(self) -> int | None:
+        """How many tokens back attention looks in its windowed layers; None where there are none."""
+        return self.family.window(self.model.config)
+
+    @property
     def is_windowed(self) -> bool:
         """Whether a layer's attention looks back less far than the model has positions."""
-        window: int | None = getattr(self.model.config, "sliding_window", None)
+        window = self.window
         return window is not None and (self.max_positions is None or window < self.max_positions)
+
+    @property
+    def start_ids(self) -> list[int]:
+        """The tokens that the decoder of an encoder-decoder starts from."""
+        return self.family.start(self.model.config)
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        """Compute the logits, (tokens, vocab_size) float32, of last hidden states (tokens, d_model)."""
+        return self.family.head(self.model, hidden)
 
     def sites(self, role: Role) -> list[Site]:
         """List the sites of a role, encoder first; empty if this family has none."""

@@ -106,13 +106,7 @@ def log_probs_at(backbone: Backbone, hidden: Tensor, answers: Answers) -> Tensor
     flat = torch.tensor([row * length + source for row, source in zip(answers.rows, answers.sources, strict=True)])
     places, index = (piece.to(hidden.device) for piece in flat.unique(return_inverse=True))
     targets = torch.tensor(answers.targets, device=hidden.device)
-    logits = backbone.model.get_output_embeddings()(hidden.flatten(0, 1)[places]).float()
-    bias = getattr(backbone.model, "final_logits_bias", None)
-    if bias is not None:  # BART
-        logits = logits + bias
-    cap = getattr(backbone.model.config, "final_logit_softcapping", None)
-    if cap is not None:  # Gemma 2
-        logits = cap * torch.tanh(logits / cap)
+    logits = backbone.logits(hidden.flatten(0, 1)[places])
     return logits[index, targets] - logits.logsumexp(-1)[index]
 
 
@@ -160,8 +154,7 @@ def _encoder_decoder(backbone: Backbone, batch: Sequence[Encoded]) -> tuple[Tens
     num_virtual = num_virtual_tokens(backbone)
     embeds, seen = _closed_up(backbone, *padded(backbone, [encoded.context for encoded in batch], num_virtual))
     states = model.get_encoder()(inputs_embeds=embeds, attention_mask=seen).last_hidden_state
-    start, opening = model.config.decoder_start_token_id, backbone.sizes.num_start_tokens > 1
-    rows, answers = _decoder_rows(batch, [start, model.config.bos_token_id] if opening else [start])
+    rows, answers = _decoder_rows(batch, backbone.start_ids)
     cross = torch.where(seen == 1, 0.0, torch.finfo(states.dtype).min).to(states.dtype)
     hidden = model.get_decoder()(
         input_ids=torch.tensor(rows, device=backbone.device),
@@ -169,8 +162,6 @@ def _encoder_decoder(backbone: Backbone, batch: Sequence[Encoded]) -> tuple[Tens
         encoder_attention_mask=cross[:, None, None],
         use_cache=False,
     ).last_hidden_state
-    if getattr(model.config, "scale_decoder_outputs", False):  # T5
-        hidden = hidden * backbone.sizes.d_model**-0.5
     return log_probs_at(backbone, hidden, answers), answers
 
 

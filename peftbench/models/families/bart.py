@@ -10,10 +10,14 @@ BART write it first when it generates (forced_bos_token_id); it opens every answ
 Paper: 1910.13461, section 2.
 """
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from peftbench.errors import ModelError
+from peftbench.models.family import logits
 from peftbench.models.shapes import Attention, Block, Layer, Site, Sizes, Stack, norm
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 UNDEFINED = {
     "icl --as-prefix": "its encoder reads shots and query together",
@@ -45,7 +49,7 @@ def sizes(config: Any) -> Sizes:
         biased=("q", "k", "v", "o", "ff_up", "ff_out"),
         norm_biases=True,
         norms_behind=True,
-        num_start_tokens=1 if config.bos_token_id in (None, config.decoder_start_token_id) else 2,
+        num_start_tokens=len(start(config)),
         # In each stack positions, behind two rows that no token has, and the weight and bias of the embeddings' norm.
         num_other_parameters=2 * (config.max_position_embeddings + 2 + 2) * config.d_model,
     )
@@ -54,6 +58,17 @@ def sizes(config: Any) -> Sizes:
 def max_positions(config: Any) -> int | None:
     """Give the number of learned positions, which each stack has for itself."""
     return config.max_position_embeddings
+
+
+def start(config: Any) -> list[int]:
+    """List the tokens that the decoder starts from, </s> and, where it is another one, <s>."""
+    first, second = config.decoder_start_token_id, config.bos_token_id
+    return [first] if second in (None, first) else [first, second]
+
+
+def head(model: Any, hidden: "Tensor") -> "Tensor":
+    """Compute the logits, with a bias for each word of the vocabulary."""
+    return logits(model, hidden) + model.final_logits_bias
 
 
 def sites(sizes: Sizes) -> list[Site]:

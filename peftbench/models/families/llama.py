@@ -4,10 +4,14 @@ Gemma, Gemma 2 and Gemma 3 have it too. Their norms multiply by 1 + w where w is
 scaled by sqrt(d_model) as they are looked up, and from Gemma 2 on a norm stands behind each block as well as before it.
 """
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from peftbench.errors import ModelError
+from peftbench.models.family import logits
 from peftbench.models.shapes import Attention, Block, Layer, Role, Site, Sizes, norm
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 UNDEFINED = {
     "icl --as-prefix": "not where attention has a window: Mistral, Gemma 2 and 3",
@@ -52,6 +56,18 @@ def max_positions(config: Any) -> int | None:
     if rope.get("rope_type") == "longrope":
         return min(rope["original_max_position_embeddings"], config.max_position_embeddings)
     return config.max_position_embeddings
+
+
+def window(config: Any) -> int | None:
+    """Return the window of the layers that have one (Mistral, Qwen2, Gemma 2 and 3)."""
+    return getattr(config, "sliding_window", None)
+
+
+def head(model: Any, hidden: "Tensor") -> "Tensor":
+    """Compute the logits, in Gemma 2 kept within +-c: c tanh(logits / c)."""
+    cap: float | None = getattr(model.config, "final_logit_softcapping", None)
+    values = logits(model, hidden)
+    return values if cap is None else cap * (values / cap).tanh()
 
 
 def sites(sizes: Sizes) -> list[Site]:

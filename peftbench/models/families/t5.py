@@ -1,8 +1,12 @@
 """T5: v1.0 (ReLU) and the gated v1.1, LM-adapted, T0 and FLAN shapes."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from peftbench.models.family import logits
 from peftbench.models.shapes import Attention, Block, Layer, Site, Sizes, Stack, norm
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 UNDEFINED = {
     "icl --as-prefix": "its encoder reads shots and query together",
@@ -32,6 +36,13 @@ def sizes(config: Any) -> Sizes:
 def max_positions(config: Any) -> int | None:
     """Give no limit: positions are relative."""
     return None
+
+
+def head(model: Any, hidden: "Tensor") -> "Tensor":
+    """Compute the logits, of hidden states that v1.0 scales by d_model^(-1/2)."""
+    if model.config.scale_decoder_outputs:
+        hidden = hidden * model.config.d_model**-0.5
+    return logits(model, hidden)
 
 
 def sites(sizes: Sizes) -> list[Site]:

@@ -1,0 +1,73 @@
+"""What a file in `families/` offers, with a default for what most families do not need."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, Self
+
+from peftbench.models.shapes import Attention, Layer, Site, Sizes
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+def no_window(config: Any) -> int | None:
+    """Return None: attention looks back to the first token."""
+    return None
+
+
+def logits(model: Any, hidden: "Tensor") -> "Tensor":
+    """Compute the logits with the LM head alone.
+
+    Args:
+        model: The transformers model.
+        hidden: (tokens, d_model), the stack's last hidden states.
+
+    Returns:
+        (tokens, vocab_size) float32.
+    """
+    return model.get_output_embeddings()(hidden).float()
+
+
+def one_start(config: Any) -> list[int]:
+    """List the one token that a decoder of an encoder-decoder starts from."""
+    return [config.decoder_start_token_id]
+
+
+def leave(model: Any) -> None:
+    """Leave the model as it was loaded."""
+
+
+@dataclass(frozen=True)
+class Family:
+    """A family of backbones: the functions of its file.
+
+    Args:
+        UNDEFINED: What is not defined on it -> why.
+        sizes: Config -> shapes.
+        max_positions: Config -> tokens that the model was made for; None where there is no limit.
+        sites: Shapes -> the sites of all roles.
+        attentions: Shapes -> the attention blocks, encoder first.
+        layers: Shapes -> the layers, encoder first.
+        window: Config -> how many tokens back attention looks in its windowed layers; None where there are none.
+        start: Config -> the tokens that an encoder-decoder's decoder starts from.
+        head: (model, hidden states (tokens, d_model)) -> logits (tokens, vocab_size) float32.
+        rewire: Gives the model this package's attention where transformers does not.
+    """
+
+    UNDEFINED: Mapping[str, str]
+    sizes: Callable[[Any], Sizes]
+    max_positions: Callable[[Any], int | None]
+    sites: Callable[[Sizes], list[Site]]
+    attentions: Callable[[Sizes], list[Attention]]
+    layers: Callable[[Sizes], list[Layer]]
+    window: Callable[[Any], int | None] = no_window
+    start: Callable[[Any], list[int]] = one_start
+    head: Callable[[Any, "Tensor"], "Tensor"] = logits
+    rewire: Callable[[Any], None] = leave
+
+    @classmethod
+    def of(cls, module: ModuleType) -> Self:
+        """Collect what a family's file offers."""
+        names = [field.name for field in fields(cls) if hasattr(module, field.name)]
+        return cls(**{name: getattr(module, name) for name in names})
