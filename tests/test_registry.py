@@ -128,5 +128,16 @@ def test_what_methods_add_is_counted_without_torch():
     assert not HEAVY & loaded_by(code)
 
 
+def test_what_is_counted_needs_no_torch():
+    code = """
+from peftbench.costs import audit, backward, count, memory, published, rule, storage
+from peftbench.costs.describe import describe
+from peftbench.costs.of_model import Workload, sheet
+for name in ("mini-gpt", "mini-t0", "t5-v1.1-large", "gpt3-175b"):
+    assert sheet(describe(name), Workload(), {}, strict=True).ways
+"""
+    assert not HEAVY & loaded_by(code)
+
+
 def test_the_check_for_heavy_imports_can_fail():
     assert "pandas" in loaded_by("import pandas")

@@ -4,13 +4,13 @@ import ast
 import importlib.util
 import json
 import math
-import struct
 from pathlib import Path
 from typing import Any
 
 from peftbench import registry
 from peftbench.cli.list import Listing
 from peftbench.cli.run import shipped
+from peftbench.models import weights
 from peftbench.spec.recipe import read
 
 
@@ -107,11 +107,8 @@ def _model(name: str, folder: Path) -> dict[str, Any]:
 
 
 def _num_parameters(path: Path) -> int:
-    """Count from a safetensors file's head: a length in eight bytes, then JSON with each tensor's shape."""
-    with path.open("rb") as file:
-        (length,) = struct.unpack("<Q", file.read(8))
-        head = json.loads(file.read(length))
-    return sum(math.prod(tensor["shape"]) for name, tensor in head.items() if name != "__metadata__")
+    """Count from a safetensors file's header."""
+    return sum(math.prod(tensor["shape"]) for tensor in weights.header(path).values())
 
 
 def _constant(tree: ast.Module, name: str) -> str:

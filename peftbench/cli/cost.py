@@ -90,13 +90,11 @@ def cost(
     from peftbench.cli import cost_text
     from peftbench.cli.progress import watch
     from peftbench.cli.screen import say_next, stdout
+    from peftbench.costs.audit import audit as check
+    from peftbench.costs.describe import describe
+    from peftbench.costs.of_model import Workload, sheet
+    from peftbench.errors import CostError
     from peftbench.registry import known
-
-    with watch(quiet=False).waiting("loading torch and transformers"):
-        from peftbench.costs.audit import audit as check
-        from peftbench.costs.describe import describe
-        from peftbench.costs.of_model import Workload, sheet
-        from peftbench.errors import CostError
 
     if audit is not None:
         known(audit, ["t-few"], "audit", CostError)
@@ -107,8 +105,9 @@ def cost(
         )
         return
     workload = Workload(**work.table())
-    configs = _configs(method, settings)
     models = [describe(name) for name in dict.fromkeys(model)]
+    with watch(quiet=False).waiting("loading torch"):
+        configs = _configs(method, settings)
     bare = next((one for one in models if not one.has_weights), None)
     if measure and bare is not None:
         raise CostError(

@@ -9,15 +9,15 @@ import statistics
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-import torch
-
+from peftbench import registry
 from peftbench.costs import count, rule, storage
 from peftbench.costs.backward import training_flops
 from peftbench.costs.published import SHAPES
-from peftbench.methods import ia3
-from peftbench.methods.base import Place
+from peftbench.methods.base import Added, Place
 from peftbench.methods.parts import places
 
+METHOD = "ia3"
+"""T-Few's; the one method that is named in this room."""
 # What section 4.2 states.
 SHOT_TOKENS, QUERY_TOKENS, NUM_SHOTS = 98, 103, 41
 NUM_STEPS, BATCH_SIZE = 1000, 8
@@ -130,10 +130,17 @@ def _training() -> Check:
     agrees, why = explain(value, 2.7e16, {})
     query = count.Query(0, QUERY_TOKENS - 4, (2, 2))
     sizes = SHAPES["t0-11b"].sizes
-    counted = training_flops(sizes, {query: NUM_STEPS * BATCH_SIZE}, NUM_STEPS, ia3.added(sizes, ia3.Config()))
+    counted = training_flops(sizes, {query: NUM_STEPS * BATCH_SIZE}, NUM_STEPS, _added())
     told = f"counted (frozen weights get no gradient; two choices of 2 tokens): {counted:.3e}, {counted / value:.2f} x"
     formula = f"3 x 11e9 x {NUM_STEPS} x {BATCH_SIZE} x {QUERY_TOKENS}"
     return Check("T-Few", "training FLOPs", formula, value, 2.7e16, "FLOPs", agrees, why or told)
+
+
+def _added() -> Added:
+    """Return what T-Few's method adds to T0-11B."""
+    method = registry.method(METHOD)
+    added: Added = method.added(SHAPES["t0-11b"].sizes, method.Config())
+    return added
 
 
 def _training_flops() -> int:
@@ -141,8 +148,7 @@ def _training_flops() -> int:
 
 
 def _disk() -> list[Check]:
-    sizes = SHAPES["t0-11b"].sizes
-    parameters = ia3.added(sizes, ia3.Config()).num_trained(0)
+    parameters = _added().num_trained(0)
     raw, pickled = storage.tensor_bytes(parameters), pickled_bytes()
     candidates = {
         "the raw tensors in MiB": raw / MIB,
@@ -160,6 +166,8 @@ def _disk() -> list[Check]:
 
 def pickled_bytes() -> int:
     """Write (IA)^3's vectors of T0-11B as the paper's code does, a float32 tensor under each full name, and measure."""
+    import torch
+
     sizes = SHAPES["t0-11b"].sizes
     vectors = [(linear.place, linear.n) for linear in (*places.linears(sizes, "k"), *places.linears(sizes, "v"))]
     vectors += [(linear.place, linear.k) for linear in places.linears(sizes, "ff_out")]

@@ -1,18 +1,21 @@
-"""A model's shapes from its name: a published shape, an embedded name, a folder, a config, a hub id; no weights."""
+"""A model's shapes from its name: a published shape, an embedded name, a folder, a config, a hub id; no weights.
+
+A config.json that names every field the family reads is read as it is. Where it leaves one to its default, or is
+wrong, transformers reads it, which knows the defaults and what is wrong.
+"""
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
-
-from safetensors import safe_open
-from transformers import AutoConfig
 
 from peftbench import registry
 from peftbench.costs import count
 from peftbench.costs.published import SHAPES, Shape, num_parameters
 from peftbench.errors import CostError, ModelError, PeftbenchError
-from peftbench.models.load import quiet
+from peftbench.models import weights
+from peftbench.models.family import Family
 from peftbench.models.shapes import Sizes
 from peftbench.models.source import HUB_ID
 
@@ -56,6 +59,29 @@ def describe(name: str) -> Described:
     return Described(name, shape, num_parameters(shape), has_weights=any(path.parent.glob("*.safetensors")))
 
 
+class Incomplete(Exception):
+    """A config.json does not name a field that its family reads."""
+
+
+class Fields:
+    """A config.json as its family reads it: by attributes.
+
+    Args:
+        table: The fields of the file.
+    """
+
+    def __init__(self, table: Mapping[str, Any]) -> None:
+        self.__dict__.update(table)
+
+    def __getattr__(self, name: str) -> Any:
+        """Refuse a field that is not there, even where the caller has a default: transformers' may be another one.
+
+        Raises:
+            Incomplete: Always.
+        """
+        raise Incomplete(name)
+
+
 def _shape(path: Path) -> Shape:
     try:
         table = json.loads(path.read_text(encoding="utf-8"))
@@ -67,38 +93,56 @@ def _shape(path: Path) -> Shape:
         ) from None
     family = registry.family(model_type)
     try:
-        with quiet():
-            config = AutoConfig.for_model(**table)
-        sizes = family.sizes(config)
-        count.check(sizes)
-        _check(table, sizes)
+        return _as_written(path, table, family) or _as_transformers_reads(path, table, family)
     except PeftbenchError as error:
         raise CostError(f"'{path}': {error.message}", hint=error.hint) from None
     except Exception as error:  # transformers checks fields in classes of its own, each with its own error
         reason = (str(error) or type(error).__name__).strip().splitlines()[-1].strip()
         reason = "heads or sizes are 0" if isinstance(error, ZeroDivisionError) else reason
         raise CostError(f"'{path}' describes no model: {reason}", hint="check the sizes in it") from None
-    return Shape(
-        sizes,
-        tied=_is_tied(path, table, config),
-        max_positions=family.max_positions(config),
-        config=table,
-    )
 
 
-def _is_tied(path: Path, table: dict[str, Any], config: Any) -> bool:
-    """Say whether the LM head is the embedding matrix.
+def _as_written(path: Path, table: Mapping[str, Any], family: Family) -> Shape | None:
+    """Read a config.json without transformers; None where it leaves fields to their defaults, or has wrong ones."""
+    try:
+        shape = _read(path, table, family, Fields(table))
+    except (Incomplete, TypeError, ValueError, AttributeError, ZeroDivisionError, PeftbenchError):
+        return None
+    numbers = (value for value in vars(shape.sizes).values() if not isinstance(value, tuple))
+    return shape if all(isinstance(value, int) for value in numbers) else None
+
+
+def _as_transformers_reads(path: Path, table: Mapping[str, Any], family: Family) -> Shape:
+    from transformers import AutoConfig
+
+    from peftbench.models.load import quiet
+
+    with quiet():
+        config = AutoConfig.for_model(**table)
+    return _read(path, table, family, config)
+
+
+def _read(path: Path, table: Mapping[str, Any], family: Family, config: Any) -> Shape:
+    sizes = family.sizes(config)
+    count.check(sizes)
+    _check(table, sizes)
+    tied = _is_tied(path, table, config)
+    return Shape(sizes, tied=tied, max_positions=family.max_positions(config), config=table)
+
+
+def _is_tied(path: Path, table: Mapping[str, Any], config: Any) -> bool:
+    """Find out whether the LM head is the embedding matrix.
 
     transformers 5 ties T5's whatever the config says, writes so into configs that it saves, and loads an untied head
     all the same: the file's own word counts, and above it that of weights that lie beside it.
     """
     files = sorted(path.parent.glob("*.safetensors")) if config.model_type == "t5" else []
     if files:
-        return not any(HEAD in safe_open(file, "pt").keys() for file in files)  # noqa: SIM118
+        return not any(HEAD in weights.header(file) for file in files)
     return bool(table.get("tie_word_embeddings", config.tie_word_embeddings))
 
 
-def _check(table: dict[str, Any], sizes: Sizes) -> None:
+def _check(table: Mapping[str, Any], sizes: Sizes) -> None:
     """Refuse what `count.check` cannot see in sizes that were already divided, and what is absurd."""
     width = next((table[name] for name in ("n_embd", "n_embed", "hidden_size") if name in table), None)
     if width is not None and table.get("head_dim") is None and width % sizes.num_heads:

@@ -2,11 +2,10 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from peftbench import registry
-from peftbench.costs import adapter_file, backward, count, memory, rule, storage
-from peftbench.costs.adapter_file import Written
+from peftbench.costs import backward, count, memory, rule, storage
 from peftbench.costs.count import Query
 from peftbench.costs.describe import Described
 from peftbench.costs.memory import DTYPE_BYTES, Optimizer
@@ -14,6 +13,9 @@ from peftbench.errors import CostError, MethodError
 from peftbench.methods.base import Added, MethodConfig
 from peftbench.models.shapes import Sizes
 from peftbench.store.record import Cost
+
+if TYPE_CHECKING:
+    from peftbench.costs.adapter_file import Written
 
 MOST = 10**9
 """No count of shots, tokens or steps is above this."""
@@ -132,6 +134,10 @@ def sheet(model: Described, work: Workload, methods: Mapping[str, MethodConfig],
         MethodError: A method that does not fit.
     """
     ways, remarks = [*_prompted(model, work)], [*_remarks(model, work)]
+    if not methods:
+        return Sheet(model, tuple(ways), tuple(remarks))
+    from peftbench.costs import adapter_file  # with torch, as the methods' own files
+
     bare = adapter_file.without_weights(model, work.dtype)
     for name, config in methods.items():
         try:
@@ -206,7 +212,7 @@ def _prompted(model: Described, work: Workload) -> Iterable[Way]:
         )
 
 
-def _tuned(model: Described, work: Workload, name: str, added: Added, file: Written | None) -> Iterable[Way]:
+def _tuned(model: Described, work: Workload, name: str, added: Added, file: "Written | None") -> Iterable[Way]:
     sizes = model.shape.sizes
     query = work.query(sizes)
     merged, unmerged = (count.forward_flops(sizes, query, added, merged=merged) for merged in (True, False))
@@ -314,7 +320,7 @@ def _disk(value: int, convention: str) -> Cost:
     return _bytes("disk_bytes", value, convention)
 
 
-def _file(file: Written | None) -> Cost:
+def _file(file: "Written | None") -> Cost:
     told = "the file that is written (safetensors), its header included"
     if file is None:
         reason = "training decides which tensors are left"

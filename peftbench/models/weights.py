@@ -2,7 +2,9 @@
 
 import hashlib
 import json
+import struct
 from pathlib import Path
+from typing import Any
 
 from safetensors import SafetensorError, safe_open
 
@@ -40,6 +42,15 @@ def fingerprint(paths: list[Path]) -> str:
             while block := file.read(1 << 22):
                 digest.update(block)
     return digest.hexdigest()
+
+
+def header(path: Path) -> dict[str, Any]:
+    """Read a safetensors file's header: a length in eight bytes, then JSON with dtype and shape of each tensor."""
+    with path.open("rb") as file:
+        (length,) = struct.unpack("<Q", file.read(8))
+        tensors: dict[str, Any] = json.loads(file.read(length))
+    tensors.pop("__metadata__", None)
+    return tensors
 
 
 def check(paths: list[Path]) -> None:

@@ -15,11 +15,11 @@ sys.exit(code)
 """
 
 
-def imported(*words, program=PROGRAM):
+def imported(*words, program=PROGRAM, code=0):
     run = subprocess.run(
         [sys.executable, "-c", program.format(heavy=HEAVY), *words], capture_output=True, text=True, check=False
     )
-    assert run.returncode == 0, run.stderr
+    assert run.returncode == code, run.stderr
     return run.stderr.splitlines()[-1].split()[1:]
 
 
@@ -48,6 +48,11 @@ def test_a_report_over_records_imports_nothing_heavy(tmp_path):
     for one in (record(), record("ia3", "mini-t0")):
         (records / f"{one.id}.json").write_text(one.model_dump_json())
     assert imported("report", "--results", str(tmp_path)) == []
+
+
+@pytest.mark.parametrize("words", [["--model", "t0-11"], ["--shots", "-1"], ["--audit", "gpt-4"]])
+def test_a_cost_that_cannot_be_counted_is_refused_before_anything_heavy_is_imported(words):
+    assert imported("cost", *words, code=2) == []
 
 
 def test_the_check_would_see_a_heavy_import():

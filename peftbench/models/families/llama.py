@@ -26,7 +26,7 @@ def sizes(config: Any) -> Sizes:
     Raises:
         ModelError: Its tokens see those that come after them, so that no answer follows from what is before it.
     """
-    if getattr(config, "use_bidirectional_attention", False):
+    if vars(config).get("use_bidirectional_attention"):  # whatever the model_type: only few know the field
         reason = "this model's tokens see what comes after them (use_bidirectional_attention): it cannot score answers"
         raise ModelError(reason, hint="a model that was trained to go on with a text")
     return Sizes(

@@ -27,7 +27,7 @@ def sizes(config: Any) -> Sizes:
         d_ff=config.d_ff,
         num_heads=config.num_heads,
         num_kv_heads=config.num_heads,
-        gated=config.is_gated_act,
+        gated=config.feed_forward_proj.startswith("gated-"),
         vocab_size=config.vocab_size,
         num_other_parameters=2 * config.relative_attention_num_buckets * config.num_heads,  # one table a stack
     )

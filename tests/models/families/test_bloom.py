@@ -7,6 +7,7 @@ from transformers import AutoModelForCausalLM, BloomConfig
 from transformers.models.bloom.modeling_bloom import _get_alibi_slopes
 
 from peftbench.errors import ModelError
+from peftbench.models import alibi
 from peftbench.models.families import bloom
 from peftbench.scoring.score import score
 from peftbench.spec.cell import Scoring
@@ -25,7 +26,7 @@ def theirs(tmp_path):
 @pytest.mark.parametrize("num_heads", [1, 2, 6, 8, 14, 16, 112])
 def test_each_head_s_slope_is_transformers(num_heads):
     expected = _get_alibi_slopes(num_heads, torch.device("cpu"))
-    torch.testing.assert_close(torch.tensor(bloom.alibi_slopes(num_heads)), expected)
+    torch.testing.assert_close(torch.tensor(alibi.slopes(num_heads)), expected)
 
 
 @pytest.mark.parametrize("mask", [None, [[1, 1, 1, 1, 0, 0], [1] * 6], [[0, 0, 1, 1, 1, 1], [0, 1, 1, 1, 1, 1]]])
@@ -73,7 +74,7 @@ def test_a_prefix_stands_at_no_distance_from_any_query():
     qkv, summed = seen
     query, key, value = qkv.view(6, 6, 3, 4).permute(2, 1, 0, 3)  # (3, heads, tokens, d_kv)
     since = torch.arange(6)[:, None] - torch.arange(6)
-    slopes = torch.tensor(bloom.alibi_slopes(6))[:, None, None]
+    slopes = torch.tensor(alibi.slopes(6))[:, None, None]
     own = (query @ key.mT / 2 - slopes * since).masked_fill(since < 0, -torch.inf)
     weights = torch.cat((query @ prefix.k.mT / 2, own), -1).softmax(-1)
     expected = (weights @ torch.cat((prefix.v, value), 1)).transpose(0, 1).reshape(1, 6, 24)
@@ -92,10 +93,10 @@ def test_with_a_prefix_tokens_may_stand_anywhere():
 
 
 def test_only_the_model_that_was_loaded_is_rewired(tmp_path):
-    assert isinstance(tiny_backbone("bloom").model.transformer, bloom.Distanced)
+    assert isinstance(tiny_backbone("bloom").model.transformer, alibi.Distanced)
     plain = AutoModelForCausalLM.from_pretrained(tiny_folder("bloom", tmp_path))
     kinds = {type(module) for module in plain.modules()}
-    assert not kinds & {bloom.Distanced, bloom.Attending, nn.GELU}
+    assert not kinds & {alibi.Distanced, alibi.Attending, nn.GELU}
 
 
 def test_layers_that_would_be_computed_in_pieces_are_refused():
