@@ -17,7 +17,8 @@ from peftbench.costs.adapter_file import without_weights
 from peftbench.costs.backward import training_flops
 from peftbench.costs.count import Query, forward_flops
 from peftbench.costs.describe import describe
-from peftbench.costs.kernels import graph_flops, kernel_flops
+from peftbench.costs.graph import graph_flops
+from peftbench.costs.kernels import kernel_flops
 
 QUERIES = {"t0-11b": Query(0, 103, (4,)), "gpt3-175b": Query(4018, 99, (4,))}
 

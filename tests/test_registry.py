@@ -139,5 +139,9 @@ for name in ("mini-gpt", "mini-t0", "t5-v1.1-large", "gpt3-175b"):
     assert not HEAVY & loaded_by(code)
 
 
+def test_no_run_imports_what_only_verifies():
+    assert not {"fvcore"} & loaded_by("import peftbench.flow.run, peftbench.costs.of_cell, peftbench.costs.kernels")
+
+
 def test_the_check_for_heavy_imports_can_fail():
     assert "pandas" in loaded_by("import pandas")

@@ -7,16 +7,15 @@ from pathlib import Path
 import pytest
 import torch
 from torch import nn
-from torch.nn import functional
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import AutoModelForCausalLM, GPT2Config, T5Config, T5ForConditionalGeneration
 
 from peftbench import costs, registry
 from peftbench.costs.count import Query, forward_flops
-from peftbench.costs.kernels import graph_flops, kernel_flops
+from peftbench.costs.graph import graph_flops
+from peftbench.costs.kernels import kernel_flops
 from peftbench.costs.published import SHAPES
-from peftbench.errors import CostError
 from peftbench.methods.stages import Stages
 from peftbench.scoring.encoding import Encoded
 from peftbench.scoring.forward import choice_log_probs
@@ -169,57 +168,6 @@ def test_gpt3_6_7b_without_weights():
     arguments = inputs(4018 + 99, 4, is_encoder_decoder=False, device="meta")
     assert traced(Plain(model, 5), *arguments) == forward_flops(of_depth(sizes, 2), query)
     assert each_layer_costs_the_same(sizes, query)
-
-
-class Operator(nn.Module):
-    def __init__(self, function):
-        super().__init__()
-        self.function = function
-
-    def forward(self, *tensors):
-        return self.function(*tensors)
-
-
-@pytest.mark.parametrize(
-    "function",
-    [
-        lambda a, b: torch.einsum("ij,jk->ik", a, b),
-        lambda a, b: torch.mv(a, b[:, 0]),
-        lambda a, b: torch.tensordot(a, b, 1),
-        lambda a, b: torch.dot(a[0], b[:, 0]),
-        lambda a, b: functional.conv1d(a[None], b.T[..., None]),
-        lambda a, b: functional.bilinear(a, b.T, a[None, 0, :, None] * b[None]),
-    ],
-)
-def test_a_matmul_like_operator_without_a_handle_is_an_error_not_a_zero(function):
-    with pytest.raises(CostError, match="cannot be counted: aten::"):
-        graph_flops(Operator(function), torch.ones(4, 4), torch.ones(4, 4))
-
-
-@pytest.mark.parametrize(
-    ("function", "flops"),
-    [
-        (lambda a, b: a @ b, 2 * 2 * 3 * 4 * 5),
-        (lambda a, b: a[0] @ b, 2 * 2 * 3 * 4 * 5),  # batch broadcast from the right operand
-        (lambda a, b: a @ b[0], 2 * 2 * 3 * 4 * 5),
-        (lambda a, b: a @ b[0, :, 0], 2 * 2 * 3 * 4),
-        (lambda a, b: torch.bmm(a, b), 2 * 2 * 3 * 4 * 5),
-        (lambda a, b: torch.baddbmm(a[..., :1], a, b), 2 * 2 * 3 * 4 * 5),
-        (lambda a, b: torch.addmm(b[0, 0], a[0], b[0]), 2 * 3 * 4 * 5),
-        (lambda a, b: torch.mm(a[0], b[0]), 2 * 3 * 4 * 5),
-        (lambda a, b: functional.linear(a, b[0].T), 2 * 2 * 3 * 4 * 5),
-        (lambda a, b: functional.layer_norm(a, (4,)) * a.softmax(-1), 0),
-    ],
-)
-def test_operators_by_hand(function, flops):
-    assert graph_flops(Operator(function), torch.ones(2, 3, 4), torch.ones(2, 4, 5)) == flops
-
-
-def test_attention_by_hand():
-    query, key, value = torch.ones(2, 4, 3, 5), torch.ones(2, 4, 7, 5), torch.ones(2, 4, 7, 6)
-    flops = 2 * 2 * 4 * 3 * 7 * 5 + 2 * 2 * 4 * 3 * 7 * 6
-    assert graph_flops(Operator(functional.scaled_dot_product_attention), query, key, value) == flops
-    assert kernel_flops(lambda: functional.scaled_dot_product_attention(query, key, value)) == flops
 
 
 @pytest.mark.parametrize("name", ["t5", "gpt2"])
