@@ -11,7 +11,7 @@ and so is what is computed twice: by fused attention kernels, with checkpointed 
 """
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from peftbench.costs import count
 from peftbench.costs.count import NOTHING, Query, Stream
@@ -35,7 +35,7 @@ def backward_flops(sizes: Sizes, query: Query, added: Added | None = None) -> in
     count.check(sizes)
     added = added or NOTHING
     fixed = sum(_backward(op, count.op_flops(op, NO_TOKENS), reads=op.reads == "trained") for op in _fixed(added))
-    return Walk(sizes, count.stream(sizes, query, added), added).flops() + fixed
+    return Walk(sizes, count.stream(sizes, query, added), added).run().flops + fixed
 
 
 def training_flops(sizes: Sizes, examples: Mapping[Query, int], num_steps: int, added: Added) -> int:
@@ -63,7 +63,7 @@ def trained_flops(sizes: Sizes, passes: Mapping[Pass, int], added: Added) -> int
         passes: Shape of a step's batch -> how many steps had such a one.
         added: What the method adds and trains.
     """
-    flowing = sum(times * _passed(sizes, count.pass_stream(each, added), added) for each, times in passes.items())
+    flowing = sum(times * _passed(sizes, count.pass_stream(run, added), added) for run, times in passes.items())
     return flowing + sum(passes.values()) * _once_a_step(added)
 
 
@@ -73,7 +73,7 @@ NO_TOKENS = Stream(0, 0, 0, 0, 0, 0)
 def _passed(sizes: Sizes, stream: Stream, added: Added) -> int:
     """Count what flows with the tokens, forward and backward."""
     flowing = replace(added, ops=tuple(op for op in added.ops if op.rows is None))
-    return count.flops(sizes, stream, flowing, training=True) + Walk(sizes, stream, added).flops()
+    return count.flops(sizes, stream, flowing, training=True) + Walk(sizes, stream, added).run().flops
 
 
 def _once_a_step(added: Added) -> int:
@@ -92,6 +92,19 @@ def _fixed(added: Added) -> list[Op]:
 def _backward(op: Op, forward: int, *, reads: bool) -> int:
     """Count dA, where what the op reads needs a gradient, and dB, where its matrix is trained."""
     return forward * (reads + op.trained)
+
+
+@dataclass(frozen=True)
+class Walked:
+    """The backward pass of all layers.
+
+    Args:
+        flops: Without what is multiplied beside the tokens.
+        run_backward: The norms before the blocks through which a gradient passes, or in which it ends.
+    """
+
+    flops: int
+    run_backward: tuple[Place, ...]
 
 
 class Walk:
@@ -115,11 +128,11 @@ class Walk:
         self._values: dict[Place, bool] = {}
         """Place -> whether the values there need one, before something acts on them."""
         self._total = 0
-        self.run_backward: list[Place] = []
-        """The norms before the blocks through which a gradient passes, or in which it ends."""
+        self._run_backward: list[Place] = []
 
-    def flops(self) -> int:
-        """Count the backward pass, without what is multiplied beside the tokens."""
+    def run(self) -> Walked:
+        """Walk through all layers."""
+        self._total, self._run_backward = 0, []
         enters = bool(self._added.extra_tokens) or self._added.embeddings
         states = False
         if self._sizes.is_encoder_decoder:
@@ -139,7 +152,7 @@ class Walk:
         for op in self._added.ops:
             if op.rows is None:
                 self._total += _backward(op, count.op_flops(op, self._stream), reads=self._reads(op))
-        return self._total
+        return Walked(self._total, tuple(self._run_backward))
 
     def _attention(self, norm: Place, enters: bool, states: bool | None = None) -> bool:
         """Walk through an attention block; `states` are the encoder's, where keys and values come from these.
@@ -171,7 +184,7 @@ class Walk:
 
     def _passed(self, norm: Place, needs: bool) -> bool:
         if needs:
-            self.run_backward.append(norm)
+            self._run_backward.append(norm)
         return needs
 
     def _linear(self, norm: Place, role: Role, x: bool) -> bool:
@@ -188,9 +201,9 @@ class Walk:
         return self._values[place] or place in self._acting
 
     def _reads(self, op: Op) -> bool:
-        """Say whether what an op reads needs a gradient."""
+        """Find out whether what an op reads needs a gradient."""
         if op.reads == "trained":
             return True
         assert op.place is not None, "an op over tokens needs a place"
-        found = self._read if op.reads == "input" else self._values
-        return found[op.place] or (op.reads == "values" and op.place in self._added.places)
+        needs = self._read if op.reads == "input" else self._values
+        return needs[op.place] or (op.reads == "values" and op.place in self._added.places)

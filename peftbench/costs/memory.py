@@ -77,10 +77,8 @@ def kept_values(sizes: Sizes, query: Query, added: Added) -> int:
     blocks that are run backward; fused attention, so that no scores are kept; small vectors are left out.
     """
     stream = count.stream(sizes, query, added)
-    walk = Walk(sizes, stream, added)
-    walk.flops()
     d_attention, total = sizes.num_heads * sizes.d_kv, stream.head * sizes.vocab_size
-    for block in walk.run_backward:
+    for block in Walk(sizes, stream, added).run().run_backward:
         tokens = stream.tokens[block.stack]
         if block.block == "ff":
             total += tokens * (sizes.d_model + (3 if sizes.gated else 2) * sizes.d_ff)

@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from peftbench import registry
-from peftbench.costs.backward import backward_flops, training_flops
+from peftbench.costs import count
+from peftbench.costs.backward import Walk, backward_flops, training_flops
 from peftbench.costs.count import Query, forward_flops
 from peftbench.costs.kernels import kernel_flops
 from peftbench.methods.base import Added, Op, Place
@@ -152,3 +153,10 @@ def test_matmuls_beside_the_tokens_are_run_once_a_step():
     extra = training_flops(LLAMA, examples, 2, added) - training_flops(LLAMA, examples, 2, without)
     assert extra == 2 * 3 * (2 * 7 * 3 * 4)
     assert forward_flops(LLAMA, TWO_ANSWERS, added) == forward_flops(LLAMA, TWO_ANSWERS)
+
+
+def test_a_second_walk_counts_what_the_first_one_counted():
+    added = Added(6, places=(at("decoder", "self", "v"),))
+    walk = Walk(LLAMA, count.stream(LLAMA, TWO_ANSWERS, added), added)
+    assert walk.run() == walk.run()
+    assert [place.block for place in walk.run().run_backward] == ["self", "ff"]
