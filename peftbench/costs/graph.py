@@ -1,4 +1,4 @@
-"""FLOPs of a forward pass, read off its traced graph by fvcore. Kind `traced`; it checks `count.py`, as `kernels.py` does.
+"""FLOPs of a forward pass, read off its traced graph by fvcore. Kind `traced`; it checks `count.py`, as kernels do.
 
 The two share no code: fvcore sees a graph that was traced once, torch's formulas see each kernel that was dispatched.
 Both count matmul-class operators only, 2 FLOPs per multiply-add.
