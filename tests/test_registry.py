@@ -132,9 +132,9 @@ def test_what_is_counted_needs_no_torch():
     code = """
 from peftbench.costs import audit, backward, count, memory, published, rule, storage
 from peftbench.costs.describe import describe
-from peftbench.costs.of_model import Workload, sheet
+from peftbench.costs.of_model import Workload, model_costs
 for name in ("mini-gpt", "mini-t0", "t5-v1.1-large", "gpt3-175b"):
-    assert sheet(describe(name), Workload(), {}, strict=True).ways
+    assert model_costs(describe(name), Workload(), {}, strict=True).strategies
 """
     assert not HEAVY & loaded_by(code)
 

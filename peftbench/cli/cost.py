@@ -3,6 +3,7 @@
 import json
 import shlex
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -17,17 +18,17 @@ MODELS, QUERIES, TUNING, CHECKS = "Models and methods", "Queries", "Tuning", "Ch
 
 @dataclass(frozen=True)
 class WorkOptions:
-    """What is asked of a model, and how it is tuned."""
+    """The queries that a model answers, and how it is tuned for them."""
 
     shots: Annotated[int, Option(help="Examples in a prompt.", metavar="K", rich_help_panel=QUERIES)] = 32
-    shot_tokens: Annotated[
-        int, Option(help="Tokens of one of them, its answer included.", metavar="N", rich_help_panel=QUERIES)
+    tokens_per_shot: Annotated[
+        int, Option(help="Tokens of an example, its answer included.", metavar="N", rich_help_panel=QUERIES)
     ] = 98
     query_tokens: Annotated[
         int, Option(help="Tokens of a query with all its answer choices.", metavar="N", rich_help_panel=QUERIES)
     ] = 103
     choice_tokens: Annotated[
-        str, Option(help="How many of these are each choice's: 2,2.", metavar="N,N", rich_help_panel=QUERIES)
+        str, Option(help="How many of these each choice has: 2,2.", metavar="N,N", rich_help_panel=QUERIES)
     ] = "2,2"
     queries: Annotated[
         int | None, Option(help="Show what so many queries cost in all.", min=1, metavar="N", rich_help_panel=QUERIES)
@@ -43,7 +44,7 @@ class WorkOptions:
     ] = "float32"
 
     def table(self) -> dict[str, Any]:
-        """Give the fields of `costs.sheet.Workload`."""
+        """Collect the fields of `costs.of_model.Workload`."""
         table = {name: value for name, value in vars(self).items() if name != "queries"}
         return table | {"choice_tokens": tuple(numbers(self.choice_tokens, "choice-tokens"))}
 
@@ -87,45 +88,46 @@ def cost(
     form: Table = "table",
 ) -> None:
     """Count FLOPs, bytes and break-even points from a model's shapes; no weights, no download, any size."""
-    from peftbench.cli import cost_text
+    from peftbench.cli import check_text, cost_text
     from peftbench.cli.progress import watch
     from peftbench.cli.screen import say_next, stdout
     from peftbench.costs.audit import audit as check
     from peftbench.costs.describe import describe
-    from peftbench.costs.of_model import Workload, sheet
+    from peftbench.costs.of_model import Workload, model_costs
     from peftbench.errors import CostError
     from peftbench.registry import known
 
     if audit is not None:
         known(audit, ["t-few"], "audit", CostError)
         checks = check()
-        data = cost_text.audit_data(checks)
+        data = check_text.audit_data(checks)
         typer.echo(
-            json.dumps(data, indent=2) + "\n" if form == "json" else cost_text.audit_text(checks, stdout()), nl=False
+            json.dumps(data, indent=2) + "\n" if form == "json" else check_text.audit_text(checks, stdout()), nl=False
         )
         return
     workload = Workload(**work.table())
     models = [describe(name) for name in dict.fromkeys(model)]
     with watch(quiet=False).waiting("loading torch"):
         configs = _configs(method, settings)
-    bare = next((one for one in models if not one.has_weights), None)
+    bare = next((described for described in models if not described.has_weights), None)
     if measure and bare is not None:
         raise CostError(
             f"'{bare.name}' is known by its shapes only and cannot be measured",
             hint="--measure takes an embedded model or a folder with weights",
         )
-    sheets = [sheet(one, workload, configs, strict=method is not None) for one in models]
+    costs = [model_costs(described, workload, configs, strict=method is not None) for described in models]
     timings = []
     if measure:
-        from peftbench.costs.rates import time_all
+        from peftbench.costs.timed_model import time_model
 
-        total = sum(not way.is_tuned for each in sheets for way in each.ways) + len(sheets) * len(configs)
-        with watch(quiet=False).stage("measuring", total) as advance:
-            timings = [time_all(each, workload, configs, device, lambda title: advance(1, title)) for each in sheets]
+        total = sum(not strategy.is_tuned for each in costs for strategy in each.strategies)
+        with watch(quiet=False).stage("measuring", total + len(models) * len(configs)) as advance:
+            for described in models:
+                timings.append(time_model(described.name, workload, configs, device, partial(advance, 1)))
     if form == "json":
-        typer.echo(json.dumps(cost_text.data(sheets, workload, work.queries, timings), indent=2))
+        typer.echo(json.dumps(cost_text.data(costs, workload, work.queries, timings), indent=2))
         return
-    typer.echo(cost_text.text(sheets, workload, work.queries, timings, stdout()), nl=False)
+    typer.echo(cost_text.text(costs, workload, work.queries, timings, stdout()), nl=False)
     say_next(watch(quiet=False), _step(model[0], next(iter(configs)), settings or []))
 
 

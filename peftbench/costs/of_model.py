@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 MOST = 10**9
 """No count of shots, tokens or steps is above this."""
 
+PER_QUERY = "inference_flops_per_query"
 COUNTED = "all matmuls incl. attention scores and values, cross-attention and LM head; a multiply-add is 2 FLOPs"
 AT_MOST = "what it takes up and costs afterwards is at most this"
 BY_RULE = "2205.05638, section 4.2: 2 N FLOPs per token, N for encoder-decoders; training 3 x that"
@@ -27,11 +28,11 @@ BY_RULE = "2205.05638, section 4.2: 2 N FLOPs per token, N for encoder-decoders;
 
 @dataclass(frozen=True)
 class Workload:
-    """What is asked of the model.
+    """The queries that a model answers, and how it is tuned for them.
 
     Args:
-        shots: Examples in the prompt of in-context learning.
-        shot_tokens: Tokens of one of them, its answer included.
+        shots: Number of examples in the prompt of in-context learning.
+        tokens_per_shot: Tokens of an example, its answer included.
         query_tokens: Tokens of a query with all its answer choices.
         choice_tokens: Tokens of each choice, which `query_tokens` includes.
         num_steps: Steps of training.
@@ -44,7 +45,7 @@ class Workload:
     """
 
     shots: int = 32
-    shot_tokens: int = 98
+    tokens_per_shot: int = 98
     query_tokens: int = 103
     choice_tokens: tuple[int, ...] = (2, 2)
     num_steps: int = 1000
@@ -53,7 +54,7 @@ class Workload:
     optimizer: Optimizer = "adafactor"
 
     def __post_init__(self) -> None:
-        least = {"shots": 0, "shot_tokens": 1, "query_tokens": 1, "num_steps": 1, "batch_size": 1}
+        least = {"shots": 0, "tokens_per_shot": 1, "query_tokens": 1, "num_steps": 1, "batch_size": 1}
         wrong = {name: getattr(self, name) for name, low in least.items() if not low <= getattr(self, name) <= MOST}
         if wrong:
             name, value = next(iter(wrong.items()))
@@ -64,16 +65,23 @@ class Workload:
                 hint="each choice has at least one token, and the query more than all its choices",
             )
 
+    @property
+    def shot_tokens(self) -> int:
+        """Tokens of all shots together."""
+        return self.shots * self.tokens_per_shot
+
     def query(self, sizes: Sizes, *, shots: bool = False) -> Query:
-        """Give the lengths as the model is fed them; a decoder-only model's last answer token is only predicted."""
-        fed = tuple(tokens + sizes.num_fed_more for tokens in self.choice_tokens)
-        before = self.shots * self.shot_tokens if shots else 0
-        return Query(before, self.query_tokens - sum(self.choice_tokens), fed)
+        """Build a query's lengths as the model is fed them, `shots` before it or not.
+
+        A decoder-only model's last answer token is only predicted.
+        """
+        choices = tuple(tokens + sizes.num_fed_more for tokens in self.choice_tokens)
+        return Query(self.shot_tokens if shots else 0, self.query_tokens - sum(self.choice_tokens), choices)
 
 
 @dataclass(frozen=True)
-class Way:
-    """One way to have a model answer queries.
+class Strategy:
+    """A way to have a model answer queries: zero-shot, in-context learning, or tuned with a method.
 
     Args:
         name: "zero-shot", "ICL", or the method's name.
@@ -88,7 +96,7 @@ class Way:
 
     @property
     def title(self) -> str:
-        """How it is called in a table."""
+        """Its name in a table."""
         return f"{self.name} {self.variant}".strip()
 
     @property
@@ -102,30 +110,45 @@ class Way:
         return registry.is_method(self.name)
 
     def value(self, name: str, kind: str = "counted") -> int | None:
-        """Give the value of a cost; None where it is absent."""
-        found = [cost.value for cost in self.costs if (cost.name, cost.kind) == (name, kind)]
-        return None if not found or found[0] is None else int(found[0])
+        """Return the value of a cost; None where it is absent."""
+        values = [cost.value for cost in self.costs if (cost.name, cost.kind) == (name, kind)]
+        return None if not values or values[0] is None else int(values[0])
 
 
 @dataclass(frozen=True)
-class Sheet:
-    """A model's ways.
+class ModelCosts:
+    """A model's strategies with their costs.
 
     Args:
         remarks: What the numbers must not be read without; methods that the model cannot take.
     """
 
     model: Described
-    ways: tuple[Way, ...]
+    strategies: tuple[Strategy, ...]
     remarks: tuple[str, ...] = field(default=())
 
 
-def sheet(model: Described, work: Workload, methods: Mapping[str, MethodConfig], *, strict: bool) -> Sheet:
-    """Count what a model costs in each way.
+@dataclass(frozen=True)
+class BreakEven:
+    """When training has paid for itself.
+
+    Args:
+        tuned: The strategy that is trained.
+        icl: The strategy with shots in its prompt.
+        queries: From how many queries on; None where a query costs no less after tuning.
+    """
+
+    tuned: Strategy
+    icl: Strategy
+    queries: int | None
+
+
+def model_costs(model: Described, work: Workload, methods: Mapping[str, MethodConfig], *, strict: bool) -> ModelCosts:
+    """Count what a model costs under each strategy.
 
     Args:
         model: Its shapes.
-        work: What is asked of it.
+        work: Queries and training.
         methods: Name -> settings.
         strict: Whether a method that does not fit the model is an error; otherwise it is a remark.
 
@@ -133,9 +156,10 @@ def sheet(model: Described, work: Workload, methods: Mapping[str, MethodConfig],
         CostError: Impossible sizes.
         MethodError: A method that does not fit.
     """
-    ways, remarks = [*_prompted(model, work)], [*_remarks(model, work)]
+    prices = Prices(model, work)
+    strategies, remarks = [*prices.prompted()], [*_remarks(model, work)]
     if not methods:
-        return Sheet(model, tuple(ways), tuple(remarks))
+        return ModelCosts(model, tuple(strategies), tuple(remarks))
     from peftbench.costs import adapter_file  # with torch, as the methods' own files
 
     bare = adapter_file.without_weights(model, work.dtype)
@@ -147,182 +171,179 @@ def sheet(model: Described, work: Workload, methods: Mapping[str, MethodConfig],
                 raise
             remarks.append(f"{name} is left out: {error.message}")
             continue
-        ways += _tuned(model, work, name, added, adapter_file.written(bare, name, config))
+        strategies += prices.tuned(name, added, adapter_file.written(bare, name, config))
         if registry.method(name).prunes:
             remarks.append(f"{name} takes out in training what it needs least: {AT_MOST}")
-    return Sheet(model, tuple(ways), tuple(remarks))
+    return ModelCosts(model, tuple(strategies), tuple(remarks))
 
 
-def break_evens(sheets: Iterable[Sheet]) -> list[tuple[Way, Way, int | None]]:
-    """Give, for each tuned way and each with shots, the number of queries from which on training has paid for itself.
+def break_evens(models: Iterable[ModelCosts]) -> list[BreakEven]:
+    """Count, for each tuned strategy against each with shots, the queries after which training has paid for itself.
 
     ceil((training - filling the cache) / (a query with shots - a query after tuning))
-
-    Returns:
-        (tuned, ICL, queries); None where a query costs no less after tuning.
     """
-    ways = [way for each in sheets for way in each.ways]
-    found = []
-    for tuned in (way for way in ways if way.is_tuned):
-        for icl in (way for way in ways if way.is_icl):
-            once = _known(tuned, "training_flops") - _known(icl, "once_flops")
-            query = _known(icl, "inference_flops_per_query"), _known(tuned, "inference_flops_per_query")
-            queries = rule.break_even_queries(once, *query)
-            found.append((tuned, icl, None if queries is None else max(queries, 0)))
-    return found
+    strategies = [strategy for model in models for strategy in model.strategies]
+    points = []
+    for tuned in (strategy for strategy in strategies if strategy.is_tuned):
+        for icl in (strategy for strategy in strategies if strategy.is_icl):
+            once = _present(tuned, "training_flops") - _present(icl, "once_flops")
+            per_query = _present(icl, PER_QUERY), _present(tuned, PER_QUERY)
+            queries = rule.break_even_queries(once, *per_query)
+            points.append(BreakEven(tuned, icl, None if queries is None else max(queries, 0)))
+    return points
 
 
-def _known(way: Way, name: str) -> int:
-    value = way.value(name)
-    assert value is not None, f"{way.title} has no {name}"
+def _present(strategy: Strategy, name: str) -> int:
+    value = strategy.value(name)
+    assert value is not None, f"{strategy.title} has no {name}"
     return value
 
 
 def _remarks(model: Described, work: Workload) -> Iterable[str]:
     yield from model.shape.remarks
-    tokens, most = work.shots * work.shot_tokens + work.query_tokens, model.shape.max_positions
+    tokens, most = work.shot_tokens + work.query_tokens, model.shape.max_positions
     if most is not None and tokens > most:
         yield f"{tokens:,} tokens are more than the {most:,} positions of the model: ICL is counted as if they fitted"
     if model.shape.sizes.is_encoder_decoder:
         yield "no cached ICL: an encoder reads shots and query together, so that no keys and values can be kept"
 
 
-def _prompted(model: Described, work: Workload) -> Iterable[Way]:
-    sizes = model.shape.sizes
-    width = DTYPE_BYTES[work.dtype]
-    plain, query = (work.query(sizes, shots=shots) for shots in (False, True))
-    yield _way(model, "zero-shot", "", work, count.forward_flops(sizes, plain), shots=False)
-    if not work.shots:
-        return
-    tokens = storage.icl_bytes(query.shot_tokens)
-    told = "token ids of the shots as int32"
-    yield _way(model, "ICL", "", work, count.forward_flops(sizes, query), shots=True, disk=_disk(tokens, told))
-    if not sizes.is_encoder_decoder:
-        cache = storage.cache_bytes(sizes, query.shot_tokens, width)
-        yield _way(
-            model,
-            "ICL",
-            "cached",
-            work,
-            count.forward_flops(sizes, query, cached=True),
-            shots=True,
-            once=count.prefill_flops(sizes, query.shot_tokens),
-            cache=cache,
-            disk=_disk(cache, f"keys and values of the shots in {work.dtype}"),
+class Prices:
+    """What a model costs under a workload.
+
+    Args:
+        model: Its shapes.
+        work: Queries and training.
+    """
+
+    def __init__(self, model: Described, work: Workload) -> None:
+        self._model, self._work, self._sizes = model, work, model.shape.sizes
+        self._value_bytes = DTYPE_BYTES[work.dtype]
+
+    def prompted(self) -> Iterable[Strategy]:
+        """Price the strategies without training: zero-shot, and with shots in the prompt, cached where they can be."""
+        model, work, sizes = self._model, self._work, self._sizes
+        query, with_shots = (work.query(sizes, shots=shots) for shots in (False, True))
+        untrained = _flops("training_flops", 0, "nothing is trained")
+        answer = self._query_costs(count.forward_flops(sizes, query), work.query_tokens)
+        yield Strategy(model.name, "zero-shot", "", (*answer, *self._byte_costs(), untrained))
+        if not work.shots:
+            return
+        file = _bytes("disk_bytes", storage.icl_bytes(work.shot_tokens), "token ids of the shots as int32")
+        answer = self._query_costs(count.forward_flops(sizes, with_shots), work.shot_tokens + work.query_tokens)
+        yield Strategy(model.name, "ICL", "", (*answer, *self._byte_costs(file), untrained))
+        if sizes.is_encoder_decoder:
+            return
+        cache = storage.cache_bytes(sizes, work.shot_tokens, self._value_bytes)
+        file = _bytes("disk_bytes", cache, f"keys and values of the shots in {work.dtype}")
+        once = count.prefill_flops(sizes, work.shot_tokens)
+        answer = self._query_costs(count.forward_flops(sizes, with_shots, cached=True), work.query_tokens, once)
+        yield Strategy(model.name, "ICL", "cached", (*answer, *self._byte_costs(file, cache=cache), untrained))
+
+    def tuned(self, name: str, added: Added, written: "Written | None") -> Iterable[Strategy]:
+        """Price what a method makes of the model, merged into it and, where a query then costs more, beside it.
+
+        Args:
+            name: Of the method.
+            added: What it adds.
+            written: Its file; None where training decides which tensors are left.
+        """
+        query = self._work.query(self._sizes)
+        extra = added.num_saved_bytes(self._model.num_parameters) if written is None else written.tensor_bytes
+        is_mergeable = registry.method(name).merge is not None
+        training = (
+            *self._training_costs(added, query),
+            *self._training_memory_costs(added, query),
+            _bytes("tensor_bytes", extra, "tensors that are saved, without a file around them"),
+        )
+        flops = {
+            merged: added.num_members * count.forward_flops(self._sizes, query, added, merged=merged)
+            for merged in (True, False)
+        }
+        for merged in [True, False] if flops[True] < flops[False] else [True]:
+            beside = 0 if merged and is_mergeable else extra
+            answer = self._query_costs(flops[merged], added.num_members * self._work.query_tokens)
+            costs = (*answer, *self._byte_costs(_adapter_file(written), beside=beside), *training)
+            yield Strategy(self._model.name, name, "" if merged else "unmerged", costs)
+
+    def _query_costs(self, flops: int, num_tokens: int, once: int = 0) -> tuple[Cost, ...]:
+        """List what a query costs, counted and by the rule for its tokens, and what is paid once before all of them."""
+        is_encoder_decoder = self._sizes.is_encoder_decoder
+        by_rule = rule.inference_flops(self._model.num_parameters, num_tokens, is_encoder_decoder=is_encoder_decoder)
+        return (
+            _flops(PER_QUERY, flops, COUNTED),
+            _flops(PER_QUERY, by_rule, BY_RULE, "estimated"),
+            _flops("once_flops", once, "filling the cache of the shots"),
+        )
+
+    def _byte_costs(self, disk: Cost | None = None, *, cache: int = 0, beside: int = 0) -> tuple[Cost, ...]:
+        """List what answering takes up; `beside` are the bytes of parameters that are not merged."""
+        dtype, weights = self._work.dtype, self._model.num_parameters * self._value_bytes + beside
+        return (
+            _bytes("weight_bytes", weights, f"all parameters in {dtype}, and float32 ones that are not merged"),
+            _bytes("cache_bytes", cache, f"keys and values of the shots in {dtype}"),
+            disk or _bytes("disk_bytes", 0, "nothing beside the model"),
+        )
+
+    def _training_costs(self, added: Added, query: Query) -> tuple[Cost, ...]:
+        work, sizes = self._work, self._sizes
+        batch_size = work.batch_size * added.num_members
+        by_rule = rule.training_flops(
+            self._model.num_parameters,
+            work.query_tokens,
+            num_steps=work.num_steps,
+            batch_size=batch_size,
+            is_encoder_decoder=sizes.is_encoder_decoder,
+        )
+        counted = backward.training_flops(sizes, {query: work.num_steps * batch_size}, work.num_steps, added)
+        counted += backward.training_flops(sizes, {query: added.looks * work.shots}, 0, added)
+        trained = added.num_trained(self._model.num_parameters)
+        convention = f"{COUNTED}; frozen weights get no gradient, below the first adapted place nothing is run backward"
+        convention += "; gradients on the shots before the first step included" if added.looks else ""
+        return (
+            _flops("training_flops", counted, convention),
+            _flops("training_flops", by_rule, BY_RULE, "estimated"),
+            Cost(name="num_trained", value=trained, unit="parameters", kind="counted", convention="trained values"),
+        )
+
+    def _training_memory_costs(self, added: Added, query: Query) -> tuple[Cost, ...]:
+        work = self._work
+        peak = memory.training(
+            self._sizes,
+            self._model.num_parameters,
+            query,
+            added,
+            batch_size=work.batch_size * added.num_members,
+            bytes_per_value=self._value_bytes,
+            optimizer=work.optimizer,
+        )
+        convention = (
+            "values kept for the backward pass by fused attention and plain layers; allocator and workspaces left out"
+        )
+        return (
+            _bytes("training_weight_bytes", peak.weights, f"all parameters in {work.dtype}, what is added in float32"),
+            _bytes("gradient_bytes", peak.gradients, "of what is trained, float32"),
+            _bytes("optimizer_bytes", peak.optimizer, f"state of {work.optimizer}, float32; copies of half precision"),
+            _bytes("activation_bytes", peak.activations, convention, "estimated"),
+            _bytes("training_bytes", peak.total, "sum of the four", "estimated"),
         )
 
 
-def _tuned(model: Described, work: Workload, name: str, added: Added, file: "Written | None") -> Iterable[Way]:
-    sizes = model.shape.sizes
-    query = work.query(sizes)
-    merged, unmerged = (count.forward_flops(sizes, query, added, merged=merged) for merged in (True, False))
-    training = (*_training(model, work, added, query), *_training_memory(model, work, added, query))
-    extra = added.num_saved_bytes(model.num_parameters) if file is None else file.tensor_bytes
-    kept = 0 if registry.method(name).merge is not None else extra
-    tensors = _bytes("tensor_bytes", extra, "tensors that are saved, without a file around them")
-    for variant, flops, held in (("", merged, kept), ("unmerged", unmerged, extra)):
-        if not variant or merged < unmerged:
-            yield _way(
-                model,
-                name,
-                variant,
-                work,
-                added.num_members * flops,
-                more=(*training, tensors),
-                disk=_file(file),
-                kept=held,
-                times=added.num_members,
-            )
+Kind = Literal["counted", "estimated"]
 
 
-def _way(
-    model: Described,
-    name: str,
-    variant: str,
-    work: Workload,
-    flops: int,
-    *,
-    shots: bool = False,
-    once: int = 0,
-    cache: int = 0,
-    kept: int = 0,
-    more: tuple[Cost, ...] = (),
-    disk: Cost | None = None,
-    times: int = 1,
-) -> Way:
-    """Put together what every way has; a query is run `times` over, which `flops` says already."""
-    is_encoder_decoder = model.shape.sizes.is_encoder_decoder
-    tokens = work.query_tokens + (work.shots * work.shot_tokens if shots and not cache else 0)
-    by_rule = rule.inference_flops(model.num_parameters, times * tokens, is_encoder_decoder=is_encoder_decoder)
-    weights = model.num_parameters * DTYPE_BYTES[work.dtype] + kept
-    per_query = "inference_flops_per_query"
-    costs = [
-        Cost(name=per_query, value=flops, unit="FLOPs", kind="counted", convention=COUNTED),
-        Cost(name=per_query, value=by_rule, unit="FLOPs", kind="estimated", convention=BY_RULE),
-        Cost(name="once_flops", value=once, unit="FLOPs", kind="counted", convention="filling the cache of the shots"),
-        _bytes("weight_bytes", weights, f"all parameters in {work.dtype}, and float32 ones that are not merged"),
-        _bytes("cache_bytes", cache, f"keys and values of the shots in {work.dtype}"),
-        disk or _disk(0, "nothing beside the model"),
-    ]
-    if not more:
-        costs.append(
-            Cost(name="training_flops", value=0, unit="FLOPs", kind="counted", convention="nothing is trained")
-        )
-    return Way(model.name, name, variant, (*costs, *more))
+def _flops(name: str, value: int, convention: str, kind: Kind = "counted") -> Cost:
+    return Cost(name=name, value=value, unit="FLOPs", kind=kind, convention=convention)
 
 
-def _training(model: Described, work: Workload, added: Added, query: Query) -> tuple[Cost, ...]:
-    sizes, examples = model.shape.sizes, work.num_steps * work.batch_size * added.num_members
-    by_rule = rule.training_flops(
-        model.num_parameters,
-        work.query_tokens,
-        num_steps=work.num_steps,
-        batch_size=work.batch_size * added.num_members,
-        is_encoder_decoder=sizes.is_encoder_decoder,
-    )
-    counted = backward.training_flops(sizes, {query: examples}, work.num_steps, added)
-    counted += backward.training_flops(sizes, {query: added.looks * work.shots}, 0, added)
-    trained = added.num_trained(model.num_parameters)
-    convention = f"{COUNTED}; frozen weights get no gradient, below the first adapted place nothing is run backward"
-    convention += "; gradients on the shots before the first step included" if added.looks else ""
-    return (
-        Cost(name="training_flops", value=counted, unit="FLOPs", kind="counted", convention=convention),
-        Cost(name="training_flops", value=by_rule, unit="FLOPs", kind="estimated", convention=BY_RULE),
-        Cost(name="num_trained", value=trained, unit="parameters", kind="counted", convention="trained values"),
-    )
-
-
-def _training_memory(model: Described, work: Workload, added: Added, query: Query) -> tuple[Cost, ...]:
-    found = memory.training(
-        model.shape.sizes,
-        model.num_parameters,
-        query,
-        added,
-        batch_size=work.batch_size * added.num_members,
-        bytes_per_value=DTYPE_BYTES[work.dtype],
-        optimizer=work.optimizer,
-    )
-    kept = "values kept for the backward pass by fused attention and plain layers; allocator and workspaces left out"
-    return (
-        _bytes("training_weight_bytes", found.weights, f"all parameters in {work.dtype}, what is added in float32"),
-        _bytes("gradient_bytes", found.gradients, "of what is trained, float32"),
-        _bytes("optimizer_bytes", found.optimizer, f"state of {work.optimizer}, float32; copies of half precision"),
-        _bytes("activation_bytes", found.activations, kept, "estimated"),
-        _bytes("training_bytes", found.total, "sum of the four", "estimated"),
-    )
-
-
-def _bytes(name: str, value: int, convention: str, kind: Literal["counted", "estimated"] = "counted") -> Cost:
+def _bytes(name: str, value: int, convention: str, kind: Kind = "counted") -> Cost:
     return Cost(name=name, value=value, unit="bytes", kind=kind, convention=convention)
 
 
-def _disk(value: int, convention: str) -> Cost:
-    return _bytes("disk_bytes", value, convention)
-
-
-def _file(file: "Written | None") -> Cost:
-    told = "the file that is written (safetensors), its header included"
-    if file is None:
+def _adapter_file(written: "Written | None") -> Cost:
+    """Return the file's bytes, or why nobody knows them."""
+    convention = "the file that is written (safetensors), its header included"
+    if written is None:
         reason = "training decides which tensors are left"
-        return Cost(name="disk_bytes", value=None, unit="bytes", kind="counted", convention=told, reason=reason)
-    return _disk(file.file_bytes, told)
+        return Cost(name="disk_bytes", value=None, unit="bytes", kind="counted", convention=convention, reason=reason)
+    return _bytes("disk_bytes", written.file_bytes, convention)

@@ -20,7 +20,7 @@ def cost(words, capsys):
     return capsys.readouterr().out
 
 
-def test_the_table_fits_100_columns_and_has_all_ways(capsys):
+def test_the_table_fits_100_columns_and_has_all_strategies(capsys):
     out = cost("--model t0-11b --model gpt3-175b --method ia3 --method lora --shots 41", capsys)
     assert max(map(len, out.splitlines())) <= 100
     for title in ("zero-shot", "ICL", "ICL cached", "ia3", "lora", "lora unmerged"):
@@ -33,19 +33,19 @@ def test_the_table_fits_100_columns_and_has_all_ways(capsys):
 def test_json_has_unit_kind_and_convention_for_each_number(capsys):
     found = json.loads(cost("--model t0-11b --method ia3 --query-tokens 107 --choice-tokens 4 --format json", capsys))
     (model,) = found["models"]
-    costs = [one for way in model["ways"] for one in way["costs"]]
+    costs = [one for strategy in model["strategies"] for one in strategy["costs"]]
     assert all(one["unit"] and one["kind"] and one["convention"] for one in costs)
     plain = next(one for one in costs if (one["name"], one["kind"]) == ("inference_flops_per_query", "counted"))
     assert plain["value"] == 1_168_657_743_872
-    assert {point["icl"]["way"] for point in found["break_even"]} == {"ICL"}
+    assert {point["icl"]["strategy"] for point in found["break_even"]} == {"ICL"}
 
 
 def test_so_many_queries_cost_in_all(capsys):
     found = json.loads(cost("--model gpt3-125m --method ia3 --queries 500 --format json", capsys))
-    for way in found["models"][0]["ways"]:
-        counted = {one["name"]: one["value"] for one in way["costs"] if one["kind"] == "counted"}
+    for strategy in found["models"][0]["strategies"]:
+        counted = {one["name"]: one["value"] for one in strategy["costs"] if one["kind"] == "counted"}
         once = counted["training_flops"] + counted["once_flops"]
-        assert way["in_all"]["flops"] == once + 500 * counted["inference_flops_per_query"]
+        assert strategy["in_all"]["flops"] == once + 500 * counted["inference_flops_per_query"]
 
 
 def test_the_next_step_is_what_was_priced(capsys):
@@ -70,24 +70,26 @@ def test_the_audit_names_what_differs(capsys):
 
 def test_measured_values_stand_beside(capsys):
     tiny_folder("gpt2", Path("m"))
-    words = "--model m --method ia3 --shots 2 --shot-tokens 5 --query-tokens 9 --batch-size 2 --measure --format json"
-    measured = json.loads(cost(f"{words} --device cpu", capsys))["models"][0]["measured"]
-    names = {one["name"].partition(":")[0] for one in measured}
+    words = "--model m --method ia3 --shots 2 --tokens-per-shot 5 --query-tokens 9 --batch-size 2 --measure"
+    measured = json.loads(cost(f"{words} --device cpu --format json", capsys))["models"][0]["measured"]
+    names = {one["of"] or one["name"] for one in measured}
     assert names == {
         "zero-shot query", "ICL query", "ICL cached query", "ia3 query", "ia3 training step",
         "matmul_flops_per_second", "peak_process_bytes",
     }  # fmt: skip
     assert all(one["kind"] == "measured" and one["value"] > 0 and "thread" in one["convention"] for one in measured)
-    parts = {one["name"].partition(": ")[2] for one in measured if one["name"].startswith("ICL cached")}
-    assert parts == {"median", "p95", "per second", "of the machine"}
+    parts = {one["name"] for one in measured if one["of"] == "ICL cached query"}
+    assert parts == {"median_seconds", "p95_seconds", "per_second", "matmul_share"}
 
 
 def test_what_cannot_be_measured_is_absent_with_its_reason(capsys):
     tiny_folder("gpt2", Path("m"))
-    words = "--model m --method ia3 --shots 99 --shot-tokens 9 --query-tokens 9 --batch-size 2 --measure --device cpu"
-    measured = {one["name"]: one for one in json.loads(cost(f"{words} --format json", capsys))["models"][0]["measured"]}
-    assert measured["ICL query: median"]["value"] is None
-    assert "takes 512" in measured["ICL query: median"]["reason"]
+    words = "--model m --method ia3 --shots 99 --tokens-per-shot 9 --query-tokens 9 --batch-size 2 --measure"
+    words += " --device cpu"
+    found = json.loads(cost(f"{words} --format json", capsys))["models"][0]["measured"]
+    measured = {(one["of"], one["name"]): one for one in found}
+    assert measured["ICL query", "median_seconds"]["value"] is None
+    assert "takes 512" in measured["ICL query", "median_seconds"]["reason"]
     assert "'m' takes 512" in " ".join(cost(words, capsys).split())
 
 

@@ -4,19 +4,21 @@ from peftbench import registry
 from peftbench.costs import count
 from peftbench.costs.backward import training_flops
 from peftbench.costs.describe import describe
-from peftbench.costs.of_model import Workload, break_evens, sheet
+from peftbench.costs.of_model import Workload, break_evens, model_costs
 from peftbench.errors import CostError, MethodError
 
 WORK = Workload(shots=41)
 IA3, LORA = (registry.method(name).Config() for name in ("ia3", "lora"))
 
 
-def ways(model, methods, work=WORK):
-    return {way.title: way for way in sheet(describe(model), work, methods, strict=True).ways}
+def strategies(model, methods, work=WORK):
+    return {
+        strategy.title: strategy for strategy in model_costs(describe(model), work, methods, strict=True).strategies
+    }
 
 
-def test_an_encoder_decoder_s_ways_by_the_counts_themselves():
-    found = ways("t0-11b", {"ia3": IA3, "lora": LORA})
+def test_an_encoder_decoder_s_strategies_by_the_counts_themselves():
+    found = strategies("t0-11b", {"ia3": IA3, "lora": LORA})
     assert list(found) == ["zero-shot", "ICL", "ia3", "lora", "lora unmerged"]
     sizes, query = describe("t0-11b").shape.sizes, count.Query(0, 99, (2, 2))
     plain = count.forward_flops(sizes, query)
@@ -32,29 +34,29 @@ def test_an_encoder_decoder_s_ways_by_the_counts_themselves():
 
 
 def test_the_paper_s_rule_stands_beside():
-    found = ways("t0-11b", {"ia3": IA3})["ia3"]
+    found = strategies("t0-11b", {"ia3": IA3})["ia3"]
     assert found.value("inference_flops_per_query", "estimated") == 11_135_332_352 * 103
     assert found.value("training_flops", "estimated") == 3 * 11_135_332_352 * 103 * 8000
     assert 0.6 < found.value("training_flops") / found.value("training_flops", "estimated") < 0.7
 
 
 def test_a_cache_costs_once_and_stays_in_memory():
-    found = ways("gpt3-175b", {})
+    found = strategies("gpt3-175b", {})
     plain, cached = found["ICL"], found["ICL cached"]
     assert plain.value("once_flops") == 0
     together = cached.value("once_flops") + cached.value("inference_flops_per_query")
     # Without a cache the shots' 4,018 tokens meet the query's 101 in attention as well, behind the causal mask.
     assert plain.value("inference_flops_per_query") - together == 96 * 2 * 2 * 4018 * 101 * 12_288
     assert cached.value("cache_bytes") == 2 * 96 * 4018 * 12_288 * 4
-    assert ways("gpt3-175b", {}, Workload(shots=41, dtype="bfloat16"))["ICL cached"].value("cache_bytes") == (
+    assert strategies("gpt3-175b", {}, Workload(shots=41, dtype="bfloat16"))["ICL cached"].value("cache_bytes") == (
         cached.value("cache_bytes") // 2
     )
 
 
 def test_training_pays_sooner_where_queries_with_shots_cost_more():
-    sheets = [sheet(describe(name), WORK, {"ia3": IA3}, strict=True) for name in ("t0-11b", "gpt3-175b")]
-    found = {(mine.model, icl.model, icl.title): queries for mine, icl, queries in break_evens(sheets)}
-    ia3, icl = ways("t0-11b", {"ia3": IA3})["ia3"], ways("gpt3-175b", {})["ICL"]
+    sheets = [model_costs(describe(name), WORK, {"ia3": IA3}, strict=True) for name in ("t0-11b", "gpt3-175b")]
+    found = {(point.tuned.model, point.icl.model, point.icl.title): point.queries for point in break_evens(sheets)}
+    ia3, icl = strategies("t0-11b", {"ia3": IA3})["ia3"], strategies("gpt3-175b", {})["ICL"]
     saved = icl.value("inference_flops_per_query") - ia3.value("inference_flops_per_query")
     assert found["t0-11b", "gpt3-175b", "ICL"] == -(-ia3.value("training_flops") // saved)
     assert found["t0-11b", "gpt3-175b", "ICL cached"] > found["t0-11b", "gpt3-175b", "ICL"]
@@ -62,15 +64,15 @@ def test_training_pays_sooner_where_queries_with_shots_cost_more():
 
 def test_training_never_pays_where_a_query_costs_no_less():
     long_prompt = registry.method("prompt_tuning").Config(num_virtual_tokens=5000)
-    sheets = [sheet(describe("gpt3-125m"), WORK, {"prompt_tuning": long_prompt}, strict=True)]
-    assert {queries for _, _, queries in break_evens(sheets)} == {None}
+    sheets = [model_costs(describe("gpt3-125m"), WORK, {"prompt_tuning": long_prompt}, strict=True)]
+    assert {point.queries for point in break_evens(sheets)} == {None}
 
 
 def test_more_tokens_than_positions_and_sparse_layers_are_remarks():
-    remarks = " ".join(sheet(describe("gpt3-175b"), WORK, {}, strict=True).remarks)
+    remarks = " ".join(model_costs(describe("gpt3-175b"), WORK, {}, strict=True).remarks)
     assert "4,121 tokens are more than the 2,048 positions" in remarks
     assert "counted as dense" in remarks
-    assert "no cached ICL" in " ".join(sheet(describe("t0-11b"), WORK, {}, strict=True).remarks)
+    assert "no cached ICL" in " ".join(model_costs(describe("t0-11b"), WORK, {}, strict=True).remarks)
 
 
 GOLDEN = {
@@ -84,13 +86,13 @@ GOLDEN = {
 
 @pytest.mark.parametrize("model", GOLDEN)
 def test_ia3_s_vectors_and_their_bytes(model):
-    found = ways(model, {"ia3": IA3})["ia3"]
+    found = strategies(model, {"ia3": IA3})["ia3"]
     assert (found.value("num_trained"), found.value("tensor_bytes")) == (GOLDEN[model], 4 * GOLDEN[model])
 
 
 def test_gradients_before_the_first_step_are_training():
     fishmask = registry.method("fishmask").Config()
-    none, some = (ways("t0-3b", {"fishmask": fishmask}, Workload(shots=shots))["fishmask"] for shots in (0, 16))
+    none, some = (strategies("t0-3b", {"fishmask": fishmask}, Workload(shots=shots))["fishmask"] for shots in (0, 16))
     sizes, query = describe("t0-3b").shape.sizes, count.Query(0, 99, (2, 2))
     added = registry.method("fishmask").added(sizes, fishmask)
     extra = some.value("training_flops") - none.value("training_flops")
@@ -98,8 +100,8 @@ def test_gradients_before_the_first_step_are_training():
 
 
 def test_what_training_decides_is_absent_with_its_reason():
-    found = sheet(describe("t5-v1.1-small"), WORK, {"adalora": registry.method("adalora").Config()}, strict=True)
-    (disk,) = [cost for cost in found.ways[-1].costs if cost.name == "disk_bytes"]
+    found = model_costs(describe("t5-v1.1-small"), WORK, {"adalora": registry.method("adalora").Config()}, strict=True)
+    (disk,) = [cost for cost in found.strategies[-1].costs if cost.name == "disk_bytes"]
     assert (disk.value, disk.reason) == (None, "training decides which tensors are left")
     assert any("at most this" in remark for remark in found.remarks)
 
@@ -107,8 +109,8 @@ def test_what_training_decides_is_absent_with_its_reason():
 def test_a_method_that_does_not_fit_is_told_and_an_error_where_it_was_asked_for():
     odd = {"compacter": registry.method("compacter").Config(phm_dim=7)}
     with pytest.raises(MethodError, match="phm_dim"):
-        sheet(describe("t0-3b"), WORK, odd, strict=True)
-    found = sheet(describe("t0-3b"), WORK, odd, strict=False)
+        model_costs(describe("t0-3b"), WORK, odd, strict=True)
+    found = model_costs(describe("t0-3b"), WORK, odd, strict=False)
     assert any("compacter is left out" in remark for remark in found.remarks)
 
 
@@ -116,7 +118,7 @@ def test_a_method_that_does_not_fit_is_told_and_an_error_where_it_was_asked_for(
     ("counts", "told"),
     [
         ({"shots": -1}, "shots = -1"),
-        ({"shot_tokens": 0}, "shot_tokens = 0"),
+        ({"tokens_per_shot": 0}, "tokens_per_shot = 0"),
         ({"num_steps": 10**12}, "1,000,000,000,000"),
         ({"choice_tokens": (2, 0)}, "2, 0"),
         ({"choice_tokens": ()}, "choices"),
@@ -131,7 +133,7 @@ def test_counts_that_cannot_be_are_refused(counts, told):
 @pytest.mark.parametrize("name", registry.METHODS)
 @pytest.mark.parametrize("model", ["t5-v1.1-small", "gpt3-125m"])
 def test_every_method_has_costs_and_none_is_negative(name, model):
-    (*_, way) = sheet(describe(model), WORK, {name: registry.method(name).Config()}, strict=True).ways
-    assert way.name == name
-    assert all(cost.value >= 0 if cost.value is not None else cost.reason for cost in way.costs)
-    assert way.value("training_flops") > 0
+    (*_, strategy) = model_costs(describe(model), WORK, {name: registry.method(name).Config()}, strict=True).strategies
+    assert strategy.name == name
+    assert all(cost.value >= 0 if cost.value is not None else cost.reason for cost in strategy.costs)
+    assert strategy.value("training_flops") > 0

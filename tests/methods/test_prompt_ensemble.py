@@ -9,7 +9,7 @@ from pydantic import ValidationError
 from peftbench.adapters import merged, saved, starts
 from peftbench.adapters.side_by_side import SideBySide
 from peftbench.costs.describe import describe
-from peftbench.costs.of_model import Workload, sheet
+from peftbench.costs.of_model import Workload, model_costs
 from peftbench.errors import MethodError
 from peftbench.learners import tune
 from peftbench.methods import prompt_tuning
@@ -113,10 +113,12 @@ def test_saved_and_loaded_it_votes_as_before(tmp_path):
 
 
 def test_a_query_costs_as_often_as_there_are_prompts_and_so_does_a_step():
-    work, ways = Workload(shots=0), []
+    work, strategies = Workload(shots=0), []
     for config in (ALONE, ENSEMBLE):
-        ways.append(sheet(describe("mini-gpt"), work, {"prompt_tuning": config}, strict=True).ways[-1])
-    alone, ensemble = ways
+        strategies.append(
+            model_costs(describe("mini-gpt"), work, {"prompt_tuning": config}, strict=True).strategies[-1]
+        )
+    alone, ensemble = strategies
     for name, kind in (("inference_flops_per_query", "counted"), ("inference_flops_per_query", "estimated"),
                        ("training_flops", "counted"), ("training_flops", "estimated"),
                        ("tensor_bytes", "counted"), ("activation_bytes", "estimated")):  # fmt: skip
