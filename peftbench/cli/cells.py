@@ -73,7 +73,8 @@ def carry_out(some: Sequence[Cell], run: RunOptions, output: OutputOptions, form
     records = []
     started = time.perf_counter()
     for number, outcome in enumerate(run_cells(some, store, onlooker, force=run.force), 1):
-        took = f"{time.perf_counter() - started:.1f} s" if outcome.is_new else f"there already, in {store.records}"
+        place = store.location(outcome.record.id).parent
+        took = f"{time.perf_counter() - started:.1f} s" if outcome.is_new else f"there already, in {place}"
         onlooker.say(f"[{number}/{len(some)}] {_line(outcome.record)}  ({took})")
         sweep = outcome.record.learned.sweep
         if sweep is not None:

@@ -11,10 +11,11 @@ from pydantic_core import from_json
 
 from peftbench.errors import RecordError
 from peftbench.store.files import replacing
+from peftbench.store.pack import Pack
+from peftbench.store.record import SCHEMA_VERSION, Record
 
 if TYPE_CHECKING:
     import pandas as pd
-from peftbench.store.record import SCHEMA_VERSION, Record
 
 UPGRADES: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {
     # Version 2 adds the digest, and to each result its shots and which examples are right: absent in version 1.
@@ -22,8 +23,11 @@ UPGRADES: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {
 }
 """Schema version -> function that lifts a record's JSON to the next version."""
 
-
 SEAL, END = ',\n  "digest": "', "\n}"
+AGAIN = "type the command that made it again, with --force"
+SINGLE_HINT = f"remove the file, or {AGAIN}"
+PACKED_HINT = f"{AGAIN}: a single file stands for the packed one"
+DAMAGE = (OSError, ValueError, KeyError, TypeError)
 
 
 def sealed(text: str) -> str:
@@ -39,15 +43,17 @@ def _is_unbroken(text: str) -> bool:
 class Store:
     """A results folder: `records/ID.json`, the scores of each example in `scores/ID.parquet`, and what was learned.
 
-    That is `adapters/ID/` of tuning, or `prompts/ID.json` of in-context learning with shots.
+    That is `adapters/ID/` of tuning, or `prompts/ID.json` of in-context learning with shots. Records may be packed, too
+    (`pack.py`): those are read like the others, never written; a single file stands for a packed one of its id.
     """
 
-    def __init__(self, root: Path) -> None:
-        self.root = root
-        self.records = root / "records"
-        self.scores = root / "scores"
-        self.adapters = root / "adapters"
-        self.prompts = root / "prompts"
+    def __init__(self, root: str | Path) -> None:
+        self.root = Path(root)
+        self.records = self.root / "records"
+        self.scores = self.root / "scores"
+        self.adapters = self.root / "adapters"
+        self.prompts = self.root / "prompts"
+        self._pack = Pack(self.root)
 
     def check_writable(self) -> None:
         """Make sure that results can be written, before anything is computed.
@@ -65,14 +71,26 @@ class Store:
             hint = "give a folder that you may write with --results DIR"
             raise RecordError(f"cannot write results to '{self.root}': {error.strerror}", hint=hint) from None
 
+    def location(self, record_id: str) -> Path:
+        """Name the file of a record; of a packed one, its place in the pack."""
+        path = self.records / f"{record_id}.json"
+        return self._pack.path / record_id if self.is_packed(record_id) else path
+
+    def is_packed(self, record_id: str) -> bool:
+        """Tell whether a record is in the pack, and not in a file of its own."""
+        return not (self.records / f"{record_id}.json").exists() and record_id in self._packed()
+
     def find(self, record_id: str) -> Record | None:
-        """Give the record with this id, or None.
+        """Return the record with this id, or None.
 
         Raises:
-            RecordError: The file is there and damaged.
+            RecordError: The record is there and damaged.
         """
         path = self.records / f"{record_id}.json"
-        return _read(path) if path.exists() else None
+        if path.exists():
+            return _read(path)
+        text = self._packed().get(record_id)
+        return None if text is None else _parse(text, self._pack.path / record_id, PACKED_HINT)
 
     def all(self) -> list[Record]:
         """Give all records, oldest first.
@@ -86,17 +104,34 @@ class Store:
         return records
 
     def readable(self) -> tuple[list[Record], list[RecordError]]:
-        """Give the records that are whole, oldest first, and for each other file what is wrong with it."""
-        records, faults = [], []
-        for path in sorted(self.records.glob("*.json")):
+        """Return the records that are whole, oldest first, and for each other one what is wrong with it."""
+        records: list[Record] = []
+        faults: list[RecordError] = []
+        names = {path.stem for path in self.records.glob("*.json")}
+        try:
+            names |= self._packed().keys()
+        except RecordError as error:
+            faults.append(error)
+        for name in sorted(names):
             try:
-                records.append(_read(path))
+                record = self.find(name)
             except RecordError as error:
                 faults.append(error)
+            else:
+                records += [record] if record else []
         return sorted(records, key=lambda record: (record.created_at, record.id)), faults
 
+    def _packed(self) -> dict[str, str]:
+        """Return the packed records' texts by their ids."""
+        try:
+            return self._pack.records
+        except DAMAGE as error:
+            path = self._pack.path
+            why = str(error).splitlines()[0]
+            raise RecordError(f"'{path}' is damaged: {why}", hint="get it again from where it came from") from None
+
     def read_scores(self, record_id: str) -> "pd.DataFrame":
-        """Give the stored scores, one row per (template, example, choice)."""
+        """Return the scores that were stored as a single file, one row per (template, example, choice)."""
         import pandas as pd
 
         return pd.read_parquet(self.scores / f"{record_id}.parquet")
@@ -129,9 +164,26 @@ class Store:
 
 
 def _read(path: Path) -> Record:
-    hint = "remove the file, or type the command that made it again, with --force"
+    """Read a record's single file."""
     try:
         text = path.read_text(encoding="utf-8")
+    except DAMAGE as error:
+        raise RecordError(f"record '{path}' is damaged: {error}", hint=SINGLE_HINT) from None
+    return _parse(text, path, SINGLE_HINT)
+
+
+def _parse(text: str, path: Path, hint: str) -> Record:
+    """Check a record's text against its digest, and lift it to this version of the schema.
+
+    Args:
+        text: The record's JSON.
+        path: Names the record in messages.
+        hint: What to do about a record that is damaged.
+
+    Raises:
+        RecordError: It was cut or edited, or comes from a later version.
+    """
+    try:
         # Twice as fast as json.loads.
         table = from_json(text)
         version = table["schema_version"]
@@ -145,6 +197,6 @@ def _read(path: Path) -> Record:
         for step in range(version, SCHEMA_VERSION):
             table = UPGRADES[step](table)
         return Record.model_validate(table)
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError) as error:
         why = f"{error.error_count()} faulty fields" if isinstance(error, ValidationError) else str(error)
         raise RecordError(f"record '{path}' is damaged: {why}", hint=hint) from None

@@ -8,6 +8,7 @@ from peftbench.errors import RecordError
 from peftbench.report.evidence.confidence import MIXTURE
 from peftbench.report.rows import setting
 from peftbench.report.rows.select import Kept, Side
+from peftbench.store.record import Record
 
 if TYPE_CHECKING:
     import numpy as np
@@ -198,6 +199,8 @@ def _right(one: Kept) -> "pd.Series":
         RecordError: The scores cannot be read, or give other accuracies than the record.
     """
     path = one.store.scores / f"{one.record.id}.parquet"
+    if not path.exists() and one.store.is_packed(one.record.id):
+        return _right_of_record(one.record)
     if not path.exists():
         raise RecordError(f"the scores of record {one.record.id} are missing: no '{path}'", hint=AGAIN)
     try:
@@ -211,6 +214,24 @@ def _right(one: Kept) -> "pd.Series":
     right = (best["choice"] == best["label"]).astype(float).set_axis(best.set_index(["template", "row_id"]).index)
     _check_fit(one, right, str(path))
     return right
+
+
+def _right_of_record(record: Record) -> "pd.Series":
+    """Read what the record itself says of each (template, row_id): of those that were packed, the scores are not kept.
+
+    Raises:
+        RecordError: It does not say it: it was written by version 1.
+    """
+    import pandas as pd
+
+    right = {
+        (result.template, row_id): float(digit)
+        for result in record.results
+        for row_id, digit in enumerate(result.right or "")
+    }
+    if len(right) != sum(result.num_examples for result in record.results):
+        raise RecordError(f"record {record.id} does not say which examples were answered rightly", hint=AGAIN)
+    return pd.Series(right).rename_axis(["template", "row_id"])
 
 
 def _check_fit(one: Kept, right: "pd.Series", path: str) -> None:

@@ -106,7 +106,7 @@ def choose(word: str, kept: Sequence[Kept]) -> Side:
     side = _row(word, sides) if "@" in word else _record(word, kept, sides)
     for one in side.kept:
         if one.record.id != identify(one.record.identity):
-            path = one.store.records / f"{one.record.id}.json"
+            path = one.store.location(one.record.id)
             raise RecordError(
                 f"record '{path}' was edited: its id is not the hash of its identity",
                 hint="remove the file, or type the command that made it again, with --force",

@@ -6,6 +6,7 @@ from peftbench.errors import RecordError
 from peftbench.report.evidence.pairs import pair
 from peftbench.report.rows.select import choose, read
 from peftbench.scoring.ranking import ChoiceScore, predict
+from peftbench.store.pack import pack
 from peftbench.store.results import Store
 from tests.report.stored import scores, stored
 
@@ -179,6 +180,31 @@ def test_edited_scores_and_edited_accuracies_are_found(pieces):
     del table["digest"]
     record.write_text(json.dumps(table | {"schema_version": 1}))
     assert "tell different accuracies" in refused(folder)[0]
+
+
+def test_of_packed_records_the_right_answers_are_the_records_own(tmp_path):
+    one, other = tmp_path / "single", tmp_path / "packed"
+    for folder in (one, other):
+        stored(folder, {0: [1, 0, 1], 2: [0, 0, 1]})
+        stored(folder, {0: [1, 1, 0], 2: [0, 1, 1]}, "ia3", "mini-t0")
+    pack(other)
+    for path in other.glob("*/*"):
+        path.unlink()
+    (((a,), left_out), ((b,), left_out_of_packed)) = (paired(folder) for folder in (one, other))
+    assert (a.num_right_a.tolist(), a.num_right_b.tolist()) == (b.num_right_a.tolist(), b.num_right_b.tolist())
+    assert (a.num_right_a.tolist(), a.num_right_b.tolist()) == ([1, 0, 2], [1, 2, 1])
+    assert (a.templates, a.by_seed, left_out) == (b.templates, b.by_seed, left_out_of_packed)
+
+
+def test_a_packed_record_that_does_not_say_which_answers_are_right_is_refused(pieces):
+    folder, path, scores_path = pieces
+    table = json.loads(path.read_text())
+    del table["digest"], table["results"][0]["right"]
+    path.write_text(json.dumps(table | {"schema_version": 1}))
+    pack(folder)
+    path.unlink()
+    scores_path.unlink()
+    assert "does not say which examples were answered rightly" in refused(folder)[0]
 
 
 def test_a_mixture_of_tasks_is_refused(tmp_path):

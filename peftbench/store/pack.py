@@ -1,0 +1,92 @@
+"""Records in one Parquet file, for a results folder that is handed on and no longer grows.
+
+`records.parquet` has each record's text as it was written, its digest included. The scores of single answer choices are
+left out; which examples were answered rightly is in the records. `python -m peftbench.store.pack FOLDER` writes it.
+"""
+
+import sys
+from functools import cached_property
+from pathlib import Path
+
+from peftbench.errors import RecordError
+from peftbench.store.files import replacing
+
+FILE = "records.parquet"
+
+
+class Pack:
+    """The packed records of a results folder.
+
+    Args:
+        root: The results folder; nothing need be packed in it.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.path = root / FILE
+
+    @cached_property
+    def records(self) -> dict[str, str]:
+        """Record id -> the record's text; read when it is first needed.
+
+        Raises:
+            OSError: The file cannot be read; or ValueError, KeyError, where it is damaged.
+        """
+        if not self.path.exists():
+            return {}
+        from pyarrow import parquet
+
+        columns = parquet.read_table(self.path).to_pydict()
+        return dict(zip(columns["id"], columns["record"], strict=True))
+
+
+def pack(root: Path) -> int:
+    """Write the records of a folder's single files, and those that were packed already, into one file.
+
+    The same records give the same bytes. The single files stay where they are.
+
+    Returns:
+        Number of records.
+
+    Raises:
+        RecordError: There are none; or the scores of one are of other rows than its test rows from the first on, so
+            that its record does not tell which were answered rightly.
+    """
+    import pyarrow
+    from pyarrow import parquet
+
+    packed = Pack(root)
+    single = {path.stem: path.read_text(encoding="utf-8") for path in (root / "records").glob("*.json")}
+    records = dict(sorted((packed.records | single).items()))
+    if not records:
+        raise RecordError(f"no records in '{root}'", hint="name a results folder: what --results said")
+    for path in sorted((root / "scores").glob("*.parquet")):
+        _check_rows(path)
+    table = pyarrow.table({"id": list(records), "record": list(records.values())})
+    with replacing(packed.path) as temporary:
+        # As small as Parquet gets: in one piece, without statistics and without a dictionary of texts that all differ.
+        parquet.write_table(
+            table,
+            temporary,
+            compression="zstd",
+            compression_level=22,
+            row_group_size=len(records),
+            use_dictionary=False,
+            write_statistics=False,
+        )
+    return len(records)
+
+
+def _check_rows(path: Path) -> None:
+    """See that scores are of rows 0, 1, 2, ... under each template."""
+    import pandas as pd
+
+    rows = pd.read_parquet(path, columns=["template", "row_id"]).drop_duplicates()
+    if (rows["row_id"] != rows.groupby("template").cumcount()).any():
+        raise RecordError(
+            f"'{path}' has scores of rows that are not numbered from 0 on", hint="leave this folder as it is"
+        )
+
+
+if __name__ == "__main__":
+    for name in sys.argv[1:]:
+        sys.stdout.write(f"{name}: {pack(Path(name))} records\n")
