@@ -11,6 +11,7 @@ import typer
 from peftbench.cli.app import app, main
 from peftbench.registry import METHODS, method
 from peftbench.report.formats import schema
+from peftbench.store import pack
 from tests.tiny import tiny_folder
 
 # What is made is made once, by one worker.
@@ -183,8 +184,7 @@ def test_every_option_in_a_document_is_one(path):
 def test_the_commands_on_the_reference_records_run(tmp_path, monkeypatch, capsys):
     copy = tmp_path / "results" / "reference"
     copy.mkdir(parents=True)
-    for name in ("records", "scores"):
-        (copy / name).symlink_to(ROOT / "results" / "reference" / name)
+    (copy / pack.FILE).symlink_to(ROOT / "results" / "reference" / pack.FILE)
     monkeypatch.chdir(tmp_path)
     given = {tuple(words) for path in DOCUMENTS for words in typed(path) if "results/reference" in words}
     given = {words for words in given if words[0] != "run"}  # takes its time
