@@ -1,3 +1,52 @@
-"""peftbench: in-context learning or parameter-efficient fine-tuning, what each costs and how accurate it is."""
+"""peftbench: in-context learning or parameter-efficient fine-tuning, what each costs and how accurate it is.
+
+The public API is `__all__`. Nothing of it is imported before it is used: torch comes with `run`, pandas with `frame`.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from peftbench.errors import PeftbenchError
+    from peftbench.flow.run import Outcome, run
+    from peftbench.report.rows.frame import frame
+    from peftbench.spec.cell import Cell, IclOptions, Scoring, TaskSpec, Training
+    from peftbench.store.results import Store
 
 __version__ = "0.1.0"
+__all__ = [
+    "Cell",
+    "IclOptions",
+    "Outcome",
+    "PeftbenchError",
+    "Scoring",
+    "Store",
+    "TaskSpec",
+    "Training",
+    "frame",
+    "run",
+]
+
+_MODULES = {
+    "Cell": "peftbench.spec.cell",
+    "IclOptions": "peftbench.spec.cell",
+    "Outcome": "peftbench.flow.run",
+    "PeftbenchError": "peftbench.errors",
+    "Scoring": "peftbench.spec.cell",
+    "Store": "peftbench.store.results",
+    "TaskSpec": "peftbench.spec.cell",
+    "Training": "peftbench.spec.cell",
+    "frame": "peftbench.report.rows.frame",
+    "run": "peftbench.flow.run",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name from its module when it is first used."""
+    if name not in _MODULES:
+        raise AttributeError(f"module 'peftbench' has no attribute '{name}'")
+    return getattr(import_module(_MODULES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return [*__all__, "__version__"]
