@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from peftbench.spec.cell import Cell, IclOptions, Scoring, TaskSpec, Training
     from peftbench.store.results import Store
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 __all__ = [
     "Cell",
     "IclOptions",

@@ -19,7 +19,12 @@ pytestmark = pytest.mark.xdist_group("docs")
 
 ROOT = Path(__file__).parent.parent
 RECORDS = ROOT / "docs" / "records.md"
-DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), ROOT / "results" / "reference" / "README.md"]
+DOCUMENTS = [
+    ROOT / "README.md",
+    ROOT / "CONTRIBUTING.md",
+    *sorted((ROOT / "docs").glob("*.md")),
+    ROOT / "results" / "reference" / "README.md",
+]
 
 
 @pytest.fixture(scope="module")
@@ -116,12 +121,14 @@ def test_the_check_of_commands_would_see_a_wrong_one(tmp_path):
 
 def test_the_readme_has_its_console_blocks():
     commands = list(blocks(ROOT / "README.md"))
-    assert [one.split("#")[0].strip() for one in commands[:5]] == [
-        "make demo",
-        "make test",
+    assert [one.split("#")[0].strip() for one in commands[:7]] == [
+        "pip install .",
         "peftbench icl --shots 32",
         "peftbench tune --method ia3",
         "peftbench report",
+        "make demo",
+        "source .venv/bin/activate",
+        "make test",
     ]
 
 
@@ -130,22 +137,23 @@ def readme_commands():
 
 
 def test_every_command_of_the_readme_is_run_by_a_test():
-    """`make demo` is the first three of peftbench; `make test` is what runs here."""
+    """`make demo` is the first three of peftbench, in the environment of `make`; `make test` is what runs here."""
     whole = [words[:2] for words in readme_commands()]
-    assert whole[:2] == [["make", "demo"], ["make", "test"]]
-    assert whole[2:5] == [["peftbench", name] for name in ("icl", "tune", "report")]
-    assert whole[5:] == [["peftbench", name] for name in ("tune", "predict", "export")]
+    assert whole[0] == ["pip", "install"]
+    assert whole[1:4] == [["peftbench", name] for name in ("icl", "tune", "report")]
+    assert whole[4:7] == [["make", "demo"], ["source", ".venv/bin/activate"], ["make", "test"]]
+    assert whole[7:] == [["peftbench", name] for name in ("tune", "predict", "export")]
     makefile = (ROOT / "Makefile").read_text()
     demo, test = (re.search(rf"^{name}:.*\n((?:\t.*\n)+)", makefile, re.MULTILINE)[1] for name in ("demo", "test"))
     typed_there = [shlex.split(line.replace("$(BIN)/", "")) for line in demo.splitlines()]
-    assert typed_there == readme_commands()[2:5]
+    assert typed_there == readme_commands()[1:4]
     assert "-m pytest" in test
 
 
 def test_the_first_commands_of_the_readme_run(tmp_path, monkeypatch, capsys):
     """On fewer rows and steps."""
     monkeypatch.chdir(tmp_path)
-    first = [words[1:] for words in readme_commands()[2:5]]
+    first = [words[1:] for words in readme_commands()[1:4]]
     less = ["--limit", "2", "--templates", "0", "--task", "lab-hazard"]
     assert main([*first[0], *less]) == 0
     assert main([*first[1], *less, "--set", "num_steps=1"]) == 0
@@ -163,7 +171,7 @@ def test_the_readmes_commands_for_own_rows_run(tmp_path, monkeypatch, capsys):
     for name, labels in (("train", [0, 1] * 20), ("test", [1, 0, 1]), ("new", [0, 1])):
         lines = [f"the answer does follow {number},{label}" for number, label in enumerate(labels)]
         Path(f"{name}.csv").write_text("\n".join(["text,label", *lines]) + "\n")
-    tune, predict, export = (words[1:] for words in readme_commands()[5:8])
+    tune, predict, export = (words[1:] for words in readme_commands()[7:10])
     assert main(["model" if word == "google/flan-t5-small" else word for word in tune] + ["--set", "num_steps=1"]) == 0
     assert "lora" in capsys.readouterr().out
     (made,) = Path("results/adapters").iterdir()
