@@ -35,6 +35,10 @@ def test_an_unknown_name_is_no_attribute():
     assert not hasattr(peftbench, "tuna")
 
 
+def test_the_package_says_that_it_has_types():
+    assert (ROOT / "peftbench" / "py.typed").exists()
+
+
 def test_types_are_imported_from_where_the_names_are():
     """What mypy reads is what runs."""
     (block,) = (node for node in ast.parse(inspect.getsource(peftbench)).body if isinstance(node, ast.If))
