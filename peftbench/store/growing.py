@@ -1,4 +1,4 @@
-"""A file that grows chunk by chunk and takes its name when it is whole; a run that was stopped goes on where it was.
+"""A predictions file that grows chunk by chunk and takes its name when it is whole; a stopped run goes on where it was.
 
 Parquet cannot grow: until it is whole it is JSON lines.
 """
@@ -15,17 +15,17 @@ from typing import Any
 from peftbench.errors import RecordError
 from peftbench.store.files import replacing
 
-Table = Iterable[dict[str, Any]]
+Rows = Iterable[dict[str, Any]]
 COLUMNS = ("row", "adapter", "prediction", "scores", "error")
 GROUP = 8192
 """Rows of a Parquet file that are in memory at once."""
 
 
-def _jsonl(rows: Table, first: bool) -> str:
+def _jsonl(rows: Rows, first: bool) -> str:
     return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
 
 
-def _csv(rows: Table, first: bool) -> str:
+def _csv(rows: Rows, first: bool) -> str:
     text = io.StringIO()
     writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
     if first:
@@ -41,8 +41,8 @@ def _parquet(lines: Path, path: Path) -> None:
     import pyarrow
     from pyarrow import parquet
 
-    kinds = (pyarrow.int64(), *[pyarrow.string()] * 2, pyarrow.map_(pyarrow.string(), pyarrow.float64()))
-    schema = pyarrow.schema(list(zip(COLUMNS, (*kinds, pyarrow.string()), strict=True)))
+    types = (pyarrow.int64(), *[pyarrow.string()] * 2, pyarrow.map_(pyarrow.string(), pyarrow.float64()))
+    schema = pyarrow.schema(list(zip(COLUMNS, (*types, pyarrow.string()), strict=True)))
     with lines.open(encoding="utf-8") as file, parquet.ParquetWriter(path, schema) as writer:
         rows = map(json.loads, file)
         while group := list(islice(rows, GROUP)):
@@ -50,7 +50,7 @@ def _parquet(lines: Path, path: Path) -> None:
             writer.write_table(pyarrow.Table.from_pylist(table, schema))
 
 
-WRITERS: dict[str, Callable[[Table, bool], str]] = {".jsonl": _jsonl, ".csv": _csv, ".parquet": _jsonl}
+WRITERS: dict[str, Callable[[Rows, bool], str]] = {".jsonl": _jsonl, ".csv": _csv, ".parquet": _jsonl}
 
 
 class Output:
@@ -82,10 +82,10 @@ class Output:
         self._write_rows = WRITERS[path.suffix]
         self._partial = path.with_name(path.name + ".partial")
         self._note = path.with_name(path.name + ".partial.json")
-        self.num_rows, self.num_faults, self._num_bytes = self._found()
+        self.num_rows, self.num_faults, self._num_bytes = self._read_state()
 
     def append(self, rows: list[dict[str, Any]]) -> None:
-        """Write a chunk; after it, these rows are kept whatever happens.
+        """Write a chunk; its rows survive whatever happens afterwards.
 
         Raises:
             RecordError: The disk is full, or the folder went away.
@@ -107,7 +107,7 @@ class Output:
             raise self._unwritable(self._partial, error) from None
 
     def finish(self) -> None:
-        """Give the file its name.
+        """Move the finished file to its name.
 
         Raises:
             RecordError: The disk is full, or the folder went away.
@@ -124,10 +124,10 @@ class Output:
             raise self._unwritable(self.path, error) from None
 
     def _unwritable(self, path: Path, error: OSError) -> RecordError:
-        again = "the same command goes on after them" if self._source else "run it again"
+        advice = "the same command goes on after them" if self._source else "run it again"
         return RecordError(
             f"cannot write '{path}': {error.strerror or error}",
-            hint=f"{self.num_rows:,} rows are kept in '{self._partial}'; make room, and {again}",
+            hint=f"{self.num_rows:,} rows are kept in '{self._partial}'; make room, and {advice}",
         )
 
     def _state(self) -> dict[str, Any]:
@@ -138,13 +138,13 @@ class Output:
             "num_bytes": self._num_bytes,
         }
 
-    def _found(self) -> tuple[int, int, int]:
-        """Give rows, faults and bytes of the part that is there."""
+    def _read_state(self) -> tuple[int, int, int]:
+        """Return the numbers of rows, faults and bytes that are written and can be continued."""
         if not self._note.exists():
             return 0, 0, 0
         try:
             state = json.loads(self._note.read_text(encoding="utf-8"))
-            source, *found = (state[name] for name in ("source", "num_rows", "num_faults", "num_bytes"))
+            source, *counts = (state[name] for name in ("source", "num_rows", "num_faults", "num_bytes"))
             size = self._partial.stat().st_size
         except (OSError, ValueError, KeyError, TypeError):
             return 0, 0, 0
@@ -153,5 +153,5 @@ class Output:
                 f"'{self._partial}' is a part of other predictions: of other rows, another adapter or template",
                 hint=f"remove '{self._partial}', or give another name with --output",
             )
-        is_whole = self._source is not None and size >= found[2]
-        return (found[0], found[1], found[2]) if is_whole else (0, 0, 0)
+        is_whole = self._source is not None and size >= counts[2]
+        return (counts[0], counts[1], counts[2]) if is_whole else (0, 0, 0)

@@ -4,12 +4,9 @@ import hashlib
 import json
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
-
-if TYPE_CHECKING:
-    pass
 
 SCHEMA_VERSION = 2
 Normalization = Literal["token", "char", "byte", "none"]
@@ -208,7 +205,7 @@ class Record(Part):
         return [self.learned.num_shots if num_shots is None else num_shots for num_shots in used]
 
     def cost(self, name: str, kind: str) -> Cost | None:
-        """Give the cost `name` of one kind, or None where the record has none."""
+        """Return the cost `name` of one kind, or None where the record has none."""
         return next((cost for cost in self.costs if (cost.name, cost.kind) == (name, kind)), None)
 
 
@@ -219,5 +216,5 @@ def identify(identity: Mapping[str, Any]) -> str:
 
 
 def now() -> str:
-    """Give the time in UTC, ISO 8601, to the second."""
+    """Return the time in UTC, ISO 8601, to the second."""
     return datetime.now(UTC).isoformat(timespec="seconds")

@@ -1,4 +1,4 @@
-"""A results folder: records are found, written once, and told from edited ones."""
+"""A results folder: finds and writes records, each once, and refuses edited ones."""
 
 import hashlib
 import tempfile
@@ -31,7 +31,7 @@ DAMAGE = (OSError, ValueError, KeyError, TypeError)
 
 
 def sealed(text: str) -> str:
-    """Add the SHA-256 of a JSON object's text, as its last field: an edited file is told by it."""
+    """Add the SHA-256 of a JSON object's text as its last field, by which an edited file is recognised."""
     return f'{text.removesuffix(END)}{SEAL}{hashlib.sha256(text.encode()).hexdigest()}"{END}\n'
 
 
@@ -93,7 +93,7 @@ class Store:
         return None if text is None else _parse(text, self._pack.path / record_id, PACKED_HINT)
 
     def all(self) -> list[Record]:
-        """Give all records, oldest first.
+        """Return all records, oldest first.
 
         Raises:
             RecordError: Some files are damaged; all of them are named.

@@ -9,7 +9,7 @@ from peftbench.errors import RecordError
 from peftbench.store.pack import pack
 from peftbench.store.results import Store
 from tests.report.stored import scores, stored
-from tests.store.test_record import record
+from tests.store.test_results import record
 
 RIGHT = {0: [1, 0, 1], 2: [0, 0, 1]}
 
