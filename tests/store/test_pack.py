@@ -19,12 +19,17 @@ def single(root):
     return [stored(root, RIGHT, seed=0), stored(root, {0: [1, 1]}, seed=1)]
 
 
-def packed(root):
-    """The same two, packed, and no single file left."""
-    made = single(root)
+def pack_away(root):
+    """Pack, and leave no single file."""
     pack(root)
     for path in [*root.glob("records/*"), *root.glob("scores/*")]:
         path.unlink()
+
+
+def packed(root):
+    """The same two, packed."""
+    made = single(root)
+    pack_away(root)
     return made
 
 
@@ -80,7 +85,7 @@ def test_the_same_content_gives_the_same_bytes_and_a_pack_grows_by_what_came_sin
         single(root)
         assert pack(root) == 2
     stored(grown, RIGHT, seed=0)
-    pack(grown)
+    pack_away(grown)
     stored(grown, {0: [1, 1]}, seed=1)
     pack(grown)
     for root in (again, grown):
