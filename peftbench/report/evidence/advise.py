@@ -5,12 +5,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from peftbench.report.evidence import confidence, significance
+from peftbench.report.evidence import significance
 from peftbench.report.evidence.break_even import BreakEven, break_evens
 from peftbench.report.evidence.significance import ALPHA
 from peftbench.report.notes import steps
 from peftbench.report.pictures.figures import name
-from peftbench.report.rows import units
+from peftbench.report.rows import confidence, units
 from peftbench.report.rows.table import Row, Table
 
 if TYPE_CHECKING:

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from peftbench.errors import RecordError
-from peftbench.report.evidence.confidence import MIXTURE
 from peftbench.report.rows import setting
+from peftbench.report.rows.confidence import MIXTURE
 from peftbench.report.rows.select import Kept, Side
 from peftbench.store.record import Record
 

@@ -7,11 +7,12 @@ from rich.console import Console, RenderableType
 from rich.text import Text
 
 from peftbench.report.evidence.advise import Advice, Choice, Pick
-from peftbench.report.evidence.confidence import CONVENTION
+from peftbench.report.formats import columns
+from peftbench.report.formats.columns import MARK, Column
 from peftbench.report.formats.text import draw, grids, note
 from peftbench.report.pictures.figures import name
-from peftbench.report.rows import columns, units
-from peftbench.report.rows.columns import MARK, Column
+from peftbench.report.rows import units
+from peftbench.report.rows.confidence import CONVENTION
 
 SCHEMA_VERSION = 1
 

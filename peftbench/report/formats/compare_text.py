@@ -9,9 +9,9 @@ from rich.text import Text
 
 from peftbench.report.evidence.compare import Comparison, Line
 from peftbench.report.evidence.significance import ALPHA, CONFIDENCE, NUM_DRAWS
+from peftbench.report.formats.columns import Column
 from peftbench.report.formats.text import draw, grids, note
 from peftbench.report.rows import units
-from peftbench.report.rows.columns import Column
 from peftbench.report.rows.select import Side
 from peftbench.report.rows.units import points, probability
 

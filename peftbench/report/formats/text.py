@@ -10,9 +10,9 @@ from rich.console import Console, RenderableType
 from rich.table import Table as RichTable
 from rich.text import Text
 
-from peftbench.report.evidence.confidence import CONVENTION, INTERVAL
+from peftbench.report.formats.columns import Column, per_task, summary
 from peftbench.report.notes.document import Document
-from peftbench.report.rows.columns import Column, per_task, summary
+from peftbench.report.rows.confidence import CONVENTION, INTERVAL
 from peftbench.report.rows.table import Row, Table
 
 RANGE = re.compile(r"^([\d.]+) +\(([\d.]+)\)$")

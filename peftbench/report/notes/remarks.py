@@ -3,11 +3,10 @@
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
-from peftbench.report.evidence import confidence
 from peftbench.report.evidence.break_even import break_evens
+from peftbench.report.formats.columns import MARK, have_orders
 from peftbench.report.notes import steps
-from peftbench.report.rows import units
-from peftbench.report.rows.columns import MARK, have_orders
+from peftbench.report.rows import confidence, units
 from peftbench.report.rows.table import Row, Table
 from peftbench.store.record import Cost
 

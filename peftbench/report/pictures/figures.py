@@ -5,8 +5,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
+from peftbench.report.formats.columns import MARK, have_orders, interval, pool
 from peftbench.report.rows import setting, units
-from peftbench.report.rows.columns import MARK, have_orders, interval, pool
 from peftbench.report.rows.table import Interval, Row, Table
 
 NUM_QUERIES = 1_000

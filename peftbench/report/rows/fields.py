@@ -5,7 +5,8 @@ from dataclasses import dataclass, replace
 
 from peftbench.errors import RecordError
 from peftbench.registry import known
-from peftbench.report.rows import columns, units
+from peftbench.report.formats import columns
+from peftbench.report.rows import units
 from peftbench.report.rows.table import Row, Table, Task
 
 ACCURACY = "median over templates x seeds; over several tasks the mean of their medians"

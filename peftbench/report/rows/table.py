@@ -7,9 +7,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from peftbench.registry import METHODS, is_method
-from peftbench.report.evidence import confidence
-from peftbench.report.evidence.confidence import MIXTURE
-from peftbench.report.rows import setting, units
+from peftbench.report.rows import confidence, setting, units
+from peftbench.report.rows.confidence import MIXTURE
 from peftbench.store.record import Cost, Record
 
 if TYPE_CHECKING:

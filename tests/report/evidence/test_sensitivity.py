@@ -1,8 +1,9 @@
 import statistics
 
 from peftbench.report.evidence.sensitivity import notes
+from peftbench.report.formats import columns
 from peftbench.report.notes import remarks
-from peftbench.report.rows import columns, fields, setting
+from peftbench.report.rows import fields, setting
 from peftbench.report.rows.table import build
 from tests.report.records import record
 

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from peftbench.report.evidence import confidence
+from peftbench.report.rows import confidence
 from peftbench.report.rows.table import build
 from tests.report.stored import stored
 
