@@ -19,11 +19,14 @@ from peftbench.cli.app import app
 from peftbench.report.formats import data, text
 from peftbench.report.formats.schema import DOCUMENTS, json_schema
 from peftbench.report.notes.document import Document, compose
+from peftbench.report.rows.fields import FIELDS
 from peftbench.store.results import Store
 
 ROOT = Path(__file__).parent.parent
 REFERENCE = ROOT / "results" / "reference"
 README = ROOT / "README.md"
+RECORDS = ROOT / "docs" / "records.md"
+FIELDS_TABLE = ("<!-- fields: made by `make render` -->\n", "<!-- end of fields -->")
 TABLE = ("<!-- table: made by `make render` -->\n", "<!-- end of table -->")
 WIDTH = 100
 STUDIES = (
@@ -46,6 +49,7 @@ def rendered() -> dict[Path, str]:
         REFERENCE / "report.csv": data.to_csv(document),
         REFERENCE / "report.md": markdown,
         README: readme(markdown),
+        RECORDS: put(RECORDS, FIELDS_TABLE, row_fields()),
         **{ROOT / "docs" / f"{name}.schema.json": json.dumps(json_schema(name), indent=2) + "\n" for name in DOCUMENTS},
         ROOT / "docs" / "commands.md": commands(),
     }
@@ -59,8 +63,23 @@ def reference(study: str = "") -> Document:
 def readme(markdown: str) -> str:
     """Put the report's first table into the README."""
     table = markdown.partition("\n\n")[2].partition("\n\n")[0]
-    head, _, rest = README.read_text(encoding="utf-8").partition(TABLE[0])
-    return head + TABLE[0] + table + "\n" + TABLE[1] + rest.partition(TABLE[1])[2]
+    return put(README, TABLE, table + "\n")
+
+
+def put(path: Path, marks: tuple[str, str], text: str) -> str:
+    """Put a text between two marks of a file."""
+    head, _, rest = path.read_text(encoding="utf-8").partition(marks[0])
+    return head + marks[0] + text + marks[1] + rest.partition(marks[1])[2]
+
+
+def row_fields() -> str:
+    """List the fields of a row as a table of Markdown."""
+    rows = [
+        f"| `{field.name}` | {_cell(field.about or field.hint)} | {'yes' if field.of_record else ''} |\n"
+        for field in FIELDS
+        if field.type
+    ]
+    return "".join(["| field of a row | what it is | in frames |\n|---|---|---|\n", *rows])
 
 
 def commands() -> str:

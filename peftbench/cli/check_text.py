@@ -9,9 +9,9 @@ from rich.console import Console
 from rich.text import Text
 
 from peftbench.costs.audit import Check
+from peftbench.report.formats.columns import Column
 from peftbench.report.formats.text import draw, grids, note
 from peftbench.report.rows import units
-from peftbench.report.rows.columns import Column
 
 SCHEMA_VERSION = 1
 DECIMALS = 3

@@ -8,9 +8,10 @@ from rich.console import Console, RenderableType
 from rich.text import Text
 
 from peftbench.costs.of_model import PER_QUERY, BreakEven, ModelCosts, Strategy, Workload, break_evens
-from peftbench.report.formats.columns import MARK, Column
+from peftbench.report.formats.columns import Column
 from peftbench.report.formats.text import draw, grids, note
 from peftbench.report.rows import units
+from peftbench.report.rows.units import MARK
 
 if TYPE_CHECKING:
     from peftbench.costs.timed_model import Measured

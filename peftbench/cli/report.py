@@ -45,8 +45,8 @@ def report(
     from peftbench.report.formats import data
     from peftbench.report.notes import steps
     from peftbench.report.notes.document import compose
-    from peftbench.report.rows import fields
     from peftbench.report.rows.reference import published
+    from peftbench.report.rows.sort import ordered
 
     extra = published(reference) if reference else None
     onlooker = watch(quiet=output.quiet)
@@ -54,7 +54,7 @@ def report(
         records, left_out = readable(output, may_be_none=extra is not None)
         document = compose(records, extra, left_out)
         if sort:
-            document = replace(document, tables=tuple(fields.ordered(document.tables, sort)))
+            document = replace(document, tables=tuple(ordered(document.tables, sort)))
         content = _content(document, form)
     if out is None and form in {"html", "png"}:
         out = output.results / f"report.{form}"

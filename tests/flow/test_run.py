@@ -182,7 +182,7 @@ def test_the_shots_of_each_template_are_in_the_record_and_in_the_table(cell, tmp
     assert (most, 0 < fewest < 6) == (6, True)
     assert [result.num_shots for result in record.results] == [most, fewest]
     assert (record.learned.num_shots, len(record.learned.shot_ids)) == (fewest, most)
-    assert build([record])[0].rows[0].shots == f"{fewest}-6 of 6"
+    assert build([record])[0].rows[0].used_shots == (fewest, 6)
 
 
 def test_more_shots_than_rows_is_refused(cell):

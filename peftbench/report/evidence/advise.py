@@ -9,9 +9,9 @@ from peftbench.report.evidence import significance
 from peftbench.report.evidence.break_even import BreakEven, break_evens
 from peftbench.report.evidence.significance import ALPHA
 from peftbench.report.notes import steps
-from peftbench.report.pictures.figures import name
-from peftbench.report.rows import confidence, units
+from peftbench.report.rows import confidence, names, units
 from peftbench.report.rows.table import Row, Table
+from peftbench.report.rows.units import Range
 
 if TYPE_CHECKING:
     import numpy as np
@@ -97,7 +97,7 @@ def advise(table: Table, num_queries: int, min_accuracy: float | None = None, op
             to be less accurate than the most accurate row.
         options: What a command that this names needs besides, as typed.
     """
-    best = max(table.rows, key=lambda row: row.accuracy)
+    best = max(table.rows, key=lambda row: row.score)
     standings = _above(table.rows, min_accuracy) if min_accuracy is not None else _not_below(table.rows, best)
     made = [_choice(row, num_queries, one) for row, one in zip(table.rows, standings, strict=True)]
     choices = sorted(made, key=lambda one: math.inf if one.flops is None else one.flops)
@@ -148,7 +148,7 @@ def _not_below(rows: Sequence[Row], best: Row) -> list[Standing]:
     """
     drawn = [_draws(row) for row in rows]
     of_best = drawn[next(place for place, row in enumerate(rows) if row is best)]
-    values = [_p_value(best.accuracy - row.accuracy, of_best, one) for row, one in zip(rows, drawn, strict=True)]
+    values = [_p_value(best.score - row.score, of_best, one) for row, one in zip(rows, drawn, strict=True)]
     known = [value for value in values if value is not None]
     corrected = iter(significance.holm(known))
     standings: list[Standing] = []
@@ -199,12 +199,15 @@ def _lacking(table: Table, choices: Sequence[Choice], pick: Pick) -> Iterator[tu
     unsure = [row for row in table.rows if row.interval is None]
     if unsure:
         why = next(spread.why_no_interval for spread in unsure[0].spreads.values() if spread.why_no_interval)
-        command = f"{steps.again(table, unsure[0])} --force" if why == confidence.OLD else ""
+        command = f"{steps.again(table, unsure[0])} --force" if confidence.are_old(unsure[0].records) else ""
         yield f"rows without a 95 % interval: {why}", command
     chosen = [one for one in choices if one is pick.plain or one is pick.cached]
     for one in chosen:
-        if one.row.num_seeds == "1" and one.row.method != "zero-shot":
-            yield f"{one.row.title} has one seed: one draw of shots", steps.again(table, one.row) + " --seeds 0,1,2,3,4"
+        if one.row.num_seeds == Range(1, 1) and not one.row.is_zero_shot:
+            yield (
+                f"{names.title(one.row)} has one seed: one draw of shots",
+                steps.again(table, one.row) + " --seeds 0,1,2,3,4",
+            )
     if not chosen and any(one.is_enough == "unclear" for one in choices):
         near = next(one for one in choices if one.is_enough == "unclear")
         yield "no row is shown to be accurate enough, and some are not shown not to be", steps.again(table, near.row)
@@ -213,7 +216,7 @@ def _lacking(table: Table, choices: Sequence[Choice], pick: Pick) -> Iterator[tu
 def _caveats(
     table: Table, choices: Sequence[Choice], picks: Sequence[Pick], min_accuracy: float | None
 ) -> Iterator[str]:
-    unclear = [name(one.row) for one in choices if one.is_enough == "unclear"]
+    unclear = [names.full(one.row) for one in choices if one.is_enough == "unclear"]
     if unclear and min_accuracy is not None:
         yield f"unclear whether they reach {units.percent(min_accuracy)} %: {'; '.join(unclear)}"
     if min_accuracy is None:

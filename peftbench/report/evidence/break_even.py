@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from peftbench.costs.rule import break_even_queries
+from peftbench.report.rows import names
 from peftbench.report.rows.table import Row, Table
 
 NEVER = "never"
@@ -29,8 +30,8 @@ class BreakEven:
     def text(self) -> str:
         """Say it in one line."""
         paid = NEVER if self.plain is None else f"after {queries(self.plain)}"
-        text = f"{self.tuned.title} has paid for its training {paid} against "
-        text += f"{self.icl.shots}-shot ICL on {self.icl.model}"
+        text = f"{names.title(self.tuned)} has paid for its training {paid} against "
+        text += f"{names.shots(self.icl)}-shot ICL on {self.icl.model}"
         if self.has_cached:
             text += f", {queries(self.cached)} where the shots' keys and values are cached"
         return text

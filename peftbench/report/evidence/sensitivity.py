@@ -4,7 +4,7 @@ import itertools
 import statistics
 from collections.abc import Iterator, Sequence
 
-from peftbench.report.rows import setting, units
+from peftbench.report.rows import names, setting, units
 from peftbench.report.rows.table import Row, Spread, Table
 from peftbench.store.record import Normalization, Record
 
@@ -19,8 +19,9 @@ def notes(table: Table) -> Iterator[str]:
     for row in table.rows:
         records = [record for spread in row.spreads.values() for record in spread.records]
         if len({setting.order(record) for record in records}) > 1:
-            yield f"{row.title}, {row.shots} shots: {_moves(row)}"
-            yield f"{row.title}, {row.shots} shots: mean accuracy by length normalisation: {_normalised(records)}"
+            name = f"{names.title(row)}, {names.shots(row)} shots"
+            yield f"{name}: {_moves(row)}"
+            yield f"{name}: mean accuracy by length normalisation: {_normalised(records)}"
 
 
 def _moves(row: Row) -> str:

@@ -6,12 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from peftbench.report.rows.confidence import CONFIDENCE
+
 if TYPE_CHECKING:
     import numpy as np
 
 MCNEMAR, SIGN_FLIP = "exact McNemar", "sign-flip permutation"
 NUM_DRAWS = 10_000
-CONFIDENCE = 0.95
 ALPHA = 0.05
 """Two sides are called different where the corrected p-value is below."""
 

@@ -8,11 +8,11 @@ from rich.text import Text
 
 from peftbench.report.evidence.advise import Advice, Choice, Pick
 from peftbench.report.formats import columns
-from peftbench.report.formats.columns import MARK, Column
+from peftbench.report.formats.columns import Column
 from peftbench.report.formats.text import draw, grids, note
-from peftbench.report.pictures.figures import name
-from peftbench.report.rows import units
+from peftbench.report.rows import names, texts, units
 from peftbench.report.rows.confidence import CONVENTION
+from peftbench.report.rows.units import MARK
 
 SCHEMA_VERSION = 1
 
@@ -39,7 +39,7 @@ def question(advice: Advice) -> str:
     if advice.min_accuracy is not None:
         what = f"at least {units.percent(advice.min_accuracy)} % accuracy"
     else:
-        what = f"not shown to be less accurate than {name(advice.best)} ({units.percent(advice.best.accuracy)} %)"
+        what = f"not shown to be less accurate than {names.full(advice.best)} ({units.percent(advice.best.score)} %)"
     return f"{advice.num_queries:,} queries, {what}"
 
 
@@ -77,19 +77,19 @@ def _picked(pick: Pick) -> str:
 
 
 def _priced(one: Choice, cached: bool) -> str:
-    return f"{name(one.row)} ({_flops(one, one.price(cached))} FLOPs)"
+    return f"{names.full(one.row)} ({_flops(one, one.price(cached))} FLOPs)"
 
 
 def _flops(one: Choice, value: float | None) -> str:
-    return MARK * (one.is_estimated and value is not None) + units.flops(value)
+    return (MARK if one.is_estimated and value is not None else "") + units.flops(value)
 
 
 def _columns(advice: Advice) -> list[Column]:
     rows = [one.row for one in advice.choices]
     return [
-        *columns.keys(rows),
-        Column(("accuracy", "%"), tuple(units.percent(row.accuracy) for row in rows)),
-        Column(("95 %", "interval"), tuple(columns.interval(row.interval) for row in rows)),
+        *columns.select(rows),
+        Column(("accuracy", "%"), tuple(units.percent(row.score) for row in rows)),
+        Column(("95 %", "interval"), tuple(texts.interval(row.interval) for row in rows)),
         Column(("enough",), tuple(one.is_enough for one in advice.choices), is_text=True),
         Column(("total", "FLOPs"), tuple(_flops(one, one.flops) for one in advice.choices)),
         Column(("shots", "cached"), tuple(_flops(one, one.cached_flops) for one in advice.choices)),
@@ -112,8 +112,8 @@ def _table(advice: Advice) -> dict[str, Any]:
         "choices": [_choice(one) for one in advice.choices],
         "break_evens": [
             {
-                "tuned": name(one.tuned),
-                "icl": name(one.icl),
+                "tuned": names.full(one.tuned),
+                "icl": names.full(one.icl),
                 "uncached_queries": one.plain,
                 "cached_queries": one.cached,
             }
@@ -130,10 +130,10 @@ def _choice(one: Choice | None) -> dict[str, Any] | None:
         if one is None
         else {
             "method": one.row.method,
-            "variant": one.row.variant,
+            "variant": names.settings(one.row),
             "model": one.row.model,
-            "shots": one.row.shots,
-            "accuracy": one.row.accuracy,
+            "shots": names.shots(one.row),
+            "accuracy": one.row.score,
             "accuracy_interval": one.row.interval,
             "is_enough": one.is_enough,
             "total_flops": one.flops,

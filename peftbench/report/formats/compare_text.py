@@ -8,10 +8,11 @@ from rich.console import Console, RenderableType
 from rich.text import Text
 
 from peftbench.report.evidence.compare import Comparison, Line
-from peftbench.report.evidence.significance import ALPHA, CONFIDENCE, NUM_DRAWS
+from peftbench.report.evidence.significance import ALPHA, NUM_DRAWS
 from peftbench.report.formats.columns import Column
 from peftbench.report.formats.text import draw, grids, note
 from peftbench.report.rows import units
+from peftbench.report.rows.confidence import CONFIDENCE
 from peftbench.report.rows.select import Side
 from peftbench.report.rows.units import points, probability
 

@@ -2,22 +2,26 @@
 
 import csv
 import io
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from peftbench.report.formats.schema import SCHEMA_VERSION
 from peftbench.report.notes.document import Document
-from peftbench.report.rows.table import COLUMNS, Interval, Row, Spread, Table, Task
+from peftbench.report.rows.field import Field
+from peftbench.report.rows.fields import FIELDS, ON_TASK
+from peftbench.report.rows.table import Row, Table, Task
 
 MEAN = "(mean)"
 """Stands for the task's name in a line that is the mean over all tasks of a table."""
 
 
 def to_json(document: Document) -> dict[str, Any]:
-    """Give the report as one JSON object: `schema.ReportFields`."""
+    """Return the report as one JSON object: `schema.ReportFields`."""
     tables = [
         {
             "title": table.title,
-            "tasks": [vars(task) for task in table.tasks],
+            "tasks": [_task(task) for task in table.tasks],
             "rows": [_row(row) for row in table.rows],
         }
         for table in document.tables
@@ -40,93 +44,58 @@ def to_csv(document: Document) -> str:
     return file.getvalue()
 
 
+def _task(task: Task) -> dict[str, Any]:
+    return {
+        "name": task.name,
+        "chance": task.chance,
+        "num_examples": task.num_examples,
+        "sha256": task.sha256,
+        "is_mixture": task.is_mixture,
+    }
+
+
 def _row(row: Row) -> dict[str, Any]:
-    spreads = [
-        {
-            "task": task.name,
-            "accuracy_median": spread.median,
-            "accuracy_iqr": spread.iqr,
-            "accuracy_interval": _both(spread.interval),
-            "why_no_interval": spread.why_no_interval,
-            "num_seeds": spread.num_seeds or None,
-            "num_orders": spread.num_orders if spread.records else None,
-            "num_templates": spread.num_templates or None,
-            "records": [record.id for record in spread.records],
-        }
+    over_tasks = {field.name: field.value(row) for field in FIELDS if field.type}
+    tasks = [
+        {field.name: field.value(task, spread) for field in ON_TASK if field.type}
         for task, spread in row.spreads.items()
     ]
-    costs = [cost.model_dump() for cost in row.costs.values()]
-    interval = {"accuracy_interval": _both(row.interval)}
-    return _facts(row) | _mean(row) | interval | {"tasks": spreads, "costs": costs}
+    return over_tasks | {"tasks": tasks, "costs": [cost.model_dump() for cost in row.costs.values()]}
 
 
 def _lines(table: Table, row: Row) -> list[dict[str, Any]]:
-    tasks = [_line(row, task, spread) for task, spread in row.spreads.items()]
-    if len(table.tasks) == 1:
-        return tasks
-    mean = _facts(row) | {"task": MEAN} | _mean(row) | _ends(row.interval) | _costs(row)
-    return [mean, *tasks]
+    on_tasks = [_on_task(row, task, has_costs=len(table.tasks) == 1) for task in row.spreads]
+    return [_line(partial(_over_tasks, row), MEAN), *on_tasks] if len(table.tasks) > 1 else on_tasks
 
 
-def _line(row: Row, task: Task, spread: Spread) -> dict[str, Any]:
-    accuracy = {
-        "accuracy_median": _rounded(spread.median),
-        "accuracy_iqr": _rounded(spread.iqr),
-        "num_examples": task.num_examples,
-        "num_seeds": spread.num_seeds or None,
-        "num_orders": spread.num_orders if spread.records else None,
-        "num_templates": spread.num_templates or None,
-        "chance": task.chance,
-    }
-    # Costs are means over the tasks of the row: they stand in the line of the mean, or where there is one task.
-    costs = dict.fromkeys(_costs(row)) if len(row.spreads) > 1 else _costs(row)
-    return _facts(row) | {"task": task.name} | accuracy | _ends(spread.interval) | costs
+def _over_tasks(row: Row, field: Field) -> Any:
+    return row.costs.get(field.name) if field.is_cost else field.value(row)
 
 
-def _facts(row: Row) -> dict[str, Any]:
-    return {
-        "method": row.method,
-        "variant": row.variant,
-        "model": row.model,
-        "shots": row.shots,
-        "source": "published" if row.published else "records",
-        "num_parameters": row.num_parameters,
-        "num_trained_parameters": row.num_trained_parameters,
-        "num_saved_parameters": row.num_saved_parameters,
-        "num_unreached_parameters": row.num_unreached_parameters,
-    }
+def _on_task(row: Row, task: Task, *, has_costs: bool) -> dict[str, Any]:
+    """Make the line of one task; costs are means over the tasks, so that it has them only if it is the only one."""
+    values = {field.name: field.value(task, row.spreads[task]) for field in ON_TASK}
+
+    def value(field: Field) -> Any:
+        if field.is_cost and not has_costs:
+            return None
+        return values[field.name] if field.name in values else _over_tasks(row, field)
+
+    return _line(value, task.name)
 
 
-def _mean(row: Row) -> dict[str, Any]:
-    return {
-        "accuracy_median": _rounded(row.accuracy),
-        "accuracy_iqr": _rounded(row.iqr),
-        "num_examples": row.num_examples,
-        "num_seeds": row.num_seeds or None,
-        "num_orders": None if row.published else row.num_orders,
-        "num_templates": row.num_templates or None,
-        "chance": _rounded(row.chance),
-    }
-
-
-def _costs(row: Row) -> dict[str, Any]:
-    columns: dict[str, Any] = {}
-    for name in COLUMNS:
-        cost = row.costs.get(name)
-        columns[name] = cost and cost.value
-        columns[f"{name}_kind"] = cost and cost.kind
-    return columns
-
-
-def _both(interval: Interval | None) -> list[float | None] | None:
-    return interval and [_rounded(end) for end in interval]
-
-
-def _ends(interval: Interval | None) -> dict[str, Any]:
-    low, high = interval or (None, None)
-    return {"accuracy_interval_low": _rounded(low), "accuracy_interval_high": _rounded(high)}
-
-
-def _rounded(value: float | None) -> float | None:
-    """Drop the last binary digits, so that equal records give equal files."""
-    return value if value is None else round(value, 10)
+def _line(value: Callable[[Field], Any], task: str) -> dict[str, Any]:
+    """Order a line's cells: what says which row it is, the task, what differs by task, and the costs."""
+    by_task = {field.name for field in ON_TASK}
+    plain = [field for field in FIELDS if field.type and not field.is_interval]
+    cells = {field.name: value(field) for field in plain if field.name not in by_task} | {"task": task}
+    cells |= {field.name: value(field) for field in plain if field.name in by_task}
+    for field in FIELDS:
+        if field.is_interval:
+            low, high = value(field) or (None, None)
+            cells |= {f"{field.name}_low": low, f"{field.name}_high": high}
+    for field in FIELDS:
+        if field.is_cost:
+            cost = value(field)
+            cells |= {field.name: cost and cost.value, f"{field.name}_kind": cost and cost.kind}
+    return cells

@@ -4,12 +4,15 @@ Shares (accuracies, chance, intervals) are from 0 to 1; FLOPs, bytes, seconds an
 what is absent. docs/report.schema.json, compare.schema.json and advise.schema.json are made from here.
 """
 
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import ConfigDict, Field, TypeAdapter
+from pydantic import ConfigDict, Field, TypeAdapter, create_model
 
 # pydantic asks for this one below Python 3.12.
 from typing_extensions import TypedDict
+
+from peftbench.report.rows.fields import FIELDS, ON_TASK
 
 SCHEMA_VERSION = 1
 """Changes when a field goes away or changes its meaning; new fields may come without. Each command has its own."""
@@ -35,20 +38,6 @@ class TaskFields(Strict):
     is_mixture: Annotated[bool, _is("whether it is several tasks mixed, to tune on and start from")]
 
 
-class SpreadFields(Strict):
-    """A row on one task."""
-
-    task: str
-    accuracy_median: Annotated[float, _is("over templates x seeds x orders of the shots")]
-    accuracy_iqr: Annotated[float | None, _is("interquartile range over the same; null for one value")]
-    accuracy_interval: Annotated[tuple[float, float] | None, _is("95 %, cluster bootstrap over examples")]
-    why_no_interval: str | None
-    num_seeds: int | None
-    num_orders: Annotated[int | None, _is("orders in which the same shots stood")]
-    num_templates: int | None
-    records: Annotated[list[str], _is("ids of the records; empty where published")]
-
-
 class CostFields(Strict):
     """A cost, mean over the row's tasks of the mean over seeds."""
 
@@ -60,28 +49,27 @@ class CostFields(Strict):
     reason: str | None
 
 
-class RowFields(Strict):
-    """One way of learning on one model with one number of shots; accuracies are means over the table's tasks."""
+def _described(kind: Any, description: str) -> Any:
+    return Annotated[kind, _is(description)] if description else kind
 
-    method: Annotated[str, _is("zero-shot, ICL, or the method that tuned")]
-    variant: Annotated[str, _is("what tells it from other rows of this method, model and shots; mostly empty")]
-    model: str
-    shots: Annotated[str, _is("32; or 24 of 32 where fewer fitted")]
-    source: Literal["records", "published"]
-    num_parameters: int | None
-    num_trained_parameters: int | None
-    num_saved_parameters: Annotated[int | None, _is("kept and used after training; null where no record says it")]
-    num_unreached_parameters: Annotated[int | None, _is("of the trained, those that never got a gradient")]
-    accuracy_median: Annotated[float, _is("mean over tasks of the median over templates x seeds")]
-    accuracy_iqr: Annotated[float | None, _is("mean over tasks of the interquartile range")]
-    accuracy_interval: Annotated[tuple[float, float] | None, _is("95 %, cluster bootstrap over examples in tasks")]
-    num_examples: Annotated[int | None, _is("of all tasks")]
-    num_seeds: Annotated[str | None, _is("5; or 3-5 where tasks differ")]
-    num_orders: Annotated[str | None, _is("1; or 4, of the same shots")]
-    num_templates: Annotated[str | None, _is("4; or 3-4 where tasks differ")]
-    chance: Annotated[float | None, _is("mean over tasks")]
-    tasks: list[SpreadFields]
-    costs: list[CostFields]
+
+def _object(name: str, description: str, fields: Mapping[str, Any]) -> Any:
+    """Describe an object without other fields, whose fields stand in a list elsewhere."""
+    every: dict[str, Any] = {field: (kind, ...) for field, kind in fields.items()}
+    return create_model(name, __config__=ConfigDict(extra="forbid"), __doc__=description, **every)
+
+
+SpreadFields = _object(
+    "SpreadFields",
+    "A row on one task.",
+    {field.name: _described(field.type, field.about) for field in ON_TASK if field.type},
+)
+RowFields = _object(
+    "RowFields",
+    "One way of learning on one model with one number of shots; accuracies are means over the table's tasks.",
+    {field.name: _described(field.type, field.about) for field in FIELDS if field.type}
+    | {"tasks": list[SpreadFields], "costs": list[CostFields]},  # type: ignore[valid-type]
+)
 
 
 class TableFields(Strict):
@@ -89,7 +77,7 @@ class TableFields(Strict):
 
     title: str
     tasks: list[TaskFields]
-    rows: list[RowFields]
+    rows: list[RowFields]  # type: ignore[valid-type]
 
 
 class ReportFields(Strict):
@@ -213,7 +201,7 @@ DOCUMENTS: dict[str, Any] = {"report": ReportFields, "compare": ComparisonFields
 
 
 def json_schema(command: str) -> dict[str, Any]:
-    """Give the JSON Schema (draft 2020-12) of what a command gives."""
+    """Return the JSON Schema (draft 2020-12) of what a command gives."""
     return TypeAdapter(DOCUMENTS[command]).json_schema()
 
 

@@ -15,8 +15,6 @@ from peftbench.report.notes.document import Document
 from peftbench.report.rows.confidence import CONVENTION, INTERVAL
 from peftbench.report.rows.table import Row, Table
 
-RANGE = re.compile(r"^([\d.]+) +\(([\d.]+)\)$")
-"""A median with its interquartile range, "72.4 (1.5)"."""
 INDENT = " "
 """Of what goes on from the line above, in a cell."""
 LATEX_SPECIAL = {character: f"\\{character}" for character in "&%$#_{}"} | {
@@ -137,7 +135,7 @@ def _grid(columns: Sequence[Column], width: int) -> RichTable:
             width=column.least_width + extra,
         )
         folded.append(
-            [_folded(value, column.least_width + extra) if column.fold_at else value for value in column.values]
+            [_folded(value, column.least_width + extra) if column.fold_at else value for value in column.texts]
         )
     for values in zip(*folded, strict=True):
         grid.add_row(*(Text(value) for value in values))
@@ -171,7 +169,7 @@ def _markdown_table(columns: Sequence[Column]) -> str:
     lines = [
         [" ".join(column.header) for column in columns],
         [":---" if column.is_text else "---:" for column in columns],
-        *zip(*(column.values for column in columns), strict=True),
+        *zip(*(column.texts for column in columns), strict=True),
     ]
     return "".join(f"| {' | '.join(_escaped(text) for text in line)} |\n" for line in lines)
 
@@ -182,13 +180,13 @@ def _escaped(text: str) -> str:
 
 
 def _latex_table(columns: Sequence[Column]) -> str:
-    rows = zip(*(column.values for column in columns), strict=True)
+    rows = zip(*(_latex_cells(column) for column in columns), strict=True)
     spec = "".join("l" if column.is_text else "r" for column in columns)
     return "\n".join(
         [
             rf"\begin{{tabular}}{{{spec}}}",
             r"\toprule",
-            _latex_row([" ".join(column.header) for column in columns]),
+            _latex_row([_latex_text(" ".join(column.header)) for column in columns]),
             r"\midrule",
             *(_latex_row(row) for row in rows),
             r"\bottomrule",
@@ -197,6 +195,18 @@ def _latex_table(columns: Sequence[Column]) -> str:
     )
 
 
-def _latex_row(values: Sequence[str]) -> str:
-    cells = ["".join(LATEX_SPECIAL.get(c, c) for c in value) for value in values]
-    return " & ".join(RANGE.sub(r"\1$_{\2}$", cell) for cell in cells) + r" \\"
+def _latex_row(cells: Iterable[str]) -> str:
+    return " & ".join(cells) + r" \\"
+
+
+def _latex_cells(column: Column) -> list[str]:
+    """Write a column's values, their spreads as subscripts."""
+    values = [_latex_text(value) for value in column.values]
+    if not column.spreads:
+        return values
+    pairs = zip(values, column.spreads, strict=True)
+    return [f"{value}$_{{{spread}}}$" if spread else value for value, spread in pairs]
+
+
+def _latex_text(text: str) -> str:
+    return "".join(LATEX_SPECIAL.get(character, character) for character in text)

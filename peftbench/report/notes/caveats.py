@@ -4,9 +4,10 @@ import shlex
 from collections.abc import Iterator, Mapping, Sequence
 
 from peftbench.report.evidence.pairs import Pairs
-from peftbench.report.evidence.significance import CONFIDENCE, MCNEMAR, NUM_DRAWS, SIGN_FLIP
+from peftbench.report.evidence.significance import MCNEMAR, NUM_DRAWS, SIGN_FLIP
 from peftbench.report.notes import remarks, steps
 from peftbench.report.rows import select, setting, units
+from peftbench.report.rows.confidence import CONFIDENCE
 from peftbench.report.rows.select import Side
 from peftbench.report.rows.table import build
 from peftbench.report.rows.units import points
@@ -75,7 +76,7 @@ def same_model(a: Side, b: Side, rows: Mapping[str, Side], tasks: Sequence[str])
             yield f"peftbench compare {shlex.quote(fixed.word)} {shlex.quote(word)}"
         else:
             way = f"tune --model {model} --method {method}" if moved.first.learned.method else f"icl --model {model}"
-            yield f"peftbench {way} --shots {select.shots(moved.first)}{steps.task_option(tasks)}"
+            yield f"peftbench {way} --shots {setting.shots(moved.first)}{steps.task_option(tasks)}"
 
 
 def conventions(tests: Sequence[str]) -> Iterator[str]:

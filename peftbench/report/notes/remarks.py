@@ -4,10 +4,11 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from peftbench.report.evidence.break_even import break_evens
-from peftbench.report.formats.columns import MARK, have_orders
 from peftbench.report.notes import steps
-from peftbench.report.rows import confidence, units
+from peftbench.report.rows import confidence, names, units
 from peftbench.report.rows.table import Row, Table
+from peftbench.report.rows.texts import have_orders
+from peftbench.report.rows.units import MARK
 from peftbench.store.record import Cost
 
 TITLES = {
@@ -20,7 +21,7 @@ TITLES = {
 def conventions(tables: Sequence[Table]) -> list[str]:
     """Say how the columns were counted, each convention once, and why values are absent."""
     rows = [row for table in tables for row in table.rows]
-    orders = " x orders of the shots" * have_orders(rows)
+    orders = " x orders of the shots" if have_orders(rows) else ""
     notes = [
         f"accuracy: median (interquartile range) over templates x seeds{orders}; over several tasks the mean of their "
         "medians (and of their ranges); n = examples"
@@ -59,14 +60,14 @@ def _counted(costed: Sequence[tuple[str, Cost]]) -> Iterator[tuple[str, str]]:
 def cautions(table: Table) -> Iterator[str]:
     """Say what makes rows of a table unlike each other: fewer shots than asked, cut inputs, unequal seeds or models."""
     for row in table.rows:
-        if " of " in row.shots:
-            yield f"{row.title}: {row.shots} shots, as many as fit the model's positions"
+        if row.used_shots != row.shots:
+            yield f"{names.title(row)}: {names.shots(row)} shots, as many as fit the model's positions"
         if row.num_cut_tokens:
-            yield f"{row.title}: {row.num_cut_tokens:,} input tokens were cut (--max-input-tokens)"
+            yield f"{names.title(row)}: {row.num_cut_tokens:,} input tokens were cut (--max-input-tokens)"
         yield from _idle(row)
         yield from _spent(row)
     # Zero-shot draws nothing, so that its one seed is all there is.
-    if len({row.num_seeds for row in table.rows if row.method != "zero-shot"}) > 1:
+    if len({row.num_seeds for row in table.rows if not row.is_zero_shot}) > 1:
         yield "the rows pool different numbers of seeds: their ranges are not alike"
     yield from _unequal_models(table)
 
@@ -75,10 +76,10 @@ def _idle(row: Row) -> Iterator[str]:
     """Say where the trained parameters are not what works: some without a gradient, some that are not kept."""
     if row.num_unreached_parameters:
         which = f"{row.num_unreached_parameters:,} of {row.num_trained_parameters:,} trained parameters"
-        yield f"{row.title}: {which} are in tensors that no training step had a gradient for"
+        yield f"{names.title(row)}: {which} are in tensors that no training step had a gradient for"
     if row.num_saved_parameters is not None and row.num_saved_parameters != row.num_trained_parameters:
         yield (
-            f"{row.title}: {row.num_saved_parameters:,} parameters are kept and used after training, "
+            f"{names.title(row)}: {row.num_saved_parameters:,} parameters are kept and used after training, "
             f"{row.num_trained_parameters:,} were trained"
         )
 
@@ -89,10 +90,10 @@ def _spent(row: Row) -> Iterator[str]:
     paths = dict.fromkeys(one.start_from.path for one in learned if one.start_from)
     if paths:
         whose = ", ".join(f"'{path}'" for path in paths)
-        yield f"{row.title}: started from {whose}; what it took to train that is not in its training FLOPs"
+        yield f"{names.title(row)}: started from {whose}; what it took to train that is not in its training FLOPs"
     if any(one.sweep for one in learned):
         held = "not in" if row.costs["training_flops"].kind == "traced" else "in"
-        yield f"{row.title}: the search for the learning rate is {held} its training FLOPs"
+        yield f"{names.title(row)}: the search for the learning rate is {held} its training FLOPs"
 
 
 def _unequal_models(table: Table) -> Iterator[str]:

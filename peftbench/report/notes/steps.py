@@ -60,7 +60,7 @@ def missing(table: Table, learner: str) -> str:
 
 def again(table: Table, row: Row) -> str:
     """Name the command that made a row."""
-    settings = "".join(f" --set {part}" for part in row.variant.split(", ") if row.is_tuned and part)
+    settings = "".join(f" --set {part}" for part in ([part.text for part in row.settings] if row.is_tuned else []))
     return _tune(table, row, row.method) + settings if row.is_tuned else _icl(table, row)
 
 

@@ -5,9 +5,9 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
-from peftbench.report.formats.columns import MARK, have_orders, interval, pool
-from peftbench.report.rows import setting, units
+from peftbench.report.rows import names, units
 from peftbench.report.rows.table import Interval, Row, Table
+from peftbench.report.rows.texts import flops, have_orders, interval, pool, pool_with_orders
 
 NUM_QUERIES = 1_000
 """After so many queries the total costs are shown at first."""
@@ -108,29 +108,26 @@ def figures(table: Table) -> list[Figure]:
     return [figure for figure in made if figure and figure.points]
 
 
-def name(row: Row) -> str:
-    """Name a row in full."""
-    return ", ".join(text for text in (f"{row.method} on {row.model}", _shots_of(row), row.label) if text)
-
-
 def told(row: Row) -> str:
     """Tell a row's record: what was run, what came out, what it cost."""
     chance = "" if row.chance is None else f", chance {units.percent(row.chance)}"
-    lines = [name(row), f"accuracy {units.percent(row.accuracy)} %{chance}"]
+    lines = [names.full(row), f"accuracy {units.percent(row.score)} %{chance}"]
     if row.interval:
         lines.append(f"95 % interval {interval(row.interval)}")
     if row.num_seeds:
-        orders = " x orders" * have_orders([row])
-        lines.append(f"n {row.num_examples:,}, seeds{orders} x templates {pool(row, [row])}")
+        if have_orders([row]):
+            pooled = f"seeds x orders x templates {pool_with_orders(row)}"
+        else:
+            pooled = f"seeds x templates {pool(row)}"
+        lines.append(f"n {row.num_examples:,}, {pooled}")
     for title, cost in (("inference", "inference_flops_per_example"), ("training", "training_flops")):
-        value = row.cost(cost)
-        mark = MARK if value and row.costs[cost].kind == "estimated" else ""
-        lines.append(f"{title} {mark}{units.flops(value)} FLOPs" + " per query" * (title == "inference"))
+        per_query = " per query" if title == "inference" else ""
+        lines.append(f"{title} {flops(row, cost)} FLOPs{per_query}")
     if row.num_trained_parameters:
         lines.append(f"{row.num_trained_parameters:,} trained parameters")
-    ids = [record.id for spread in row.spreads.values() for record in spread.records]
+    ids = [record.id for record in row.records]
     if ids:
-        lines.append(f"{len(ids)} records: {', '.join(ids[:2])}{', ...' * (len(ids) > 2)}")
+        lines.append(f"{len(ids)} records: {', '.join([*ids[:2], *('...' for _ in ids[2:3])])}")
     return "\n".join(lines)
 
 
@@ -165,8 +162,8 @@ def _totals(table: Table, query: str, once: str, is_hollow: bool = False) -> lis
 def _parameters(table: Table) -> Figure | None:
     points = _points([row for row in table.rows if row.is_tuned], lambda row: row.num_trained_parameters)
     others = [row for row in table.rows if not row.is_tuned and not row.published]
-    best = {row.model: row for row in sorted(others, key=lambda row: row.accuracy)}
-    levels = [(row.accuracy, f"{_label(row)}, {row.model}") for row in best.values()]
+    best = {row.model: row for row in sorted(others, key=lambda row: row.score)}
+    levels = [(row.score, f"{_label(row)}, {row.model}") for row in best.values()]
     note = "Lines: the best that each model does without training."
     return _figure(
         "parameters", "Accuracy against trained parameters", note, "trained parameters", points, table, levels
@@ -178,8 +175,8 @@ def _shots(table: Table) -> Figure | None:
     groups: dict[tuple[str, str], list[Row]] = {}
     for row in table.rows:
         if row.is_icl and not row.published:
-            groups.setdefault((row.model, row.variant), []).append(row)
-    zero = {row.model: row for row in table.rows if row.method == "zero-shot" and not row.published}
+            groups.setdefault((row.model, names.settings(row)), []).append(row)
+    zero = {row.model: row for row in table.rows if row.is_zero_shot and not row.published}
     lines = []
     for (model, _), rows in groups.items():
         joined = sorted([*rows, *([zero[model]] if model in zero else [])], key=lambda row: row.num_shots)
@@ -226,7 +223,7 @@ def _points(rows: Iterable[Row], x: Callable[[Row], float | None], is_hollow: bo
 def _point(row: Row, x: float, is_hollow: bool = False, once: float = 0, each: float | None = None) -> Point:
     return Point(
         x=x,
-        y=row.accuracy,
+        y=row.score,
         interval=row.interval,
         series=row.method,
         model=row.model,
@@ -239,12 +236,8 @@ def _point(row: Row, x: float, is_hollow: bool = False, once: float = 0, each: f
 
 
 def _label(row: Row) -> str:
-    shots = f" {row.shots}" if row.is_icl else ""
-    return f"{row.method}{shots} {setting.short(row.label)}".rstrip()
-
-
-def _shots_of(row: Row) -> str:
-    return "" if row.method == "zero-shot" else f"{row.shots} shots"
+    shots = f" {names.shots(row)}" if row.is_icl else ""
+    return f"{row.method}{shots} {names.short(row)}".rstrip()
 
 
 def decades(title: str, values: Sequence[float]) -> Axis:

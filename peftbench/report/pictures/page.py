@@ -9,8 +9,8 @@ from peftbench.report.evidence.break_even import BreakEven, break_evens, queries
 from peftbench.report.formats import recipe
 from peftbench.report.notes.document import Document
 from peftbench.report.pictures import colors, figures, spread, svg
-from peftbench.report.rows import fields, units
-from peftbench.report.rows.fields import Field
+from peftbench.report.rows import fields, names, units
+from peftbench.report.rows.field import Field
 from peftbench.report.rows.table import Row, Table
 
 if TYPE_CHECKING:
@@ -102,7 +102,7 @@ def _section(table: Table) -> dict[str, Any]:
 
 
 def _paid(one: BreakEven) -> Iterator[dict[str, Any]]:
-    against = f"{one.tuned.title} against {one.icl.shots}-shot ICL on {one.icl.model}"
+    against = f"{names.title(one.tuned)} against {names.shots(one.icl)}-shot ICL on {one.icl.model}"
     yield {"queries": "" if one.plain is None else one.plain, "text": f"{against}: {queries(one.plain)}"}
     if one.has_cached:
         text = f"{against}, shots cached: {queries(one.cached)}"
@@ -110,7 +110,7 @@ def _paid(one: BreakEven) -> Iterator[dict[str, Any]]:
 
 
 def _cell(column: Field, row: Row, hues: Mapping[str, int]) -> dict[str, Any]:
-    value = column.value(row) if column.value else None
+    value = column.sort_by(row) if column.sort_by else None
     return {
         "text": column.text(row),
         "is_text": column.is_text,

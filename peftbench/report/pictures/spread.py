@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from peftbench.report.pictures.figures import Axis
-from peftbench.report.rows import setting, units
+from peftbench.report.rows import names, setting, units
 from peftbench.report.rows.table import Row, Spread, Table, Task
 from peftbench.store.record import Record
 
@@ -93,8 +93,9 @@ def _order(record: Record) -> str:
 
 def _label(row: Row, has_models: bool) -> str:
     """Name a row in little room; its model where the table has several, or where nothing else tells it."""
-    parts = [row.method, str(row.num_shots) * row.is_icl, setting.short(row.label)]
-    parts += [row.model.rpartition("/")[2]] * (has_models or not row.label)
+    parts = [row.method, str(row.num_shots) if row.is_icl else "", names.short(row)]
+    if has_models or not row.settings:
+        parts.append(row.model.rpartition("/")[2])
     text = " ".join(part for part in parts if part)
     return text if len(text) <= 22 else text[:20] + ".."
 

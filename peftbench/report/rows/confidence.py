@@ -5,12 +5,12 @@ import zlib
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from peftbench.report.evidence.significance import CONFIDENCE
 from peftbench.store.record import Record
 
 if TYPE_CHECKING:
     import numpy as np
 
+CONFIDENCE = 0.95
 NUM_DRAWS = 1_000
 MIXTURE = "mixture"
 """The family of a task that is several tasks mixed."""
@@ -31,15 +31,20 @@ def drawn(records: Sequence[Record]) -> "np.ndarray | None":
     return medians([result.right or "" for record in records for result in record.results], records[0].task.sha256)
 
 
+def are_old(records: Sequence[Record]) -> bool:
+    """Return whether some records were made before they said which examples are right."""
+    return any(result.right is None for record in records for result in record.results)
+
+
 def why_none(records: Sequence[Record]) -> str:
-    """Say why a row's records on one task have no interval."""
+    """Return why a row's records on one task have no interval."""
     return _unknown(records) or "all examples weigh the same, so that drawing them again shows nothing"
 
 
 def _unknown(records: Sequence[Record]) -> str | None:
     if records[0].task.family == MIXTURE:
         return "a mixture's examples are of several tasks, each under the templates of its own"
-    if any(result.right is None for record in records for result in record.results):
+    if are_old(records):
         return OLD
     return None
 
@@ -60,7 +65,7 @@ def medians(right: Sequence[str], name: str) -> "np.ndarray":
     """
     import numpy as np
 
-    answers = np.array([np.frombuffer(one.encode(), np.uint8) for one in right], np.float32) - ord("0")
+    answers = np.array([np.frombuffer(digits.encode(), np.uint8) for digits in right], np.float32) - ord("0")
     shares = answers @ _times(answers.shape[1], name)
     shares.sort(axis=0)
     middle = (len(shares) - 1) // 2
@@ -68,7 +73,7 @@ def medians(right: Sequence[str], name: str) -> "np.ndarray":
 
 
 def interval(tasks: "Sequence[np.ndarray]") -> tuple[float, float] | None:
-    """Give the interval of the mean over tasks of what `medians` drew.
+    """Return the interval of the mean over tasks of what `medians` drew.
 
     Returns:
         Its ends, 0 to 1; None where all draws are equal, which is ignorance and not certainty.
@@ -86,7 +91,7 @@ def interval(tasks: "Sequence[np.ndarray]") -> tuple[float, float] | None:
 
 @functools.lru_cache(maxsize=64)
 def _times(num_examples: int, name: str) -> "np.ndarray":
-    """Say how often each example is drawn: (examples, draws) float32."""
+    """Count how often each example is drawn: (examples, draws) float32."""
     import numpy as np
 
     generator = np.random.default_rng(zlib.crc32(name.encode()))

@@ -1,169 +1,377 @@
-"""What a table's rows have, one by one: how it is called, written and sorted."""
+"""The fields of a row in one list: tables of text, pages, CSV, JSON, its schema, and frames are made from it.
+
+A new fact is computed in `table.py` and named here; docs/records.md and the schema follow by `make render`.
+"""
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from functools import partial
+from typing import Literal
 
-from peftbench.errors import RecordError
-from peftbench.registry import known
-from peftbench.report.formats import columns
-from peftbench.report.rows import units
-from peftbench.report.rows.table import Row, Table, Task
+from peftbench.report.rows import names, setting, texts, units
+from peftbench.report.rows.field import Field, Heading, TaskField
+from peftbench.report.rows.metric import ACCURACY, Metric
+from peftbench.report.rows.table import Interval, Row, Table, Task
+from peftbench.report.rows.units import Range
 
-ACCURACY = "median over templates x seeds; over several tasks the mean of their medians"
-HINTS = {
-    "inference_flops_per_example": "floating-point operations of one query; a multiply-add is two; ~ estimated",
-    "cached_inference_flops_per_example": "the same with the shots' keys and values read from a cache",
-    "training_flops": "floating-point operations of the whole training; ~ estimated by the paper's rule",
-    "disk_bytes": "what has to be kept for the task; kB, MB, GB are powers of ten",
-    "learn_seconds": "wall time of learning, on the machine that ran it: mean over tasks and seeds",
-}
+METHOD_WIDTH, MODEL_WIDTH = 13, 8
+"""Characters beyond which names may fold: the longest method's, and enough for an embedded model's."""
 
 
-@dataclass(frozen=True)
-class Field:
-    """What a row has one of: a column that can be sorted by.
-
-    Args:
-        title: One word or two.
-        unit: Of the value, or "".
-        hint: One line on what it is.
-        text: Writes it.
-        value: What it is sorted by; its text where there is none.
-        best_is_high: Whether more of it is better.
-    """
-
-    title: str
-    unit: str
-    hint: str
-    text: Callable[[Row], str]
-    value: Callable[[Row], float | None] | None = None
-    best_is_high: bool = False
-
-    @property
-    def is_text(self) -> bool:
-        """Whether it holds words."""
-        return self.value is None
+def of_metric(metric: Metric) -> list[Field]:
+    """List the fields of rows whose score is this metric."""
+    return [*_settings(), *_parameters_and_costs(), *_scores(metric), *_counts(metric)]
 
 
-def summary(table: Table) -> list[Field]:
-    """Give the fields of a table's rows; one that is empty in all of them is left out."""
-    every = [*_keys(), *_costs(), *_accuracies(table)]
-    return [one for one in every if one.is_text or any(one.value(row) is not None for row in table.rows if one.value)]
+def _settings() -> Iterator[Field]:
+    yield Field(
+        "method",
+        value=lambda row: row.method,
+        type=str,
+        about="zero-shot, ICL, or the method that tuned",
+        of_record=setting.method,
+        title="method",
+        hint="zero-shot, ICL, or the method that tuned",
+        text=names.method,
+        is_key=True,
+        heading=Heading(("method",), fold_at=METHOD_WIDTH),
+    )
+    yield Field(
+        "variant",
+        value=names.settings,
+        type=str,
+        about="what tells it from other rows of this method, model and shots; mostly empty",
+    )
+    yield Field(
+        "model",
+        value=lambda row: row.model,
+        type=str,
+        of_record=lambda record: record.model.name,
+        title="model",
+        hint="the frozen backbone",
+        text=lambda row: row.model,
+        is_key=True,
+        heading=Heading(("model",), fold_at=MODEL_WIDTH),
+    )
+    yield Field(
+        "shots",
+        value=names.shots,
+        type=str,
+        about="32; or 24 of 32 where fewer fitted",
+        of_record=setting.shots,
+        title="shots",
+        hint="labelled examples, as asked for",
+        text=names.shots,
+        sort_by=lambda row: row.num_shots,
+        is_key=True,
+        heading=Heading(("shots",)),
+    )
+    yield Field(
+        "source",
+        value=lambda row: "published" if row.published else "records",
+        type=Literal["records", "published"],
+        hint="records of one's own, or published",
+    )
 
 
-def per_task(table: Table) -> list[Field]:
-    """Give a field for each task; none where there is one task only."""
-    return [*_keys(), *_tasks(table)] if len(table.tasks) > 1 else []
+def _parameters_and_costs() -> Iterator[Field]:
+    yield Field(
+        "num_parameters",
+        value=lambda row: row.num_parameters,
+        type=int | None,
+        hint="of the frozen backbone",
+        of_record=lambda record: record.model.num_parameters,
+    )
+    flops = "floating-point operations"
+    yield _flops(
+        "inference_flops_per_example",
+        "inference",
+        f"{flops} of one query; a multiply-add is two; ~ estimated",
+        unit="FLOPs/example",
+        heading=Heading(("inference", "FLOPs/ex.")),
+    )
+    yield _flops(
+        "cached_inference_flops_per_example",
+        "cached",
+        "the same with the shots' keys and values read from a cache",
+        unit="FLOPs/example",
+    )
+    yield _flops("cache_flops", "", "filling that cache")
+    yield _flops(
+        "training_flops",
+        "training",
+        f"{flops} of the whole training; ~ estimated by the paper's rule",
+        heading=Heading(("training", "FLOPs")),
+    )
+    yield Field(
+        "disk_bytes",
+        value=_cost("disk_bytes"),
+        title="disk",
+        unit="bytes",
+        hint="what has to be kept for the task; kB, MB, GB are powers of ten",
+        text=lambda row: units.size(row.cost("disk_bytes")),
+        sort_by=_cost("disk_bytes"),
+        heading=Heading(("disk",)),
+    )
+    yield Field(
+        "num_trained_parameters",
+        value=lambda row: row.num_trained_parameters,
+        type=int | None,
+        of_record=lambda record: record.learned.num_trained_parameters,
+        title="trained",
+        unit="parameters",
+        hint="parameters that are trained and saved, and their share of the model's",
+        text=texts.trained,
+        sort_by=lambda row: row.num_trained_parameters,
+        heading=Heading(("trained", "params")),
+    )
+    yield Field(
+        "num_saved_parameters",
+        value=lambda row: row.num_saved_parameters,
+        type=int | None,
+        about="kept and used after training; null where no record says it",
+        of_record=lambda record: record.learned.num_saved_parameters,
+    )
+    yield Field(
+        "num_unreached_parameters",
+        value=lambda row: row.num_unreached_parameters,
+        type=int | None,
+        about="of the trained, those that never got a gradient",
+        of_record=lambda record: record.learned.num_unreached_parameters,
+    )
+    yield Field(
+        "learn_seconds",
+        value=_cost("learn_seconds"),
+        title="learning",
+        unit="seconds",
+        hint="wall time of learning, on the machine that ran it: mean over tasks and seeds",
+        text=texts.seconds,
+        sort_by=_cost("learn_seconds"),
+    )
 
 
-def ordered(tables: Sequence[Table], name: str) -> list[Table]:
-    """Sort the rows of each table by a field: accuracies best first, anything else lowest first, what is absent last.
+def _scores(metric: Metric) -> Iterator[Field]:
+    yield Field(
+        "accuracy_median",
+        value=lambda row: rounded(row.score),
+        type=float,
+        about="mean over tasks of the median over templates x seeds",
+        title=metric.name,
+        unit=metric.unit,
+        hint=metric.hint,
+        text=lambda row: metric.text(row.score),
+        sort_by=lambda row: row.score,
+        best_is_high=metric.best_is_high,
+        heading=Heading((metric.title, "(IQR)"), spread=lambda row: "" if row.iqr is None else metric.text(row.iqr)),
+    )
+    yield Field(
+        "accuracy_iqr",
+        value=lambda row: rounded(row.iqr),
+        type=float | None,
+        about="mean over tasks of the interquartile range",
+        title="IQR",
+        unit="points",
+        hint="interquartile range over templates x seeds",
+        text=lambda row: units.ABSENT if row.iqr is None else metric.text(row.iqr),
+        sort_by=lambda row: row.iqr,
+    )
+    yield Field(
+        "accuracy_interval",
+        value=lambda row: _both(row.interval),
+        type=Interval | None,
+        about="95 %, cluster bootstrap over examples in tasks",
+        title="interval",
+        unit="95 %",
+        hint=f"of the {metric.name}: cluster bootstrap over examples",
+        text=lambda row: texts.interval(row.interval, metric),
+        sort_by=lambda row: row.interval[0] if row.interval else None,
+        best_is_high=metric.best_is_high,
+        heading=Heading(("95 %", "interval"), is_spare=True),
+    )
 
-    Args:
-        tables: Those that lack the field stay as they are.
-        name: A field's title.
 
-    Raises:
-        RecordError: No table has it.
-    """
-    found = [{one.title: one for one in (*summary(table), *per_task(table))} for table in tables]
-    known(name, dict.fromkeys(title for titles in found for title in titles), "column", RecordError)
-    return [
-        _ordered(table, titles[name]) if name in titles else table for table, titles in zip(tables, found, strict=True)
-    ]
-
-
-def _ordered(table: Table, one: Field) -> Table:
-    if one.value is None:
-        return replace(table, rows=tuple(sorted(table.rows, key=one.text)))
-    values = [(row, one.value(row)) for row in table.rows]
-    present = sorted(((row, value) for row, value in values if value is not None), key=lambda pair: pair[1])
-    rows = [row for row, _ in (reversed(present) if one.best_is_high else present)]
-    return replace(table, rows=(*rows, *(row for row, value in values if value is None)))
-
-
-def _keys() -> Iterator[Field]:
-    yield Field("method", "", "zero-shot, ICL, or the method that tuned", columns.method)
-    yield Field("model", "", "the frozen backbone", lambda row: row.model)
-    yield Field("shots", "", "labelled examples, as asked for", lambda row: row.shots, lambda row: row.num_shots)
-
-
-def _costs() -> Iterator[Field]:
-    for title, unit, name in (
-        ("inference", "FLOPs/example", "inference_flops_per_example"),
-        ("cached", "FLOPs/example", "cached_inference_flops_per_example"),
-        ("training", "FLOPs", "training_flops"),
+def _counts(metric: Metric) -> Iterator[Field]:
+    yield Field(
+        "num_examples",
+        value=lambda row: row.num_examples,
+        type=int | None,
+        about="of all tasks",
+        title="n",
+        unit="examples",
+        hint="over all tasks",
+        text=lambda row: units.count(row.num_examples),
+        sort_by=lambda row: row.num_examples,
+        is_count=True,
+        heading=Heading(("n",)),
+    )
+    yield Field(
+        "num_seeds",
+        value=lambda row: _span(row.num_seeds),
+        type=str | None,
+        about="5; or 3-5 where tasks differ",
+    )
+    yield Field(
+        "num_orders",
+        value=lambda row: _span(row.num_orders),
+        type=str | None,
+        about="1; or 4, of the same shots",
+    )
+    yield Field(
+        "num_templates",
+        value=lambda row: _span(row.num_templates),
+        type=str | None,
+        about="4; or 3-4 where tasks differ",
+    )
+    yield Field(
+        "chance",
+        value=lambda row: rounded(row.chance),
+        type=float | None,
+        about="mean over tasks",
+        of_record=lambda record: record.task.chance,
+        title="chance",
+        unit="%",
+        hint="share right by guessing",
+        text=lambda row: units.ABSENT if row.chance is None else metric.text(row.chance),
+        sort_by=lambda row: row.chance,
+        heading=Heading(("chance",)),
+    )
+    for title, lines, has_orders in (
+        ("seeds x templates", ("seeds x", "templ."), False),
+        ("seeds x orders x templates", ("seeds x", "orders x", "templ."), True),
     ):
-        yield Field(title, unit, HINTS[name], _flops(name), _cost(name))
-    yield Field(
-        "disk", "bytes", HINTS["disk_bytes"], lambda row: units.size(row.cost("disk_bytes")), _cost("disk_bytes")
-    )
-    yield Field(
-        "trained",
-        "parameters",
-        "parameters that are trained and saved, and their share of the model's",
-        columns.trained,
-        lambda row: row.num_trained_parameters,
-    )
-    yield Field("learning", "seconds", HINTS["learn_seconds"], _seconds, _cost("learn_seconds"))
-
-
-def _accuracies(table: Table) -> Iterator[Field]:
-    yield Field("accuracy", "%", ACCURACY, lambda row: units.percent(row.accuracy), lambda row: row.accuracy, True)
-    yield Field("IQR", "points", "interquartile range over templates x seeds", _iqr, lambda row: row.iqr)
-    yield Field(
-        "interval",
-        "95 %",
-        "of the accuracy: cluster bootstrap over examples",
-        lambda row: columns.interval(row.interval),
-        lambda row: row.interval[0] if row.interval else None,
-        best_is_high=True,
-    )
-    yield Field("chance", "%", "share right by guessing", _chance, lambda row: row.chance)
-    yield Field(
-        "n", "examples", "over all tasks", lambda row: units.count(row.num_examples), lambda row: row.num_examples
-    )
-    pooled = "seeds x orders x templates" if columns.have_orders(table.rows) else "seeds x templates"
-    yield Field(pooled, "", "over which medians are taken", lambda row: columns.pool(row, table.rows))
-
-
-def _tasks(table: Table) -> Iterator[Field]:
-    for task in table.tasks:
-        hint = f"chance {units.percent(task.chance)}, n {task.num_examples:,}"
+        text = texts.pool_with_orders if has_orders else texts.pool
         yield Field(
-            task.name,
-            "%",
-            hint,
-            _spread_of(task),
-            _median_of(task),
-            best_is_high=True,
+            "pooled",
+            value=text,
+            title=title,
+            hint="over which medians are taken",
+            text=text,
+            is_count=True,
+            is_shown=partial(_have_orders, has_orders),
+            heading=Heading(lines),
         )
+
+
+def _have_orders(expected: bool, rows: Sequence[Row]) -> bool:
+    return texts.have_orders(rows) == expected
+
+
+def of_tasks(table: Table) -> list[Field]:
+    """List a field for each task of a table, the keys before them."""
+    keys = [field for field in of_metric(table.metric) if field.is_key]
+    return [*keys, *(_of_task(task, table.metric) for task in table.tasks)]
+
+
+def _of_task(task: Task, metric: Metric) -> Field:
+    chance, number = f"chance {metric.text(task.chance)}", f"n {task.num_examples:,}"
+
+    def median(row: Row) -> str:
+        return metric.text(row.spreads[task].median)
+
+    def iqr(row: Row) -> str:
+        spread = row.spreads[task].iqr
+        return "" if spread is None else metric.text(spread)
+
+    return Field(
+        task.name,
+        value=lambda row: row.spreads[task].median,
+        title=task.name,
+        unit=metric.unit,
+        hint=f"{chance}, {number}",
+        text=lambda row: f"{median(row)} ({iqr(row)})" if iqr(row) else median(row),
+        sort_by=lambda row: row.spreads[task].median,
+        best_is_high=metric.best_is_high,
+        heading=Heading((task.name, chance, number), text=median, spread=iqr),
+    )
+
+
+def rounded(value: float | None) -> float | None:
+    """Drop the last binary digits, so that equal records give equal files."""
+    return value if value is None else round(value, 10)
+
+
+def _both(ends: Interval | None) -> list[float | None] | None:
+    return ends and [rounded(end) for end in ends]
+
+
+def _span(numbers: Range | None) -> str | None:
+    return None if numbers is None else units.span(numbers)
 
 
 def _cost(name: str) -> Callable[[Row], float | None]:
     return lambda row: row.cost(name)
 
 
-def _spread_of(task: Task) -> Callable[[Row], str]:
-    return lambda row: columns.spread(row.spreads[task])
+def _flops(name: str, title: str, hint: str, unit: str = "FLOPs", heading: Heading | None = None) -> Field:
+    return Field(
+        name,
+        value=_cost(name),
+        title=title,
+        unit=unit,
+        hint=hint,
+        text=lambda row: texts.flops(row, name),
+        sort_by=_cost(name),
+        heading=heading,
+    )
 
 
-def _median_of(task: Task) -> Callable[[Row], float | None]:
-    return lambda row: row.spreads[task].median
+ON_TASK = (
+    TaskField("task", lambda task, _: task.name, str),
+    TaskField(
+        "accuracy_median",
+        lambda _, spread: rounded(spread.median),
+        float,
+        "over templates x seeds x orders of the shots",
+    ),
+    TaskField(
+        "accuracy_iqr",
+        lambda _, spread: rounded(spread.iqr),
+        float | None,
+        "interquartile range over the same; null for one value",
+    ),
+    TaskField(
+        "accuracy_interval",
+        lambda _, spread: _both(spread.interval),
+        Interval | None,
+        "95 %, cluster bootstrap over examples",
+    ),
+    TaskField("why_no_interval", lambda _, spread: spread.why_no_interval, str | None),
+    TaskField("num_examples", lambda task, _: task.num_examples),
+    TaskField("num_seeds", lambda _, spread: spread.num_seeds or None, int | None),
+    TaskField(
+        "num_orders",
+        lambda _, spread: spread.num_orders if spread.records else None,
+        int | None,
+        "orders in which the same shots stood",
+    ),
+    TaskField("num_templates", lambda _, spread: spread.num_templates or None, int | None),
+    TaskField("chance", lambda task, _: task.chance),
+    TaskField(
+        "records",
+        lambda _, spread: [record.id for record in spread.records],
+        list[str],
+        "ids of the records; empty where published",
+    ),
+)
+"""The fields of a row on one task."""
+
+FIELDS = of_metric(ACCURACY)
+"""The fields of a row over its tasks; their names, values and types are those of every metric."""
 
 
-def _flops(name: str) -> Callable[[Row], str]:
-    return lambda row: columns.flops(row, name)
+def shown(rows: Sequence[Row]) -> list[Field]:
+    """List the fields that a page or a table of text may show for some rows of one table, counts last."""
+    fields = [field for field in of_metric(rows[0].metric) if field.is_shown(rows)]
+    return sorted(fields, key=lambda field: field.is_count)
 
 
-def _seconds(row: Row) -> str:
-    seconds = row.cost("learn_seconds")
-    return units.ABSENT if seconds is None else f"{seconds:.1f}"
+def summary(table: Table) -> list[Field]:
+    """List the fields that a page shows; what is empty in all rows is left out."""
+    fields = [field for field in shown(table.rows) if field.title]
+    return [
+        field for field in fields if field.sort_by is None or any(field.sort_by(row) is not None for row in table.rows)
+    ]
 
 
-def _iqr(row: Row) -> str:
-    return units.ABSENT if row.iqr is None else units.percent(row.iqr)
-
-
-def _chance(row: Row) -> str:
-    return units.ABSENT if row.chance is None else units.percent(row.chance)
+def per_task(table: Table) -> list[Field]:
+    """List a field for each task; none where there is one task only."""
+    return of_tasks(table) if len(table.tasks) > 1 else []

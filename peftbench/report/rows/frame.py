@@ -1,17 +1,21 @@
 """Records as one pandas frame, for notebooks."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from peftbench.report.rows import setting
-from peftbench.report.rows.select import shots
-from peftbench.report.rows.table import COLUMNS
+from peftbench.report.rows import costs, setting
+from peftbench.report.rows.fields import FIELDS
+from peftbench.report.rows.metric import metric
 from peftbench.store.record import Record
 from peftbench.store.results import Store
 
 if TYPE_CHECKING:
     import pandas as pd
+
+OF_RECORD = ("record", "created_at", "task", "task_sha256", "seed", "order")
+OF_TEMPLATE = ("num_shots", "template", "template_name", "num_examples", "accuracy")
+NORMALIZATIONS = ("char", "byte", "none")
 
 
 def frame(*folders: str | Path) -> "pd.DataFrame":
@@ -23,11 +27,11 @@ def frame(*folders: str | Path) -> "pd.DataFrame":
         folders: Results folders; "results" if none is given. A record that is in several of them counts once.
 
     Returns:
-        Columns: record, created_at, method, model, num_parameters, task, task_sha256, chance, shots (asked for),
-        num_shots (used), seed, order (of the shots; 0 is that of the draw), template, template_name, num_examples,
-        accuracy (per token, 0 to 1), accuracy_char, accuracy_byte, accuracy_none, num_trained_parameters, and each
-        cost of the report in its unit with its kind in NAME_kind: all templates of a record share those. What is
-        absent is NaN or None.
+        Columns: record, created_at, task, task_sha256, seed, order (of the shots; 0 is that of the draw); what of the
+        report's fields a single record has (docs/records.md marks them; shots are those that were asked for);
+        num_shots (used), template, template_name, num_examples, accuracy (per token, 0 to 1), accuracy_char,
+        accuracy_byte, accuracy_none; and each cost of the report in its unit with its kind in NAME_kind: all templates
+        of a record share those. What is absent is NaN or None.
 
     Raises:
         RecordError: Some records cannot be read.
@@ -40,52 +44,45 @@ def frame(*folders: str | Path) -> "pd.DataFrame":
 
 
 def _columns() -> list[str]:
-    costs = [column for name in COLUMNS for column in (name, f"{name}_kind")]
-    told = (
-        "record created_at method model num_parameters task task_sha256 chance shots num_shots seed order template "
-        "template_name num_examples accuracy accuracy_char accuracy_byte accuracy_none num_trained_parameters"
-    )
-    return [*told.split(), *costs]
+    fields = [field.name for field in FIELDS if field.of_record]
+    scores = [*OF_TEMPLATE, *(f"accuracy_{name}" for name in NORMALIZATIONS)]
+    return [*OF_RECORD, *fields, *scores, *(column for name in costs.KINDS for column in (name, f"{name}_kind"))]
 
 
 def _rows(records: Iterable[Record]) -> list[dict[str, Any]]:
     return [row for record in records for row in _of_record(record)]
 
 
-def _of_record(record: Record) -> Sequence[dict[str, Any]]:
+def _of_record(record: Record) -> Iterator[dict[str, Any]]:
+    """Make a row for each template."""
     shared = {
         "record": record.id,
         "created_at": record.created_at,
-        "method": setting.method(record),
-        "model": record.model.name,
-        "num_parameters": record.model.num_parameters,
         "task": record.task.name,
         "task_sha256": record.task.sha256,
-        "chance": record.task.chance,
-        "shots": shots(record),
         "seed": record.seed,
         "order": setting.order(record),
-        "num_trained_parameters": record.learned.num_trained_parameters,
+        **{field.name: field.of_record(record) for field in FIELDS if field.of_record},
         **_costs(record),
     }
-    return [
-        shared
-        | {
-            "num_shots": num_shots,
-            "template": result.template,
-            "template_name": result.name,
-            "num_examples": result.num_examples,
-            "accuracy": result.accuracy(),
-        }
-        | {f"accuracy_{by}": result.accuracy(by) for by in result.num_correct if by != "token"}
-        for result, num_shots in zip(record.results, record.num_shots, strict=True)
-    ]
+    for result, num_shots in zip(record.results, record.num_shots, strict=True):
+        others = {f"accuracy_{name}": result.accuracy(name) for name in result.num_correct if name != "token"}
+        yield (
+            shared
+            | others
+            | {
+                "num_shots": num_shots,
+                "template": result.template,
+                "template_name": result.name,
+                "num_examples": result.num_examples,
+                "accuracy": metric(record.task.metric).score(result),
+            }
+        )
 
 
 def _costs(record: Record) -> dict[str, Any]:
-    """Take each cost in the best kind that the record has, as the report does."""
-    found: dict[str, Any] = {}
-    for name, kinds in COLUMNS.items():
-        cost = next((cost for kind in kinds if (cost := record.cost(name, kind))), None)
-        found |= {name: cost and cost.value, f"{name}_kind": cost and cost.kind}
-    return found
+    """Return each cost in the best kind that the record has, as the report does."""
+    cells: dict[str, Any] = {}
+    for name, cost in costs.of_record(record).items():
+        cells |= {name: cost and cost.value, f"{name}_kind": cost and cost.kind}
+    return cells

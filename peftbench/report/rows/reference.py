@@ -7,6 +7,7 @@ from pathlib import Path
 from peftbench.errors import RecordError
 from peftbench.registry import known
 from peftbench.report.rows.table import Row, Spread, Table, Task
+from peftbench.report.rows.units import Range
 from peftbench.store.record import Cost
 
 FOLDER = Path(__file__).parent / "published"
@@ -52,22 +53,23 @@ def published(name: str) -> Table:
 def _row(line: dict[str, str], spreads: dict[Task, Spread]) -> Row:
     return Row(
         method=line["method"],
-        variant="",
-        label="",
         model=line["model"],
-        shots=line["shots"],
+        shots=_shots(line["shots"]),
+        used_shots=_shots(line["shots"]),
         num_parameters=int(float(line["num_parameters"])),
-        num_trained_parameters=None,
-        accuracy=float(line["accuracy"]),
+        score=float(line["accuracy"]),
         iqr=None,
-        num_examples=None,
-        num_seeds="",
-        num_templates="",
         chance=sum(task.chance for task in spreads) / len(spreads),
         costs={name: _cost(name, line[name]) for name in COSTS},
         spreads=spreads,
         published=True,
     )
+
+
+def _shots(text: str) -> Range:
+    """Read 32, or 20-70 where tasks have several numbers."""
+    low, _, high = text.partition("-")
+    return Range(int(low), int(high or low))
 
 
 def _cost(name: str, text: str) -> Cost:

@@ -1,6 +1,7 @@
 """What a person names for a comparison: one record, or a row of the report with all its records."""
 
 import itertools
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,7 +9,8 @@ from pathlib import Path
 from peftbench.errors import RecordError
 from peftbench.registry import known
 from peftbench.report.rows import setting
-from peftbench.report.rows.table import variants
+from peftbench.report.rows.setting import Setting, shots
+from peftbench.report.rows.table import distinguish
 from peftbench.store.record import Record, identify
 from peftbench.store.results import Store
 
@@ -29,13 +31,13 @@ class Side:
 
     Args:
         word: A word that names it.
-        variant: What tells its row from others of the same method, model and shots; mostly "".
+        settings: What tells its row from others of the same method, model and shots; mostly none.
         kept: Its records; of one row.
         is_record: Whether one record was named.
     """
 
     word: str
-    variant: str
+    settings: tuple[Setting, ...]
     kept: tuple[Kept, ...]
     is_record: bool = False
 
@@ -53,7 +55,8 @@ class Side:
     def title(self) -> str:
         """Method, model and shots in words."""
         details = [] if self.draws_nothing else [f"{shots(self.first)} shots"]
-        details += [setting.label(self.variant, self.first)] * bool(self.variant)
+        if self.settings:
+            details.append(setting.label(self.settings, setting.losses(self.settings, self.first)))
         return ", ".join([f"{setting.method(self.first)} on {self.first.model.name}", *details])
 
 
@@ -76,12 +79,11 @@ def rows(kept: Sequence[Kept]) -> dict[str, Side]:
     groups: dict[str, list[Kept]] = {}
     for one in sorted(kept, key=lambda one: (one.record.task.name, one.record.seed)):
         groups.setdefault(setting.key(one.record), []).append(one)
-    told_apart = variants({key: group[0].record for key, group in groups.items()})
+    settings = distinguish({key: group[0].record for key, group in groups.items()})
     sides = {}
     for key, group in groups.items():
-        settings = "".join(f",{part}" for part in setting.parts(told_apart[key]))
-        word = name(group[0].record) + settings
-        sides[word] = Side(word, told_apart[key], tuple(group))
+        word = name(group[0].record) + "".join(f",{part.text}" for part in settings[key])
+        sides[word] = Side(word, settings[key], tuple(group))
     return dict(sorted(sides.items()))
 
 
@@ -130,11 +132,12 @@ def check_apart(a: Side, b: Side) -> None:
 
 def _row(word: str, sides: Mapping[str, Side]) -> Side:
     method, _, rest = word.partition("@")
-    head, *settings = setting.parts(f"{method.lower()}@{rest}", ",")
+    # A comma inside a value, as of a list, separates nothing.
+    head, *settings = re.split(r",(?=[\w.]+=)", f"{method.lower()}@{rest}")
     found = [side for side in sides.values() if head in _heads(side.first)]
-    found = [side for side in found if set(settings) <= set(setting.parts(side.variant))]
+    found = [side for side in found if set(settings) <= {part.text for part in side.settings}]
     # The row at the defaults has no settings to name: its plain word is its own.
-    found = [side for side in found if set(settings) == set(setting.parts(side.variant))] or found
+    found = [side for side in found if set(settings) == {part.text for part in side.settings}] or found
     if len(found) > 1:
         words = ", ".join(side.word for side in found)
         raise RecordError(f"'{word}' stands for {len(found)} rows", hint=f"say which: {words}")
@@ -154,9 +157,4 @@ def _record(word: str, kept: Sequence[Kept], sides: Mapping[str, Side]) -> Side:
     if not found:
         known(word, sides, "record or row", RecordError)
     row = next(side for side in sides.values() if found[0] in side.kept)
-    return Side(found[0].record.id, row.variant, (found[0],), is_record=True)
-
-
-def shots(record: Record) -> int:
-    """Give the shots that were asked for."""
-    return int(record.identity.get("shots", record.learned.num_shots))
+    return Side(found[0].record.id, row.settings, (found[0],), is_record=True)

@@ -2,7 +2,9 @@
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+import tomllib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from peftbench.store.record import Record
@@ -16,29 +18,173 @@ PREFIX = "ICL->prefix"
 LOSSES = {"lm_loss": "L_LM", "unlikelihood_loss": "L_UL", "length_norm_loss": "L_LN"}
 """Setting that weighs a loss -> the loss's name in 2205.05638, section 3.2."""
 BESIDE = {"layer_norms", "bias"}
-"""Settings that train some of the model beside the method: they are told even where all rows have them."""
+"""Settings that train some of the model beside the method: they are shown even where all rows have them."""
 OFF = (None, False, "none")
+SET = ("method_config", "training")
+"""Tables of an identity whose fields are typed as --set KEY=VALUE."""
+NEGATED = {"cache": "--no-cache"}
+"""Settings that are on unless an option turns them off."""
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One setting of a record.
+
+    Args:
+        path: Where the identity has it: ("method_config", "rank"), or ("dtype",).
+        value: As it was resolved; as JSON has it.
+    """
+
+    path: tuple[str, ...]
+    value: Any
+
+    @property
+    def name(self) -> str:
+        """The last part of the path: rank."""
+        return self.path[-1]
+
+    @property
+    def text(self) -> str:
+        """Name and value as tables show them: rank=8."""
+        return f"{self.name}={shown(self.value)}"
+
+    @property
+    def short(self) -> str:
+        """The value alone, or the name of what is on or off, for where there is little room."""
+        if isinstance(self.value, bool):
+            return self.name if self.value else f"no {self.name}"
+        return shown(self.value)
+
+    @property
+    def words(self) -> list[str]:
+        """What the command line takes for it: ["--set", "rank=8"]; nothing where it cannot be given."""
+        option = f"--{self.name.replace('_', '-')}"
+        if self.value is None:
+            return []
+        if self.path[0] in SET:
+            return ["--set", f"{self.name}={typed(self.value)}"]
+        if self.name in NEGATED:
+            return [] if self.value else [NEGATED[self.name]]
+        if isinstance(self.value, bool):
+            return [option] if self.value else []
+        if self.name == "content_free":
+            return [word for text in self.value for word in (option, text)]
+        if isinstance(self.value, list):
+            return [option, ",".join(map(str, self.value))]
+        return [option, str(self.value).replace("\n", "\\n")]
 
 
 def key(record: Record) -> str:
-    """Give the text that records of one row share."""
+    """Return the text that records of one row share."""
     setting = {name: value for name, value in _pooled(record.identity).items() if name not in NOT_SETTING}
     setting["as"] = method(record)
     return json.dumps(setting, sort_keys=True)
 
 
 def method(record: Record) -> str:
-    """Name the way of learning: zero-shot, ICL, or the method that tuned."""
+    """Name how it learned: zero-shot, ICL, or the method that tuned."""
     if record.learned.method:
         return record.learned.method
     if record.identity.get("icl", {}).get("as_prefix"):
         return PREFIX
-    return "ICL" if record.identity.get("shots", record.learned.num_shots) else "zero-shot"
+    return "ICL" if shots(record) else "zero-shot"
+
+
+def shots(record: Record) -> int:
+    """Return the number of shots that were asked for."""
+    return int(record.identity.get("shots", record.learned.num_shots))
 
 
 def order(record: Record) -> int:
-    """Say in which order the shots stood; 0 is that of the draw."""
+    """Return the number of the order in which the shots stood; 0 is that of the draw."""
     return int(record.identity.get("icl", {}).get("order", 0))
+
+
+def differences(records: Sequence[Record]) -> list[tuple[Setting, ...]]:
+    """Find for rows of the same method, model and shots what tells them apart.
+
+    Args:
+        records: One record of each such row.
+
+    Returns:
+        For each row the settings that are not the same in all of them, and those that train some of the model beside
+        the method; mostly none for a single row.
+    """
+    tables = [{setting.path: setting for setting in _settings(_pooled(record.identity))} for record in records]
+    paths = list(dict.fromkeys(path for table in tables for path in table))
+    unlike = [path for path in paths if len({_shown(table, path) for table in tables}) > 1]
+    beside = [path for path in paths if path not in unlike and path[-1] in BESIDE]
+    unlike += [path for path in beside if tables[0][path].value not in OFF]
+    return [tuple(table[path] for path in unlike if path in table) for table in tables]
+
+
+def sort_key(settings: Sequence[Setting]) -> list[tuple[float, str]]:
+    """Order rows by the names of their settings, numbers by what they are worth: rank=8 before rank=64."""
+    return [part for setting in settings for part in ((-1.0, setting.name), *_parts(setting.value))]
+
+
+def losses(settings: Sequence[Setting], record: Record) -> dict[str, float]:
+    """Return the weights of all losses where some of them tell the row apart; else nothing."""
+    if not any(setting.name in LOSSES for setting in settings):
+        return {}
+    return {name: record.identity["training"][name] for name in LOSSES}
+
+
+def loss_sum(weights: Mapping[str, float]) -> str:
+    """Write the sum of losses that was minimised: L_LM + 0.5 L_UL."""
+    terms = [(weights[setting], name) for setting, name in LOSSES.items() if weights[setting]]
+    return " + ".join(name if weight == 1 else f"{weight:g} {name}" for weight, name in terms)
+
+
+def label(settings: Sequence[Setting], weights: Mapping[str, float]) -> str:
+    """Write settings as people read them, the sum of losses in place of their weights.
+
+    Args:
+        settings: Of a row.
+        weights: Of the losses, where some of them are among the settings.
+    """
+    texts = [setting.text for setting in settings if setting.name not in LOSSES]
+    return ", ".join([loss_sum(weights), *texts] if weights else texts)
+
+
+def shown(value: Any) -> str:
+    """Write a value for a table: six digits of a number, the beginning of a fingerprint."""
+    if value is None:
+        return "default"
+    if isinstance(value, float):
+        return f"{value:g}"
+    if isinstance(value, str):
+        return value[:8] if len(value) == 64 else value  # a fingerprint
+    if isinstance(value, list) and value:
+        return ",".join(map(shown, value))
+    return json.dumps(value)
+
+
+def typed(value: Any) -> str:
+    """Write a value as `--set` reads it, with all its digits: TOML, where a word needs no quotes."""
+    return value if isinstance(value, str) and _is_word(value) else toml(value)
+
+
+def toml(value: Any) -> str:
+    """Write a value as TOML; TOML has no null, so what is absent stays away."""
+    if isinstance(value, Mapping):
+        return f"{{ {', '.join(assignments(value))} }}"
+    return f"[{', '.join(map(toml, value))}]" if isinstance(value, list) else json.dumps(value)
+
+
+def assignments(table: Mapping[str, Any]) -> list[str]:
+    """Write a table's lines of TOML."""
+    names = {name: name if re.fullmatch(r"[\w-]+", name) else json.dumps(name) for name in table}
+    return [f"{names[name]} = {toml(value)}" for name, value in table.items() if value is not None]
+
+
+def _is_word(text: str) -> bool:
+    """Return whether `--set` reads a text as itself: it is no TOML, and has no blanks to lose."""
+    try:
+        tomllib.loads(f"value = {text}")
+    except tomllib.TOMLDecodeError:
+        return text == text.strip() != ""
+    return False
 
 
 def _pooled(identity: Mapping[str, Any]) -> dict[str, Any]:
@@ -47,85 +193,24 @@ def _pooled(identity: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in identity.items() if name != "icl"} | ({"icl": options} if options else {})
 
 
-def differences(records: Sequence[Record]) -> list[str]:
-    """Say for rows that have the same method, model and shots what tells them apart.
-
-    Args:
-        records: One record of each such row.
-
-    Returns:
-        For each row "rank=8, lr=0.01": the settings that are not the same in all of them, and those that train some of
-        the model beside the method; mostly "" for a single row.
-    """
-    tables = [_flat(_pooled(record.identity)) for record in records]
-    names = list(dict.fromkeys(name for table in tables for name in table))
-    told = [name for name in names if len({_text(table.get(name)) for table in tables}) > 1]
-    told += [name for name in names if name not in told and _last(name) in BESIDE and tables[0][name] not in OFF]
-    return [", ".join(f"{_last(name)}={_text(table[name])}" for name in told if name in table) for table in tables]
-
-
-def parts(variant: str, separator: str = ", ") -> list[str]:
-    """Split "rank=8, lr=0.01"; a comma inside a value, as of a list, separates nothing."""
-    return [part for part in re.split(rf"{separator}(?=[\w.]+=)", variant) if part]
-
-
-def sort_key(variant: str) -> list[tuple[float, str]]:
-    """Sort variants by their words, and by what numbers are worth: rank=8 before rank=64."""
-    words = re.findall(r"\d+(?:\.\d+)?(?:e-?\d+)?|\D+", variant)
-    return [(float(word), "") if word[0].isdigit() else (-1, word) for word in words]
-
-
-def label(variant: str, record: Record) -> str:
-    """Write a variant as people read it: in place of the losses' weights the sum that was minimised, L_LM + 0.5 L_UL.
-
-    Args:
-        variant: As `differences` gives it.
-        record: One of the row.
-    """
-    told = [part for part in parts(variant) if part.partition("=")[0] not in LOSSES]
-    if told == parts(variant):
-        return variant
-    return ", ".join([_loss(record.identity["training"]), *told])
-
-
-def short(label: str) -> str:
-    """Write a label where there is little room: values alone, and the name of what is on or off."""
-    return ", ".join(_short(*part.rpartition("=")[::2]) for part in parts(label))
-
-
-def _short(name: str, value: str) -> str:
-    return {"true": name, "false": f"no {name}"}.get(value, value)
-
-
-def _loss(weights: Mapping[str, Any]) -> str:
-    terms = [(weights[setting], name) for setting, name in LOSSES.items() if weights[setting]]
-    return " + ".join(name if weight == 1 else f"{weight:g} {name}" for weight, name in terms)
-
-
-def _last(name: str) -> str:
-    return name.rpartition(".")[2]
-
-
-def _flat(table: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Lift nested settings to one level: {"training": {"lr": 1}} -> {"training.lr": 1}."""
-    flat: dict[str, Any] = {}
+def _settings(table: Mapping[str, Any], path: tuple[str, ...] = ()) -> Iterator[Setting]:
+    """List nested settings with their paths."""
     for name, value in table.items():
-        if not prefix and name in NOT_SETTING | IN_COLUMNS:
+        if not path and name in NOT_SETTING | IN_COLUMNS:
             continue
         if isinstance(value, Mapping):
-            flat |= _flat(value, f"{prefix}{name}.")
+            yield from _settings(value, (*path, name))
         else:
-            flat[prefix + name] = value
-    return flat
+            yield Setting((*path, name), value)
 
 
-def _text(value: Any) -> str:
-    if value is None:
-        return "default"
-    if isinstance(value, float):
-        return f"{value:g}"
-    if isinstance(value, str):
-        return value[:8] if len(value) == 64 else value  # a fingerprint
-    if isinstance(value, list) and value:
-        return ",".join(map(_text, value))  # as --set takes it
-    return json.dumps(value)
+def _shown(table: Mapping[tuple[str, ...], Setting], path: tuple[str, ...]) -> str:
+    return shown(table[path].value if path in table else None)
+
+
+def _parts(value: Any) -> list[tuple[float, str]]:
+    if isinstance(value, list):
+        return [part for item in value for part in _parts(item)]
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return [(value, "")]
+    return [(-1.0, shown(value))]

@@ -1,32 +1,23 @@
 """Records -> tables of which every row covers every task, so that what stands side by side may be compared."""
 
-import itertools
 import statistics
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from peftbench.registry import METHODS, is_method
-from peftbench.report.rows import confidence, setting, units
+from peftbench.report.rows import confidence, costs, setting
 from peftbench.report.rows.confidence import MIXTURE
+from peftbench.report.rows.metric import Metric, metric
+from peftbench.report.rows.setting import Setting
+from peftbench.report.rows.units import Range
 from peftbench.store.record import Cost, Record
 
 if TYPE_CHECKING:
     import numpy as np
 
-Costs = dict[tuple[str, str], Cost]
-"""By name and kind."""
 Interval = tuple[float, float]
-"""Lowest and highest accuracy, 0 to 1."""
-# Name of a cost -> the kinds in which the report takes it, best first. The paper's estimate is the last resort.
-COLUMNS = {
-    "inference_flops_per_example": ("counted", "traced", "estimated"),
-    "cached_inference_flops_per_example": ("counted",),
-    "cache_flops": ("counted",),
-    "training_flops": ("counted", "traced", "estimated"),
-    "disk_bytes": ("measured", "counted"),
-    "learn_seconds": ("measured",),
-}
+"""Lowest and highest score, 0 to 1."""
 
 
 @dataclass(frozen=True)
@@ -38,16 +29,17 @@ class Task:
     num_examples: int
     sha256: str
     is_mixture: bool = False
+    metric: str = "accuracy"
 
 
 @dataclass(frozen=True)
 class Spread:
-    """Accuracy over templates x seeds, 0 to 1.
+    """The score on one task over templates x seeds, 0 to 1.
 
     Args:
         iqr: Interquartile range; None where there is one value only, which has no spread.
         num_orders: In which the same shots stood.
-        interval: Of the median, 95 %; None where it cannot be told.
+        interval: Of the median, 95 %; None where there is none.
         why_no_interval: The reason; None where there is one.
         records: Where it comes from; none if it was published.
     """
@@ -64,44 +56,46 @@ class Spread:
 
 @dataclass(frozen=True)
 class Row:
-    """One way of learning on one model with one number of shots.
+    """A learner on one model with one number of shots, as facts; `fields.FIELDS` says how they are shown.
 
     Args:
-        variant: What tells this row from others of the same method, model and shots; mostly "".
-        label: The variant as people read it.
-        num_saved_parameters: What is kept of those that are trained; None where records do not say it.
+        settings: What tells this row from others of the same method, model and shots; mostly none.
+        losses: Weights of the losses by their settings, where they are among those.
+        shots: Shots that were asked for, over tasks.
+        used_shots: Shots that were used, over tasks, templates and seeds.
+        num_saved_parameters: Those that are used after training; None where records do not say it.
         num_unreached_parameters: Those among the trained that never got a gradient; None likewise.
-        shots: Shots as asked for, and what was used where fewer fitted.
-        accuracy: Mean over tasks of the median over templates x seeds.
+        score: Mean over tasks of the median over templates x seeds.
         iqr: Mean over tasks of the interquartile range.
-        interval: Of the accuracy, 95 %; None where it cannot be told.
+        interval: Of the score, 95 %; None where there is none.
+        num_seeds: Over tasks; None where it was not published, as the next two.
         costs: By name; each the mean over tasks of the mean over seeds.
         spreads: By task.
         published: Whether the row was copied from a paper.
     """
 
     method: str
-    variant: str
-    label: str
     model: str
-    shots: str
-    num_parameters: int | None
-    num_trained_parameters: int | None
-    accuracy: float
+    shots: Range
+    used_shots: Range
+    score: float
     iqr: float | None
-    num_examples: int | None
-    num_seeds: str
-    num_templates: str
     chance: float | None
     costs: Mapping[str, Cost]
     spreads: Mapping[Task, Spread]
-    published: bool = False
+    settings: tuple[Setting, ...] = ()
+    losses: Mapping[str, float] = field(default_factory=dict)
+    interval: Interval | None = None
+    num_parameters: int | None = None
+    num_trained_parameters: int | None = None
     num_saved_parameters: int | None = None
     num_unreached_parameters: int | None = None
-    num_orders: str = "1"
+    num_examples: int | None = None
+    num_seeds: Range | None = None
+    num_orders: Range | None = None
+    num_templates: Range | None = None
     num_cut_tokens: int = 0
-    num_shots: int = 0
-    interval: Interval | None = None
+    published: bool = False
 
     @property
     def is_tuned(self) -> bool:
@@ -114,53 +108,107 @@ class Row:
         return self.method == "ICL"
 
     @property
-    def title(self) -> str:
-        """Method and model in words."""
-        label = f" ({self.label})" if self.label else ""
-        return f"{self.method}{label} on {self.model}"
+    def is_zero_shot(self) -> bool:
+        """Whether it learned from nothing: no seed decides anything."""
+        return self.method == "zero-shot"
+
+    @property
+    def num_shots(self) -> int:
+        """Shots that were asked for; the fewest, where a published row has several numbers."""
+        return self.shots.low
+
+    @property
+    def metric(self) -> Metric:
+        """What its score is; the same on all of its tasks."""
+        return metric(next(iter(self.spreads)).metric)
+
+    @property
+    def records(self) -> list[Record]:
+        """The records of all tasks; none if it was published."""
+        return [record for spread in self.spreads.values() for record in spread.records]
 
     def cost(self, name: str) -> float | None:
-        """Give the value of a cost, None where it is absent."""
+        """Return the value of a cost, None where it is absent."""
         return self.costs[name].value if name in self.costs else None
 
 
 @dataclass(frozen=True)
 class Table:
-    """Rows over tasks: each row covers each task."""
+    """Rows over tasks of one metric: each row covers each task."""
 
     tasks: tuple[Task, ...]
     rows: tuple[Row, ...]
     title: str = ""
-    notes: tuple[str, ...] = field(default=())
+    notes: tuple[str, ...] = ()
 
     @property
     def is_mixture(self) -> bool:
-        """Whether its task is several tasks mixed, to tune an adapter on that others start from."""
+        """Whether its task is several tasks in one, to tune an adapter on that others start from."""
         return any(task.is_mixture for task in self.tasks)
+
+    @property
+    def metric(self) -> Metric:
+        """What the scores of its rows are."""
+        return metric(self.tasks[0].metric)
 
 
 def build(records: Sequence[Record]) -> list[Table]:
     """Arrange records in as few tables as can be without a row that lacks a task.
 
     A mean over four tasks beside a mean over three of them would compare tasks, not methods. So tasks share a table
-    if, and only if, the same settings were run on them; a name that stands for two sets of rows never does.
+    if, and only if, the same settings were run on them, under the same metric; a name that stands for two sets of rows
+    never does.
     """
     cells: dict[tuple[str, Task], list[Record]] = {}
     for record in records:
         cells.setdefault((setting.key(record), _task(record)), []).append(record)
-    names = variants({key: group[0] for (key, _), group in cells.items()})
-    settings: dict[Task, list[str]] = {}
+    settings = distinguish({key: group[0] for (key, _), group in cells.items()})
+    tables = []
+    for keys, tasks in _blocks(cells):
+        rows = [_row({task: cells[key, task] for task in tasks}, settings[key]) for key in settings if key in keys]
+        tables.append(Table(tuple(tasks), tuple(sorted(rows, key=_order))))
+    return tables
+
+
+def distinguish(examples: Mapping[str, Record]) -> dict[str, tuple[Setting, ...]]:
+    """Find for each row, given by one of its records, what tells it from others of its method, model and shots."""
+    alike: dict[tuple[str, str, int], list[str]] = {}
+    for key, record in examples.items():
+        columns = (setting.method(record), record.model.name, setting.shots(record))
+        alike.setdefault(columns, []).append(key)
+    return {
+        key: settings
+        for keys in alike.values()
+        for key, settings in zip(keys, setting.differences([examples[key] for key in keys]), strict=True)
+    }
+
+
+def _blocks(cells: Mapping[tuple[str, Task], object]) -> list[tuple[frozenset[str], list[Task]]]:
+    """Group tasks on which the same settings were run, and part those of one name; in the order of their names."""
+    keys: dict[Task, set[str]] = {}
     for key, task in cells:
-        settings.setdefault(task, []).append(key)
-    blocks: dict[tuple[frozenset[str], int], list[Task]] = {}
-    for task in sorted(settings, key=lambda task: (task.name, task.num_examples)):
-        keys = frozenset(settings[task])
-        place = next(n for n in itertools.count() if task.name not in {t.name for t in blocks.get((keys, n), [])})
-        blocks.setdefault((keys, place), []).append(task)
-    return [
-        _table(tasks, [({task: cells[key, task] for task in tasks}, names[key]) for key in names if key in keys])
-        for (keys, _), tasks in blocks.items()
-    ]
+        keys.setdefault(task, set()).add(key)
+    groups: dict[tuple[frozenset[str], str], list[Task]] = {}
+    for task in sorted(keys, key=_place):
+        groups.setdefault((frozenset(keys[task]), task.metric), []).append(task)
+    blocks = [(shared, part) for (shared, _), tasks in groups.items() for part in _without_homonyms(tasks)]
+    return sorted(blocks, key=lambda block: _place(block[1][0]))
+
+
+def _without_homonyms(tasks: Sequence[Task]) -> list[list[Task]]:
+    """Part tasks so that no two in a part have the same name."""
+    parts: list[list[Task]] = []
+    for task in tasks:
+        free = next((part for part in parts if task.name not in {other.name for other in part}), None)
+        if free is None:
+            parts.append([task])
+        else:
+            free.append(task)
+    return parts
+
+
+def _place(task: Task) -> tuple[str, int]:
+    return task.name, task.num_examples
 
 
 def _task(record: Record) -> Task:
@@ -168,64 +216,44 @@ def _task(record: Record) -> Task:
     is_mixture = task.family == MIXTURE
     if is_mixture:
         # Each row stands under the templates of its own task, which are named "task: template".
-        num_examples = sum({one.name.partition(": ")[0]: one.num_examples for one in record.results}.values())
-    return Task(task.name, task.chance, num_examples, task.sha256, is_mixture)
-
-
-def variants(examples: Mapping[str, Record]) -> dict[str, str]:
-    """Say for each row, given by one of its records, what tells it from others of its method, model and shots."""
-    alike: dict[tuple[str, str, int], list[str]] = {}
-    for key, record in examples.items():
-        shown = (setting.method(record), record.model.name, record.identity.get("shots", record.learned.num_shots))
-        alike.setdefault(shown, []).append(key)
-    return {
-        key: text
-        for keys in alike.values()
-        for key, text in zip(keys, setting.differences([examples[key] for key in keys]), strict=True)
-    }
-
-
-def _table(tasks: list[Task], groups: Iterable[tuple[dict[Task, list[Record]], str]]) -> Table:
-    rows = [_row(group, variant) for group, variant in groups]
-    return Table(tuple(tasks), tuple(sorted(rows, key=_order)))
+        num_examples = sum({result.name.partition(": ")[0]: result.num_examples for result in record.results}.values())
+    return Task(task.name, task.chance, num_examples, task.sha256, is_mixture, task.metric)
 
 
 def _order(row: Row) -> tuple[Any, ...]:
     """Sort by model, then zero-shot, ICL by shots, methods in the registry's order, those of peft after them."""
     place = 1 + [*METHODS, row.method].index(row.method) if row.is_tuned else 0
-    return row.model, place, row.num_shots, row.method, setting.sort_key(row.variant)
+    return row.model, place, row.num_shots, row.method, setting.sort_key(row.settings)
 
 
-def _row(group: Mapping[Task, list[Record]], variant: str) -> Row:
+def _row(group: Mapping[Task, list[Record]], settings: tuple[Setting, ...]) -> Row:
     records = [record for some in group.values() for record in some]
     first = records[0]
-    asked = first.identity.get("shots", first.learned.num_shots)
-    used = units.span([num_shots for record in records for num_shots in record.num_shots])
     draws = {task: confidence.drawn(some) for task, some in group.items()}
-    spreads = {task: _spread(some, draws[task]) for task, some in group.items()}
+    spreads = {task: _spread(task, some, draws[task]) for task, some in group.items()}
     ranges = [spread.iqr for spread in spreads.values() if spread.iqr is not None]
     return Row(
         method=setting.method(first),
-        variant=variant,
-        label=setting.label(variant, first),
+        settings=settings,
+        losses=setting.losses(settings, first),
         model=first.model.name,
-        shots=used if used == str(asked) else f"{used} of {asked}",
+        shots=Range.of([setting.shots(first)]),
+        used_shots=Range.of([num_shots for record in records for num_shots in record.num_shots]),
         num_parameters=first.model.num_parameters,
         num_trained_parameters=first.learned.num_trained_parameters,
-        accuracy=statistics.fmean(spread.median for spread in spreads.values()),
-        iqr=statistics.fmean(ranges) if len(ranges) == len(spreads) else None,
-        num_examples=sum(task.num_examples for task in group),
-        num_seeds=units.span([spread.num_seeds for spread in spreads.values()]),
-        num_templates=units.span([spread.num_templates for spread in spreads.values()]),
-        num_orders=units.span([spread.num_orders for spread in spreads.values()]),
-        chance=statistics.fmean(task.chance for task in group),
-        costs=_costs(group),
-        spreads=spreads,
         num_saved_parameters=_most([record.learned.num_saved_parameters for record in records]),
         num_unreached_parameters=_most([record.learned.num_unreached_parameters for record in records]),
-        num_cut_tokens=sum(record.work.get("cut_tokens", 0) for record in records),
-        num_shots=asked,
+        score=statistics.fmean(spread.median for spread in spreads.values()),
+        iqr=statistics.fmean(ranges) if len(ranges) == len(spreads) else None,
         interval=_interval(list(draws.values())),
+        chance=statistics.fmean(task.chance for task in group),
+        num_examples=sum(task.num_examples for task in group),
+        num_seeds=Range.of([spread.num_seeds for spread in spreads.values()]),
+        num_orders=Range.of([spread.num_orders for spread in spreads.values()]),
+        num_templates=Range.of([spread.num_templates for spread in spreads.values()]),
+        num_cut_tokens=sum(record.work.get("cut_tokens", 0) for record in records),
+        costs=costs.mean(group.values()),
+        spreads=spreads,
     )
 
 
@@ -234,12 +262,13 @@ def _most(numbers: Sequence[int | None]) -> int | None:
 
 
 def _interval(draws: "Sequence[np.ndarray | None]") -> Interval | None:
-    known = [one for one in draws if one is not None]
-    return confidence.interval(known) if len(known) == len(draws) else None
+    """Return the interval of the mean over tasks; None where a task has no draws."""
+    present = [task for task in draws if task is not None]
+    return confidence.interval(present) if len(present) == len(draws) else None
 
 
-def _spread(records: Sequence[Record], draws: "np.ndarray | None") -> Spread:
-    values = [result.accuracy() for record in records for result in record.results]
+def _spread(task: Task, records: Sequence[Record], draws: "np.ndarray | None") -> Spread:
+    values = [metric(task.metric).score(result) for record in records for result in record.results]
     quarters = statistics.quantiles(values, n=4, method="inclusive") if len(values) > 1 else None
     interval = _interval([draws])
     return Spread(
@@ -252,33 +281,3 @@ def _spread(records: Sequence[Record], draws: "np.ndarray | None") -> Spread:
         why_no_interval=None if interval else confidence.why_none(records),
         records=tuple(records),
     )
-
-
-def _costs(group: Mapping[Task, list[Record]]) -> dict[str, Cost]:
-    """Average each cost in the best kind that all records have; absent, with the reason, where there is none."""
-    told: list[list[Costs]] = [
-        [{(cost.name, cost.kind): cost for cost in one.costs} for one in records] for records in group.values()
-    ]
-    costs: dict[str, Cost] = {}
-    for name, kinds in COLUMNS.items():
-        found = (cost for kind in kinds if (cost := _averaged(told, name, kind)))
-        first = next(found, None)
-        if first:
-            costs[name] = first if first.value is not None else next((c for c in found if c.value is not None), first)
-    return costs
-
-
-def _averaged(told: Sequence[Sequence[Costs]], name: str, kind: str) -> Cost | None:
-    """Give the mean over tasks of the mean over seeds; None where no record has it."""
-    found = [[costs.get((name, kind)) for costs in some] for some in told]
-    present = [cost for some in found for cost in some if cost]
-    if not present:
-        return None
-    absent = next((cost for cost in present if cost.value is None), None)
-    if absent or len(present) < sum(len(some) for some in found):
-        reason = absent.reason if absent else "some of the records do not have it"
-        return present[0].model_copy(update={"value": None, "reason": reason})
-    # Of a list, not of a generator: counting what that gives takes longer than adding it.
-    means = [statistics.fmean([cost.value for cost in some if cost and cost.value is not None]) for some in found]
-    mean = statistics.fmean(means)
-    return present[0].model_copy(update={"value": mean if present[0].unit == "seconds" else round(mean)})

@@ -1,7 +1,24 @@
 """How numbers are written in tables: k, M, G for counts, kB, MB, GB (powers of ten) for bytes, 1.1e12 for FLOPs."""
 
+from collections.abc import Sequence
+from typing import NamedTuple
+
 PREFIXES = ("", "k", "M", "G", "T", "P")
 ABSENT = "n/a"
+MARK = "~"
+"""Stands before a number that is estimated by the paper's rule and not counted."""
+
+
+class Range(NamedTuple):
+    """The lowest and the highest of some whole numbers."""
+
+    low: int
+    high: int
+
+    @classmethod
+    def of(cls, values: Sequence[int]) -> "Range":
+        """Return the range of at least one number."""
+        return cls(min(values), max(values))
 
 
 def flops(value: float | None, decimals: int = 1) -> str:
@@ -53,7 +70,7 @@ def fraction(share: float) -> str:
     return f"{100 * share:.2g}%" if share < 0.1 else f"{100 * share:.0f}%"
 
 
-def span(values: list[int]) -> str:
+def span(values: Sequence[int]) -> str:
     """Write whole numbers as one where they are equal and as lowest-highest where not: 3-5."""
     low, high = min(values), max(values)
     return str(low) if low == high else f"{low}-{high}"

@@ -6,6 +6,7 @@ from rich.console import Console
 
 from peftbench.report.evidence.advise import advise
 from peftbench.report.formats import advise_text
+from peftbench.report.rows import names as row_names
 from peftbench.report.rows.table import build
 from tests.report.records import record
 
@@ -41,7 +42,8 @@ def told(*rows, queries=100, accuracy=None):
 
 
 def names(advice):
-    return [(one.model, one.plain and one.plain.row.title, one.cached and one.cached.row.title) for one in advice.picks]
+    choices = [(pick.model, pick.plain, pick.cached) for pick in advice.picks]
+    return [(model, *(choice and row_names.title(choice.row) for choice in both)) for model, *both in choices]
 
 
 ICL = row("ICL", 0.7, each=1000, cached=(20, 500))
@@ -92,7 +94,7 @@ def test_nothing_reaches_it_and_it_says_so():
 def test_without_an_accuracy_what_is_shown_to_be_worse_than_the_best_is_out():
     advice = told(ZERO, row("ICL", 0.69, each=1000), row("ia3", 0.7, each=10, once=50_000))
     assert {one.row.method: one.is_enough for one in advice.choices} == {"zero-shot": "no", "ICL": "yes", "ia3": "yes"}
-    assert advice.best.accuracy == max(one.row.accuracy for one in advice.choices)
+    assert advice.best.score == max(one.row.score for one in advice.choices)
     assert any("no proof" in text for text in advice.caveats)
 
 

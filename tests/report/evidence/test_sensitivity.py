@@ -3,7 +3,7 @@ import statistics
 from peftbench.report.evidence.sensitivity import notes
 from peftbench.report.formats import columns
 from peftbench.report.notes import remarks
-from peftbench.report.rows import fields, setting
+from peftbench.report.rows import fields, names, setting
 from peftbench.report.rows.table import build
 from tests.report.records import record
 
@@ -21,7 +21,7 @@ def in_orders(**more):
 def test_orders_of_the_same_shots_are_one_row_and_their_spread_is_said_apart():
     (table,) = build(in_orders())
     (row,) = table.rows
-    assert (row.variant, row.num_seeds, row.num_orders) == ("", "1", "3")
+    assert (row.settings, row.num_seeds, row.num_orders) == ((), (1, 1), (3, 3))
     first, second = (statistics.stdev(column) / 3 for column in zip(*RIGHT.values(), strict=True))
     templates = statistics.fmean(statistics.stdev(right) / 3 for right in RIGHT.values())
     moves, normalised = notes(table)
@@ -38,7 +38,7 @@ def test_a_row_in_one_order_has_nothing_to_say():
 def test_options_off_are_not_in_a_rows_name_and_shots_as_a_prefix_are_a_method():
     some = [record(shots=16), record(shots=16, icl={"labels": "flipped"}), record(shots=16, icl={"as_prefix": True})]
     (table,) = build(some)
-    assert {(row.method, row.variant) for row in table.rows} == {
+    assert {(row.method, names.settings(row)) for row in table.rows} == {
         ("ICL", ""),
         ("ICL", "labels=flipped"),
         (setting.PREFIX, ""),

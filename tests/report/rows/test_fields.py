@@ -1,19 +1,25 @@
+import csv
+import io
+
 import pytest
 
 from peftbench.errors import RecordError
+from peftbench.report.formats import columns, data, schema
 from peftbench.report.rows import fields
+from peftbench.report.rows.costs import KINDS
+from peftbench.report.rows.sort import ordered as ordered_by
 from peftbench.report.rows.table import build
 from tests.report.pictured import document
 from tests.report.records import record
 
 
 def ordered(name):
-    (table,) = fields.ordered(document().tables, name)
+    (table,) = ordered_by(document().tables, name)
     return table.rows
 
 
 def test_accuracies_are_best_first():
-    for name, value in (("accuracy", lambda row: row.accuracy), ("interval", lambda row: row.interval[0])):
+    for name, value in (("accuracy", lambda row: row.score), ("interval", lambda row: row.interval[0])):
         values = [value(row) for row in ordered(name)]
         assert values == sorted(values, reverse=True)
 
@@ -31,10 +37,10 @@ def test_words_are_in_order_of_the_alphabet():
 
 def test_a_task_is_a_column_of_the_tables_that_have_it():
     tables = build([record(task="a"), record("ia3", "mini-t0", task="a"), record(task="b")])
-    sorted_by_b = fields.ordered(tables, "accuracy")
+    sorted_by_b = ordered_by(tables, "accuracy")
     assert [len(table.rows) for table in sorted_by_b] == [len(table.rows) for table in tables]
     both = [record(method, "mini-t0", task) for method in ("ICL", "ia3") for task in ("a", "b")]
-    other, sorted_by_a = fields.ordered(build([*both, record(task="c"), record("ia3", task="c")]), "a")[::-1]
+    other, sorted_by_a = ordered_by(build([*both, record(task="c"), record("ia3", task="c")]), "a")[::-1]
     assert [row.method for row in other.rows] == ["ICL", "ia3"]
     assert len(sorted_by_a.rows) == 2
     values = [row.spreads[task].median for row in ordered("nli") for task in row.spreads if task.name == "nli"]
@@ -51,3 +57,44 @@ def test_a_column_without_any_value_is_left_out():
     titles = [one.title for one in fields.summary(build([record()])[0])]
     assert "cached" not in titles
     assert "inference" in titles
+
+
+def in_data():
+    return [field.name for field in fields.FIELDS if field.type]
+
+
+def test_json_and_its_schema_have_the_fields_of_the_list_and_no_other():
+    row = data.to_json(document())["tables"][0]["rows"][0]
+    assert list(row) == [*in_data(), "tasks", "costs"]
+    described = schema.json_schema("report")["$defs"]
+    assert list(described["RowFields"]["properties"]) == list(row)
+    abouts = {field.name: field.about for field in fields.FIELDS if field.about}
+    assert {
+        name: part["description"] for name, part in described["RowFields"]["properties"].items() if name in abouts
+    } == abouts
+    assert list(described["SpreadFields"]["properties"]) == list(row["tasks"][0])
+
+
+def test_csv_has_the_fields_of_the_list_and_no_other():
+    (header, *_) = csv.reader(io.StringIO(data.to_csv(document())))
+    intervals = [name for name in in_data() if name.endswith("interval")]
+    ends = {f"{name}_{end}" for name in intervals for end in ("low", "high")}
+    assert set(header) - {"task"} == (set(in_data()) - set(intervals)) | ends | {
+        f"{name}{of}" for name in KINDS for of in ("", "_kind")
+    }
+
+
+def test_tables_of_text_and_pages_show_the_same_fields_where_both_do():
+    (table,) = document().tables
+    on_page = {field.name: [field.text(row) for row in table.rows] for field in fields.summary(table)}
+    in_text = [field for field in fields.shown(table.rows) if field.heading]
+    assert [" ".join(column.header) for column in columns.summary(table.rows)] == [
+        " ".join(field.heading.lines) for field in in_text
+    ]
+    for field, column in zip(in_text, columns.summary(table.rows), strict=True):
+        assert list(column.values) == on_page[field.name]
+
+
+def test_a_median_stands_under_a_median_whatever_its_range():
+    column = columns.Column(("x",), ("72.4", "9.1", "50.0"), ("1.5", "10.2", ""))
+    assert column.texts == ("72.4  (1.5)", "9.1 (10.2)", "50.0")

@@ -1,7 +1,12 @@
+import re
+from pathlib import Path
+
 import pytest
 
 from peftbench.errors import RecordError
 from peftbench.report.rows import frame as module
+from peftbench.report.rows.costs import KINDS
+from peftbench.report.rows.fields import FIELDS
 from peftbench.report.rows.frame import frame
 from peftbench.report.rows.select import read
 from peftbench.report.rows.table import build
@@ -26,7 +31,7 @@ def test_its_medians_are_those_of_the_report(tmp_path):
         stored(tmp_path, {0: [1, 0, seed % 2], 1: [1, 1, 0]}, seed=seed)
     (table,) = build([one.record for one in read([tmp_path])])
     (row,) = table.rows
-    assert frame(tmp_path)["accuracy"].median() == row.accuracy
+    assert frame(tmp_path)["accuracy"].median() == row.score
 
 
 def test_a_record_in_two_folders_counts_once(tmp_path):
@@ -37,8 +42,13 @@ def test_a_record_in_two_folders_counts_once(tmp_path):
 
 def test_its_columns_are_told_and_there_without_records_too(tmp_path):
     assert frame(tmp_path).columns.tolist() == module._columns()
-    told = " ".join((frame.__doc__ or "").split())
-    assert all(column in told for column in module._columns()[:20])
+    documented = " ".join((frame.__doc__ or "").split())
+    of_report = {field.name for field in FIELDS if field.of_record}
+    assert {"method", "model", "shots", "num_trained_parameters"} < of_report
+    own = [column for column in module._columns() if column.partition("_kind")[0] not in {*of_report, *KINDS}]
+    assert [column for column in own if column not in documented] == []
+    page = (Path(__file__).parents[3] / "docs" / "records.md").read_text()
+    assert [name for name in of_report if not re.search(rf"^\| `{name}` \|.*\| yes \|$", page, re.MULTILINE)] == []
 
 
 def test_a_damaged_record_is_not_left_out_silently(tmp_path):

@@ -105,7 +105,7 @@ def test_a_folder_without_records(tmp_path):
 
 def test_a_record_is_not_compared_with_its_own_row(folder):
     row = choose("icl@mini-gpt:32", read([folder]))
-    one = Side("x", "", row.kept[:1], is_record=True)
+    one = Side("x", (), row.kept[:1], is_record=True)
     with pytest.raises(RecordError, match="have 1 records in common"):
         check_apart(row, one)
 
@@ -116,6 +116,6 @@ def test_settings_are_named_as_far_as_they_are_needed(tmp_path):
     for options in ({}, {"labels": "flipped"}):
         stored(tmp_path, {0: [1, 0]}, icl=options)
     kept = read([tmp_path])
-    assert choose("lora@mini-t0,rank=8", kept).variant == "rank=8, alpha=4"
-    assert choose("icl@mini-gpt,labels=flipped", kept).variant == "labels=flipped"
-    assert choose("icl@mini-gpt", kept).variant == ""
+    assert [part.text for part in choose("lora@mini-t0,rank=8", kept).settings] == ["rank=8", "alpha=4"]
+    assert [part.text for part in choose("icl@mini-gpt,labels=flipped", kept).settings] == ["labels=flipped"]
+    assert choose("icl@mini-gpt", kept).settings == ()

@@ -1,6 +1,8 @@
 import pytest
 
-from peftbench.report.rows import setting
+from peftbench.cli.options import assignments
+from peftbench.report.rows import names
+from peftbench.report.rows.setting import typed
 from peftbench.report.rows.table import build
 from tests.report.records import record
 
@@ -9,7 +11,7 @@ ON = {"lm_loss": 1.0, "unlikelihood_loss": 1.0, "length_norm_loss": 1.0, "lr": 0
 
 def labels(*records):
     (table,) = build(records)
-    return [row.label for row in table.rows]
+    return [names.label(row) for row in table.rows]
 
 
 def with_losses(**weights):
@@ -20,8 +22,8 @@ def test_losses_are_named_as_in_the_paper():
     some = [with_losses(unlikelihood_loss=ul, length_norm_loss=ln) for ul in (0.0, 1.0) for ln in (0.0, 1.0)]
     assert labels(*some) == ["L_LM", "L_LM + L_LN", "L_LM + L_UL", "L_LM + L_UL + L_LN"]
     (table,) = build(some)
-    assert table.rows[0].variant == "unlikelihood_loss=0, length_norm_loss=0"
-    assert table.rows[1].title == "ia3 (L_LM + L_LN) on mini-t0"
+    assert names.settings(table.rows[0]) == "unlikelihood_loss=0, length_norm_loss=0"
+    assert names.title(table.rows[1]) == "ia3 (L_LM + L_LN) on mini-t0"
 
 
 def test_a_loss_that_all_rows_have_is_in_the_sum_and_weights_are_told():
@@ -57,8 +59,6 @@ def test_what_trains_beside_the_method_is_told_of_a_single_row(config, label):
 def test_lists_are_written_as_they_are_set():
     some = [record("lora", "mini-t0", method_config={"rank": 4, "roles": roles}) for roles in (["q", "v"], "all")]
     assert labels(*some) == ["roles=all", "roles=q,v"]
-    assert setting.parts("rank=4, roles=q,v") == ["rank=4", "roles=q,v"]
-    assert setting.parts("lora@m:32,rank=4,roles=q,v", ",") == ["lora@m:32", "rank=4", "roles=q,v"]
 
 
 def test_rows_are_sorted_by_what_numbers_are_worth():
@@ -69,14 +69,34 @@ def test_rows_are_sorted_by_what_numbers_are_worth():
 
 
 @pytest.mark.parametrize(
-    ("label", "text"),
+    ("settings", "text"),
     [
-        ("", ""),
-        ("rank=8, roles=q,v", "8, q,v"),
-        ("L_LM + L_UL, lr=0.1", "L_LM + L_UL, 0.1"),
-        ("calibrate=true", "calibrate"),
-        ("places=all, reparameterize=false", "all, no reparameterize"),
+        ([{}], ""),
+        (
+            [{"method_config": {"rank": 8, "roles": ["q", "v"]}}, {"method_config": {"rank": 4, "roles": "all"}}],
+            "8, q,v",
+        ),
+        ([{"training": ON | {"length_norm_loss": 0.0}}, {"training": ON | {"lr": 0.2}}], "L_LM + L_UL, 0.1"),
+        ([{"icl": {"calibrate": True}}, {"icl": {}}], "calibrate"),
+        (
+            [
+                {"method_config": {"places": "all", "reparameterize": False}},
+                {"method_config": {"places": "paper", "reparameterize": True}},
+            ],
+            "all, no reparameterize",
+        ),
     ],
 )
-def test_a_short_label_keeps_what_tells_rows_apart(label, text):
-    assert setting.short(label) == text
+def test_a_short_label_keeps_what_tells_rows_apart(settings, text):
+    method = "ICL" if "icl" in settings[0] else "lora"
+    (table,) = build([record(method, "mini-t0", **identity) for identity in settings])
+    assert text in [names.short(row) for row in table.rows]
+
+
+VALUES = (8, 0.1, 1e-5, True, "paper", "true", "0.5", "q,v", "a b", "", " x", "'", "a # b", "inf", "[1]", "2024-01-01")
+TABLES = (["q", "v"], [0, 1], [], {"a.b": 4, "c": ["d"]}, [[1], ["x"]])
+
+
+@pytest.mark.parametrize("value", [*VALUES, *TABLES], ids=repr)
+def test_the_command_line_reads_back_what_is_typed(value):
+    assert assignments([f"key={typed(value)}"]) == {"key": value}

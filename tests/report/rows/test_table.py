@@ -2,6 +2,8 @@ import statistics
 
 import pytest
 
+from peftbench.report.formats import columns
+from peftbench.report.rows import names
 from peftbench.report.rows.table import build
 from peftbench.store.record import Cost
 from tests.report.records import record
@@ -25,10 +27,10 @@ def test_a_row_is_the_mean_over_tasks_of_medians_over_templates_and_seeds():
     ]
     (row,) = only(records).rows
     # task a: shares .1 .1 .3 .4, median .2, quartiles .1 and .325; task b: .5 throughout; task c: .2
-    assert row.accuracy == pytest.approx((0.2 + 0.5 + 0.2) / 3)
+    assert row.score == pytest.approx((0.2 + 0.5 + 0.2) / 3)
     assert row.iqr == pytest.approx((0.225 + 0 + 0) / 3)
     assert row.chance == pytest.approx((0.5 + 0.5 + 0.2) / 3)
-    assert (row.num_seeds, row.num_templates, row.num_examples) == ("2", "2", 900)
+    assert (row.num_seeds, row.num_templates, row.num_examples) == ((2, 2), (2, 2), 900)
 
 
 def test_one_value_has_no_spread():
@@ -54,7 +56,7 @@ def test_unlike_settings_are_never_pooled_and_say_what_differs():
         record("lora", "mini-t0", method_config={"rank": 4}, training={"lr": 0.01}),
         record("lora", "mini-t0", method_config={"rank": 8}, training={"lr": 0.01}),
     ]
-    assert [row.variant for row in only(records).rows] == ["rank=4", "rank=8"]
+    assert [names.settings(row) for row in only(records).rows] == ["rank=4", "rank=8"]
 
 
 def test_rows_come_by_model_then_zero_shot_then_icl_then_methods():
@@ -98,10 +100,31 @@ def test_kinds_are_never_mixed_in_one_mean():
 
 def test_fewer_shots_than_asked_show_in_the_row():
     records = [record(task="a", used=20), record(task="b", used=24)]
-    assert only(records).rows[0].shots == "20-24 of 32"
+    row = only(records).rows[0]
+    assert (row.shots, row.used_shots) == ((32, 32), (20, 24))
+    assert names.shots(row) == "20-24 of 32"
 
 
 def test_equal_settings_under_another_name_have_a_place_of_their_own():
     plain, prefix = record(shots=16), record(shots=16, icl={"as_prefix": True})
     for records in ([plain, prefix], [prefix, plain]):
         assert [row.method for row in only(records).rows] == ["ICL", "ICL->prefix"]
+
+
+def test_tasks_of_unlike_metrics_never_share_a_table():
+    def under(metric, task):
+        made = record(task=task)
+        return made.model_copy(update={"task": made.task.model_copy(update={"metric": metric})})
+
+    tables = build([under("accuracy", "a"), under("other", "b"), under("accuracy", "c")])
+    assert [(table.metric.name, [task.name for task in table.tasks]) for table in tables] == [
+        ("accuracy", ["a", "c"]),
+        ("other", ["b"]),
+    ]
+    assert columns.summary(tables[1].rows)[-5].header == ("other %", "(IQR)")
+
+
+def test_a_name_that_stands_for_two_sets_of_rows_is_in_two_tables():
+    records = [record(task=task, num_examples=n) for task, n in (("a", 300), ("a", 200), ("b", 300))]
+    found = [[(task.name, task.num_examples) for task in table.tasks] for table in build(records)]
+    assert found == [[("a", 200), ("b", 300)], [("a", 300)]]
