@@ -71,6 +71,15 @@ TASK_GROUPS = {
     "lab-train": "what mini-t0 was trained on",
     "lab-validation": "what its settings were chosen on",
 }
+# Which tasks are in a group; the tasks' own files say the same, and a test compares.
+GROUP_TASKS = {
+    "lab": ("lab-completion", "lab-hazard", "lab-nli2", "lab-region"),
+    "lab-all": (
+        "lab-completion", "lab-coref", "lab-diet", "lab-hazard", "lab-nli2", "lab-nli3", "lab-region", "lab-sense",
+    ),
+    "lab-train": ("lab-choice", "lab-extraction", "lab-paraphrase", "lab-sentiment", "lab-topic", "lab-yes-no"),
+    "lab-validation": ("lab-odd", "lab-same-kind", "lab-shelf"),
+}  # fmt: skip
 # Groups on which tuning gives one adapter for all, to start from on other tasks.
 MIXTURES = ("lab-train",)
 MODEL_FOLDER = PACKAGE / "lab" / "models"

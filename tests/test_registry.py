@@ -7,6 +7,7 @@ import pytest
 
 from peftbench import registry
 from peftbench.errors import MethodError
+from peftbench.tasks.load import expand
 
 PACKAGE = registry.PACKAGE
 
@@ -96,6 +97,11 @@ def test_each_method_offers_the_protocol(name):
     for attribute in ("PAPER", "IDENTITY_AT_INIT", "DEAD", "DEFAULTS", "Config", "attach", "added", "merge"):
         assert getattr(method, attribute) is getattr(module, attribute), attribute
     assert method.merge is not None or method.UNMERGEABLE
+
+
+@pytest.mark.parametrize("group", registry.TASK_GROUPS)
+def test_the_tasks_of_a_group_are_those_whose_files_say_so(group):
+    assert sorted(registry.GROUP_TASKS[group]) == sorted(expand(group))
 
 
 @pytest.mark.parametrize("target", sorted(set(registry.FAMILIES.values())))

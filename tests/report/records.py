@@ -31,7 +31,7 @@ def record(
             fingerprint="f" * 64,
             family="t5",
             is_encoder_decoder=True,
-            num_parameters=SIZES[model],
+            num_parameters=SIZES.get(model, 1_000_000),
             dtype="float32",
             device="cpu",
         ),

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 from peftbench.report.evidence import significance
 from peftbench.report.evidence.break_even import BreakEven, break_evens
 from peftbench.report.evidence.significance import ALPHA
-from peftbench.report.notes import steps
+from peftbench.report.notes import commands
 from peftbench.report.rows import confidence, names, units
 from peftbench.report.rows.table import Row, Table
 from peftbench.report.rows.units import Range
@@ -193,24 +193,31 @@ def _lacking(table: Table, choices: Sequence[Choice], pick: Pick) -> Iterator[tu
         yield "a mixture of tasks is there to start from, and the choice falls on a task", ""
         return
     if not any(row.is_icl for row in table.rows):
-        yield "no row learns in context", steps.missing(table, "icl")
+        yield "no row learns in context", _missing(table, "icl")
     if not any(row.is_tuned for row in table.rows):
-        yield "no row was tuned", steps.missing(table, "tune")
+        yield "no row was tuned", _missing(table, "tune")
     unsure = [row for row in table.rows if row.interval is None]
     if unsure:
         why = next(spread.why_no_interval for spread in unsure[0].spreads.values() if spread.why_no_interval)
-        command = f"{steps.again(table, unsure[0])} --force" if confidence.are_old(unsure[0].records) else ""
+        command = f"{commands.again(table, unsure[0])} --force" if confidence.are_old(unsure[0].records) else ""
         yield f"rows without a 95 % interval: {why}", command
     chosen = [one for one in choices if one is pick.plain or one is pick.cached]
     for one in chosen:
         if one.row.num_seeds == Range(1, 1) and not one.row.is_zero_shot:
             yield (
                 f"{names.title(one.row)} has one seed: one draw of shots",
-                steps.again(table, one.row) + " --seeds 0,1,2,3,4",
+                commands.again(table, one.row, range(5)),
             )
     if not chosen and any(one.is_enough == "unclear" for one in choices):
         near = next(one for one in choices if one.is_enough == "unclear")
-        yield "no row is shown to be accurate enough, and some are not shown not to be", steps.again(table, near.row)
+        yield "no row is shown to be accurate enough, and some are not shown not to be", commands.again(table, near.row)
+
+
+def _missing(table: Table, learner: str) -> str:
+    row = max(table.rows, key=lambda row: row.num_shots)
+    if learner == "tune":
+        return commands.tune(table, row, "ia3")
+    return commands.icl(table, row, row.num_shots or 32)
 
 
 def _caveats(

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from peftbench.report.evidence.pairs import Pairs
 from peftbench.report.evidence.significance import MCNEMAR, NUM_DRAWS, SIGN_FLIP
-from peftbench.report.notes import remarks, steps
+from peftbench.report.notes import commands, remarks
 from peftbench.report.rows import select, setting, units
 from peftbench.report.rows.confidence import CONFIDENCE
 from peftbench.report.rows.select import Side
@@ -66,17 +66,15 @@ def models(a: Side, b: Side, ways: Sequence[str]) -> Iterator[str]:
 
 
 def same_model(a: Side, b: Side, rows: Mapping[str, Side], tasks: Sequence[str]) -> Iterator[str]:
-    """Name the commands that put one side's way of learning on the other's model, or compare it where it is there."""
+    """List the commands that put one side's learner on the other's model, or compare it where it is there."""
     if setting.method(a.first) == setting.method(b.first):
         return
     for fixed, moved in ((a, b), (b, a)):
-        model, method = shlex.quote(fixed.first.model.name), setting.method(moved.first)
         word = select.name(moved.first, fixed.first.model.name)
         if word in rows:
-            yield f"peftbench compare {shlex.quote(fixed.word)} {shlex.quote(word)}"
+            yield shlex.join(["peftbench", "compare", fixed.word, word])
         else:
-            way = f"tune --model {model} --method {method}" if moved.first.learned.method else f"icl --model {model}"
-            yield f"peftbench {way} --shots {setting.shots(moved.first)}{steps.task_option(tasks)}"
+            yield commands.transfer(moved.first, fixed.first, tasks)
 
 
 def conventions(tests: Sequence[str]) -> Iterator[str]:

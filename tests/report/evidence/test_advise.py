@@ -138,7 +138,7 @@ def test_each_model_has_an_answer_of_its_own():
         (
             (ICL, [record("ia3", "mini-gpt"), record("ia3", "mini-gpt", seed=1)]),
             "rows without a 95 % interval: records of schema version 1 do not say which examples are right",
-            "peftbench tune --model mini-gpt --method ia3 --task nli --force",
+            "peftbench tune --model mini-gpt --method ia3 --task nli --seeds 0,1 --force",
         ),
     ],
 )

@@ -1,13 +1,9 @@
 from pathlib import Path
 
-import pytest
-
 from peftbench import registry
 from peftbench.report.notes import steps
 from peftbench.report.rows.table import build
 from tests.report.records import record
-
-LAB = ("lab-completion", "lab-hazard", "lab-nli2", "lab-region")
 
 
 def step(*settings, tasks=("nli",)):
@@ -28,11 +24,6 @@ def test_after_all_methods_come_recipes():
     assert step(*both) == "peftbench list recipes"
 
 
-@pytest.mark.parametrize(("tasks", "option"), [(LAB, ""), (("rte",), " --task rte"), (("rte", "cb"), " --task rte")])
-def test_tasks_are_named_by_their_group_where_they_are_one(tasks, option):
-    assert steps.task_option(tasks) == option
-
-
 def test_after_a_mixture_comes_what_starts_from_it():
     made = [record("ICL", "mini-t0", shots=0), record("ia3", "mini-t0")]
     task = made[0].task.model_copy(update={"family": "mixture"})
@@ -42,14 +33,6 @@ def test_after_a_mixture_comes_what_starts_from_it():
         f"peftbench tune --model mini-t0 --method ia3 --start-from r/adapters/{tuned.id}"
     )
     assert steps.step(build([zero])[0]) == "peftbench tune --model mini-t0 --method ia3 --task nli"
-
-
-def test_the_command_of_a_row_has_its_settings_as_they_are_typed():
-    made = [record("lora", "mini-t0", method_config={"rank": 4, "roles": roles}) for roles in (["q", "v"], "all")]
-    (table,) = build(made)
-    assert (
-        steps.again(table, table.rows[1]) == "peftbench tune --model mini-t0 --method lora --task nli --set roles=q,v"
-    )
 
 
 def test_own_rows_are_named_by_what_must_be_typed_again_and_a_limit_stays():

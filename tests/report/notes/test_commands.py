@@ -1,0 +1,227 @@
+"""What the report proposes to type is read by the real command line, and stands for the cells of the records."""
+
+import shlex
+
+import pytest
+
+from peftbench.cli import cells
+from peftbench.cli.app import main
+from peftbench.report.notes import commands
+from peftbench.report.rows.table import build
+from peftbench.spec.cell import Cell, IclOptions, Scoring, Training
+from peftbench.store.record import StartingPoint, Sweep
+from tests.report.records import record
+
+TASK = "lab-hazard"
+ICL = {
+    "fit_shots": {"fit_shots": True},
+    "order": {"order": 2},
+    "labels": {"labels": "flipped"},
+    "ensemble": {"ensemble": "vote"},
+    "calibrate": {"calibrate": True},
+    "content_free": {"calibrate": True, "content_free": ["nothing here", "N/A"]},
+    "as_prefix": {"as_prefix": True},
+}
+SCORING = {"end": "separator", "separator": " ## \n", "max_input_tokens": 64, "cache": False}
+TRAINING = {
+    "optimizer": "adamw", "lr": 0.0123456789, "num_steps": 7, "batch_size": 3, "warmup_ratio": 0.5,
+    "weight_decay": 1e-5, "scale_parameter": False, "max_grad_norm": 2.0, "lm_loss": 0.0, "unlikelihood_loss": 0.5,
+    "length_norm_loss": 2.0, "loss_form": "t-few",
+}  # fmt: skip
+PLAIN = {"revision": "a branch", "templates": [0, 2], "limit": 50, "draw": "balanced", "dtype": "bfloat16"}
+CONFIGS = (
+    {"rank": 4, "alpha": 8.0, "roles": ["q", "v"], "layer_norms": True},
+    {"places": "paper"},
+    {"r": 8, "target_modules": ["q", "v"], "rank_pattern": {"^a.b": 4}, "init": "a b", "nothing": None, "name": "true"},
+)
+SEPARATORS = ("\n", " | ", "---")
+
+
+def icl(**identity):
+    return record(task=TASK, **identity)
+
+
+def tuned(method="lora", model="mini-t0", **identity):
+    return record(method, model, TASK, **identity)
+
+
+def whole(options):
+    """Scoring as a record has it: all of it, resolved."""
+    return Scoring(end="eos").model_dump(mode="json") | options
+
+
+def begun(path):
+    made = tuned(start_from="a" * 64)
+    start = StartingPoint(path=path, sha256="a" * 64, model=None)
+    return made.model_copy(update={"learned": made.learned.model_copy(update={"start_from": start})})
+
+
+def swept():
+    made = tuned(training=TRAINING, sweep="lr, 5 rates, 2 folds")
+    sweep = Sweep(lr=0.03, trials=[], num_folds=2, num_steps=70, num_held_out=8)
+    return made.model_copy(update={"learned": made.learned.model_copy(update={"sweep": sweep})})
+
+
+def own():
+    made = tuned()
+    return made.model_copy(update={"task": made.task.model_copy(update={"family": "own data"})})
+
+
+RECORDS = {
+    "icl": icl(),
+    "zero-shot": icl(shots=0),
+    "another seed": icl(seed=3),
+    "a model's path with blanks": icl(model="my models/x's"),
+    **{f"icl: {name}": icl(icl=options) for name, options in ICL.items()},
+    **{f"icl: {name}": icl(**{name: value}) for name, value in PLAIN.items()},
+    **{f"icl: {name}": icl(scoring=whole({name: value})) for name, value in SCORING.items()},
+    **{f"separator {text!r}": icl(scoring=whole({"separator": text})) for text in SEPARATORS},
+    "tune": tuned(),
+    "tune 8 shots": tuned(shots=8),
+    "a model's path with blanks, tuned": tuned(model="my models/x's"),
+    "a method of peft": tuned("peft:LORA", method_config=CONFIGS[2]),
+    **{f"tune: {name}": tuned(**{name: value}) for name, value in PLAIN.items()},
+    **{f"tune: {name}": tuned(training={name: value}) for name, value in TRAINING.items()},
+    **{f"config {number}": tuned(method_config=config) for number, config in enumerate(CONFIGS)},
+    "whole training": tuned(training=TRAINING, method_config=CONFIGS[0]),
+    "sweep": swept(),
+    "start_from": begun("my adapters/a b"),
+    "own rows": own(),
+}
+
+
+def test_every_option_is_among_the_records():
+    assert set(ICL) == set(IclOptions.model_fields)
+    assert set(SCORING) == set(Scoring.model_fields)
+    assert set(TRAINING) == set(Training.model_fields)
+    elsewhere = {"learner", "model", "task", "shots", "seed", "method", "method_config", "training", "icl", "scoring"}
+    on_a_machine = {"device", "allow_pickle"}
+    assert set(Cell.model_fields) == {*PLAIN, *elsewhere, *on_a_machine, "start_from", "sweep"}
+
+
+@pytest.fixture
+def cells_of(monkeypatch):
+    """What the command line would run, as cells."""
+    taken = []
+    monkeypatch.setattr(cells, "carry_out", lambda some, *_: taken.extend(some))
+
+    def run(command):
+        program, *words = shlex.split(command)
+        assert (program, main(words)) == ("peftbench", 0)
+        return taken
+
+    return run
+
+
+def settings_of(cell):
+    """A cell as the identity of a record has it, but for what needs the model's folder or the method's file."""
+    scoring = cell.scoring.model_copy(update={"end": cell.scoring.end or "eos"})
+    return {
+        "model": cell.model,
+        "shots": cell.shots,
+        "seed": cell.seed,
+        "task": cell.task.name,
+        "method": cell.method,
+        "method_config": cell.method_config,
+        "training": cell.training,
+        "icl": cell.icl.model_dump(mode="json"),
+        "scoring": scoring.model_dump(mode="json"),
+        "start_from": cell.start_from and str(cell.start_from),
+        "sweep": cell.sweep,
+        **{name: cell.model_dump(mode="json")[name] for name in PLAIN},
+    }
+
+
+def expected(made):
+    identity, start = made.identity, made.learned.start_from
+    config = {name: value for name, value in identity.get("method_config", {}).items() if value is not None}
+    return {
+        **{name: identity[name] for name in ("model", "shots", "seed", "task", "method")},
+        "method_config": config,
+        "training": identity.get("training", {}),
+        "icl": IclOptions(**identity.get("icl", {})).model_dump(mode="json"),
+        "scoring": identity.get("scoring", whole({})),
+        "start_from": start and start.path,
+        "sweep": "lr" if made.learned.sweep else None,
+        **{name: identity.get(name, Cell.model_fields[name].default) for name in PLAIN},
+    }
+
+
+@pytest.mark.parametrize("kind", RECORDS)
+def test_the_command_of_a_row_makes_its_records_again(kind, cells_of):
+    made = RECORDS[kind]
+    (table,) = build([made])
+    found = [
+        settings_of(cell)
+        for cell in cells_of(commands.again(table, table.rows[0]))
+        if cell.method == made.learned.method
+    ]
+    assert expected(made) in found
+    if "order" not in kind:
+        assert found == [expected(made)]
+
+
+@pytest.mark.parametrize("kind", RECORDS)
+def test_the_commands_on_the_same_data_and_model_can_be_typed(kind, cells_of):
+    made = RECORDS[kind]
+    (table,) = build([made])
+    (row,) = table.rows
+    shared = ("model", "seed", "task", "scoring", *PLAIN)
+    for command in (commands.icl(table, row, 4), commands.tune(table, row, "ia3")):
+        cell = settings_of(cells_of(command)[-1])
+        assert {name: cell[name] for name in shared} == {**{name: expected(made)[name] for name in shared}, "seed": 0}
+
+
+@pytest.mark.parametrize(("end", "option"), [("none", ""), ("eos", " --end eos")])
+def test_how_answers_end_is_typed_where_the_kind_of_model_does_not_decide_it(end, option):
+    made = icl(scoring=whole({"end": end}))
+    decoder = made.model_copy(update={"model": made.model.model_copy(update={"is_encoder_decoder": False})})
+    (table,) = build([decoder])
+    assert commands.again(table, table.rows[0]).removeprefix("peftbench icl --model mini-gpt --shots 32") == (
+        f" --task {TASK}{option}"
+    )
+
+
+def test_a_row_is_made_again_with_all_its_tasks_seeds_and_orders(cells_of):
+    names = ("lab-odd", "lab-same-kind", "lab-shelf")
+    made = [
+        record(task=task, seed=seed, icl={"order": order} if order else {})
+        for task in names
+        for seed in (0, 2)
+        for order in (0, 1, 2)
+    ]
+    (table,) = build(made)
+    found = [(cell.task.name, cell.seed, cell.icl.order) for cell in cells_of(commands.again(table, table.rows[0]))]
+    assert sorted(found) == sorted((one.task.name, one.seed, one.identity["icl"].get("order", 0)) for one in made)
+
+
+def test_seeds_may_be_others():
+    (table,) = build([icl()])
+    assert commands.again(table, table.rows[0], range(3)).endswith(" --task lab-hazard --seeds 0,1,2")
+
+
+LAB = ("lab-completion", "lab-hazard", "lab-nli2", "lab-region")
+
+
+@pytest.mark.parametrize(
+    ("tasks", "option"), [(LAB, []), (("rte",), ["--task", "rte"]), (("rte", "cb"), ["--task", "rte"])]
+)
+def test_tasks_are_named_by_their_group_where_they_are_one(tasks, option):
+    assert commands.task_option(tasks) == option
+
+
+def test_no_task_file_is_read_for_it(monkeypatch):
+    """The report sees records, and plain names."""
+    monkeypatch.setattr("peftbench.tasks.schema.read", lambda *_: pytest.fail("a task's file was read"))
+    (table,) = build([record(task=task) for task in LAB])
+    assert commands.again(table, table.rows[0]) == "peftbench icl --model mini-gpt --shots 32"
+
+
+def test_the_command_of_a_row_has_its_settings_as_they_are_typed():
+    made = [record("lora", "mini-t0", method_config={"rank": 4, "roles": roles}) for roles in (["q", "v"], "all")]
+    (table,) = build(made)
+    plain = "peftbench tune --model mini-t0 --method lora --task nli --set rank=4"
+    assert [commands.again(table, row) for row in table.rows] == [
+        f"{plain} --set roles=all",
+        f'{plain} --set \'roles=["q", "v"]\'',
+    ]
