@@ -33,8 +33,8 @@ def advise(
     share = min_accuracy / 100 if min_accuracy and min_accuracy > 1 else min_accuracy
     records, _ = readable(output)
     document = compose(records)
-    advice = [judge(table, queries, share, output.typed()) for table in document.tables]
+    tables = [judge(table, queries, share) for table in document.tables]
     if form == "json":
-        typer.echo(json.dumps(advise_text.to_json(advice), indent=2))
+        typer.echo(json.dumps(advise_text.to_json(tables, output.typed()), indent=2))
     else:
-        typer.echo(advise_text.terminal(advice, stdout()), nl=False)
+        typer.echo(advise_text.terminal(tables, stdout(), output.typed()), nl=False)

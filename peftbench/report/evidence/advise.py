@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Literal
 from peftbench.report.evidence import significance
 from peftbench.report.evidence.break_even import BreakEven, break_evens
 from peftbench.report.evidence.significance import ALPHA
-from peftbench.report.notes import commands
-from peftbench.report.rows import confidence, names, units
+from peftbench.report.rows import confidence
 from peftbench.report.rows.table import Row, Table
 from peftbench.report.rows.units import Range
 
@@ -35,7 +34,7 @@ class Choice:
     is_enough: Standing
 
     def price(self, cached: bool) -> float | None:
-        """Give what it costs where prompts are cached, or not."""
+        """Return what it costs where prompts are cached, or not."""
         return self.cached_flops if cached and self.cached_flops is not None else self.flops
 
     @property
@@ -61,6 +60,19 @@ class Pick:
 
 
 @dataclass(frozen=True)
+class Gap:
+    """A reason why the records do not suffice for a decision.
+
+    Args:
+        kind: What there is not enough of.
+        row: The row that shows it; None where there is none.
+    """
+
+    kind: Literal["task", "icl", "tuned", "interval", "seeds", "accuracy"]
+    row: Row | None = None
+
+
+@dataclass(frozen=True)
 class Advice:
     """What a table says about a decision.
 
@@ -68,9 +80,7 @@ class Advice:
         best: The most accurate row.
         choices: Cheapest first.
         picks: Over all, then on each model.
-        lacking: Why that is not enough evidence; empty where it is.
-        commands: What to run next.
-        caveats: What is uncertain all the same.
+        gaps: Why that is not enough evidence; none where it is.
     """
 
     table: Table
@@ -80,12 +90,10 @@ class Advice:
     choices: tuple[Choice, ...]
     picks: tuple[Pick, ...]
     break_evens: tuple[BreakEven, ...]
-    lacking: tuple[str, ...]
-    commands: tuple[str, ...]
-    caveats: tuple[str, ...]
+    gaps: tuple[Gap, ...]
 
 
-def advise(table: Table, num_queries: int, min_accuracy: float | None = None, options: str = "") -> Advice:
+def advise(table: Table, num_queries: int, min_accuracy: float | None = None) -> Advice:
     """Find the cheapest row that is accurate enough for so many queries.
 
     total = training + queries x FLOPs per query;  or, with a cache, filling it + queries x FLOPs per cached query
@@ -95,26 +103,28 @@ def advise(table: Table, num_queries: int, min_accuracy: float | None = None, op
         num_queries: That will be asked.
         min_accuracy: Accurate enough is what has its whole 95 % interval at or above it; None for what is not shown
             to be less accurate than the most accurate row.
-        options: What a command that this names needs besides, as typed.
     """
     best = max(table.rows, key=lambda row: row.score)
-    standings = _above(table.rows, min_accuracy) if min_accuracy is not None else _not_below(table.rows, best)
-    made = [_choice(row, num_queries, one) for row, one in zip(table.rows, standings, strict=True)]
-    choices = sorted(made, key=lambda one: math.inf if one.flops is None else one.flops)
+    if min_accuracy is None:
+        standings = _not_below(table.rows, best)
+    else:
+        standings = [_standing(row, min_accuracy) for row in table.rows]
+    pairs = zip(table.rows, standings, strict=True)
+    choices = sorted((_choice(row, num_queries, standing) for row, standing in pairs), key=_flops)
     models = list(dict.fromkeys(row.model for row in table.rows))
-    picks = [Pick(name, _cheapest(choices, name, False), _cheapest(choices, name, True)) for name in (None, *models)]
-    lacking = dict(_lacking(table, choices, picks[0]))
+    of_each = models if len(models) > 1 else []
+    picks = [
+        Pick(model, _cheapest(choices, model, False), _cheapest(choices, model, True)) for model in (None, *of_each)
+    ]
     return Advice(
         table,
         num_queries,
         min_accuracy,
         best,
         tuple(choices),
-        tuple(picks if len(models) > 1 else picks[:1]),
+        tuple(picks),
         tuple(break_evens(table)),
-        tuple(lacking),
-        tuple(dict.fromkeys(f"{command}{options}" for command in lacking.values() if command)),
-        tuple(_caveats(table, choices, picks, min_accuracy)),
+        tuple(_gaps(table, choices, picks[0])),
     )
 
 
@@ -124,13 +134,13 @@ def _choice(row: Row, num_queries: int, is_enough: Standing) -> Choice:
     return Choice(row, plain, cached, is_enough)
 
 
+def _flops(choice: Choice) -> float:
+    return math.inf if choice.flops is None else choice.flops
+
+
 def _total(row: Row, num_queries: int, query: str, once: str) -> float | None:
     each, first = row.cost(f"{query}_flops_per_example"), row.cost(once)
     return None if each is None or first is None else first + num_queries * each
-
-
-def _above(rows: Sequence[Row], accuracy: float) -> list[Standing]:
-    return [_standing(row, accuracy) for row in rows]
 
 
 def _standing(row: Row, accuracy: float) -> Standing:
@@ -141,18 +151,17 @@ def _standing(row: Row, accuracy: float) -> Standing:
 
 
 def _not_below(rows: Sequence[Row], best: Row) -> list[Standing]:
-    """Say which rows are not shown to be less accurate than the best one.
+    """Judge which rows are not shown to be less accurate than the best one.
 
     z = (best - row) / s, s the standard deviation of that difference over the bootstrap's draws, which are of the same
     examples for each row; p by the normal distribution, two-sided, corrected by Holm.
     """
-    drawn = [_draws(row) for row in rows]
-    of_best = drawn[next(place for place, row in enumerate(rows) if row is best)]
-    values = [_p_value(best.score - row.score, of_best, one) for row, one in zip(rows, drawn, strict=True)]
-    known = [value for value in values if value is not None]
-    corrected = iter(significance.holm(known))
+    draws = [_draws(row) for row in rows]
+    of_best = draws[next(place for place, row in enumerate(rows) if row is best)]
+    p_values = [_p_value(best.score - row.score, of_best, draw) for row, draw in zip(rows, draws, strict=True)]
+    corrected = iter(significance.holm([value for value in p_values if value is not None]))
     standings: list[Standing] = []
-    for value in values:
+    for value in p_values:
         if value is None:
             standings.append("unclear")
         else:
@@ -161,15 +170,12 @@ def _not_below(rows: Sequence[Row], best: Row) -> list[Standing]:
 
 
 def _draws(row: Row) -> "np.ndarray | None":
+    """Return the bootstrap's draws of a row's score, the mean over its tasks: (draws,); None where a task has none."""
     import numpy as np
 
-    drawn = []
-    for spread in row.spreads.values():
-        one = confidence.drawn(spread.records)
-        if one is None:
-            return None
-        drawn.append(one)
-    return np.asarray(np.mean(drawn, axis=0, dtype=np.float64))
+    tasks = [confidence.drawn(spread.records) for spread in row.spreads.values()]
+    present = [task for task in tasks if task is not None]
+    return np.asarray(np.mean(present, axis=0, dtype=np.float64)) if len(present) == len(tasks) else None
 
 
 def _p_value(difference: float, best: "np.ndarray | None", row: "np.ndarray | None") -> float | None:
@@ -182,55 +188,27 @@ def _p_value(difference: float, best: "np.ndarray | None", row: "np.ndarray | No
 
 
 def _cheapest(choices: Sequence[Choice], model: str | None, cached: bool) -> Choice | None:
-    some = [(one.price(cached), one) for one in choices if one.is_enough == "yes" and model in {None, one.row.model}]
-    priced = [(price, one) for price, one in some if price is not None]
+    """Return the choice of the least price that is accurate enough, on one model or on any."""
+    candidates = [choice for choice in choices if choice.is_enough == "yes" and model in {None, choice.row.model}]
+    priced = [(price, choice) for choice in candidates if (price := choice.price(cached)) is not None]
     return min(priced, key=lambda pair: pair[0])[1] if priced else None
 
 
-def _lacking(table: Table, choices: Sequence[Choice], pick: Pick) -> Iterator[tuple[str, str]]:
-    """Say why the records do not suffice, each with the command that would help; "" where none would."""
+def _gaps(table: Table, choices: Sequence[Choice], pick: Pick) -> Iterator[Gap]:
     if table.is_mixture:
-        yield "a mixture of tasks is there to start from, and the choice falls on a task", ""
+        yield Gap("task")
         return
     if not any(row.is_icl for row in table.rows):
-        yield "no row learns in context", _missing(table, "icl")
+        yield Gap("icl")
     if not any(row.is_tuned for row in table.rows):
-        yield "no row was tuned", _missing(table, "tune")
+        yield Gap("tuned")
     unsure = [row for row in table.rows if row.interval is None]
     if unsure:
-        why = next(spread.why_no_interval for spread in unsure[0].spreads.values() if spread.why_no_interval)
-        command = f"{commands.again(table, unsure[0])} --force" if confidence.are_old(unsure[0].records) else ""
-        yield f"rows without a 95 % interval: {why}", command
-    chosen = [one for one in choices if one is pick.plain or one is pick.cached]
-    for one in chosen:
-        if one.row.num_seeds == Range(1, 1) and not one.row.is_zero_shot:
-            yield (
-                f"{names.title(one.row)} has one seed: one draw of shots",
-                commands.again(table, one.row, range(5)),
-            )
-    if not chosen and any(one.is_enough == "unclear" for one in choices):
-        near = next(one for one in choices if one.is_enough == "unclear")
-        yield "no row is shown to be accurate enough, and some are not shown not to be", commands.again(table, near.row)
-
-
-def _missing(table: Table, learner: str) -> str:
-    row = max(table.rows, key=lambda row: row.num_shots)
-    if learner == "tune":
-        return commands.tune(table, row, "ia3")
-    return commands.icl(table, row, row.num_shots or 32)
-
-
-def _caveats(
-    table: Table, choices: Sequence[Choice], picks: Sequence[Pick], min_accuracy: float | None
-) -> Iterator[str]:
-    unclear = [names.full(one.row) for one in choices if one.is_enough == "unclear"]
-    if unclear and min_accuracy is not None:
-        yield f"unclear whether they reach {units.percent(min_accuracy)} %: {'; '.join(unclear)}"
-    if min_accuracy is None:
-        yield "not shown to be less accurate is no proof of being as accurate: see the intervals"
-    if any(one.is_estimated for one in choices):
-        yield "~ training FLOPs by the paper's rule come out too high: the answer then errs against tuning"
-    if len({row.model for row in table.rows}) > 1:
-        yield "rows on different models differ in more than the way of learning"
-    yield "intervals are over examples: other shots, templates and tasks may come out differently"
-    yield "FLOPs are neither seconds nor money: `peftbench cost` and the records' measured seconds have more"
+        yield Gap("interval", unsure[0])
+    picked = [choice for choice in choices if choice is pick.plain or choice is pick.cached]
+    for choice in picked:
+        if choice.row.num_seeds == Range(1, 1) and not choice.row.is_zero_shot:
+            yield Gap("seeds", choice.row)
+    unclear = [choice for choice in choices if choice.is_enough == "unclear"]
+    if unclear and not picked:
+        yield Gap("accuracy", unclear[0].row)

@@ -4,10 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from peftbench.costs.rule import break_even_queries
-from peftbench.report.rows import names
 from peftbench.report.rows.table import Row, Table
-
-NEVER = "never"
 
 
 @dataclass(frozen=True)
@@ -26,30 +23,15 @@ class BreakEven:
     cached: int | None
     has_cached: bool
 
-    @property
-    def text(self) -> str:
-        """Say it in one line."""
-        paid = NEVER if self.plain is None else f"after {queries(self.plain)}"
-        text = f"{names.title(self.tuned)} has paid for its training {paid} against "
-        text += f"{names.shots(self.icl)}-shot ICL on {self.icl.model}"
-        if self.has_cached:
-            text += f", {queries(self.cached)} where the shots' keys and values are cached"
-        return text
-
-
-def queries(number: int | None) -> str:
-    """Write a break-even."""
-    return NEVER if number is None else f"{number:,} quer{'y' if number == 1 else 'ies'}"
-
 
 def break_evens(table: Table) -> Iterator[BreakEven]:
     """Compare each tuned row with the ICL row that has the most shots, on the same model where there is one."""
     prompted = sorted((row for row in table.rows if row.is_icl), key=lambda row: row.num_shots)
     for row in table.rows:
         rivals = [rival for rival in prompted if rival.model == row.model] or prompted
-        found = _break_even(row, rivals[-1]) if row.is_tuned and rivals else None
-        if found:
-            yield found
+        comparison = _break_even(row, rivals[-1]) if row.is_tuned and rivals else None
+        if comparison:
+            yield comparison
 
 
 def _break_even(tuned: Row, icl: Row) -> BreakEven | None:
@@ -57,12 +39,12 @@ def _break_even(tuned: Row, icl: Row) -> BreakEven | None:
     plain, cached = icl.cost("inference_flops_per_example"), icl.cost("cached_inference_flops_per_example")
     if training is None or query is None or plain is None:
         return None
-    filled = training - (icl.cost("cache_flops") or 0)
+    without_cache = training - (icl.cost("cache_flops") or 0)
     return BreakEven(
         tuned,
         icl,
         _queries(training, plain, query),
-        None if cached is None else _queries(filled, cached, query),
+        None if cached is None else _queries(without_cache, cached, query),
         cached is not None,
     )
 

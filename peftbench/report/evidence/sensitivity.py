@@ -1,62 +1,86 @@
-"""What a row's accuracy hangs on beside what was learned: the shots' order, the template, the shots, the length."""
+"""How a row's score varies with what was not learned: the shots' order, their draw, the template, the length."""
 
 import itertools
 import statistics
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
-from peftbench.report.rows import names, setting, units
+from peftbench.report.rows import setting
+from peftbench.report.rows.metric import metric
 from peftbench.report.rows.table import Row, Spread, Table
 from peftbench.store.record import Normalization, Record
 
-Place = tuple[int, int, int]
+Condition = tuple[int, int, int]
 """Order of the shots, seed that drew them, template."""
 FACTORS = ("orders of the same shots", "draws of the shots", "templates")
+"""What a condition's three numbers count."""
 NORMALIZATIONS: tuple[Normalization, ...] = ("token", "char", "byte", "none")
 
 
-def notes(table: Table) -> Iterator[str]:
-    """Say for each row that was run in several orders how far each of these moves its accuracy."""
+@dataclass(frozen=True)
+class Variation:
+    """How a row's score varies with one factor.
+
+    Args:
+        deviation: Standard deviation over the factor with the other two fixed, mean over tasks; 0 to 1.
+        number: Values of the factor.
+    """
+
+    factor: str
+    deviation: float
+    number: int
+
+
+@dataclass(frozen=True)
+class Sensitivity:
+    """How a row's score varies.
+
+    Args:
+        by_normalization: Mean accuracy over all conditions, by each normalisation of the same log-probabilities.
+    """
+
+    row: Row
+    variations: tuple[Variation, ...]
+    by_normalization: Mapping[str, float]
+
+
+def sensitivities(table: Table) -> Iterator[Sensitivity]:
+    """Measure how the scores vary of each row that was run in several orders of its shots."""
     for row in table.rows:
-        records = [record for spread in row.spreads.values() for record in spread.records]
-        if len({setting.order(record) for record in records}) > 1:
-            name = f"{names.title(row)}, {names.shots(row)} shots"
-            yield f"{name}: {_moves(row)}"
-            yield f"{name}: mean accuracy by length normalisation: {_normalised(records)}"
+        if len({setting.order(record) for record in row.records}) > 1:
+            yield Sensitivity(row, tuple(_variations(row)), _normalised(row.records))
 
 
-def _moves(row: Row) -> str:
-    """Write the standard deviations, over one of the three with the other two held."""
-    by_task = [_accuracies(spread) for spread in row.spreads.values()]
-    texts = []
+def _variations(row: Row) -> Iterator[Variation]:
+    by_task = [_scores(spread) for spread in row.spreads.values()]
     for factor, name in enumerate(FACTORS):
-        found = [value for cells in by_task for value in _deviations(cells, factor)]
-        number = len({place[factor] for cells in by_task for place in cells})
-        if found:
-            texts.append(f"{units.percent(statistics.fmean(found))} over {number} {name}")
-    return f"standard deviation of accuracy, in points, the others held: {', '.join(texts)}"
+        deviations = [deviation for scores in by_task for deviation in _deviations(scores, factor)]
+        number = len({condition[factor] for scores in by_task for condition in scores})
+        if deviations:
+            yield Variation(name, statistics.fmean(deviations), number)
 
 
-def _accuracies(spread: Spread) -> dict[Place, float]:
+def _scores(spread: Spread) -> dict[Condition, float]:
     return {
-        (setting.order(record), record.seed, result.template): result.accuracy()
+        (setting.order(record), record.seed, result.template): metric(record.task.metric).score(result)
         for record in spread.records
         for result in record.results
     }
 
 
-def _deviations(cells: dict[Place, float], factor: int) -> Iterator[float]:
-    def held(place: Place) -> tuple[int, ...]:
-        return place[:factor] + place[factor + 1 :]
+def _deviations(scores: dict[Condition, float], factor: int) -> Iterator[float]:
+    """Yield the standard deviation over one factor for each combination of the other two."""
 
-    for _, group in itertools.groupby(sorted(cells, key=held), key=held):
-        values = [cells[place] for place in group]
+    def others(condition: Condition) -> tuple[int, ...]:
+        return condition[:factor] + condition[factor + 1 :]
+
+    for _, group in itertools.groupby(sorted(scores, key=others), key=others):
+        values = [scores[condition] for condition in group]
         if len(values) > 1:
             yield statistics.stdev(values)
 
 
-def _normalised(records: Sequence[Record]) -> str:
-    """Write the mean over tasks, templates, seeds and orders, by each normalisation of the same log-probabilities."""
+def _normalised(records: Sequence[Record]) -> dict[str, float]:
     results = [result for record in records for result in record.results]
-    shown = [name for name in NORMALIZATIONS if all(name in result.num_correct for result in results)]
-    means = {name: statistics.fmean(result.accuracy(name) for result in results) for name in shown}
-    return ", ".join(f"{name} {units.percent(mean)}" for name, mean in means.items())
+    known = [name for name in NORMALIZATIONS if all(name in result.num_correct for result in results)]
+    return {name: statistics.fmean(result.accuracy(name) for result in results) for name in known}

@@ -10,6 +10,8 @@ from peftbench.report.evidence.advise import Advice, Choice, Pick
 from peftbench.report.formats import columns
 from peftbench.report.formats.columns import Column
 from peftbench.report.formats.text import draw, grids, note
+from peftbench.report.notes import advice as notes
+from peftbench.report.notes import break_even
 from peftbench.report.rows import names, texts, units
 from peftbench.report.rows.confidence import CONVENTION
 from peftbench.report.rows.units import MARK
@@ -17,44 +19,53 @@ from peftbench.report.rows.units import MARK
 SCHEMA_VERSION = 1
 
 
-def terminal(advice: Sequence[Advice], console: Console) -> str:
-    """Draw advice for a terminal, one table after the other; readable without colour, and at 100 columns."""
+def terminal(tables: Sequence[Advice], console: Console, options: str = "") -> str:
+    """Draw advice for a terminal, one table after the other; readable without colour, and at 100 columns.
+
+    Args:
+        tables: Advice on each table of a report.
+        console: For its width and whether it has colours.
+        options: What a proposed command needs besides, as typed.
+    """
     parts: list[RenderableType] = []
-    for one in advice:
-        parts += [Text(one.table.title, style="bold"), question(one), "", *grids(_columns(one), console.width)]
-        parts += [Text(text, style="bold") for text in answers(one)]
-        parts += ["", *(note(f"break-even: {each.text}", "") for each in one.break_evens)]
-        parts += [note(text, "dim") for text in (*one.caveats, *conventions(one))]
+    for advice in tables:
+        parts += [Text(advice.table.title, style="bold"), question(advice), ""]
+        parts += grids(_columns(advice), console.width)
+        parts += [Text(sentence, style="bold") for sentence in answers(advice, options)]
+        parts += ["", *(note(f"break-even: {break_even.sentence(pair)}", "") for pair in advice.break_evens)]
+        parts += [note(text, "dim") for text in (*notes.caveats(advice), *conventions(advice))]
         parts.append("")
     return draw(console, parts[:-1])
 
 
-def to_json(advice: Sequence[Advice]) -> dict[str, Any]:
-    """Give advice as one JSON object; its `schema_version` changes when a field changes its meaning."""
-    return {"schema_version": SCHEMA_VERSION, "tables": [_table(one) for one in advice]}
+def to_json(tables: Sequence[Advice], options: str = "") -> dict[str, Any]:
+    """Return advice as one JSON object; its `schema_version` changes when a field changes its meaning."""
+    return {"schema_version": SCHEMA_VERSION, "tables": [_table(advice, options) for advice in tables]}
 
 
 def question(advice: Advice) -> str:
-    """Say what was asked."""
+    """Write what the advice is on."""
+    score = advice.table.metric
     if advice.min_accuracy is not None:
-        what = f"at least {units.percent(advice.min_accuracy)} % accuracy"
+        what = f"at least {score.text(advice.min_accuracy)} {score.unit} {score.name}"
     else:
-        what = f"not shown to be less accurate than {names.full(advice.best)} ({units.percent(advice.best.score)} %)"
+        best = f"{names.full(advice.best)} ({score.text(advice.best.score)} {score.unit})"
+        what = f"not shown to be less accurate than {best}"
     return f"{advice.num_queries:,} queries, {what}"
 
 
-def answers(advice: Advice) -> Iterator[str]:
-    """Say what is cheapest, or why that cannot be told."""
-    if advice.lacking:
-        yield f"Not enough evidence: {'; '.join(advice.lacking)}."
-        yield from (f"Run next: {command}" for command in advice.commands)
-    shown = advice.picks if not advice.lacking else advice.picks[:1]
-    for pick in shown:
-        yield ("So far: " if advice.lacking else "") + _picked(pick)
+def answers(advice: Advice, options: str = "") -> Iterator[str]:
+    """Write what is cheapest, or why that cannot be told."""
+    if not advice.gaps:
+        yield from map(_cheapest, advice.picks)
+        return
+    yield f"Not enough evidence: {'; '.join(notes.lacking(advice))}."
+    yield from (f"Run next: {command}" for command in notes.run_next(advice, options))
+    yield f"So far: {_cheapest(advice.picks[0])}"
 
 
 def conventions(advice: Advice) -> Iterator[str]:
-    """Say how it was judged."""
+    """Write how it was judged."""
     if advice.min_accuracy is not None:
         yield "enough: yes where the whole interval is at or above the accuracy, no where it is below"
     else:
@@ -66,7 +77,7 @@ def conventions(advice: Advice) -> Iterator[str]:
     yield CONVENTION
 
 
-def _picked(pick: Pick) -> str:
+def _cheapest(pick: Pick) -> str:
     where = "over all" if pick.model is None else f"on {pick.model}"
     if pick.plain is None:
         return f"Cheapest {where}: none of these is shown to be accurate enough."
@@ -76,68 +87,68 @@ def _picked(pick: Pick) -> str:
     return f"{text}, whether prompts are cached or not."
 
 
-def _priced(one: Choice, cached: bool) -> str:
-    return f"{names.full(one.row)} ({_flops(one, one.price(cached))} FLOPs)"
+def _priced(choice: Choice, cached: bool) -> str:
+    return f"{names.full(choice.row)} ({_flops(choice, choice.price(cached))} FLOPs)"
 
 
-def _flops(one: Choice, value: float | None) -> str:
-    return (MARK if one.is_estimated and value is not None else "") + units.flops(value)
+def _flops(choice: Choice, value: float | None) -> str:
+    mark = MARK if choice.is_estimated and value is not None else ""
+    return mark + units.flops(value)
 
 
 def _columns(advice: Advice) -> list[Column]:
-    rows = [one.row for one in advice.choices]
+    choices, score = advice.choices, advice.table.metric
+    rows = [choice.row for choice in choices]
     return [
         *columns.select(rows),
-        Column(("accuracy", "%"), tuple(units.percent(row.score) for row in rows)),
-        Column(("95 %", "interval"), tuple(texts.interval(row.interval) for row in rows)),
-        Column(("enough",), tuple(one.is_enough for one in advice.choices), is_text=True),
-        Column(("total", "FLOPs"), tuple(_flops(one, one.flops) for one in advice.choices)),
-        Column(("shots", "cached"), tuple(_flops(one, one.cached_flops) for one in advice.choices)),
+        Column((score.name, score.unit), tuple(score.text(row.score) for row in rows)),
+        Column(("95 %", "interval"), tuple(texts.interval(row.interval, score) for row in rows)),
+        Column(("enough",), tuple(choice.is_enough for choice in choices), is_text=True),
+        Column(("total", "FLOPs"), tuple(_flops(choice, choice.flops) for choice in choices)),
+        Column(("shots", "cached"), tuple(_flops(choice, choice.cached_flops) for choice in choices)),
     ]
 
 
-def _table(advice: Advice) -> dict[str, Any]:
+def _table(advice: Advice, options: str) -> dict[str, Any]:
     return {
         "title": advice.table.title,
         "num_queries": advice.num_queries,
         "min_accuracy": advice.min_accuracy,
-        "has_enough_evidence": not advice.lacking,
-        "lacking": list(advice.lacking),
-        "run_next": list(advice.commands),
-        "answer": list(answers(advice)),
+        "has_enough_evidence": not advice.gaps,
+        "lacking": notes.lacking(advice),
+        "run_next": notes.run_next(advice, options),
+        "answer": list(answers(advice, options)),
         "cheapest": [
             {"model": pick.model, "uncached": _choice(pick.plain), "cached": _choice(pick.cached)}
             for pick in advice.picks
         ],
-        "choices": [_choice(one) for one in advice.choices],
+        "choices": [_choice(choice) for choice in advice.choices],
         "break_evens": [
             {
-                "tuned": names.full(one.tuned),
-                "icl": names.full(one.icl),
-                "uncached_queries": one.plain,
-                "cached_queries": one.cached,
+                "tuned": names.full(pair.tuned),
+                "icl": names.full(pair.icl),
+                "uncached_queries": pair.plain,
+                "cached_queries": pair.cached,
             }
-            for one in advice.break_evens
+            for pair in advice.break_evens
         ],
-        "caveats": list(advice.caveats),
+        "caveats": list(notes.caveats(advice)),
         "conventions": list(conventions(advice)),
     }
 
 
-def _choice(one: Choice | None) -> dict[str, Any] | None:
-    return (
-        None
-        if one is None
-        else {
-            "method": one.row.method,
-            "variant": names.settings(one.row),
-            "model": one.row.model,
-            "shots": names.shots(one.row),
-            "accuracy": one.row.score,
-            "accuracy_interval": one.row.interval,
-            "is_enough": one.is_enough,
-            "total_flops": one.flops,
-            "cached_total_flops": one.cached_flops,
-            "is_estimated": one.is_estimated,
-        }
-    )
+def _choice(choice: Choice | None) -> dict[str, Any] | None:
+    if choice is None:
+        return None
+    return {
+        "method": choice.row.method,
+        "variant": names.settings(choice.row),
+        "model": choice.row.model,
+        "shots": names.shots(choice.row),
+        "accuracy": choice.row.score,
+        "accuracy_interval": choice.row.interval,
+        "is_enough": choice.is_enough,
+        "total_flops": choice.flops,
+        "cached_total_flops": choice.cached_flops,
+        "is_estimated": choice.is_estimated,
+    }

@@ -1,13 +1,12 @@
 """A whole report: its tables, what stands under them, and the command to type next."""
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from peftbench.errors import RecordError
-from peftbench.report.evidence import sensitivity
 from peftbench.report.evidence.break_even import break_evens
-from peftbench.report.notes import remarks
+from peftbench.report.notes import break_even, remarks
 from peftbench.report.rows.table import Table, build
 from peftbench.store.record import Record
 
@@ -44,16 +43,13 @@ def compose(records: Sequence[Record], published: Table | None = None, left_out:
     tables = [replace(table, title=_title(table, named)) for table in built]
     findings = [f"left out: {text}" for text in left_out]
     for table in tables:
-        findings += [*_break_evens(table), *sensitivity.notes(table), *remarks.cautions(table)]
+        findings += [f"break-even: {break_even.sentence(pair)}" for pair in break_evens(table)]
+        findings += [*remarks.sensitivity(table), *remarks.cautions(table)]
     conventions = remarks.conventions(tables) if tables else []
     if published:
         tables.append(published)
         conventions += published.notes
     return Document(tuple(tables), tuple(dict.fromkeys(findings)), tuple(dict.fromkeys(conventions)))
-
-
-def _break_evens(table: Table) -> Iterator[str]:
-    return (f"break-even: {one.text}" for one in break_evens(table))
 
 
 def _title(table: Table, named: Counter[str]) -> str:

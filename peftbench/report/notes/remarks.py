@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from peftbench.report.evidence.break_even import break_evens
+from peftbench.report.evidence.sensitivity import sensitivities
 from peftbench.report.notes import steps
 from peftbench.report.rows import confidence, names, units
 from peftbench.report.rows.table import Row, Table
@@ -55,6 +56,20 @@ def _counted(costed: Sequence[tuple[str, Cost]]) -> Iterator[tuple[str, str]]:
     for (kind, convention), methods in ways.items():
         of = f" of {', '.join(dict.fromkeys(methods))}" if kinds[kind] > 1 else ""
         yield of, f"{MARK} {kind}; {convention}" if kind == "estimated" else f"{kind}; {convention}"
+
+
+def sensitivity(table: Table) -> Iterator[str]:
+    """Write for each row that was run in several orders how far each factor moves its score."""
+    for row in sensitivities(table):
+        name = f"{names.title(row.row)}, {names.shots(row.row)} shots"
+        variations = [
+            f"{units.percent(variation.deviation)} over {variation.number} {variation.factor}"
+            for variation in row.variations
+        ]
+        means = [f"{by} {units.percent(mean)}" for by, mean in row.by_normalization.items()]
+        of = table.metric.name
+        yield f"{name}: standard deviation of {of}, in points, the others held: {', '.join(variations)}"
+        yield f"{name}: mean accuracy by length normalisation: {', '.join(means)}"
 
 
 def cautions(table: Table) -> Iterator[str]:

@@ -5,8 +5,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from peftbench import __version__
-from peftbench.report.evidence.break_even import BreakEven, break_evens, queries
+from peftbench.report.evidence.break_even import BreakEven, break_evens
 from peftbench.report.formats import recipe
+from peftbench.report.notes.break_even import queries, rival
 from peftbench.report.notes.document import Document
 from peftbench.report.pictures import colors, figures, spread, svg
 from peftbench.report.rows import fields, names, units
@@ -102,7 +103,7 @@ def _section(table: Table) -> dict[str, Any]:
 
 
 def _paid(one: BreakEven) -> Iterator[dict[str, Any]]:
-    against = f"{names.title(one.tuned)} against {names.shots(one.icl)}-shot ICL on {one.icl.model}"
+    against = f"{names.title(one.tuned)} against {rival(one)}"
     yield {"queries": "" if one.plain is None else one.plain, "text": f"{against}: {queries(one.plain)}"}
     if one.has_cached:
         text = f"{against}, shots cached: {queries(one.cached)}"

@@ -6,6 +6,7 @@ from rich.console import Console
 
 from peftbench.report.evidence.advise import advise
 from peftbench.report.formats import advise_text
+from peftbench.report.notes import advice as notes
 from peftbench.report.rows import names as row_names
 from peftbench.report.rows.table import build
 from tests.report.records import record
@@ -81,13 +82,15 @@ def test_a_point_above_the_line_is_not_enough_where_its_interval_is_not():
     assert {one.is_enough for one in advice.choices if one.row.method == "ICL"} == {"unclear"}
     advice = told(ICL, IA3, accuracy=high + 0.001)
     assert {one.is_enough for one in advice.choices if one.row.method == "ICL"} == {"no"}
-    assert any(text.startswith("unclear whether they reach") for text in told(ICL, IA3, accuracy=low + 0.01).caveats)
+    assert any(
+        text.startswith("unclear whether they reach") for text in notes.caveats(told(ICL, IA3, accuracy=low + 0.01))
+    )
 
 
 def test_nothing_reaches_it_and_it_says_so():
     advice = told(ICL, IA3, accuracy=0.95)
     assert names(advice) == [(None, None, None)]
-    assert not advice.lacking
+    assert not advice.gaps
     assert list(advise_text.answers(advice)) == ["Cheapest over all: none of these is shown to be accurate enough."]
 
 
@@ -95,13 +98,13 @@ def test_without_an_accuracy_what_is_shown_to_be_worse_than_the_best_is_out():
     advice = told(ZERO, row("ICL", 0.69, each=1000), row("ia3", 0.7, each=10, once=50_000))
     assert {one.row.method: one.is_enough for one in advice.choices} == {"zero-shot": "no", "ICL": "yes", "ia3": "yes"}
     assert advice.best.score == max(one.row.score for one in advice.choices)
-    assert any("no proof" in text for text in advice.caveats)
+    assert any("no proof" in text for text in notes.caveats(advice))
 
 
 def test_zero_shot_needs_no_second_seed():
     advice = told(ZERO, ICL, IA3, accuracy=0.1)
     assert advice.picks[0].plain.row.method == "zero-shot"
-    assert advice.lacking == ()
+    assert advice.gaps == ()
 
 
 def test_a_price_that_is_estimated_is_marked_and_said():
@@ -111,7 +114,7 @@ def test_a_price_that_is_estimated_is_marked_and_said():
     ]
     for rows, is_said in (((ICL, guessed), True), ((ICL, IA3), False)):
         advice = told(*rows, accuracy=0.5)
-        assert any("by the paper's rule" in text for text in advice.caveats) is is_said
+        assert any("by the paper's rule" in text for text in notes.caveats(advice)) is is_said
         assert ("(~5.1e4 FLOPs)" in next(advise_text.answers(advice))) is is_said
 
 
@@ -122,7 +125,7 @@ def test_each_model_has_an_answer_of_its_own():
         ("mini-gpt", "ia3 on mini-gpt", "ICL on mini-gpt"),
         ("mini-t0", "ia3 on mini-t0", "ia3 on mini-t0"),
     ]
-    assert any("different models" in text for text in advice.caveats)
+    assert any("different models" in text for text in notes.caveats(advice))
 
 
 @pytest.mark.parametrize(
@@ -146,14 +149,14 @@ def test_what_is_not_enough_evidence_names_what_to_run(rows, reason, command):
     # in the last case its tasks have another number of rows and so a table of their own
     tables = build([one for some in rows for one in some])
     found = [advise(table, 10, 0.5) for table in tables]
-    assert any(reason in one.lacking and command in one.commands for one in found)
+    assert any(reason in notes.lacking(one) and command in notes.run_next(one) for one in found)
 
 
 def test_no_row_for_sure_and_some_perhaps_is_not_enough_evidence():
     low, high = next(one.row.interval for one in told(ICL, IA3).choices if one.row.method == "ICL")
     few = [row(name, 0.7, each=10, once=9, n=30) for name in ("ICL", "ia3")]
     advice = told(*few, accuracy=(low + high) / 2)
-    assert "no row is shown to be accurate enough, and some are not shown not to be" in advice.lacking
+    assert "no row is shown to be accurate enough, and some are not shown not to be" in notes.lacking(advice)
 
 
 def test_the_text_fits_100_columns_and_answers_in_bold_words():
@@ -189,8 +192,8 @@ def test_json_holds_what_the_text_says():
 def test_a_mixture_of_tasks_decides_nothing():
     mixed = [one.model_copy(update={"task": one.task.model_copy(update={"family": "mixture"})}) for one in IA3]
     advice = told(mixed)
-    assert advice.lacking == ("a mixture of tasks is there to start from, and the choice falls on a task",)
-    assert (advice.commands, advice.picks[0].plain) == ((), None)
+    assert notes.lacking(advice) == ["a mixture of tasks is there to start from, and the choice falls on a task"]
+    assert (notes.run_next(advice), advice.picks[0].plain) == ([], None)
 
 
 def test_json_says_what_is_lacking_and_what_to_run():

@@ -1,6 +1,5 @@
 import statistics
 
-from peftbench.report.evidence.sensitivity import notes
 from peftbench.report.formats import columns
 from peftbench.report.notes import remarks
 from peftbench.report.rows import fields, names, setting
@@ -24,7 +23,7 @@ def test_orders_of_the_same_shots_are_one_row_and_their_spread_is_said_apart():
     assert (row.settings, row.num_seeds, row.num_orders) == ((), (1, 1), (3, 3))
     first, second = (statistics.stdev(column) / 3 for column in zip(*RIGHT.values(), strict=True))
     templates = statistics.fmean(statistics.stdev(right) / 3 for right in RIGHT.values())
-    moves, normalised = notes(table)
+    moves, normalised = remarks.sensitivity(table)
     assert f"{(first + second) / 2:.1f} over 3 orders of the same shots, {templates:.1f} over 2 templates" in moves
     assert "draws of the shots" not in moves
     assert normalised.endswith(f"token {statistics.fmean(sum(RIGHT.values(), ())) / 3:.1f}")
@@ -32,7 +31,7 @@ def test_orders_of_the_same_shots_are_one_row_and_their_spread_is_said_apart():
 
 def test_a_row_in_one_order_has_nothing_to_say():
     (table,) = build([record(shots=16)])
-    assert list(notes(table)) == []
+    assert list(remarks.sensitivity(table)) == []
 
 
 def test_options_off_are_not_in_a_rows_name_and_shots_as_a_prefix_are_a_method():

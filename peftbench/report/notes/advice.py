@@ -1,0 +1,86 @@
+"""What is said beside advice: why the evidence does not suffice, what to run for it, and what stays uncertain."""
+
+from collections.abc import Iterator
+
+from peftbench.report.evidence.advise import Advice, Gap
+from peftbench.report.notes import commands
+from peftbench.report.notes.steps import FIRST_METHOD
+from peftbench.report.rows import confidence, names
+from peftbench.report.rows.table import Row, Table
+
+NUM_SEEDS = 5
+"""Proposed where a row has one."""
+
+
+def lacking(advice: Advice) -> list[str]:
+    """Write why the records do not suffice, each reason once."""
+    return list(dict.fromkeys(_reason(gap) for gap in advice.gaps))
+
+
+def run_next(advice: Advice, options: str = "") -> list[str]:
+    """List the commands that would help.
+
+    Args:
+        advice: With gaps or without.
+        options: What each command needs besides, as typed.
+    """
+    proposed = [_command(advice.table, gap) for gap in advice.gaps]
+    return list(dict.fromkeys(f"{command}{options}" for command in proposed if command))
+
+
+def caveats(advice: Advice) -> Iterator[str]:
+    """Write what is uncertain all the same."""
+    rows = [choice.row for choice in advice.choices]
+    unclear = [names.full(choice.row) for choice in advice.choices if choice.is_enough == "unclear"]
+    if advice.min_accuracy is None:
+        yield "not shown to be less accurate is no proof of being as accurate: see the intervals"
+    elif unclear:
+        line = f"{advice.table.metric.text(advice.min_accuracy)} {advice.table.metric.unit}"
+        yield f"unclear whether they reach {line}: {'; '.join(unclear)}"
+    if any(choice.is_estimated for choice in advice.choices):
+        yield "~ training FLOPs by the paper's rule come out too high: the answer then errs against tuning"
+    if len({row.model for row in rows}) > 1:
+        yield "rows on different models differ in more than the way of learning"
+    yield "intervals are over examples: other shots, templates and tasks may come out differently"
+    yield "FLOPs are neither seconds nor money: `peftbench cost` and the records' measured seconds have more"
+
+
+def _reason(gap: Gap) -> str:
+    match gap.kind:
+        case "task":
+            return "a mixture of tasks is there to start from, and the choice falls on a task"
+        case "icl":
+            return "no row learns in context"
+        case "tuned":
+            return "no row was tuned"
+        case "interval":
+            spreads = _row(gap).spreads.values()
+            why = next(spread.why_no_interval for spread in spreads if spread.why_no_interval)
+            return f"rows without a 95 % interval: {why}"
+        case "seeds":
+            return f"{names.title(_row(gap))} has one seed: one draw of shots"
+        case "accuracy":
+            return "no row is shown to be accurate enough, and some are not shown not to be"
+
+
+def _command(table: Table, gap: Gap) -> str | None:
+    """Write the command that would close a gap; None where none would."""
+    most_shots = max(table.rows, key=lambda row: row.num_shots)
+    match gap.kind:
+        case "icl":
+            return commands.icl(table, most_shots, most_shots.num_shots or commands.DEFAULT_SHOTS)
+        case "tuned":
+            return commands.tune(table, most_shots, FIRST_METHOD)
+        case "interval" if confidence.are_old(_row(gap).records):
+            return f"{commands.again(table, _row(gap))} --force"
+        case "seeds":
+            return commands.again(table, _row(gap), range(NUM_SEEDS))
+        case "accuracy":
+            return commands.again(table, _row(gap))
+        case _:
+            return None
+
+
+def _row(gap: Gap) -> Row:
+    assert gap.row is not None
+    return gap.row
