@@ -1,5 +1,6 @@
 import ast
 import importlib
+import re
 import subprocess
 import sys
 
@@ -70,6 +71,19 @@ def test_imports_point_one_way():
         and edge[1:] not in LOOKED_UP
     ]
     assert not wrong
+
+
+REPORT_ROOMS = ("rows", "evidence", "notes", "formats", "pictures")
+"""Facts first: each room may import those before it, and the command line any."""
+
+
+def test_the_rooms_of_the_report_build_on_each_other_one_way():
+    edges = []
+    for path in sorted((PACKAGE / "report").rglob("*.py")):
+        targets = re.findall(r"^\s*from peftbench\.report\.?(\w*)", path.read_text(), re.MULTILINE)
+        edges += [(path.parent.name, target) for target in targets if path.parent.name != "report"]
+    assert {room for edge in edges for room in edge} == set(REPORT_ROOMS)
+    assert [edge for edge in edges if REPORT_ROOMS.index(edge[0]) < REPORT_ROOMS.index(edge[1])] == []
 
 
 def test_the_report_knows_records_and_nothing_that_makes_them():

@@ -23,12 +23,14 @@ def compare(
     from peftbench.cli.screen import stdout
     from peftbench.report.evidence.compare import compare as test
     from peftbench.report.formats import compare_text
+    from peftbench.report.notes import caveats
     from peftbench.report.rows import select
 
-    kept = select.read(results)
+    every = select.read(results)
     options = "" if results == [RESULTS] else "".join(f" --results {shlex.quote(str(folder))}" for folder in results)
-    comparison = test(select.choose(a, kept), select.choose(b, kept), kept, options)
+    comparison = test(select.choose(a, every), select.choose(b, every))
+    findings = caveats.findings(comparison, every, options)
     if form == "json":
-        typer.echo(json.dumps(compare_text.to_json(comparison), indent=2))
-        return
-    typer.echo(compare_text.terminal(comparison, stdout()), nl=False)
+        typer.echo(json.dumps(compare_text.to_json(comparison, findings), indent=2))
+    else:
+        typer.echo(compare_text.terminal(comparison, findings, stdout()), nl=False)

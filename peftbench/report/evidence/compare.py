@@ -6,10 +6,8 @@ from dataclasses import dataclass, replace
 from peftbench.report.evidence import significance
 from peftbench.report.evidence.pairs import Pairs, pair
 from peftbench.report.evidence.significance import ALPHA, MCNEMAR, SIGN_FLIP, Draws
-from peftbench.report.notes import caveats
-from peftbench.report.rows import select, units
-from peftbench.report.rows.select import Kept, Side
-from peftbench.report.rows.units import points, probability
+from peftbench.report.rows import select
+from peftbench.report.rows.select import Selection
 
 
 @dataclass(frozen=True)
@@ -57,23 +55,19 @@ class Line:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Lines by task, their mean where there are several, and what must be said with them.
+    """Lines by task, and their mean where there are several.
 
     Args:
-        paired: What stands beside what.
-        verdict: One sentence.
-        findings: What must not be read into it.
-        conventions: How the numbers were had.
+        pairs: The answers that were compared, task by task.
+        left_out: What one side has and the other has not, in words.
     """
 
-    a: Side
-    b: Side
+    a: Selection
+    b: Selection
     lines: tuple[Line, ...]
     mean: Line | None
-    paired: str
-    verdict: str
-    findings: tuple[str, ...]
-    conventions: tuple[str, ...]
+    pairs: tuple[Pairs, ...]
+    left_out: tuple[str, ...]
 
     @property
     def overall(self) -> Line:
@@ -81,14 +75,12 @@ class Comparison:
         return self.mean or self.lines[0]
 
 
-def compare(a: Side, b: Side, kept: Sequence[Kept] = (), options: str = "") -> Comparison:
+def compare(a: Selection, b: Selection) -> Comparison:
     """Test whether two sides are different in accuracy, on the examples that both answered.
 
     Args:
         a: One side.
         b: The other; differences are its accuracy minus A's.
-        kept: All records that there are, to name what would stand on the same model.
-        options: What a command that this names needs besides, as typed.
 
     Raises:
         RecordError: They cannot be paired.
@@ -96,46 +88,33 @@ def compare(a: Side, b: Side, kept: Sequence[Kept] = (), options: str = "") -> C
     Paper: 2411.00640 (paired differences, clustered by example).
     """
     select.check_apart(a, b)
-    paired, left_out = pair(a, b)
-    draws = [_drawn(one) for one in paired]
-    lines = [_line(*each) for each in zip(paired, draws, strict=True)]
+    by_task, left_out = pair(a, b)
+    draws = [_drawn(pairs) for pairs in by_task]
+    lines = [_line(pairs, drawn) for pairs, drawn in zip(by_task, draws, strict=True)]
     corrected = significance.holm([line.p_value for line in lines])
     lines = [replace(line, p_corrected=p) for line, p in zip(lines, corrected, strict=True)]
     mean = _mean(lines, significance.mean(draws)) if len(lines) > 1 else None
-    ways = [f"{way}{options}" for way in caveats.same_model(a, b, select.rows(kept), [one.task for one in paired])]
-    weak = caveats.weak([line.num_examples for line in lines], [line.interval is not None for line in lines])
-    findings = [f"left out: {text}" for text in left_out]
-    findings += [*caveats.spread(a, b, paired), *caveats.unlike(a, b), *weak, *caveats.models(a, b, ways)]
-    return Comparison(
-        a,
-        b,
-        tuple(lines),
-        mean,
-        _paired(paired),
-        _verdict(a, b, mean or lines[0], len(lines)),
-        tuple(findings),
-        tuple(caveats.conventions([line.test for line in lines])),
-    )
+    return Comparison(a, b, tuple(lines), mean, tuple(by_task), tuple(left_out))
 
 
-def _drawn(one: Pairs) -> Draws:
-    return significance.draw(one.num_right_b - one.num_right_a, one.num_pairs, one.task + one.sha256)
+def _drawn(pairs: Pairs) -> Draws:
+    return significance.draw(pairs.num_right_b - pairs.num_right_a, pairs.num_pairs, pairs.task + pairs.sha256)
 
 
-def _line(one: Pairs, draws: Draws) -> Line:
-    a_ahead = int((one.num_right_a > one.num_right_b).sum())
-    b_ahead = int((one.num_right_b > one.num_right_a).sum())
-    num_answers = len(one.num_right_a) * one.num_pairs
-    right_a, right_b = int(one.num_right_a.sum()), int(one.num_right_b.sum())
+def _line(pairs: Pairs, draws: Draws) -> Line:
+    a_ahead = int((pairs.num_right_a > pairs.num_right_b).sum())
+    b_ahead = int((pairs.num_right_b > pairs.num_right_a).sum())
+    num_answers = len(pairs.num_right_a) * pairs.num_pairs
+    right_a, right_b = int(pairs.num_right_a.sum()), int(pairs.num_right_b.sum())
     difference = (right_b - right_a) / num_answers
-    is_single = one.num_pairs == 1
+    is_single = pairs.num_pairs == 1
     p = significance.mcnemar(a_ahead, b_ahead) if is_single else significance.sign_flip(difference, draws)
     return Line(
-        task=one.task,
-        sha256=one.sha256,
-        num_examples=len(one.num_right_a),
-        num_templates=len(one.templates),
-        num_seeds=len(one.seeds),
+        task=pairs.task,
+        sha256=pairs.sha256,
+        num_examples=len(pairs.num_right_a),
+        num_templates=len(pairs.templates),
+        num_seeds=len(pairs.seeds),
         accuracy_a=right_a / num_answers,
         accuracy_b=right_b / num_answers,
         difference=difference,
@@ -167,35 +146,3 @@ def _mean(lines: Sequence[Line], draws: Draws) -> Line:
         num_a_ahead=sum(line.num_a_ahead for line in lines),
         num_b_ahead=sum(line.num_b_ahead for line in lines),
     )
-
-
-def _paired(paired: Sequence[Pairs]) -> str:
-    num_examples = sum(len(one.num_right_a) for one in paired)
-    num_answers = sum(len(one.num_right_a) * one.num_pairs for one in paired)
-    templates = units.span([len(one.templates) for one in paired])
-    seeds = list(dict.fromkeys(one.seeds for one in paired))
-    named = f" ({', '.join(map(str, seeds[0]))})" if len(seeds) == 1 else ""
-    tasks = f"{len(paired)} tasks" if len(paired) > 1 else f"task {paired[0].task}"
-    return (
-        f"paired: {num_examples:,} examples of {tasks}, each under {_counted(templates, 'template')} and "
-        f"{_counted(units.span([len(some) for some in seeds]), 'seed')}{named}: {num_answers:,} answers of each side"
-    )
-
-
-def _counted(number: str, noun: str) -> str:
-    return f"{number} {noun}" if number == "1" else f"{number} {noun}s"
-
-
-def _verdict(a: Side, b: Side, line: Line, num_tasks: int) -> str:
-    where = f"on the mean over {num_tasks} tasks" if num_tasks > 1 else f"on {line.task}"
-    evidence = f"p = {probability(line.p_value)}".replace("= <", "< ")
-    if line.interval:
-        evidence = f"95 % interval {points(line.interval[0])} to {points(line.interval[1])}, {evidence}"
-    if not line.is_different:
-        return (
-            f"No difference shown {where} between A ({a.title}) and B ({b.title}): B minus A is "
-            f"{points(line.difference)} points ({evidence})."
-        )
-    ahead, behind = (f"B ({b.title})", f"A ({a.title})")[:: 1 if line.difference > 0 else -1]
-    by = f"B minus A is {points(line.difference)} points"
-    return f"Different {where}: {ahead} is right more often than {behind}: {by} ({evidence})."

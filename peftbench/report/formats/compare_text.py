@@ -11,9 +11,10 @@ from peftbench.report.evidence.compare import Comparison, Line
 from peftbench.report.evidence.significance import ALPHA, NUM_DRAWS
 from peftbench.report.formats.columns import Column
 from peftbench.report.formats.text import draw, grids, note
+from peftbench.report.notes.caveats import conventions
 from peftbench.report.rows import units
 from peftbench.report.rows.confidence import CONFIDENCE
-from peftbench.report.rows.select import Side
+from peftbench.report.rows.select import Selection
 from peftbench.report.rows.units import points, probability
 
 SCHEMA_VERSION = 1
@@ -21,23 +22,30 @@ TASK_WIDTH = 15
 """Characters beyond which a task's name may fold."""
 
 
-def terminal(comparison: Comparison, console: Console) -> str:
-    """Draw a comparison for a terminal; readable without colour, and at 100 columns."""
+def terminal(comparison: Comparison, findings: Sequence[str], console: Console) -> str:
+    """Draw a comparison for a terminal; readable without colour, and at 100 columns.
+
+    Args:
+        comparison: Of A and B.
+        findings: What must not be read into it.
+        console: For its width and whether it has colours.
+    """
     parts: list[RenderableType] = [
-        *(f"{letter}: {_side(one)}" for letter, one in (("A", comparison.a), ("B", comparison.b))),
-        comparison.paired,
+        f"A: {_selection(comparison.a)}",
+        f"B: {_selection(comparison.b)}",
+        paired(comparison),
         "",
         *grids(_columns(comparison), console.width),
-        Text(comparison.verdict, style="bold"),
+        Text(verdict(comparison), style="bold"),
         "",
-        *(note(text, "") for text in comparison.findings),
-        *(note(text, "dim") for text in comparison.conventions),
+        *(note(text, "") for text in findings),
+        *(note(text, "dim") for text in conventions(comparison)),
     ]
     return draw(console, parts)
 
 
-def to_json(comparison: Comparison) -> dict[str, Any]:
-    """Give a comparison as one JSON object; its `schema_version` changes when a field changes its meaning.
+def to_json(comparison: Comparison, findings: Sequence[str]) -> dict[str, Any]:
+    """Return a comparison as one JSON object; its `schema_version` changes when a field changes its meaning.
 
     Accuracies, differences and intervals are shares, 0 to 1; `difference` is accuracy_b - accuracy_a.
     """
@@ -48,26 +56,68 @@ def to_json(comparison: Comparison) -> dict[str, Any]:
         "tasks": [_line(line) for line in comparison.lines],
         "mean": _line(comparison.mean) if comparison.mean else None,
         "is_different": comparison.overall.is_different,
-        "verdict": comparison.verdict,
+        "verdict": verdict(comparison),
         "alpha": ALPHA,
         "confidence": CONFIDENCE,
         "correction": "Holm" if comparison.mean else None,
         "num_draws": NUM_DRAWS,
-        "paired": comparison.paired,
-        "findings": list(comparison.findings),
-        "conventions": list(comparison.conventions),
+        "paired": paired(comparison),
+        "findings": list(findings),
+        "conventions": list(conventions(comparison)),
     }
 
 
-def _side(one: Side) -> str:
-    if one.is_record:
-        seed = "" if one.draws_nothing else f", seed {one.first.seed}"
-        return f"{one.title}: record {one.word}{seed}"
-    return f"{one.title}: {one.word}, {len(one.kept)} record{'s' * (len(one.kept) > 1)}"
+def paired(comparison: Comparison) -> str:
+    """Write what stands beside what."""
+    by_task = comparison.pairs
+    num_examples = sum(len(pairs.num_right_a) for pairs in by_task)
+    num_answers = sum(len(pairs.num_right_a) * pairs.num_pairs for pairs in by_task)
+    templates = [len(pairs.templates) for pairs in by_task]
+    seeds = list(dict.fromkeys(pairs.seeds for pairs in by_task))
+    named = f" ({', '.join(map(str, seeds[0]))})" if len(seeds) == 1 else ""
+    tasks = f"{len(by_task)} tasks" if len(by_task) > 1 else f"task {by_task[0].task}"
+    return (
+        f"paired: {num_examples:,} examples of {tasks}, each under {_counted(templates, 'template')} and "
+        f"{_counted([len(numbers) for numbers in seeds], 'seed')}{named}: {num_answers:,} answers of each side"
+    )
 
 
-def _facts(one: Side) -> dict[str, Any]:
-    return {"name": one.word, "title": one.title, "records": [each.record.id for each in one.kept]}
+def _counted(numbers: Sequence[int], noun: str) -> str:
+    """Write how many there are on each task: 1 seed, 5 seeds, 3-5 seeds."""
+    plural = "" if set(numbers) == {1} else "s"
+    return f"{units.span(numbers)} {noun}{plural}"
+
+
+def verdict(comparison: Comparison) -> str:
+    """Write in one sentence whether A and B are different."""
+    a, b, line, num_tasks = comparison.a, comparison.b, comparison.overall, len(comparison.lines)
+    where = f"on the mean over {num_tasks} tasks" if num_tasks > 1 else f"on {line.task}"
+    evidence = f"p = {probability(line.p_value)}".replace("= <", "< ")
+    if line.interval:
+        evidence = f"95 % interval {points(line.interval[0])} to {points(line.interval[1])}, {evidence}"
+    if not line.is_different:
+        return (
+            f"No difference shown {where} between A ({a.title}) and B ({b.title}): B minus A is "
+            f"{points(line.difference)} points ({evidence})."
+        )
+    ahead, behind = f"A ({a.title})", f"B ({b.title})"
+    if line.difference > 0:
+        ahead, behind = behind, ahead
+    by = f"B minus A is {points(line.difference)} points"
+    return f"Different {where}: {ahead} is right more often than {behind}: {by} ({evidence})."
+
+
+def _selection(selection: Selection) -> str:
+    if selection.is_record:
+        seed = "" if selection.is_zero_shot else f", seed {selection.first.seed}"
+        return f"{selection.title}: record {selection.word}{seed}"
+    number = len(selection.stored)
+    return f"{selection.title}: {selection.word}, {number} record{'s' if number > 1 else ''}"
+
+
+def _facts(selection: Selection) -> dict[str, Any]:
+    ids = [record.id for record in selection.records]
+    return {"name": selection.word, "title": selection.title, "records": ids}
 
 
 def _line(line: Line) -> dict[str, Any]:

@@ -3,49 +3,68 @@
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
 
-from peftbench.report.evidence.pairs import Pairs
+from peftbench.report.evidence.compare import Comparison
 from peftbench.report.evidence.significance import MCNEMAR, NUM_DRAWS, SIGN_FLIP
 from peftbench.report.notes import commands, remarks
 from peftbench.report.rows import select, setting, units
 from peftbench.report.rows.confidence import CONFIDENCE
-from peftbench.report.rows.select import Side
+from peftbench.report.rows.select import Selection, Stored
 from peftbench.report.rows.table import build
 from peftbench.report.rows.units import points
 
 FEW_EXAMPLES = 30
 
 
-def spread(a: Side, b: Side, paired: Sequence[Pairs]) -> Iterator[str]:
-    """Say what the test cannot know: how much other shots would change."""
-    if a.draws_nothing and b.draws_nothing:
+def findings(comparison: Comparison, every: Sequence[Stored] = (), options: str = "") -> list[str]:
+    """List what must not be read into a comparison.
+
+    Args:
+        comparison: Of A and B.
+        every: All records that there are, to name what would stand on the same model.
+        options: What a command that this names needs besides, as typed.
+    """
+    lines = comparison.lines
+    return [
+        *(f"left out: {text}" for text in comparison.left_out),
+        *_other_shots(comparison),
+        *_unlike(comparison.a, comparison.b),
+        *_weak([line.num_examples for line in lines], [line.interval is not None for line in lines]),
+        *_models(comparison, [f"{command}{options}" for command in _same_model(comparison, select.rows(every))]),
+    ]
+
+
+def _other_shots(comparison: Comparison) -> Iterator[str]:
+    """Write what the test cannot know: how much other shots would change."""
+    if comparison.a.is_zero_shot and comparison.b.is_zero_shot:
         return
-    seeds = set(paired[0].seeds).intersection(*(one.seeds for one in paired))
-    found = [sum(one.by_seed[one.seeds.index(seed)] for one in paired) / len(paired) for seed in sorted(seeds)]
-    if len(found) > 1:
-        above, below = sum(value > 0 for value in found), sum(value < 0 for value in found)
+    by_task = comparison.pairs
+    seeds = set(by_task[0].seeds).intersection(*(pairs.seeds for pairs in by_task))
+    means = [sum(pairs.by_seed[pairs.seeds.index(seed)] for pairs in by_task) / len(by_task) for seed in sorted(seeds)]
+    if len(means) > 1:
+        above, below = sum(value > 0 for value in means), sum(value < 0 for value in means)
         yield (
-            f"seed by seed B minus A is {points(min(found))} to {points(max(found))} points: above 0 with {above} of "
-            f"{len(found)} seeds, below with {below}"
+            f"seed by seed B minus A is {points(min(means))} to {points(max(means))} points: above 0 with {above} of "
+            f"{len(means)} seeds, below with {below}"
         )
         yield "the test is over examples, for these tasks, templates and seeds: it does not speak of other shots"
     else:
         yield "the test is over examples, for one draw of shots: with another seed the sides may change places"
 
 
-def unlike(a: Side, b: Side) -> Iterator[str]:
-    """Say what the sides do not share."""
-    for letter, one in (("A", a), ("B", b)):
-        for table in build([each.record for each in one.kept]):
+def _unlike(a: Selection, b: Selection) -> Iterator[str]:
+    """Write what the sides do not share."""
+    for letter, selection in (("A", a), ("B", b)):
+        for table in build(selection.records):
             yield from (f"{letter}: {text}" for text in remarks.cautions(table))
-    if a.draws_nothing != b.draws_nothing:
-        letter = "A" if a.draws_nothing else "B"
+    if a.is_zero_shot != b.is_zero_shot:
+        letter = "A" if a.is_zero_shot else "B"
         yield f"{letter} is zero-shot, which draws no shots: its answers stand beside those of each seed"
     elif a.is_record and b.is_record and a.first.seed != b.first.seed:
         yield f"A has seed {a.first.seed} and B seed {b.first.seed}: their shots differ"
 
 
-def weak(nums_examples: Sequence[int], have_interval: Sequence[bool]) -> Iterator[str]:
-    """Say where the interval is weak: few examples, or none that differ.
+def _weak(nums_examples: Sequence[int], have_interval: Sequence[bool]) -> Iterator[str]:
+    """Write where the interval is weak: few examples, or none that differ.
 
     Args:
         nums_examples: Of each task.
@@ -57,18 +76,22 @@ def weak(nums_examples: Sequence[int], have_interval: Sequence[bool]) -> Iterato
         yield "interval n/a: all examples differ by the same, so that drawing them again shows nothing"
 
 
-def models(a: Side, b: Side, ways: Sequence[str]) -> Iterator[str]:
-    """Say that models differ, and name what would compare the ways of learning on one model."""
-    if a.first.model.name != b.first.model.name:
-        sizes = ", ".join(f"{one.model.name} {units.number(one.model.num_parameters)}" for one in (a.first, b.first))
-        commands = f"; on one model: {' or '.join(f'`{way}`' for way in ways)}" if ways else ""
-        yield f"A and B stand on different models (parameters: {sizes}): they differ in that, too{commands}"
+def _models(comparison: Comparison, commands_on_one: Sequence[str]) -> Iterator[str]:
+    """Write that models differ, and name what would compare the learners on one model."""
+    models = [comparison.a.first.model, comparison.b.first.model]
+    if models[0].name != models[1].name:
+        sizes = ", ".join(f"{model.name} {units.number(model.num_parameters)}" for model in models)
+        proposed = " or ".join(f"`{command}`" for command in commands_on_one)
+        hint = f"; on one model: {proposed}" if proposed else ""
+        yield f"A and B stand on different models (parameters: {sizes}): they differ in that, too{hint}"
 
 
-def same_model(a: Side, b: Side, rows: Mapping[str, Side], tasks: Sequence[str]) -> Iterator[str]:
+def _same_model(comparison: Comparison, rows: Mapping[str, Selection]) -> Iterator[str]:
     """List the commands that put one side's learner on the other's model, or compare it where it is there."""
+    a, b = comparison.a, comparison.b
     if setting.method(a.first) == setting.method(b.first):
         return
+    tasks = [pairs.task for pairs in comparison.pairs]
     for fixed, moved in ((a, b), (b, a)):
         word = select.name(moved.first, fixed.first.model.name)
         if word in rows:
@@ -77,12 +100,9 @@ def same_model(a: Side, b: Side, rows: Mapping[str, Side], tasks: Sequence[str])
             yield commands.transfer(moved.first, fixed.first, tasks)
 
 
-def conventions(tests: Sequence[str]) -> Iterator[str]:
-    """Say how the numbers were had.
-
-    Args:
-        tests: Which test gave the p-value of each task.
-    """
+def conventions(comparison: Comparison) -> Iterator[str]:
+    """Write how the numbers were had."""
+    tests = [line.test for line in comparison.lines]
     yield (
         "accuracy: mean over examples, templates and seeds (the report shows medians); answers ranked by "
         "log-probability per token; difference: accuracy of B minus accuracy of A, in percentage points; ahead: "

@@ -18,7 +18,7 @@ SPELLING = "METHOD@MODEL[:SHOTS][,KEY=VALUE]"
 
 
 @dataclass(frozen=True)
-class Kept:
+class Stored:
     """A record, and the folder that has its scores."""
 
     record: Record
@@ -26,65 +26,70 @@ class Kept:
 
 
 @dataclass(frozen=True)
-class Side:
-    """One side of a comparison.
+class Selection:
+    """The records that a word stands for, all of one row.
 
     Args:
-        word: A word that names it.
+        word: The record's id, or the row as `SPELLING` says.
         settings: What tells its row from others of the same method, model and shots; mostly none.
-        kept: Its records; of one row.
+        stored: Its records.
         is_record: Whether one record was named.
     """
 
     word: str
     settings: tuple[Setting, ...]
-    kept: tuple[Kept, ...]
+    stored: tuple[Stored, ...]
     is_record: bool = False
 
     @property
     def first(self) -> Record:
         """One of its records, for what is the same in all of them."""
-        return self.kept[0].record
+        return self.stored[0].record
 
     @property
-    def draws_nothing(self) -> bool:
-        """Whether it is zero-shot: nothing depends on a seed."""
+    def records(self) -> list[Record]:
+        """Its records without their folders."""
+        return [stored.record for stored in self.stored]
+
+    @property
+    def is_zero_shot(self) -> bool:
+        """Whether it learned from nothing, so that nothing depends on a seed."""
         return setting.method(self.first) == "zero-shot"
 
     @property
     def title(self) -> str:
         """Method, model and shots in words."""
-        details = [] if self.draws_nothing else [f"{shots(self.first)} shots"]
+        details = [] if self.is_zero_shot else [f"{shots(self.first)} shots"]
         if self.settings:
             details.append(setting.label(self.settings, setting.losses(self.settings, self.first)))
         return ", ".join([f"{setting.method(self.first)} on {self.first.model.name}", *details])
 
 
-def read(folders: Sequence[Path]) -> list[Kept]:
+def read(folders: Sequence[Path]) -> list[Stored]:
     """Read all records of some folders, each id once.
 
     Raises:
         RecordError: There are none, or some cannot be read.
     """
     stores = [Store(folder) for folder in folders]
-    kept = {record.id: Kept(record, store) for store in reversed(stores) for record in store.all()}
-    if not kept:
+    by_id = {record.id: Stored(record, store) for store in reversed(stores) for record in store.all()}
+    if not by_id:
         names = ", ".join(f"'{folder}'" for folder in folders)
         raise RecordError(f"no records in {names}", hint="`peftbench icl` and `peftbench tune` make the first ones")
-    return list(kept.values())
+    return list(by_id.values())
 
 
-def rows(kept: Sequence[Kept]) -> dict[str, Side]:
-    """Give the rows of the report under the names that a person types."""
-    groups: dict[str, list[Kept]] = {}
-    for one in sorted(kept, key=lambda one: (one.record.task.name, one.record.seed)):
-        groups.setdefault(setting.key(one.record), []).append(one)
+def rows(every: Sequence[Stored]) -> dict[str, Selection]:
+    """Return the rows of the report under the names that a person types."""
+    groups: dict[str, list[Stored]] = {}
+    for stored in sorted(every, key=lambda stored: (stored.record.task.name, stored.record.seed)):
+        groups.setdefault(setting.key(stored.record), []).append(stored)
     settings = distinguish({key: group[0].record for key, group in groups.items()})
-    sides = {}
+    selections = {}
     for key, group in groups.items():
         word = name(group[0].record) + "".join(f",{part.text}" for part in settings[key])
-        sides[word] = Side(word, settings[key], tuple(group))
-    return dict(sorted(sides.items()))
+        selections[word] = Selection(word, settings[key], tuple(group))
+    return dict(sorted(selections.items()))
 
 
 def name(record: Record, model: str | None = None) -> str:
@@ -93,36 +98,36 @@ def name(record: Record, model: str | None = None) -> str:
     return plain + (f":{shots(record)}" if shots(record) else "")
 
 
-def choose(word: str, kept: Sequence[Kept]) -> Side:
-    """Find the side that a word names.
+def choose(word: str, every: Sequence[Stored]) -> Selection:
+    """Find the records that a word names.
 
     Args:
         word: A record's id or the beginning of one, or METHOD@MODEL[:SHOTS][,KEY=VALUE]; settings are needed only
             where rows differ in them.
-        kept: All records that there are.
+        every: All records that there are.
 
     Raises:
         RecordError: It names nothing, or more than one thing; the hint lists what there is. Or a record was edited.
     """
-    sides = rows(kept)
-    side = _row(word, sides) if "@" in word else _record(word, kept, sides)
-    for one in side.kept:
-        if one.record.id != identify(one.record.identity):
-            path = one.store.location(one.record.id)
+    selections = rows(every)
+    selection = _row(word, selections) if "@" in word else _record(word, every, selections)
+    for stored in selection.stored:
+        if stored.record.id != identify(stored.record.identity):
+            path = stored.store.location(stored.record.id)
             raise RecordError(
                 f"record '{path}' was edited: its id is not the hash of its identity",
                 hint="remove the file, or type the command that made it again, with --force",
             )
-    return side
+    return selection
 
 
-def check_apart(a: Side, b: Side) -> None:
-    """Make sure that no record stands on both sides.
+def check_apart(a: Selection, b: Selection) -> None:
+    """Make sure that two selections have no record in common.
 
     Raises:
-        RecordError: One does.
+        RecordError: They have.
     """
-    shared = {one.record.id for one in a.kept} & {one.record.id for one in b.kept}
+    shared = {record.id for record in a.records} & {record.id for record in b.records}
     if shared:
         raise RecordError(
             f"'{a.word}' and '{b.word}' have {len(shared)} records in common",
@@ -130,18 +135,23 @@ def check_apart(a: Side, b: Side) -> None:
         )
 
 
-def _row(word: str, sides: Mapping[str, Side]) -> Side:
+def _row(word: str, selections: Mapping[str, Selection]) -> Selection:
     method, _, rest = word.partition("@")
     # A comma inside a value, as of a list, separates nothing.
-    head, *settings = re.split(r",(?=[\w.]+=)", f"{method.lower()}@{rest}")
-    found = [side for side in sides.values() if head in _heads(side.first)]
-    found = [side for side in found if set(settings) <= {part.text for part in side.settings}]
+    head, *texts = re.split(r",(?=[\w.]+=)", f"{method.lower()}@{rest}")
+    settings = set(texts)
+    alike = [selection for selection in selections.values() if head in _heads(selection.first)]
+    fitting = [selection for selection in alike if settings <= _texts(selection)]
     # The row at the defaults has no settings to name: its plain word is its own.
-    found = [side for side in found if set(settings) == {part.text for part in side.settings}] or found
-    if len(found) > 1:
-        words = ", ".join(side.word for side in found)
-        raise RecordError(f"'{word}' stands for {len(found)} rows", hint=f"say which: {words}")
-    return found[0] if found else sides[known(word, sides, "row", RecordError)]
+    exact = [selection for selection in fitting if settings == _texts(selection)] or fitting
+    if len(exact) > 1:
+        words = ", ".join(selection.word for selection in exact)
+        raise RecordError(f"'{word}' stands for {len(exact)} rows", hint=f"say which: {words}")
+    return exact[0] if exact else selections[known(word, selections, "row", RecordError)]
+
+
+def _texts(selection: Selection) -> set[str]:
+    return {part.text for part in selection.settings}
 
 
 def _heads(record: Record) -> set[str]:
@@ -149,12 +159,12 @@ def _heads(record: Record) -> set[str]:
     return {plain, f"{plain}:{shots(record)}"}
 
 
-def _record(word: str, kept: Sequence[Kept], sides: Mapping[str, Side]) -> Side:
-    found = [one for one in kept if one.record.id.startswith(word)]
-    if len(found) > 1:
-        some = ", ".join(one.record.id for one in itertools.islice(found, 4))
-        raise RecordError(f"{len(found)} records have an id that begins with '{word}'", hint=f"among them: {some}")
-    if not found:
-        known(word, sides, "record or row", RecordError)
-    row = next(side for side in sides.values() if found[0] in side.kept)
-    return Side(found[0].record.id, row.settings, (found[0],), is_record=True)
+def _record(word: str, every: Sequence[Stored], selections: Mapping[str, Selection]) -> Selection:
+    candidates = [stored for stored in every if stored.record.id.startswith(word)]
+    if len(candidates) > 1:
+        ids = ", ".join(stored.record.id for stored in itertools.islice(candidates, 4))
+        raise RecordError(f"{len(candidates)} records have an id that begins with '{word}'", hint=f"among them: {ids}")
+    if not candidates:
+        known(word, selections, "record or row", RecordError)
+    row = next(selection for selection in selections.values() if candidates[0] in selection.stored)
+    return Selection(candidates[0].record.id, row.settings, (candidates[0],), is_record=True)

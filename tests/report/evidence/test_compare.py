@@ -7,6 +7,8 @@ from rich.console import Console
 
 from peftbench.report.evidence.compare import compare
 from peftbench.report.formats import compare_text
+from peftbench.report.formats.compare_text import verdict
+from peftbench.report.notes import caveats
 from peftbench.report.rows.select import choose, read
 from peftbench.report.rows.units import points, probability
 from tests.report.stored import stored
@@ -15,8 +17,12 @@ A, B = "icl@mini-gpt:32", "ia3@mini-gpt:32"
 
 
 def compared(folder, a=A, b=B):
-    kept = read([folder])
-    return compare(choose(a, kept), choose(b, kept), kept)
+    every = read([folder])
+    return compare(choose(a, every), choose(b, every))
+
+
+def findings_of(folder, a=A, b=B):
+    return caveats.findings(compared(folder, a, b), read([folder]))
 
 
 def pair_of(folder, right_a, right_b, method="ia3", model="mini-gpt", **facts):
@@ -24,7 +30,7 @@ def pair_of(folder, right_a, right_b, method="ia3", model="mini-gpt", **facts):
 
 
 def drawn(comparison):
-    return compare_text.terminal(comparison, Console(width=100))
+    return compare_text.terminal(comparison, caveats.findings(comparison), Console(width=100))
 
 
 def two_by_two(folder, both, only_a, only_b, neither):
@@ -35,9 +41,9 @@ def two_by_two(folder, both, only_a, only_b, neither):
     return compared(folder, one.id, other.id)
 
 
-def plain(verdict):
+def plain(sentence):
     """The sentence, with the ends of its interval taken out: they are drawn."""
-    return re.sub(r"interval [+-]?\d+\.\d to [+-]?\d+\.\d", "interval", verdict)
+    return re.sub(r"interval [+-]?\d+\.\d to [+-]?\d+\.\d", "interval", sentence)
 
 
 def test_a_pair_that_differs_by_hand(tmp_path):
@@ -46,7 +52,7 @@ def test_a_pair_that_differs_by_hand(tmp_path):
     #   A wrong      8        5
     comparison = two_by_two(tmp_path, both=6, only_a=1, only_b=8, neither=5)
     assert (comparison.overall.test, comparison.overall.p_value) == ("exact McNemar", 0.0390625)
-    assert plain(comparison.verdict) == (
+    assert plain(verdict(comparison)) == (
         "Different on nli: B (ia3 on mini-gpt, 32 shots) is right more often than A (ICL on mini-gpt, 32 shots): "
         "B minus A is +35.0 points (95 % interval, p = 0.0391)."
     )
@@ -58,7 +64,7 @@ def test_a_pair_that_does_not_differ_by_hand(tmp_path):
     #   A wrong      8        4
     comparison = two_by_two(tmp_path, both=6, only_a=2, only_b=8, neither=4)
     assert (comparison.overall.test, comparison.overall.p_value) == ("exact McNemar", 0.109375)
-    assert plain(comparison.verdict) == (
+    assert plain(verdict(comparison)) == (
         "No difference shown on nli between A (ICL on mini-gpt, 32 shots) and B (ia3 on mini-gpt, 32 shots): "
         "B minus A is +30.0 points (95 % interval, p = 0.1094)."
     )
@@ -76,17 +82,17 @@ def test_two_records_by_hand(tmp_path):
 
 def test_the_side_that_is_better_is_named_whichever_comes_first(tmp_path):
     pair_of(tmp_path, {0: [1] * 12}, {0: [0] * 12})
-    assert "A (ICL on mini-gpt, 32 shots) is right more often than B" in compared(tmp_path).verdict
-    assert "B (ICL on mini-gpt, 32 shots) is right more often than A" in compared(tmp_path, B, A).verdict
+    assert "A (ICL on mini-gpt, 32 shots) is right more often than B" in verdict(compared(tmp_path))
+    assert "B (ICL on mini-gpt, 32 shots) is right more often than A" in verdict(compared(tmp_path, B, A))
 
 
 def test_what_is_not_shown_is_not_called_different(tmp_path):
     # 5 to 0: p = 2/32 = .0625
     pair_of(tmp_path, {0: [0] * 9}, {0: [1] * 5 + [0] * 4})
     comparison = compared(tmp_path)
-    assert comparison.verdict.startswith("No difference shown on nli between A (")
+    assert verdict(comparison).startswith("No difference shown on nli between A (")
     assert not comparison.overall.is_different
-    assert "ifferent" not in comparison.verdict
+    assert "ifferent" not in verdict(comparison)
     row = next(line for line in drawn(comparison).splitlines() if line.startswith("nli"))
     assert row.split()[-1] == "no"
 
@@ -104,9 +110,9 @@ def test_several_tasks_are_corrected_and_have_a_mean(tmp_path):
     assert (mean.accuracy_a, mean.accuracy_b) == (pytest.approx((2 / 8 + 1 / 2) / 2), pytest.approx((1 + 1 / 2) / 2))
     assert (mean.num_examples, mean.num_a_ahead, mean.num_b_ahead) == (12, 2, 8)
     assert mean.p_value == pytest.approx(exact_mean(), abs=0.01)
-    assert "on the mean over 2 tasks" in comparison.verdict
-    assert any("Holm 1979" in text for text in comparison.conventions)
-    assert any("tasks kept fixed" in text for text in comparison.conventions)
+    assert "on the mean over 2 tasks" in verdict(comparison)
+    assert any("Holm 1979" in text for text in caveats.conventions(comparison))
+    assert any("tasks kept fixed" in text for text in caveats.conventions(comparison))
 
 
 def exact_mean():
@@ -122,33 +128,35 @@ def test_an_example_with_its_templates_and_seeds_is_one_cluster(tmp_path):
         pair_of(tmp_path, {0: right_a, 1: right_a}, {0: right_b, 1: right_b}, seed=seed)
     comparison = compared(tmp_path)
     assert comparison.overall.p_value == pytest.approx(2 / 16, abs=0.01)
-    assert "48 answers of each side" in comparison.paired
-    assert "12 examples of task nli, each under 2 templates and 2 seeds (0, 1)" in comparison.paired
-    assert "seed by seed B minus A is +33.3 to +33.3 points: above 0 with 2 of 2 seeds" in comparison.findings[0]
+    assert "48 answers of each side" in compare_text.paired(comparison)
+    assert "12 examples of task nli, each under 2 templates and 2 seeds (0, 1)" in compare_text.paired(comparison)
+    assert (
+        "seed by seed B minus A is +33.3 to +33.3 points: above 0 with 2 of 2 seeds" in caveats.findings(comparison)[0]
+    )
 
 
 def test_sides_that_always_agree_have_no_interval(tmp_path):
     pair_of(tmp_path, {0: [1, 0, 1]}, {0: [1, 0, 1]})
     comparison = compared(tmp_path)
     assert (comparison.overall.interval, comparison.overall.p_value) == (None, 1)
-    assert any(text.startswith("interval n/a") for text in comparison.findings)
+    assert any(text.startswith("interval n/a") for text in caveats.findings(comparison))
 
 
 def test_other_models_are_said_and_the_same_model_is_proposed(tmp_path):
     pair_of(tmp_path, {0: [1, 0]}, {0: [1, 1]}, "ia3", "mini-t0")
-    (text,) = [text for text in compared(tmp_path, A, "ia3@mini-t0").findings if "different models" in text]
+    (text,) = [text for text in findings_of(tmp_path, A, "ia3@mini-t0") if "different models" in text]
     assert "mini-gpt 2.81M, mini-t0 3.69M" in text
     assert "`peftbench tune --model mini-gpt --method ia3 --shots 32 --task nli`" in text
     assert "`peftbench icl --model mini-t0 --shots 32 --task nli`" in text
     stored(tmp_path, {0: [1, 0]}, model="mini-t0")
-    (text,) = [text for text in compared(tmp_path, A, "ia3@mini-t0").findings if "different models" in text]
+    (text,) = [text for text in findings_of(tmp_path, A, "ia3@mini-t0") if "different models" in text]
     assert "`peftbench compare ia3@mini-t0:32 icl@mini-t0:32`" in text
 
 
 def test_fewer_shots_than_asked_and_left_out_answers_are_said(tmp_path):
     stored(tmp_path, {0: [1, 0], 1: [1, 0]}, used=24)
     stored(tmp_path, {0: [1, 0]}, "ia3")
-    findings = compared(tmp_path).findings
+    findings = findings_of(tmp_path)
     assert "left out: nli: template 1: only A has it" in findings
     assert any("24 of 32 shots" in text for text in findings)
 
@@ -157,7 +165,7 @@ def test_zero_shot_sides_do_not_speak_of_seeds(tmp_path):
     for model in ("mini-t0", "mini-gpt"):
         stored(tmp_path, {0: [1, 0]}, model=model, shots=0)
     comparison = compared(tmp_path, "zero-shot@mini-t0", "zero-shot@mini-gpt")
-    assert not any("seed" in text for text in comparison.findings)
+    assert not any("seed" in text for text in caveats.findings(comparison))
 
 
 def test_numbers_are_written_with_fixed_decimals_and_no_negative_zero():
@@ -181,8 +189,8 @@ def test_the_text_fits_100_columns_and_needs_no_colour(tmp_path):
 def test_json_holds_what_the_text_says(tmp_path):
     for task in ("x", "y"):
         pair_of(tmp_path, {0: [0] * 40}, {0: [1] * 40}, task=task, sha256=task * 64)
-    table = json.loads(json.dumps(compare_text.to_json(compared(tmp_path)), allow_nan=False))
-    assert (table["schema_version"], table["verdict"]) == (1, compared(tmp_path).verdict)
+    table = json.loads(json.dumps(compare_text.to_json(compared(tmp_path), []), allow_nan=False))
+    assert (table["schema_version"], table["verdict"]) == (1, verdict(compared(tmp_path)))
     assert table["mean"]["difference"] == 1
     assert table["mean"]["interval"] is None
     assert [line["task"] for line in table["tasks"]] == ["x", "y"]
@@ -195,9 +203,9 @@ ONE_DRAW = "the test is over examples, for one draw of shots: with another seed 
 
 def test_one_draw_of_shots_is_not_taken_for_many(tmp_path):
     pair_of(tmp_path, {0: [1, 0]}, {0: [1, 1]})
-    assert ONE_DRAW in compared(tmp_path).findings
+    assert ONE_DRAW in findings_of(tmp_path)
     pair_of(tmp_path, {0: [1, 0]}, {0: [1, 0]}, seed=1)
-    findings = compared(tmp_path).findings
+    findings = findings_of(tmp_path)
     assert ONE_DRAW not in findings
     assert findings[0].endswith("is 0.0 to +50.0 points: above 0 with 1 of 2 seeds, below with 0")
 
@@ -206,25 +214,23 @@ def test_what_the_sides_do_not_share_is_said(tmp_path):
     zero = stored(tmp_path, {0: [1, 0]}, shots=0)
     first, second = (stored(tmp_path, {0: [1, 1]}, seed=seed) for seed in (0, 1))
     text = "A is zero-shot, which draws no shots: its answers stand beside those of each seed"
-    assert text in compared(tmp_path, "zero-shot@mini-gpt", A).findings
-    assert text.replace("A is", "B is") in compared(tmp_path, A, zero.id).findings
-    assert "A has seed 0 and B seed 1: their shots differ" in compared(tmp_path, first.id, second.id).findings
+    assert text in findings_of(tmp_path, "zero-shot@mini-gpt", A)
+    assert text.replace("A is", "B is") in findings_of(tmp_path, A, zero.id)
+    assert "A has seed 0 and B seed 1: their shots differ" in findings_of(tmp_path, first.id, second.id)
     pair_of(tmp_path, {0: [1, 0]}, {0: [1, 1]})
-    assert not any("shots differ" in text or "zero-shot" in text for text in compared(tmp_path).findings)
+    assert not any("shots differ" in text or "zero-shot" in text for text in findings_of(tmp_path))
 
 
 @pytest.mark.parametrize(("num_examples", "are_few"), [(29, True), (30, False)])
 def test_few_examples_are_said(tmp_path, num_examples, are_few):
     pair_of(tmp_path, {0: [1, 0] + [0] * (num_examples - 2)}, {0: [1, 1] + [0] * (num_examples - 2)})
-    assert any("fewer than 30 examples" in text for text in compared(tmp_path).findings) is are_few
+    assert any("fewer than 30 examples" in text for text in findings_of(tmp_path)) is are_few
 
 
 def test_one_method_on_two_models_needs_no_other_command(tmp_path):
     for model in ("mini-gpt", "mini-t0"):
         stored(tmp_path, {0: [1, 0]}, "ia3", model)
-    (text,) = [
-        text for text in compared(tmp_path, "ia3@mini-gpt", "ia3@mini-t0").findings if "different models" in text
-    ]
+    (text,) = [text for text in findings_of(tmp_path, "ia3@mini-gpt", "ia3@mini-t0") if "different models" in text]
     assert text.endswith("they differ in that, too")
 
 
@@ -240,11 +246,11 @@ def test_several_answers_to_an_example_are_weighed_by_hand(tmp_path):
     assert comparison.overall.p_value == pytest.approx(6 / 16, abs=0.015)
     assert comparison.overall.difference == pytest.approx(6 / 16)
     assert (comparison.overall.num_a_ahead, comparison.overall.num_b_ahead) == (1, 3)
-    assert not any("McNemar" in text for text in comparison.conventions)
+    assert not any("McNemar" in text for text in caveats.conventions(comparison))
 
 
 def test_a_p_value_below_all_decimals_is_written_as_such(tmp_path):
     # all of 20 examples for B: 2 / 2^20
     comparison = two_by_two(tmp_path, both=0, only_a=0, only_b=20, neither=4)
-    assert comparison.verdict.endswith(", p < 0.0001).")
-    assert not any("different models" in text for text in comparison.findings)
+    assert verdict(comparison).endswith(", p < 0.0001).")
+    assert not any("different models" in text for text in caveats.findings(comparison))

@@ -9,6 +9,7 @@ from pydantic import ValidationError
 from peftbench.report.evidence.advise import advise
 from peftbench.report.evidence.compare import compare
 from peftbench.report.formats import advise_text, compare_text, data, schema
+from peftbench.report.notes import caveats
 from peftbench.report.notes.document import compose
 from peftbench.report.rows.reference import published
 from peftbench.report.rows.select import choose, read
@@ -52,7 +53,7 @@ def test_json_is_plain_and_versioned():
     assert {cost["kind"] for cost in row["costs"]} == {"counted", "measured"}
 
 
-def moods():
+def in_orders():
     """ICL in two orders, with flipped labels and as a prefix."""
     ways = ({}, {"order": 1}, {"labels": "flipped"}, {"as_prefix": True})
     return compose([record(icl=way) for way in ways], left_out=["record 'x' is damaged"])
@@ -72,7 +73,7 @@ def tuned():
 
 
 def reports():
-    made = (document(), compose([record()], published("t-few")), moods(), tuned())
+    made = (document(), compose([record()], published("t-few")), in_orders(), tuned())
     return [data.to_json(one) for one in made]
 
 
@@ -85,7 +86,8 @@ def comparisons(folder):
     kept = read([folder])
     sides = [choose(word, kept) for word in rows]
     one = [one.record.id for one in kept if one.record.task.name == "a" and one.record.seed == 0]
-    return [compare_text.to_json(compare(a, b, kept)) for a, b in (sides, [choose(word, kept) for word in one])]
+    compared = [compare(a, b) for a, b in (sides, [choose(word, kept) for word in one])]
+    return [compare_text.to_json(comparison, caveats.findings(comparison, kept)) for comparison in compared]
 
 
 def advices():
@@ -163,7 +165,7 @@ def test_intervals_are_in_both():
 
 
 def test_orders_of_the_shots_are_in_both():
-    row = data.to_json(moods())["tables"][0]["rows"][0]
+    row = data.to_json(in_orders())["tables"][0]["rows"][0]
     assert (row["num_orders"], row["tasks"][0]["num_orders"]) == ("2", 2)
-    assert lines(moods())[0]["num_orders"] == "2"
+    assert lines(in_orders())[0]["num_orders"] == "2"
     assert data.to_json(compose([], published("t-few")))["tables"][0]["rows"][0]["num_orders"] is None

@@ -4,7 +4,7 @@ import re
 import pytest
 
 from peftbench.errors import RecordError
-from peftbench.report.rows.select import Side, check_apart, choose, read, rows
+from peftbench.report.rows.select import Selection, check_apart, choose, read, rows
 from tests.report.stored import stored
 
 
@@ -40,7 +40,7 @@ def test_rows_are_spelled_as_method_model_shots_and_what_tells_them_apart(folder
 )
 def test_a_row_stands_for_all_its_records(word, folder):
     side = choose(word, read([folder]))
-    assert [one.record.seed for one in side.kept] == [0, 1]
+    assert [one.record.seed for one in side.stored] == [0, 1]
     assert not side.is_record
 
 
@@ -52,7 +52,7 @@ def test_a_record_is_named_by_its_id_or_its_beginning(folder):
     record = read([folder])[0].record
     for word in (record.id, record.id[:8]):
         side = choose(word, read([folder]))
-        assert [one.record for one in side.kept] == [record]
+        assert [one.record for one in side.stored] == [record]
         assert side.is_record
 
 
@@ -61,7 +61,7 @@ def test_each_id_is_read_once_from_several_folders(folder, tmp_path_factory):
     stored(other, {0: [1, 0]}, seed=1)
     stored(other, {0: [1, 0]}, seed=2)
     side = choose("icl@mini-gpt:32", read([folder, other]))
-    assert [(one.record.seed, one.store.root) for one in side.kept] == [(0, folder), (1, folder), (2, other)]
+    assert [(one.record.seed, one.store.root) for one in side.stored] == [(0, folder), (1, folder), (2, other)]
 
 
 def test_a_name_for_several_rows_lists_them(folder):
@@ -105,7 +105,7 @@ def test_a_folder_without_records(tmp_path):
 
 def test_a_record_is_not_compared_with_its_own_row(folder):
     row = choose("icl@mini-gpt:32", read([folder]))
-    one = Side("x", (), row.kept[:1], is_record=True)
+    one = Selection("x", (), row.stored[:1], is_record=True)
     with pytest.raises(RecordError, match="have 1 records in common"):
         check_apart(row, one)
 
