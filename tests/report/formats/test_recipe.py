@@ -33,7 +33,7 @@ def test_it_expands_to_the_cells_of_the_records():
     first = next(cell for cell in cells if cell.learner == "tune")
     assert (first.method, first.method_config, first.limit, first.templates) == ("ia3", {"init": 1.0}, 50, (0, 2))
     assert first.training == {"lr": 0.01, "num_steps": 7}
-    assert first.scoring == recipes.Scoring(end="none", separator="\n\n")
+    assert first.scoring == recipes.ScoringOptions(end="none", separator="\n\n")
     assert next(cell for cell in cells if cell.learner == "icl").icl == recipes.IclOptions(fit_shots=True, order=2)
 
 
