@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 from typer import Option
 
-from peftbench.cli.options import OUTPUT, OutputOptions
+from peftbench.cli.options import OUTPUT, RESULTS, OutputOptions
 
 if TYPE_CHECKING:
     from peftbench.errors import PeftbenchError
     from peftbench.report.notes.document import Document
     from peftbench.store.record import Record
 
-Form = Literal["table", "md", "latex", "json", "csv", "html", "png"]
+Format = Literal["table", "md", "latex", "json", "csv", "html", "png"]
 FILE = "report.csv"
 
 
@@ -28,18 +28,21 @@ def report(
         str | None, Option(help="Sort rows by a column: accuracy, inference, disk, ...", metavar="COLUMN")
     ] = None,
     form: Annotated[
-        Form, Option("--format", help="html: one page with pictures. png: its pictures.", rich_help_panel=OUTPUT)
+        Format, Option("--format", help="html: one page with pictures. png: its pictures.", rich_help_panel=OUTPUT)
     ] = "table",
     out: Annotated[
         Path | None,
         Option(
-            help="File to write. \\[default: stdout; html and png: report.FORMAT in the results]",
+            help="File to write. \\[default: stdout; html and png: results/report.FORMAT]",
             metavar="FILE",
             rich_help_panel=OUTPUT,
         ),
     ] = None,
 ) -> None:
-    """Show all records as a table, also in report.csv: accuracy beside FLOPs, bytes and trained parameters."""
+    """Show all records as a table: accuracy beside FLOPs, bytes and trained parameters.
+
+    The records in results/ give results/report.csv, too; another folder, named by --results, is only read.
+    """
     from peftbench.cli.progress import watch
     from peftbench.cli.screen import say_next
     from peftbench.report.formats import data
@@ -48,34 +51,49 @@ def report(
     from peftbench.report.rows.reference import published
     from peftbench.report.rows.sort import ordered
 
-    extra = published(reference) if reference else None
-    onlooker = watch(quiet=output.quiet)
+    is_own = output.results.absolute() == RESULTS.absolute()
+    if out is None and form in {"html", "png"}:
+        out = _beside_records(output.results, form, is_own=is_own)
+    published_table = published(reference) if reference else None
+    progress = watch(quiet=output.quiet)
     with _uncollected():
-        records, left_out = readable(output, may_be_none=extra is not None)
-        document = compose(records, extra, left_out)
+        records, left_out = readable(output, may_be_none=published_table is not None)
+        document = compose(records, published_table, left_out)
         if sort:
             document = replace(document, tables=tuple(ordered(document.tables, sort)))
         content = _content(document, form)
-    if out is None and form in {"html", "png"}:
-        out = output.results / f"report.{form}"
     failed = None
     if out:
-        failed = _write(out, content, onlooker.say)
+        failed = _write(out, content, progress.say)
     else:
         typer.echo(content, nl=False)
-    if records:
-        failed = _write(output.results / FILE, data.to_csv(document), onlooker.say) or failed
+    if records and is_own:
+        failed = _write(output.results / FILE, data.to_csv(document), progress.say) or failed
     if failed:
         raise failed
-    say_next(
-        onlooker,
-        steps.step(document.tables[0], output.results / "adapters") + output.typed() if records else _first(output),
-    )
+    step = _first(output)
+    if records:
+        step = steps.step(document.tables[0], output.results / "adapters") + output.typed()
+    say_next(progress, step)
+
+
+def _beside_records(results: Path, form: Format, *, is_own: bool) -> Path:
+    """Return the file that a page or a picture goes to where nobody said which.
+
+    Raises:
+        RecordError: The folder is not one's own results, and so is only read.
+    """
+    from peftbench.errors import RecordError
+
+    if not is_own:
+        message = f"--format {form} is a file, and '{results}', named by --results, is only read"
+        raise RecordError(message, hint=f"say where it goes: --out report.{form}")
+    return results / f"report.{form}"
 
 
 @contextmanager
 def _uncollected() -> Iterator[None]:
-    """Look for no unreachable objects: records leave few behind, and to look takes a sixth of a large report's time."""
+    """Turn the garbage collector off: it takes a sixth of a large report's time, and records leave little behind."""
     is_on = gc.isenabled()
     gc.disable()
     try:
@@ -86,7 +104,7 @@ def _uncollected() -> Iterator[None]:
 
 
 def readable(output: OutputOptions, may_be_none: bool = False) -> "tuple[list[Record], list[str]]":
-    """Read the records that are whole, and say of each other file on stderr that it is left out, and why.
+    """Read the records that are whole, and name on stderr each other file with what is wrong with it.
 
     Raises:
         RecordError: None is whole.
@@ -108,7 +126,7 @@ def _first(output: OutputOptions) -> str:
     return f"peftbench icl --shots 32{output.typed()}"
 
 
-def _content(document: "Document", form: Form) -> str | bytes:
+def _content(document: "Document", form: Format) -> str | bytes:
     """Write a report in a format."""
     if form == "html":
         from peftbench.report.pictures.page import html
@@ -124,7 +142,7 @@ def _content(document: "Document", form: Form) -> str | bytes:
 
 
 def _write(path: Path, content: str | bytes, say: Callable[[str], None]) -> "PeftbenchError | None":
-    """Write a file whole or not at all; give back what went wrong, so that the rest is still made."""
+    """Write a file whole or not at all; return what went wrong, so that the rest is still made."""
     from peftbench.errors import RecordError
     from peftbench.store.files import replacing
 

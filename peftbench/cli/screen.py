@@ -9,12 +9,12 @@ from peftbench.cli.progress import Watch
 from peftbench.report.formats import data, text
 from peftbench.report.notes.document import Document
 
-Form = Literal["table", "md", "latex", "json", "csv"]
+TextFormat = Literal["table", "md", "latex", "json", "csv"]
 WIDTH = 100
 """Columns where stdout is no terminal."""
 
 
-def rendered(document: Document, form: Form) -> str:
+def rendered(document: Document, form: TextFormat) -> str:
     """Write a report in a format."""
     if form == "table":
         return text.terminal(document, stdout())
@@ -29,6 +29,6 @@ def stdout() -> Console:
     return console if console.is_terminal or "COLUMNS" in console._environ else Console(width=WIDTH)
 
 
-def say_next(onlooker: Watch, step: str) -> None:
+def say_next(progress: Watch, step: str) -> None:
     """Name the command to type next."""
-    onlooker.say(f"\nnext: {step}")
+    progress.say(f"\nnext: {step}")

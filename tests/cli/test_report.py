@@ -176,3 +176,41 @@ def test_copies_in_another_folder_are_the_same_report(folder, capsys):
 @pytest.mark.parametrize("form", ["table", "html"])
 def test_a_report_imports_nothing_heavy(folder, form):
     assert imported("report", "--format", form, "--results", str(folder)) == []
+
+
+def everything(folder):
+    return {path: path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+@pytest.mark.parametrize("form", ["table", "csv", "json"])
+def test_another_folder_is_only_read(folder, capsys, form):
+    folder.rename("theirs")
+    before = everything(Path())
+    code, out, err = run(capsys, "--results", "theirs", "--format", form)
+    assert (code, bool(out), "wrote" in err) == (0, True, False)
+    assert everything(Path()) == before
+
+
+def test_what_is_written_of_another_folder_is_what_out_says(folder, capsys):
+    folder.rename("theirs")
+    before = everything(Path())
+    code, _, err = run(capsys, "--results", "theirs", "--format", "csv", "--out", "mine.csv")
+    assert (code, err.splitlines()[0]) == (0, "wrote mine.csv")
+    assert set(everything(Path())) - set(before) == {Path("mine.csv")}
+
+
+@pytest.mark.parametrize("form", ["html", "png"])
+def test_a_page_of_another_folder_needs_a_place(folder, capsys, form):
+    folder.rename("theirs")
+    before = everything(Path())
+    code, out, err = run(capsys, "--results", "theirs", "--format", form)
+    assert (code, out) == (2, "")
+    message = f"error: --format {form} is a file, and 'theirs', named by --results, is only read"
+    assert err == f"{message}\n\nhint: say where it goes: --out report.{form}\n"
+    assert everything(Path()) == before
+
+
+@pytest.mark.parametrize("name", ["results", "./results", "absolute"])
+def test_ones_own_results_are_so_however_they_are_spelt(folder, capsys, name):
+    run(capsys, "--results", str(folder) if name == "absolute" else name)
+    assert (folder / "report.csv").is_file()
