@@ -104,7 +104,7 @@ def advise(table: Table, num_queries: int, min_accuracy: float | None = None) ->
         min_accuracy: Accurate enough is what has its whole 95 % interval at or above it; None for what is not shown
             to be less accurate than the most accurate row.
     """
-    best = max(table.rows, key=lambda row: row.score)
+    best = table.best
     if min_accuracy is None:
         standings = _not_below(table.rows, best)
     else:
@@ -139,8 +139,8 @@ def _flops(choice: Choice) -> float:
 
 
 def _total(row: Row, num_queries: int, query: str, once: str) -> float | None:
-    each, first = row.cost(f"{query}_flops_per_example"), row.cost(once)
-    return None if each is None or first is None else first + num_queries * each
+    per_query, first = row.cost(f"{query}_flops_per_example"), row.cost(once)
+    return None if per_query is None or first is None else first + num_queries * per_query
 
 
 def _standing(row: Row, accuracy: float) -> Standing:

@@ -66,12 +66,12 @@ def mean(tasks: Sequence[Draws]) -> Draws:
     """Average over tasks: which tasks there are is not drawn."""
     import numpy as np
 
-    resampled = np.mean([one.resampled for one in tasks], axis=0)
-    return Draws(resampled, np.mean([one.flipped for one in tasks], axis=0))
+    resampled = np.mean([task.resampled for task in tasks], axis=0)
+    return Draws(resampled, np.mean([task.flipped for task in tasks], axis=0))
 
 
 def interval(draws: Draws) -> tuple[float, float] | None:
-    """Give the percentile interval; None where all draws are equal, which is ignorance and not certainty.
+    """Return the percentile interval; None where all draws are equal, which is ignorance and not certainty.
 
     Paper: Efron and Tibshirani 1993, chapter 13.
     """
@@ -83,7 +83,7 @@ def interval(draws: Draws) -> tuple[float, float] | None:
 
 
 def sign_flip(difference: float, draws: Draws) -> float:
-    """Give the two-sided p-value: how often chance alone gives as large a difference.
+    """Return the two-sided p-value: how often chance alone gives as large a difference.
 
     p = (1 + #{|flipped| >= |difference|}) / (1 + draws)
 
@@ -95,7 +95,7 @@ def sign_flip(difference: float, draws: Draws) -> float:
 
 
 def mcnemar(num_only_a: int, num_only_b: int) -> float:
-    """Give the exact two-sided p-value for one answer of each side to each example.
+    """Return the exact two-sided p-value for one answer of each side to each example.
 
     p = 2 P(X <= min(b, c)),  X ~ Binomial(b + c, 1/2): the sign-flip test with all flips counted.
 

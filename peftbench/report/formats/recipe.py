@@ -2,8 +2,7 @@
 
 import itertools
 import json
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
 
 from peftbench.report.rows import setting
 from peftbench.report.rows.table import Row, Table
@@ -25,54 +24,43 @@ def recipe(tables: Sequence[Table]) -> str:
     if not runs:
         return ""
     description = "Every record of a report, with its settings as they were resolved"
-    return "\n\n".join([f"name = {_text(NAME)}\ndescription = {_text(description)}", *runs]) + "\n"
+    return "\n\n".join([f"name = {setting.toml(NAME)}\ndescription = {setting.toml(description)}", *runs]) + "\n"
 
 
 def _runs(row: Row) -> Iterator[str]:
-    """Give a [[run]] for the tasks of a row that have the same seeds, orders of the shots and limit."""
+    """Write a [[run]] for the tasks of a row that have the same seeds, orders of the shots and limit."""
     groups: dict[str, list[Sequence[Record]]] = {}
     for spread in row.spreads.values():
         for records in _in_orders(spread.records):
-            shared = [[(one.seed, setting.order(one)) for one in records], records[0].identity.get("limit")]
+            shared = [[(record.seed, setting.order(record)) for record in records], records[0].identity.get("limit")]
             groups.setdefault(json.dumps(shared), []).append(records)
-    for some in groups.values():
-        yield _run(some[0], [records[0].task.name for records in some])
+    for by_task in groups.values():
+        yield _run(by_task[0], [records[0].task.name for records in by_task])
 
 
 def _in_orders(records: Sequence[Record]) -> list[list[Record]]:
     """Leave records together where all seeds have the orders 0 ... n - 1, as a run has them; else part them."""
-    some = sorted(records, key=lambda one: (setting.order(one), one.seed))
-    by_order = [list(group) for _, group in itertools.groupby(some, key=setting.order)]
+    in_order = sorted(records, key=lambda record: (setting.order(record), record.seed))
+    by_order = [list(group) for _, group in itertools.groupby(in_order, key=setting.order)]
     are_first = [setting.order(group[0]) for group in by_order] == list(range(len(by_order)))
-    are_alike = len({tuple(one.seed for one in group) for group in by_order}) == 1
-    return [some] if are_first and are_alike else by_order
+    are_alike = len({tuple(record.seed for record in group) for group in by_order}) == 1
+    return [in_order] if are_first and are_alike else by_order
 
 
 def _run(records: Sequence[Record], tasks: Sequence[str]) -> str:
-    record, identity = records[0], records[0].identity
-    num_orders = len({setting.order(one) for one in records})
+    first, identity = records[0], records[0].identity
+    num_orders = len({setting.order(record) for record in records})
     plain = {name: identity.get(name) for name in PLAIN} | {"orders": num_orders if num_orders > 1 else None}
-    plain |= {"task": list(tasks), "seeds": list(dict.fromkeys(one.seed for one in records))}
-    if record.learned.start_from:
-        plain["start_from"] = record.learned.start_from.path
-    if record.learned.sweep:
+    plain |= {"task": list(tasks), "seeds": list(dict.fromkeys(record.seed for record in records))}
+    if first.learned.start_from:
+        plain["start_from"] = first.learned.start_from.path
+    if first.learned.sweep:
         plain["sweep"] = "lr"  # around the rate that `training` has
-    lines = ["[[run]]", *_assignments(plain)]
+    lines = ["[[run]]", *setting.assignments(plain)]
     tables = {"set": identity.get("method_config")} | {name: identity.get(name) for name in TABLES}
-    if record.learned.method:
+    if first.learned.method:
         tables.pop("icl")
     for name, table in tables.items():
         if table:
-            lines += [f"[run.{name}]", *_assignments(table)]
+            lines += [f"[run.{name}]", *setting.assignments(table)]
     return "\n".join(lines)
-
-
-def _assignments(table: Mapping[str, Any]) -> list[str]:
-    """Write a table's lines; TOML has no null, so what is absent stays away."""
-    return [f"{name} = {_text(value)}" for name, value in table.items() if value is not None]
-
-
-def _text(value: Any) -> str:
-    if isinstance(value, Mapping):
-        return "{ " + ", ".join(_assignments(value)) + " }"
-    return json.dumps(value)

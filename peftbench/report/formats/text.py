@@ -31,7 +31,7 @@ def terminal(document: Document, console: Console) -> str:
     has_spares = False
     for table in document.tables:
         parts.append(Text(table.title, style="bold"))
-        for columns in _both(table):
+        for columns in _layouts(table):
             parts += grids(columns, console.width)
             has_spares |= any(column.is_spare for column in _that_fit(columns, console.width))
     parts += [note(text, "") for text in document.findings]
@@ -44,11 +44,11 @@ def terminal(document: Document, console: Console) -> str:
 
 def grids(columns: Sequence[Column], width: int) -> list[RenderableType]:
     """Lay columns out as tables that fit the width, an empty line after each."""
-    return [part for some in _fitted(columns, width) for part in (_grid(some, width), "")]
+    return [part for group in _fitted(columns, width) for part in (_grid(group, width), "")]
 
 
 def draw(console: Console, parts: Iterable[RenderableType]) -> str:
-    """Give what the console would print, one part below the other; no blanks at line ends if it is no terminal."""
+    """Return what the console would print, one part below the other; no blanks at line ends if it is no terminal."""
     with console.capture() as captured:
         for part in parts:
             console.print(part, markup=False, highlight=False)
@@ -61,7 +61,7 @@ def markdown(document: Document) -> str:
     parts = []
     for table in document.tables:
         parts.append(f"**{table.title}**\n")
-        parts += [_markdown_table(columns) for columns in _both(table)]
+        parts += [_markdown_table(columns) for columns in _layouts(table)]
     parts.append("".join(f"- {note}\n" for note in (*document.findings, *document.conventions)))
     return "\n".join(parts)
 
@@ -72,14 +72,14 @@ def latex(document: Document) -> str:
     for table in document.tables:
         ordered = replace(table, rows=tuple(sorted(table.rows, key=_place)))
         parts.append(f"% {table.title}\n")
-        parts += [_latex_table([one for one in columns if not one.is_spare]) for columns in _both(ordered)]
+        parts += [_latex_table([column for column in columns if not column.is_spare]) for columns in _layouts(ordered)]
     notes = (*document.findings, *_conventions(document, has_spares=False))
     parts.append("".join(f"% {note}\n" for note in notes))
     return "\n".join(parts)
 
 
 def _conventions(document: Document, has_spares: bool) -> list[str]:
-    """Give the conventions of the columns that are there: intervals stand in a spare one."""
+    """List the conventions of the columns that are shown: intervals stand in a spare one."""
     return [text for text in document.conventions if has_spares or not text.startswith(INTERVAL)]
 
 
@@ -88,7 +88,8 @@ def _place(row: Row) -> int:
     return 2 if row.is_icl else 1 - row.is_tuned
 
 
-def _both(table: Table) -> list[list[Column]]:
+def _layouts(table: Table) -> list[list[Column]]:
+    """Lay out the means over tasks, and where there are several the tasks."""
     tasks = [per_task(table)] if len(table.tasks) > 1 else []
     return [summary(table.rows), *tasks]
 

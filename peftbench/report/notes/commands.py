@@ -24,11 +24,11 @@ def again(table: Table, row: Row, seeds: Sequence[int] = ()) -> str:
         row: With records.
         seeds: In place of the row's own.
     """
-    record = row.records[0]
-    seeds = seeds or sorted({each.seed for each in row.records})
-    num_orders = 1 + max(setting.order(each) for each in row.records)
-    words = [*_learner(record.learned.method, row.model, row.num_shots), *_task(table)]
-    words += _typed(options.of_record(record))
+    first = row.records[0]
+    seeds = seeds or sorted({record.seed for record in row.records})
+    num_orders = 1 + max(setting.order(record) for record in row.records)
+    words = [*_learner(first.learned.method, row.model, row.num_shots), *_task(table)]
+    words += _typed(options.of_record(first))
     if num_orders > 1:
         words += ["--orders", str(num_orders)]
     if list(seeds) != [0]:

@@ -20,14 +20,15 @@ TITLES = {
 
 
 def conventions(tables: Sequence[Table]) -> list[str]:
-    """Say how the columns were counted, each convention once, and why values are absent."""
+    """List how the columns were counted, each convention once, and why values are absent."""
     rows = [row for table in tables for row in table.rows]
     orders = " x orders of the shots" if have_orders(rows) else ""
     notes = [
-        f"accuracy: median (interquartile range) over templates x seeds{orders}; over several tasks the mean of their "
+        f"{metric}: median (interquartile range) over templates x seeds{orders}; over several tasks the mean of their "
         "medians (and of their ranges); n = examples"
+        for metric in dict.fromkeys(table.metric.name for table in tables)
     ]
-    if any(True for table in tables for _ in break_evens(table)):
+    if any(next(break_evens(table), None) for table in tables):
         notes.append("break-even: training FLOPs / FLOPs that a query then costs less than with ICL, rounded up")
     notes += _intervals([row for row in rows if not row.published])
     for name, title in TITLES.items():
@@ -47,13 +48,13 @@ def _intervals(rows: Sequence[Row]) -> Iterator[str]:
 
 
 def _counted(costed: Sequence[tuple[str, Cost]]) -> Iterator[tuple[str, str]]:
-    """Say how a column's numbers were had; where numbers of one kind were had in several ways, which rows' in which."""
-    ways: dict[tuple[str, str], list[str]] = {}
+    """Write how a column's numbers were counted; where one kind has several conventions, of which methods each is."""
+    methods_of: dict[tuple[str, str], list[str]] = {}
     for method, cost in costed:
         if cost.value:
-            ways.setdefault((cost.kind, cost.convention), []).append(method)
-    kinds = Counter(kind for kind, _ in ways)
-    for (kind, convention), methods in ways.items():
+            methods_of.setdefault((cost.kind, cost.convention), []).append(method)
+    kinds = Counter(kind for kind, _ in methods_of)
+    for (kind, convention), methods in methods_of.items():
         of = f" of {', '.join(dict.fromkeys(methods))}" if kinds[kind] > 1 else ""
         yield of, f"{MARK} {kind}; {convention}" if kind == "estimated" else f"{kind}; {convention}"
 
@@ -73,7 +74,7 @@ def sensitivity(table: Table) -> Iterator[str]:
 
 
 def cautions(table: Table) -> Iterator[str]:
-    """Say what makes rows of a table unlike each other: fewer shots than asked, cut inputs, unequal seeds or models."""
+    """Write what makes rows unlike each other: fewer shots than asked, cut inputs, unequal seeds or models."""
     for row in table.rows:
         if row.used_shots != row.shots:
             yield f"{names.title(row)}: {names.shots(row)} shots, as many as fit the model's positions"
@@ -88,7 +89,7 @@ def cautions(table: Table) -> Iterator[str]:
 
 
 def _idle(row: Row) -> Iterator[str]:
-    """Say where the trained parameters are not what works: some without a gradient, some that are not kept."""
+    """Count trained parameters that do nothing: those without a gradient, and those that are not kept."""
     if row.num_unreached_parameters:
         which = f"{row.num_unreached_parameters:,} of {row.num_trained_parameters:,} trained parameters"
         yield f"{names.title(row)}: {which} are in tensors that no training step had a gradient for"
@@ -100,15 +101,15 @@ def _idle(row: Row) -> Iterator[str]:
 
 
 def _spent(row: Row) -> Iterator[str]:
-    """Say what training FLOPs hold beside a training, and what they leave out."""
-    learned = [record.learned for spread in row.spreads.values() for record in spread.records]
-    paths = dict.fromkeys(one.start_from.path for one in learned if one.start_from)
+    """Write what training FLOPs include beside a training, and what they leave out."""
+    learned = [record.learned for record in row.records]
+    paths = dict.fromkeys(part.start_from.path for part in learned if part.start_from)
     if paths:
         whose = ", ".join(f"'{path}'" for path in paths)
         yield f"{names.title(row)}: started from {whose}; what it took to train that is not in its training FLOPs"
-    if any(one.sweep for one in learned):
-        held = "not in" if row.costs["training_flops"].kind == "traced" else "in"
-        yield f"{names.title(row)}: the search for the learning rate is {held} its training FLOPs"
+    if any(part.sweep for part in learned):
+        place = "not in" if row.costs["training_flops"].kind == "traced" else "in"
+        yield f"{names.title(row)}: the search for the learning rate is {place} its training FLOPs"
 
 
 def _unequal_models(table: Table) -> Iterator[str]:

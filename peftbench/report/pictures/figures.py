@@ -5,8 +5,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
-from peftbench.report.rows import names, units
-from peftbench.report.rows.table import Interval, Row, Table
+from peftbench.report.rows import names
+from peftbench.report.rows.table import Interval, Row, Table, best
 from peftbench.report.rows.texts import flops, have_orders, interval, pool, pool_with_orders
 
 NUM_QUERIES = 1_000
@@ -30,7 +30,7 @@ class Axis:
     ticks: tuple[tuple[float, str], ...]
 
     def place(self, value: float) -> float:
-        """Give the place on the axis: 0 at its low end, 1 at its high one."""
+        """Return the place on the axis: 0 at its low end, 1 at its high one."""
         low, high = self._scaled(self.low), self._scaled(self.high)
         return (self._scaled(value) - low) / (high - low)
 
@@ -46,15 +46,15 @@ class Point:
 
     Args:
         x: In the axis' unit.
-        y: Accuracy, 0 to 1.
+        y: Score, 0 to 1.
         interval: Of y.
-        series: What decides its colour: the way of learning.
+        series: What decides its colour: the method.
         model: What decides its shape.
         label: Short, to stand beside it.
-        told: What it is, in full; several lines.
+        details: What it is, in full; several lines.
         is_hollow: Whether it stands for what costs less with the shots' keys and values in a cache.
         once: FLOPs of x that are paid once: training, or filling the cache.
-        each: FLOPs of x that each query takes; None where x is no such total.
+        per_query: FLOPs of x that each query takes; None where x is no such total.
     """
 
     x: float
@@ -63,10 +63,10 @@ class Point:
     series: str
     model: str
     label: str
-    told: str
+    details: str
     is_hollow: bool = False
     once: float = 0
-    each: float | None = None
+    per_query: float | None = None
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ class Figure:
     Args:
         name: Of the file or the element.
         lines: Each joins some of the points.
-        levels: Accuracies that a line across shows, with their names.
+        levels: Scores that a line across shows, with their names.
     """
 
     name: str
@@ -90,7 +90,7 @@ class Figure:
 
 
 def level_end(figure: Figure, value: float, text: str) -> float:
-    """Say where a line's name ends on the x axis, 0 to 1: at the right, or further left where points are in its way."""
+    """Return where a line's name ends on the x axis, 0 to 1: at the right, or left of points in its way."""
     points = [(figure.x.place(point.x), figure.y.place(point.y)) for point in figure.points]
     near = [x for x, y in points if abs(y - figure.y.place(value)) < 0.07]
     width = 0.016 * len(text)
@@ -104,16 +104,17 @@ def figures(table: Table) -> list[Figure]:
 
     Paper: 2205.05638, Figure 3 (inference), Figure 2 (parameters).
     """
-    made = [_inference(table), _total(table), _parameters(table), _shots(table)]
-    return [figure for figure in made if figure and figure.points]
+    drawn = [_inference(table), _total(table), _parameters(table), _shots(table)]
+    return [figure for figure in drawn if figure and figure.points]
 
 
-def told(row: Row) -> str:
-    """Tell a row's record: what was run, what came out, what it cost."""
-    chance = "" if row.chance is None else f", chance {units.percent(row.chance)}"
-    lines = [names.full(row), f"accuracy {units.percent(row.score)} %{chance}"]
+def details(row: Row) -> str:
+    """Describe a row in full: what was run, what came out, what it cost."""
+    metric = row.metric
+    chance = "" if row.chance is None else f", chance {metric.text(row.chance)}"
+    lines = [names.full(row), f"{metric.name} {metric.text(row.score)} {metric.unit}{chance}"]
     if row.interval:
-        lines.append(f"95 % interval {interval(row.interval)}")
+        lines.append(f"95 % interval {interval(row.interval, metric)}")
     if row.num_seeds:
         if have_orders([row]):
             pooled = f"seeds x orders x templates {pool_with_orders(row)}"
@@ -131,43 +132,48 @@ def told(row: Row) -> str:
     return "\n".join(lines)
 
 
+def _title(table: Table, of: str) -> str:
+    return f"{table.metric.name.capitalize()} against {of}"
+
+
 def _inference(table: Table) -> Figure | None:
     points = [
         *_points(table.rows, lambda row: row.cost("inference_flops_per_example")),
         *_points(table.rows, lambda row: row.cost("cached_inference_flops_per_example"), is_hollow=True),
     ]
     note = "One query. Hollow: with the shots' keys and values in a cache."
-    return _figure("inference", "Accuracy against inference FLOPs", note, "inference FLOPs per example", points, table)
+    return _figure("inference", _title(table, "inference FLOPs"), note, "inference FLOPs per example", points, table)
 
 
 def _total(table: Table) -> Figure | None:
     points = [*_totals(table, "inference", "training_flops"), *_totals(table, "cached_inference", "cache_flops", True)]
     note = "Training, or filling the cache, and all queries. Hollow: with the shots' keys and values in a cache."
-    title = f"Accuracy against total FLOPs after {NUM_QUERIES:,} queries"
+    title = _title(table, f"total FLOPs after {NUM_QUERIES:,} queries")
     figure = _figure("total", title, note, f"total FLOPs after {NUM_QUERIES:,} queries", points, table)
     # Wide enough for any number of queries: with one it is training that counts, with many it is each query.
-    reach = [NUM_QUERIES * (part * point.once + point.each) for point in points if point.each for part in (0, 1)]
+    totals = [(point.once, point.per_query) for point in points if point.per_query]
+    reach = [NUM_QUERIES * (part * once + per_query) for once, per_query in totals for part in (0, 1)]
     return figure and replace(figure, x=decades(figure.x.title, reach))
 
 
 def _totals(table: Table, query: str, once: str, is_hollow: bool = False) -> list[Point]:
-    made = []
+    points = []
     for row in table.rows:
-        each, first = row.cost(f"{query}_flops_per_example"), row.cost(once)
-        if each is not None and first is not None:
-            made.append(_point(row, first + NUM_QUERIES * each, is_hollow, first, each))
-    return made
+        per_query, first = row.cost(f"{query}_flops_per_example"), row.cost(once)
+        if per_query is not None and first is not None:
+            points.append(_point(row, first + NUM_QUERIES * per_query, is_hollow, first, per_query))
+    return points
 
 
 def _parameters(table: Table) -> Figure | None:
     points = _points([row for row in table.rows if row.is_tuned], lambda row: row.num_trained_parameters)
     others = [row for row in table.rows if not row.is_tuned and not row.published]
-    best = {row.model: row for row in sorted(others, key=lambda row: row.score)}
-    levels = [(row.score, f"{_label(row)}, {row.model}") for row in best.values()]
+    models = dict.fromkeys(row.model for row in sorted(others, key=lambda row: row.score))
+    # Of equal ones the last.
+    untrained = [best([row for row in reversed(others) if row.model == model]) for model in models]
+    levels = [(row.score, f"{_label(row)}, {row.model}") for row in untrained]
     note = "Lines: the best that each model does without training."
-    return _figure(
-        "parameters", "Accuracy against trained parameters", note, "trained parameters", points, table, levels
-    )
+    return _figure("parameters", _title(table, "trained parameters"), note, "trained parameters", points, table, levels)
 
 
 def _shots(table: Table) -> Figure | None:
@@ -189,10 +195,10 @@ def _shots(table: Table) -> Figure | None:
     points = tuple(dict.fromkeys(point for line in lines for point in line))
     return Figure(
         "shots",
-        "ICL accuracy against shots",
+        f"ICL {table.metric.name} against shots",
         "Shots that were asked for; 0 is zero-shot.",
         Axis("shots in the prompt", "shots", counts[0], counts[-1] * 1.15, ticks),
-        _accuracies(points, table, []),
+        _scores(points, table, []),
         points,
         tuple(lines),
         _chance(table),
@@ -212,26 +218,26 @@ def _figure(
         return None
     axis = decades(unit, [point.x for point in points])
     every = (*levels, *_chance(table))
-    return Figure(name, title, note, axis, _accuracies(points, table, levels), tuple(points), levels=every)
+    return Figure(name, title, note, axis, _scores(points, table, levels), tuple(points), levels=every)
 
 
 def _points(rows: Iterable[Row], x: Callable[[Row], float | None], is_hollow: bool = False) -> list[Point]:
-    found = [(row, x(row)) for row in rows]
-    return [_point(row, value, is_hollow) for row, value in found if value is not None]
+    values = [(row, x(row)) for row in rows]
+    return [_point(row, value, is_hollow) for row, value in values if value is not None]
 
 
-def _point(row: Row, x: float, is_hollow: bool = False, once: float = 0, each: float | None = None) -> Point:
+def _point(row: Row, x: float, is_hollow: bool = False, once: float = 0, per_query: float | None = None) -> Point:
     return Point(
         x=x,
         y=row.score,
         interval=row.interval,
         series=row.method,
         model=row.model,
-        label=_label(row) + ", cached" * is_hollow,
-        told=told(row) + "\nwith cached keys and values of the shots" * is_hollow,
+        label=_label(row) + (", cached" if is_hollow else ""),
+        details=details(row) + ("\nwith cached keys and values of the shots" if is_hollow else ""),
         is_hollow=is_hollow,
         once=once,
-        each=each,
+        per_query=per_query,
     )
 
 
@@ -253,14 +259,14 @@ def decades(title: str, values: Sequence[float]) -> Axis:
     return Axis(title, "log", low, high, tuple((digit * 10.0**k, f"{digit}e{k}") for digit, k in ticks))
 
 
-def _accuracies(points: Iterable[Point], table: Table, levels: Sequence[tuple[float, str]]) -> Axis:
+def _scores(points: Iterable[Point], table: Table, levels: Sequence[tuple[float, str]]) -> Axis:
     values = list(_ends(points)) + [value for value, _ in (*levels, *_chance(table))]
     step = 0.05 if max(values) - min(values) < 0.35 else 0.1
-    low = max(0.0, step * math.floor(min(values) / step - 0.2))
+    low = max(table.metric.lowest, step * math.floor(min(values) / step - 0.2))
     high = min(1.0, step * math.ceil(max(values) / step + 0.2))
     count = round((high - low) / step)
-    ticks = tuple((low + step * k, f"{100 * (low + step * k):.0f}") for k in range(count + 1))
-    return Axis("accuracy %", "linear", low, high, ticks)
+    ticks = tuple((low + step * k, table.metric.tick(low + step * k)) for k in range(count + 1))
+    return Axis(table.metric.title, "linear", low, high, ticks)
 
 
 def _ends(points: Iterable[Point]) -> Iterator[float]:

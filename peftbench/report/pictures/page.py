@@ -10,7 +10,7 @@ from peftbench.report.formats import recipe
 from peftbench.report.notes.break_even import queries, rival
 from peftbench.report.notes.document import Document
 from peftbench.report.pictures import colors, figures, spread, svg
-from peftbench.report.rows import fields, names, units
+from peftbench.report.rows import fields, names
 from peftbench.report.rows.field import Field
 from peftbench.report.rows.table import Row, Table
 
@@ -28,9 +28,7 @@ def html(document: Document) -> str:
     from markupsafe import Markup
 
     style, script = ((FOLDER / name).read_text(encoding="utf-8") for name in ("page.css", "page.js"))
-    records = [
-        one for table in document.tables for row in table.rows for part in row.spreads.values() for one in part.records
-    ]
+    records = [record for table in document.tables for row in table.rows for record in row.records]
     days = sorted(record.created_at[:10] for record in records)
     made_by = sorted({f"{name} {version}" for record in records for name, version in record.versions.items()})
     return _template().render(
@@ -72,11 +70,11 @@ def _section(table: Table) -> dict[str, Any]:
     from markupsafe import Markup
 
     hues, shapes = colors.of_series(table), colors.of_models(table)
-    some, by_task = fields.summary(table), fields.per_task(table)
+    columns, by_task = fields.summary(table), fields.per_task(table)
     return {
         "title": table.title,
-        "columns": some,
-        "rows": [[_cell(column, row, hues) for column in some] for row in table.rows],
+        "columns": columns,
+        "rows": [[_cell(column, row, hues) for column in columns] for row in table.rows],
         "by_task": by_task,
         "task_rows": [[_cell(column, row, hues) for column in by_task] for row in table.rows],
         "series": list(hues.items()),
@@ -92,22 +90,22 @@ def _section(table: Table) -> dict[str, Any]:
         ],
         "spreads": [
             {
-                "title": one.task,
-                "note": f"chance {units.percent(one.chance)}",
-                "svg": Markup(svg.draw_spread(one, hues)),
+                "title": strip.task,
+                "note": f"chance {table.metric.text(strip.chance)}",
+                "svg": Markup(svg.draw_spread(strip, hues)),
             }
-            for one in spread.spreads(table)
+            for strip in spread.spreads(table)
         ],
-        "paid": [line for one in break_evens(table) for line in _paid(one)],
+        "paid": [line for pair in break_evens(table) for line in _paid(pair)],
     }
 
 
-def _paid(one: BreakEven) -> Iterator[dict[str, Any]]:
-    against = f"{names.title(one.tuned)} against {rival(one)}"
-    yield {"queries": "" if one.plain is None else one.plain, "text": f"{against}: {queries(one.plain)}"}
-    if one.has_cached:
-        text = f"{against}, shots cached: {queries(one.cached)}"
-        yield {"queries": "" if one.cached is None else one.cached, "text": text}
+def _paid(pair: BreakEven) -> Iterator[dict[str, Any]]:
+    against = f"{names.title(pair.tuned)} against {rival(pair)}"
+    yield {"queries": "" if pair.plain is None else pair.plain, "text": f"{against}: {queries(pair.plain)}"}
+    if pair.has_cached:
+        text = f"{against}, shots cached: {queries(pair.cached)}"
+        yield {"queries": "" if pair.cached is None else pair.cached, "text": text}
 
 
 def _cell(column: Field, row: Row, hues: Mapping[str, int]) -> dict[str, Any]:

@@ -71,11 +71,11 @@ def made_with() -> str:
 def _below(images: "Sequence[Image]") -> "Image":
     from PIL import Image
 
-    whole = Image.new("RGB", (max(one.width for one in images), sum(one.height for one in images)), "white")
+    whole = Image.new("RGB", (max(image.width for image in images), sum(image.height for image in images)), "white")
     top = 0
-    for one in images:
-        whole.paste(one, (0, top))
-        top += one.height
+    for image in images:
+        whole.paste(image, (0, top))
+        top += image.height
     return whole
 
 
@@ -85,38 +85,38 @@ def _picture(table: Table) -> "Image":
     from PIL import Image
 
     hues, shapes = colors.of_series(table), colors.of_models(table)
-    made, strips = figures(table), spreads(table)
-    heights = [3.4 * math.ceil(len(made) / 2)]
+    drawn, strips = figures(table), spreads(table)
+    heights = [3.4 * math.ceil(len(drawn) / 2)]
     if strips:
         rows = math.ceil(len(strips) / NUM_STRIPS)
         heights.append(rows * (0.75 + 0.2 * len(strips[0].bands)))
     canvas = Canvas(figsize=(WIDTH, sum(heights) + 0.5), dpi=DPI, layout="constrained")
     canvas.suptitle(table.title, fontsize=10, fontweight="bold", x=0.01, ha="left", wrap=True)
     parts = canvas.subfigures(len(heights), 1, height_ratios=heights, squeeze=False)[:, 0]
-    panels = parts[0].subplots(math.ceil(len(made) / 2), 2, squeeze=False).flatten()
-    for figure, panel in zip(made, panels, strict=False):
+    panels = parts[0].subplots(math.ceil(len(drawn) / 2), 2, squeeze=False).flatten()
+    for figure, panel in zip(drawn, panels, strict=False):
         _panel(panel, figure, hues, shapes)
-    for panel in panels[len(made) :]:
+    for panel in panels[len(drawn) :]:
         panel.set_axis_off()
     _legend(parts[0], hues, shapes)
     if strips:
         panels = parts[1].subplots(rows, min(NUM_STRIPS, len(strips)), squeeze=False, sharey=True).flatten()
-        for one, panel in zip(strips, panels, strict=False):
-            _strip(panel, one, hues)
+        for strip, panel in zip(strips, panels, strict=False):
+            _strip(panel, strip, hues)
         for panel in panels[len(strips) :]:
             panel.set_axis_off()
-    drawn = FigureCanvasAgg(canvas)
-    drawn.draw()
-    return Image.frombuffer("RGBA", drawn.get_width_height(), bytes(drawn.buffer_rgba())).convert("RGB")
+    agg = FigureCanvasAgg(canvas)
+    agg.draw()
+    return Image.frombuffer("RGBA", agg.get_width_height(), bytes(agg.buffer_rgba())).convert("RGB")
 
 
 def _panel(panel: Any, figure: Figure, hues: Mapping[str, int], shapes: Mapping[str, int]) -> None:
     panel.set_title(figure.title, fontsize=10, loc="left", fontweight="bold")
-    _lay(panel.xaxis, panel.set_xlim, figure.x)
-    _lay(panel.yaxis, panel.set_ylim, figure.y)
+    _set_axis(panel.xaxis, panel.set_xlim, figure.x)
+    _set_axis(panel.yaxis, panel.set_ylim, figure.y)
     if figure.x.scale == "log":
         panel.set_xscale("log")
-        _lay(panel.xaxis, panel.set_xlim, figure.x)
+        _set_axis(panel.xaxis, panel.set_xlim, figure.x)
         panel.minorticks_off()
     panel.grid(visible=True, linewidth=0.8)
     panel.set_axisbelow(True)
@@ -138,14 +138,14 @@ def _panel(panel: Any, figure: Figure, hues: Mapping[str, int], shapes: Mapping[
 
 
 def _at(axis: Axis, value: float) -> float:
-    """Give the place for matplotlib, which has no scale for shots."""
+    """Return the place for matplotlib, which has no scale for shots."""
     return math.log1p(value) if axis.scale == "shots" else value
 
 
-def _lay(axis: Any, limit: Any, told: Axis) -> None:
-    limit(_at(told, told.low), _at(told, told.high))
-    axis.set_ticks([_at(told, value) for value, _ in told.ticks], [text for _, text in told.ticks])
-    axis.set_label_text(told.title)
+def _set_axis(axis: Any, limit: Any, data: Axis) -> None:
+    limit(_at(data, data.low), _at(data, data.high))
+    axis.set_ticks([_at(data, value) for value, _ in data.ticks], [text for _, text in data.ticks])
+    axis.set_label_text(data.title)
 
 
 def _label(panel: Any, figure: Figure) -> None:
@@ -158,7 +158,7 @@ def _label(panel: Any, figure: Figure) -> None:
     taken = [(x - 4, y - 4, x + 4, y + 4) for x, y in places]
     for value, text in figure.levels:
         right, y = level_end(figure, value, text) * width, figure.y.place(value) * height
-        below = 9 * (text == CHANCE)
+        below = 9 if text == CHANCE else 0
         taken.append((right - 4.7 * len(text), y - below, right, y - below + 9))
     for point, (x, y) in zip(figure.points, places, strict=True):
         long = 4.7 * len(point.label)
@@ -190,13 +190,13 @@ def _legend(part: Any, hues: Mapping[str, int], shapes: Mapping[str, int]) -> No
     part.legend(handles=marks, loc="outside lower center", ncols=6, frameon=False)
 
 
-def _strip(panel: Any, one: Spreads, hues: Mapping[str, int]) -> None:
-    panel.set_title(one.task, fontsize=9, loc="left", fontweight="bold")
-    _lay(panel.xaxis, panel.set_xlim, one.axis)
-    panel.axvline(one.chance, color=SOFT, linestyle="--", linewidth=0.9)
-    panel.set_yticks(range(len(one.bands)), [band.label for band in one.bands], fontsize=7.5)
-    panel.set_ylim(len(one.bands) - 0.4, -0.6)
-    for place, band in enumerate(one.bands):
+def _strip(panel: Any, strip: Spreads, hues: Mapping[str, int]) -> None:
+    panel.set_title(strip.task, fontsize=9, loc="left", fontweight="bold")
+    _set_axis(panel.xaxis, panel.set_xlim, strip.axis)
+    panel.axvline(strip.chance, color=SOFT, linestyle="--", linewidth=0.9)
+    panel.set_yticks(range(len(strip.bands)), [band.label for band in strip.bands], fontsize=7.5)
+    panel.set_ylim(len(strip.bands) - 0.4, -0.6)
+    for place, band in enumerate(strip.bands):
         hue = colors.LIGHT[hues[band.series]]
         if band.quartiles:
             low, high = band.quartiles
@@ -204,4 +204,4 @@ def _strip(panel: Any, one: Spreads, hues: Mapping[str, int]) -> None:
         panel.plot([band.median] * 2, [place - 0.4, place + 0.4], color=hue, linewidth=2)
         step = 0.7 / max(band.num_templates, 2)
         heights = [place + step * (answer.line - (band.num_templates - 1) / 2) for answer in band.answers]
-        panel.plot([answer.accuracy for answer in band.answers], heights, ".", color=hue, markersize=3)
+        panel.plot([answer.score for answer in band.answers], heights, ".", color=hue, markersize=3)

@@ -1,4 +1,4 @@
-"""How far accuracy moves with the template and with the shots that were drawn, one task at a time."""
+"""How scores vary with the template and with the shots that were drawn, one task at a time."""
 
 import math
 import statistics
@@ -6,23 +6,24 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from peftbench.report.pictures.figures import Axis
-from peftbench.report.rows import names, setting, units
+from peftbench.report.rows import names, setting
+from peftbench.report.rows.metric import Metric
 from peftbench.report.rows.table import Row, Spread, Table, Task
-from peftbench.store.record import Record
+from peftbench.store.record import Record, TemplateResult
 
 
 @dataclass(frozen=True)
 class Answer:
-    """Accuracy under one template with one seed.
+    """The score under one template with one seed.
 
     Args:
         line: Which of the row's templates, from the top.
-        told: What it is, in full; several lines.
+        details: What it is, in full; several lines.
     """
 
-    accuracy: float
+    score: float
     line: int
-    told: str
+    details: str
 
 
 @dataclass(frozen=True)
@@ -46,35 +47,31 @@ class Spreads:
     """All rows on one task."""
 
     task: str
+    metric: Metric
     chance: float
     axis: Axis
     bands: tuple[Band, ...]
 
 
 def spreads(table: Table) -> list[Spreads]:
-    """Gather the accuracies of each task under each template with each seed; published rows have none."""
+    """Gather the scores of each task under each template with each seed; published rows have none."""
     rows = [row for row in table.rows if not row.published]
     has_models = len({row.model for row in rows}) > 1
-    made = [(task, tuple(_band(row, row.spreads[task], has_models) for row in rows)) for task in table.tasks if rows]
-    return [Spreads(task.name, task.chance, _axis(task, bands), bands) for task, bands in made]
+    by_task = [(task, tuple(_band(row, row.spreads[task], has_models) for row in rows)) for task in table.tasks if rows]
+    return [
+        Spreads(task.name, table.metric, task.chance, _axis(task, bands, table.metric), bands)
+        for task, bands in by_task
+    ]
 
 
 def _band(row: Row, spread: Spread, has_models: bool) -> Band:
     results = [(record, result) for record in spread.records for result in record.results]
     templates = sorted({result.template for _, result in results})
     answers = tuple(
-        Answer(
-            accuracy=result.accuracy(),
-            line=templates.index(result.template),
-            told=(
-                f"template {result.template}, '{result.name}', seed {record.seed}{_order(record)}\n"
-                f"{units.percent(result.accuracy())} %: {result.num_correct['token']} of {result.num_examples}\n"
-                f"record {record.id}"
-            ),
-        )
+        Answer(row.metric.score(result), templates.index(result.template), _details(row, record, result))
         for record, result in results
     )
-    values = [answer.accuracy for answer in answers]
+    values = [answer.score for answer in answers]
     quarters = statistics.quantiles(values, n=4, method="inclusive") if len(values) > 1 else None
     return Band(
         label=_label(row, has_models),
@@ -83,6 +80,15 @@ def _band(row: Row, spread: Spread, has_models: bool) -> Band:
         quartiles=(quarters[0], quarters[2]) if quarters else None,
         answers=answers,
         num_templates=len(templates),
+    )
+
+
+def _details(row: Row, record: Record, result: TemplateResult) -> str:
+    score = f"{row.metric.text(row.metric.score(result))} {row.metric.unit}"
+    return (
+        f"template {result.template}, '{result.name}', seed {record.seed}{_order(record)}\n"
+        f"{score}: {result.num_correct['token']} of {result.num_examples}\n"
+        f"record {record.id}"
     )
 
 
@@ -100,11 +106,11 @@ def _label(row: Row, has_models: bool) -> str:
     return text if len(text) <= 22 else text[:20] + ".."
 
 
-def _axis(task: Task, bands: Iterable[Band]) -> Axis:
-    values = [answer.accuracy for band in bands for answer in band.answers] + [task.chance]
+def _axis(task: Task, bands: Iterable[Band], metric: Metric) -> Axis:
+    values = [answer.score for band in bands for answer in band.answers] + [task.chance]
     low, high = math.floor(10 * min(values)) / 10, math.ceil(10 * max(values)) / 10
-    low, high = max(low - 0.02, -0.02), min(high + 0.02, 1.02)
+    low, high = max(low - 0.02, metric.lowest - 0.02), min(high + 0.02, 1.02)
     step = 0.1 if high - low < 0.6 else 0.2
     first = math.ceil(low / step)
     ticks = [step * k for k in range(first, math.floor(high / step + 1e-9) + 1)]
-    return Axis("accuracy %", "linear", low, high, tuple((value, f"{100 * value:.0f}") for value in ticks))
+    return Axis(metric.title, "linear", low, high, tuple((value, metric.tick(value)) for value in ticks))

@@ -58,8 +58,9 @@ def draw_spread(spreads: Spreads, hues: Mapping[str, int]) -> str:
     ]
     for band, top, end in zip(spreads.bands, tops, tops[1:], strict=False):
         parts += _band(band, spreads.axis, top, end, hues[band.series])
-    title = f'<text class="axis" x="{(SPREAD_LEFT + WIDTH) / 2:.0f}" y="{bottom + 32:.0f}">accuracy %</text>'
-    label = escape(f"Accuracy on {spreads.task} by template and seed", quote=True)
+    middle = (SPREAD_LEFT + WIDTH) / 2
+    title = f'<text class="axis" x="{middle:.0f}" y="{bottom + 32:.0f}">{escape(spreads.axis.title)}</text>'
+    label = escape(f"{spreads.metric.name.capitalize()} on {spreads.task} by template and seed", quote=True)
     height = bottom + 40
     return (
         f'<svg viewBox="0 0 {WIDTH} {height:.0f}" role="group" aria-label="{label}">'
@@ -111,13 +112,13 @@ def _point(figure: Figure, point: Point, hues: Mapping[str, int], shapes: Mappin
     if point.interval:
         low, high = (_y(figure, end) - y for end in point.interval)
         whisker = f'<path class="whisker" d="M0 {low:.1f}V{high:.1f}"/>'
-    paid = "" if point.each is None else f' data-once="{point.once:g}" data-each="{point.each:g}"'
+    paid = "" if point.per_query is None else f' data-once="{point.once:g}" data-each="{point.per_query:g}"'
     is_right = x > WIDTH * 0.72
     anchor, dx = ("end", -8) if is_right else ("start", 8)
-    hollow = " hollow" * point.is_hollow
+    hollow = " hollow" if point.is_hollow else ""
     return (
         f'<g class="pt s{hues[point.series]}{hollow}" tabindex="0" role="img" transform="translate({x:.1f} {y:.1f})" '
-        f'data-y="{y:.1f}"{paid}>{_title(point.told)}{whisker}<path class="dot" d="{SHAPES[shapes[point.model]]}"/>'
+        f'data-y="{y:.1f}"{paid}>{_title(point.details)}{whisker}<path class="dot" d="{SHAPES[shapes[point.model]]}"/>'
         f'<text class="label" text-anchor="{anchor}" x="{dx}" y="-5">{escape(point.label)}</text></g>'
     )
 
@@ -144,7 +145,7 @@ def _upright(x: float, bottom: float) -> str:
 
 
 def _tops(bands: Iterable[Band]) -> list[float]:
-    """Give where each band begins, and where the last one ends."""
+    """Return where each band begins, and where the last one ends."""
     tops = [float(TOP)]
     for band in bands:
         tops.append(tops[-1] + max(18.0, LINE * band.num_templates + 8))
@@ -167,5 +168,5 @@ def _band(band: Band, axis: Axis, top: float, end: float, color: int) -> Iterato
 
 
 def _answer(answer: Answer, axis: Axis, first: float) -> str:
-    x, y = _across(axis, answer.accuracy), first + LINE * answer.line
-    return f'<circle class="pt" r="2" cx="{x:.1f}" cy="{y:.1f}">{_title(answer.told)}</circle>'
+    x, y = _across(axis, answer.score), first + LINE * answer.line
+    return f'<circle class="pt" r="2" cx="{x:.1f}" cy="{y:.1f}">{_title(answer.details)}</circle>'

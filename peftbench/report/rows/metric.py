@@ -14,12 +14,14 @@ class Metric:
         name: As tasks name it.
         unit: In which tables show it.
         best_is_high: Whether more of it is better.
+        lowest: The least that it can be; the most is 1.
         hint: One line on what a row has of it.
     """
 
     name: str
     unit: str = "%"
     best_is_high: bool = True
+    lowest: float = 0.0
     hint: str = "median over templates x seeds; over several tasks the mean of their medians"
 
     @property
@@ -30,6 +32,10 @@ class Metric:
     def score(self, result: TemplateResult) -> float:
         """Return the score under one template, 0 to 1."""
         return result.accuracy()
+
+    def tick(self, score: float) -> str:
+        """Write a score in the unit of the tables, without decimals."""
+        return f"{100 * score:.0f}"
 
     def text(self, score: float) -> str:
         """Write a score in the unit of the tables."""

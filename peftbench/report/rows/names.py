@@ -38,8 +38,8 @@ def full(row: Row) -> str:
 
 def shots(row: Row) -> str:
     """Write the shots: as they were asked for, and how many were used where fewer fitted: "24 of 32"."""
-    used, asked = units.span(row.used_shots), units.span(row.shots)
-    return used if row.used_shots == row.shots else f"{used} of {asked}"
+    used = units.span(row.used_shots)
+    return used if row.used_shots == row.shots else f"{used} of {units.span(row.shots)}"
 
 
 def _loss_sum(row: Row) -> list[str]:

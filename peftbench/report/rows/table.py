@@ -151,6 +151,17 @@ class Table:
         """What the scores of its rows are."""
         return metric(self.tasks[0].metric)
 
+    @property
+    def best(self) -> Row:
+        """The row of the best score; of equals the first."""
+        return best(self.rows)
+
+
+def best(rows: Sequence[Row]) -> Row:
+    """Return the row of the best score, by the direction of its metric; of equals the first."""
+    sign = 1 if rows[0].metric.best_is_high else -1
+    return max(rows, key=lambda row: sign * row.score)
+
 
 def build(records: Sequence[Record]) -> list[Table]:
     """Arrange records in as few tables as can be without a row that lacks a task.
@@ -227,10 +238,10 @@ def _order(row: Row) -> tuple[Any, ...]:
 
 
 def _row(group: Mapping[Task, list[Record]], settings: tuple[Setting, ...]) -> Row:
-    records = [record for some in group.values() for record in some]
+    records = [record for of_task in group.values() for record in of_task]
     first = records[0]
-    draws = {task: confidence.drawn(some) for task, some in group.items()}
-    spreads = {task: _spread(task, some, draws[task]) for task, some in group.items()}
+    draws = {task: confidence.drawn(of_task) for task, of_task in group.items()}
+    spreads = {task: _spread(task, of_task, draws[task]) for task, of_task in group.items()}
     ranges = [spread.iqr for spread in spreads.values() if spread.iqr is not None]
     return Row(
         method=setting.method(first),

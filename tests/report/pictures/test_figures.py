@@ -43,7 +43,7 @@ def test_the_axis_of_totals_holds_every_point_for_any_number_of_queries(queries)
     for table in (document().tables[0], build([record("ia3", "mini-t0")])[0]):
         figure = by_name(table)["total"]
         for point in figure.points:
-            assert figure.x.low * scale < point.once + queries * point.each < figure.x.high * scale
+            assert figure.x.low * scale < point.once + queries * point.per_query < figure.x.high * scale
 
 
 def test_parameters_are_of_what_was_tuned_and_lines_are_the_rest_at_its_best():
@@ -73,7 +73,7 @@ def test_the_name_of_a_line_stands_where_no_points_are(places, end):
 
 def test_points_tell_what_the_table_tells():
     point = next(one for one in by_name()["inference"].points if one.series == "ia3")
-    lines = point.told.splitlines()
+    lines = point.details.splitlines()
     assert lines[0] == "ia3 on mini-t0, 32 shots"
     assert "n 240, seeds x templates 3 x 3" in lines
     assert "training ~9.1e12 FLOPs" in lines
@@ -104,11 +104,11 @@ def test_spreads_have_each_answer_in_the_line_of_its_template():
     assert one.task == sorted(TASKS)[0]
     band = next(band for band in one.bands if band.label == "ia3 mini-t0")
     mine = [each for each in records() if each.learned.method == "ia3" and each.task.name == one.task]
-    assert sorted(answer.accuracy for answer in band.answers) == sorted(r.accuracy() for e in mine for r in e.results)
+    assert sorted(answer.score for answer in band.answers) == sorted(r.accuracy() for e in mine for r in e.results)
     assert [answer.line for answer in band.answers] == [0, 1, 2] * 3
     low, high = band.quartiles
     assert low <= band.median <= high
-    assert all(one.axis.low <= answer.accuracy <= one.axis.high for answer in band.answers)
+    assert all(one.axis.low <= answer.score <= one.axis.high for answer in band.answers)
 
 
 def test_rows_of_one_method_are_told_apart_by_what_differs():
@@ -126,9 +126,9 @@ def test_rows_of_one_method_are_told_apart_by_what_differs():
 
 def test_an_answer_tells_the_order_of_its_shots():
     (table,) = build([record(), record(icl={"order": 2})])
-    first, *_, last = (answer.told.splitlines()[0] for answer in spreads(table)[0].bands[0].answers)
+    first, *_, last = (answer.details.splitlines()[0] for answer in spreads(table)[0].bands[0].answers)
     assert (first, last) == ("template 0, '0', seed 0", "template 1, '1', seed 0, order 2")
-    assert "n 300, seeds x orders x templates 1 x 2 x 2" in by_name(table)["inference"].points[0].told
+    assert "n 300, seeds x orders x templates 1 x 2 x 2" in by_name(table)["inference"].points[0].details
 
 
 def test_one_answer_has_no_quartiles():
