@@ -267,7 +267,7 @@ def _module(site: Site) -> str:
 
 
 def _attached(backbone: Backbone) -> list[tuple[Site, Svd]]:
-    return [(site, backbone.model.get_submodule(_module(site))) for site in _sites(backbone)]
+    return [(site, module) for (site, _), module in backbone.inserted.items() if isinstance(module, Svd)]
 
 
 def _to_peft(backbone: Backbone, names: Sequence[str]) -> Exported:

@@ -121,9 +121,7 @@ def _name(role: Role) -> str:
 
 
 def _attached(backbone: Backbone) -> list[tuple[Site, Bias]]:
-    roles: tuple[Role, ...] = (*places.LINEAR, "norm")
-    targets = [(site, backbone.model.get_submodule(site.module)) for role in roles for site in backbone.sites(role)]
-    return [(site, getattr(layer, _name(site.role))) for site, layer in targets if hasattr(layer, _name(site.role))]
+    return [(site, module) for (site, _), module in backbone.inserted.items() if isinstance(module, Bias)]
 
 
 def _to_peft(backbone: Backbone, names: Sequence[str]) -> Exported | None:

@@ -125,17 +125,7 @@ def _name(site: Site, variant: str) -> str:
 
 
 def _attached(backbone: Backbone) -> list[tuple[Site, Tensor]]:
-    """Find the vectors of either variant, inputs first: a fused layer's comes up for each role, and counts once."""
-    attached: dict[str, tuple[Site, Tensor]] = {}
-    outputs = [site for role in places.linear_roles(backbone.sizes) for site in backbone.sites(role)]
-    candidates = [(site, VECTORS[site.role]) for role in VECTORS for site in backbone.sites(role)]
-    candidates += [(site.input(), "l_in") for site in outputs]
-    candidates += [(site, f"l_out_{site.role}") for site in outputs]
-    for site, name in candidates:
-        scale = getattr(backbone.model.get_submodule(site.module), name, None)
-        if scale is not None:
-            attached[f"{site.module}.{name}"] = (site, scale.weight)
-    return list(attached.values())
+    return [(site, module.weight) for (site, _), module in backbone.inserted.items() if isinstance(module, Scale)]
 
 
 def _to_peft(backbone: Backbone, names: Sequence[str]) -> Exported | None:

@@ -129,9 +129,7 @@ def _name(role: Role) -> str:
 
 
 def _attached(backbone: Backbone) -> list[tuple[Site, LowRank]]:
-    targets = (site for role in places.LINEAR for site in backbone.sites(role))
-    layers = ((site, backbone.model.get_submodule(site.module)) for site in targets)
-    return [(site, getattr(layer, _name(site.role))) for site, layer in layers if hasattr(layer, _name(site.role))]
+    return [(site, module) for (site, _), module in backbone.inserted.items() if isinstance(module, LowRank)]
 
 
 def _to_peft(backbone: Backbone, names: Sequence[str]) -> Exported | None:

@@ -58,8 +58,8 @@ def added(sizes: Sizes, config: Config) -> Added:
     free = [place for place in free if place.layer >= first]
     if sizes.norms_behind:  # what goes into the lowest of them comes from the norm of the layer below, which stays
         free = [place for place in free if (place.layer, place.block, place.role) != (first, "self", "norm")]
-    norms, weights = ([place for place in free if (place.role == "norm") == is_norm] for is_norm in (True, False))
-    return Added(num_parameters=count, places=tuple(norms), weights=tuple(weights))
+    norms = tuple(place for place in free if place.role == "norm")
+    return Added(num_parameters=count, places=norms, weights=tuple(place for place in free if place.role != "norm"))
 
 
 def merge(backbone: Backbone) -> None:

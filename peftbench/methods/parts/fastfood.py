@@ -70,7 +70,7 @@ class Fastfood(nn.Module):
     def __init__(self, d: int, D: int, seed: int, device: torch.device) -> None:
         super().__init__()
         generator = torch.Generator().manual_seed(seed)
-        length, head = (1 << (count - 1).bit_length() for count in (max(d, D), d))
+        length, head = _power_of_two(max(d, D)), _power_of_two(d)
         signs = 2 * torch.randint(0, 2, (length,), generator=generator) - 1
         permutation = torch.randperm(length, generator=generator)
         self.gaussian = torch.randn(length, generator=generator).to(device)
@@ -83,6 +83,10 @@ class Fastfood(nn.Module):
         padded = functional.pad(self.scale * theta, (0, len(self.signs) - len(theta)))  # (d) -> (head)
         permuted = hadamard(padded * self.signs).index_select(0, self.permutation)  # (head) -> (length)
         return hadamard(permuted * self.gaussian)[: self.D]  # (length) -> (D)
+
+
+def _power_of_two(least: int) -> int:
+    return 1 << (least - 1).bit_length()
 
 
 class Shift(nn.Module):
