@@ -1,4 +1,4 @@
-"""Export of adapters: folded into a plain Hugging Face checkpoint, or in the layout of the peft library."""
+"""Export of an adapter that is folded into its model: a plain Hugging Face checkpoint."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -6,23 +6,19 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
 from torch import Tensor
 from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM, PreTrainedModel
 from transformers.utils import logging
 
 from peftbench import registry
 from peftbench.adapters import saved
-from peftbench.adapters.peft import write
 from peftbench.errors import MethodError
 from peftbench.models.backbone import Backbone
-from peftbench.store.files import replacing_folder
 
 NUM_ROWS, NUM_TOKENS = 4, 24
 # Of the largest logit; rounding in float32 is far below it: what is above does not hold what it should.
 TOLERANCE = 1e-3
-README = "README.md"
-_FOLDED = f"""# {{card.method}} on {{card.model}}, folded in
+README = f"""# {{card.method}} on {{card.model}}, folded in
 
 A plain checkpoint, written by peftbench from an adapter of the model whose weights have the SHA-256
 {{card.fingerprint}}.
@@ -32,16 +28,6 @@ Loaded with transformers, its logits on {NUM_ROWS} x {NUM_TOKENS} random tokens,
 
 - {{agreement.float32:.1e}} in float32,
 - {{agreement.bfloat16:.1e}} in bfloat16.
-"""
-_IN_PEFT = """---
-base_model: {card.model}
-library_name: peft
----
-
-# {card.method} on {card.model}
-
-An adapter in the layout of the peft library ({kind}), written by peftbench; of the model whose weights have the SHA-256
-{card.fingerprint}.
 """
 
 
@@ -81,37 +67,11 @@ def merge(folder: Path, backbone: Backbone, out: Path) -> Agreement:
         saved.load(folder, backbone)
         expected = logits(backbone.model)
         method.merge(backbone)
-        with _new(out) as temporary:
+        with saved.new_folder(out) as temporary:
             _write(backbone, temporary)
             agreement = _agreement(out, temporary, backbone, expected)
-            (temporary / README).write_text(_FOLDED.format(card=card, agreement=agreement), encoding="utf-8")
+            (temporary / "README.md").write_text(README.format(card=card, agreement=agreement), encoding="utf-8")
             return agreement
-    finally:
-        backbone.detach_all()
-
-
-def to_peft(folder: Path, backbone: Backbone, out: Path) -> str:
-    """Write an adapter as a folder that `peft.PeftModel.from_pretrained` loads.
-
-    Args:
-        folder: The adapter's.
-        backbone: Its model, with nothing attached; so it is left.
-        out: Folder that is not there yet; it is there whole or not at all.
-
-    Returns:
-        What peft calls it.
-
-    Raises:
-        MethodError: peft has no such form, or the folder is there already or cannot be written.
-    """
-    card = saved.read(folder)
-    try:
-        names = saved.load(folder, backbone)
-        with _new(out) as temporary:
-            kind = write.write(temporary, backbone, card.method, card.config, names, card.model)
-            text = _IN_PEFT.format(card=card, kind=kind)
-            (temporary / README).write_text(text + _without_opening(backbone), encoding="utf-8")
-            return kind
     finally:
         backbone.detach_all()
 
@@ -139,13 +99,6 @@ def _write(backbone: Backbone, folder: Path) -> None:
     backbone.tokenizer.save_pretrained(folder)
 
 
-def _without_opening(backbone: Backbone) -> str:
-    """Describe how inputs begin where the prefix is the beginning of a text."""
-    if not backbone.num_positions_before:
-        return ""
-    return "\nThe prefix is the beginning of a text: inputs go on with it, without a token that opens a text.\n"
-
-
 def _agreement(out: Path, folder: Path, backbone: Backbone, expected: Tensor) -> Agreement:
     kind = AutoModelForSeq2SeqLM if backbone.is_encoder_decoder else AutoModelForCausalLM
     differences = {}
@@ -162,19 +115,6 @@ def _agreement(out: Path, folder: Path, backbone: Backbone, expected: Tensor) ->
             hint="`peftbench predict` uses the adapter as it is",
         )
     return agreement
-
-
-@contextmanager
-def _new(out: Path) -> Iterator[Path]:
-    """Write the folder `out` whole, which must not be there yet."""
-    if out.exists():
-        raise MethodError(f"'{out}' is there already", hint="remove it, or give another folder")
-    try:
-        with replacing_folder(out) as temporary:
-            yield temporary
-    except (OSError, SafetensorError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise MethodError(f"cannot write '{out}': {reason}", hint="nothing half-written stays") from None
 
 
 @contextmanager

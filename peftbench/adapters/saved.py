@@ -1,7 +1,8 @@
 """Adapters on disk: a folder with adapter.safetensors (what was trained) and adapter.json (how to put it back)."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -179,3 +180,20 @@ def _copy(folder: Path, backbone: Backbone, names: Sequence[str], values: dict[s
 
 def _damaged(path: Path, why: str) -> MethodError:
     return MethodError(f"adapter file '{path}' is damaged: {why}", hint="copy it again, or tune again with --force")
+
+
+@contextmanager
+def new_folder(out: Path) -> Iterator[Path]:
+    """Write a folder for other programs whole: yield a temporary one, which becomes `out` when the block ends well.
+
+    Raises:
+        MethodError: `out` is there already, or cannot be written.
+    """
+    if out.exists():
+        raise MethodError(f"'{out}' is there already", hint="remove it, or give another folder")
+    try:
+        with replacing_folder(out) as temporary:
+            yield temporary
+    except (OSError, SafetensorError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise MethodError(f"cannot write '{out}': {reason}", hint="nothing half-written stays") from None

@@ -24,14 +24,14 @@ def export(
 
     onlooker = watch(quiet=quiet)
     with onlooker.waiting("loading torch and transformers"):
-        from peftbench.adapters import merged as exports
-        from peftbench.adapters import saved
+        from peftbench.adapters import merged, saved
+        from peftbench.adapters.peft import write
         from peftbench.models.load import load
     card = saved.read(adapter)
     with onlooker.waiting("loading the model"):
         backbone = load(model or card.model, revision=card.revision)
     if to == "peft":
-        kind = exports.to_peft(adapter, backbone, out)
+        kind = write.export(adapter, backbone, out)
         onlooker.say(f"{card.method} on {card.model}, as peft has it ({kind}), in {out}")
         onlooker.say(
             f"\nnext, in Python: peft.PeftModel.from_pretrained(model, {str(out)!r}); model: what transformers loads "
@@ -39,7 +39,7 @@ def export(
         )
         return
     with onlooker.waiting("folding and comparing"):
-        found = exports.merge(adapter, backbone, out)
+        found = merged.merge(adapter, backbone, out)
     onlooker.say(
         f"{card.method} on {card.model}, folded, in {out}: a plain {backbone.model.config.model_type} checkpoint\n"
         f"logits loaded with transformers, largest {found.largest:.1f}: differ by {found.float32:.1e} in float32, "

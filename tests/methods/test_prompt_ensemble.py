@@ -6,7 +6,8 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-from peftbench.adapters import merged, saved, starts
+from peftbench.adapters import saved, starts
+from peftbench.adapters.peft import write
 from peftbench.adapters.side_by_side import SideBySide
 from peftbench.costs.describe import describe
 from peftbench.costs.of_model import Workload, model_costs
@@ -150,4 +151,4 @@ def test_what_has_no_place_for_an_ensemble_says_so_in_a_line(tmp_path):
     with pytest.raises(MethodError, match="run with 3 prompts"):
         SideBySide(backbone, [tmp_path / "one", tmp_path / "many"])
     with pytest.raises(MethodError, match="peft has no form"):
-        merged.to_peft(tmp_path / "many", backbone, tmp_path / "out")
+        write.export(tmp_path / "many", backbone, tmp_path / "out")

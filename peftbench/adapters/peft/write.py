@@ -1,13 +1,13 @@
 """Our adapters in the layout of the peft library, for the methods that have a form there (`PEFT` in their files)."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from safetensors.torch import save_file
 
 from peftbench import registry
+from peftbench.adapters import saved
 from peftbench.errors import MethodError
 from peftbench.methods.parts.peft_form import Exported, outside
 from peftbench.models.backbone import Backbone
@@ -17,33 +17,53 @@ NOTE = "peftbench"
 """Name in the tensors' metadata of what the adapter was here: it goes where the tensors go, and peft leaves it out."""
 
 
-def write(
-    folder: Path, backbone: Backbone, method: str, config: Mapping[str, Any], names: Sequence[str], model: str
-) -> str:
-    """Write a folder that `peft.PeftModel.from_pretrained` loads.
+README = """---
+base_model: {card.model}
+library_name: peft
+---
+
+# {card.method} on {card.model}
+
+An adapter in the layout of the peft library ({kind}), written by peftbench; of the model whose weights have the SHA-256
+{card.fingerprint}.
+"""
+
+
+def export(adapter: Path, backbone: Backbone, out: Path) -> str:
+    """Write an adapter as a folder that `peft.PeftModel.from_pretrained` loads.
 
     Args:
-        folder: Where; it is there.
-        backbone: With the adapter attached, and nothing else.
-        method: Its name.
-        config: Its settings.
-        names: Full names of its parameters.
-        model: Name of the model.
+        adapter: Folder of one that was saved here.
+        backbone: Its model, with nothing attached; so it is left.
+        out: Folder that is not there yet; it is there whole or not at all.
 
     Returns:
         The peft_type.
 
     Raises:
-        MethodError: peft has no such form.
+        MethodError: peft has no such form, or the folder is there already or cannot be written.
     """
-    exported = _exported(backbone, method, names)
+    card = saved.read(adapter)
+    try:
+        names = saved.load(adapter, backbone)
+        with saved.new_folder(out) as temporary:
+            exported = _exported(backbone, card.method, names)
+            _write(temporary, backbone, card, exported)
+            kind = str(exported.fields["peft_type"])
+            text = README.format(card=card, kind=kind) + _without_opening(backbone)
+            (temporary / "README.md").write_text(text, encoding="utf-8")
+            return kind
+    finally:
+        backbone.detach_all()
+
+
+def _write(folder: Path, backbone: Backbone, card: saved.Card, exported: Exported) -> None:
     task = "SEQ_2_SEQ_LM" if backbone.is_encoder_decoder else "CAUSAL_LM"
-    table = {"base_model_name_or_path": model, "task_type": task, "inference_mode": True, **exported.fields}
-    (folder / CONFIG).write_text(json.dumps(table, indent=2) + "\n", encoding="utf-8")
+    fields = {"base_model_name_or_path": card.model, "task_type": task, "inference_mode": True, **exported.fields}
+    (folder / CONFIG).write_text(json.dumps(fields, indent=2) + "\n", encoding="utf-8")
     plain = {name: tensor.detach().float().cpu().contiguous().clone() for name, tensor in exported.tensors.items()}
-    note = {"method": method, "config": dict(config), "fingerprint": backbone.fingerprint}
+    note = {"method": card.method, "config": card.config, "fingerprint": backbone.fingerprint}
     save_file(plain, folder / TENSORS, metadata={"format": "pt", NOTE: json.dumps(note)})
-    return str(exported.fields["peft_type"])
 
 
 def _exported(backbone: Backbone, method: str, names: Sequence[str]) -> Exported:
@@ -61,3 +81,10 @@ def _exported(backbone: Backbone, method: str, names: Sequence[str]) -> Exported
             hint="`peftbench predict` uses it as it is; --to merged, where the method can be folded",
         )
     return exported
+
+
+def _without_opening(backbone: Backbone) -> str:
+    """Describe how inputs begin where the prefix is the beginning of a text."""
+    if not backbone.num_positions_before:
+        return ""
+    return "\nThe prefix is the beginning of a text: inputs go on with it, without a token that opens a text.\n"

@@ -14,7 +14,7 @@ from peftbench.adapters import starts
 from peftbench.adapters.peft import read
 from peftbench.errors import MethodError
 from peftbench.scoring.forward import choice_log_probs
-from tests.adapters.test_merged import by_peft
+from tests.adapters.random_adapters import by_peft
 from tests.scoring.prompts import encode_one
 from tests.tiny import tiny_backbone
 
