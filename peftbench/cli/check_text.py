@@ -3,7 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import asdict
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.text import Text
@@ -12,6 +12,9 @@ from peftbench.costs.audit import Check
 from peftbench.report.formats.columns import Column
 from peftbench.report.formats.text import draw, grids, note
 from peftbench.report.rows import units
+
+if TYPE_CHECKING:
+    from peftbench.costs.verify import Verification
 
 SCHEMA_VERSION = 1
 DECIMALS = 3
@@ -36,9 +39,38 @@ def audit_text(checks: Sequence[Check], console: Console) -> str:
 
 
 def audit_data(checks: Sequence[Check]) -> dict[str, Any]:
-    """Give the audit as one JSON object."""
-    lines = [asdict(check) | {"printed": None if math.isnan(check.printed) else check.printed} for check in checks]
-    return {"schema_version": SCHEMA_VERSION, "paper": "2205.05638", "checks": lines}
+    """Build one JSON object of the audit."""
+    table = [asdict(check) | {"printed": None if math.isnan(check.printed) else check.printed} for check in checks]
+    return {"schema_version": SCHEMA_VERSION, "paper": "2205.05638", "checks": table}
+
+
+def verified_text(lines: Sequence["Verification"], console: Console) -> str:
+    """Draw counted and traced FLOPs beside each other, to the last unit."""
+    columns = [
+        Column(("model",), tuple(line.model for line in lines), is_text=True, is_key=True),
+        Column(("run",), tuple(line.of for line in lines), is_text=True, is_key=True),
+        Column(("tokens",), tuple(_tokens(line) for line in lines)),
+        Column(("FLOPs,", "counted"), tuple(f"{line.counted:,}" for line in lines)),
+        Column(("by the", "kernels"), tuple(f"{line.kernels:,}" for line in lines)),
+        Column(("by the", "graph"), tuple(units.ABSENT if line.graph is None else f"{line.graph:,}" for line in lines)),
+        Column(("",), tuple("agrees" if line.agrees else "DIFFERS" for line in lines), is_text=True),
+    ]
+    notes = [
+        "tokens: before the choices, and of each choice as it is fed to the model",
+        "counted: from shapes alone; by the kernels: torch's formulas over what ran; by the graph: fvcore's (forward)",
+    ]
+    return draw(console, [*grids(columns, console.width), *(note(text, "dim") for text in notes)])
+
+
+def verified_data(lines: Sequence["Verification"]) -> dict[str, Any]:
+    """Build one JSON object of a verification."""
+    table = [asdict(line) | {"agrees": line.agrees} for line in lines]
+    return {"schema_version": SCHEMA_VERSION, "unit": "FLOPs", "verified": table}
+
+
+def _tokens(line: "Verification") -> str:
+    choices = ", ".join(map(str, line.query.choice_tokens))
+    return f"{line.query.shot_tokens + line.query.input_tokens:,} + {choices}"
 
 
 def _number(value: float, decimals: int) -> str:

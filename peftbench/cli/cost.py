@@ -2,15 +2,22 @@
 
 import json
 import shlex
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
-from typer import Option
+from typer import Argument, Option
 
-from peftbench.cli.options import FLAG, Table, assignments, numbers
+from peftbench.cli.options import FLAG, RESULTS, Format, Table, assignments, numbers
+
+if TYPE_CHECKING:
+    from peftbench.costs.of_model import ModelCosts, Workload
+    from peftbench.costs.timed_model import Measured
+    from peftbench.costs.verify import Verification
 
 MODEL = "t0-11b"
 MODELS, QUERIES, TUNING, CHECKS = "Models and methods", "Queries", "Tuning", "Checked and measured"
@@ -49,7 +56,43 @@ class WorkOptions:
         return table | {"choice_tokens": tuple(numbers(self.choice_tokens, "choice-tokens"))}
 
 
+@dataclass(frozen=True)
+class CheckOptions:
+    """What is checked or measured beside the counts."""
+
+    audit: Annotated[
+        str | None, Option(help="Check a paper's own numbers: t-few.", metavar="PAPER", rich_help_panel=CHECKS)
+    ] = None
+    verify: Annotated[
+        bool,
+        Option(
+            "--verify",
+            help="Trace RECORD's model and method, or those named, and compare the counts; exit code 1 if they differ.",
+            metavar=FLAG,
+            rich_help_panel=CHECKS,
+        ),
+    ] = False
+    results: Annotated[
+        Path, Option(help="Folder of the records, where RECORD is an id.", metavar="DIR", rich_help_panel=CHECKS)
+    ] = RESULTS
+    measure: Annotated[
+        bool,
+        Option(
+            "--measure",
+            help="Run the models too, and time them here; needs weights.",
+            metavar=FLAG,
+            rich_help_panel=CHECKS,
+        ),
+    ] = False
+    device: Annotated[
+        str, Option(help="Where to measure: auto, cpu, cuda, ...", metavar="NAME", rich_help_panel=CHECKS)
+    ] = "auto"
+
+
 def cost(
+    record: Annotated[
+        str | None, Argument(help="With --verify: a record's id, or its file.", metavar="RECORD", show_default=False)
+    ] = None,
     *,
     model: Annotated[
         list[str],
@@ -70,65 +113,147 @@ def cost(
         ),
     ] = None,
     work: WorkOptions,
-    audit: Annotated[
-        str | None, Option(help="Check a paper's own numbers: t-few.", metavar="PAPER", rich_help_panel=CHECKS)
-    ] = None,
-    measure: Annotated[
-        bool,
-        Option(
-            "--measure",
-            help="Run the models too, and time them here; needs weights.",
-            metavar=FLAG,
-            rich_help_panel=CHECKS,
-        ),
-    ] = False,
-    device: Annotated[
-        str, Option(help="Where to measure: auto, cpu, cuda, ...", metavar="NAME", rich_help_panel=CHECKS)
-    ] = "auto",
+    checks: CheckOptions,
     form: Table = "table",
 ) -> None:
     """Count FLOPs, bytes and break-even points from a model's shapes; no weights, no download, any size."""
-    from peftbench.cli import check_text, cost_text
+    from peftbench.errors import CostError
+
+    if record is not None and not (checks.verify and method is None and settings is None and model == [MODEL]):
+        hint = "peftbench cost --verify RECORD, without --model, --method and --set"
+        raise CostError(f"record '{record}' can be verified, with the model and the method that it names", hint=hint)
+    if checks.audit is not None:
+        _audit(checks.audit, form)
+    elif record is not None:
+        _verify_record(record, checks.results, form)
+    elif checks.verify:
+        _verify(model, method, settings, work, form)
+    else:
+        _price(model, method, settings, work, checks, form)
+
+
+def _price(
+    names: list[str],
+    methods: list[str] | None,
+    settings: list[str] | None,
+    work: WorkOptions,
+    checks: CheckOptions,
+    form: Format,
+) -> None:
+    from peftbench.cli import cost_text
     from peftbench.cli.progress import watch
     from peftbench.cli.screen import say_next, stdout
-    from peftbench.costs.audit import audit as check
     from peftbench.costs.describe import describe
     from peftbench.costs.of_model import Workload, model_costs
     from peftbench.errors import CostError
-    from peftbench.registry import known
 
-    if audit is not None:
-        known(audit, ["t-few"], "audit", CostError)
-        checks = check()
-        data = check_text.audit_data(checks)
-        typer.echo(
-            json.dumps(data, indent=2) + "\n" if form == "json" else check_text.audit_text(checks, stdout()), nl=False
-        )
-        return
     workload = Workload(**work.table())
-    models = [describe(name) for name in dict.fromkeys(model)]
-    with watch(quiet=False).waiting("loading torch"):
-        configs = _configs(method, settings)
-    bare = next((described for described in models if not described.has_weights), None)
-    if measure and bare is not None:
+    models = [describe(name) for name in dict.fromkeys(names)]
+    bare = next((model for model in models if not model.has_weights), None)
+    if checks.measure and bare is not None:
         raise CostError(
             f"'{bare.name}' is known by its shapes only and cannot be measured",
             hint="--measure takes an embedded model or a folder with weights",
         )
-    costs = [model_costs(described, workload, configs, strict=method is not None) for described in models]
-    timings = []
-    if measure:
-        from peftbench.costs.timed_model import time_model
-
-        total = sum(not strategy.is_tuned for each in costs for strategy in each.strategies)
-        with watch(quiet=False).stage("measuring", total + len(models) * len(configs)) as advance:
-            for described in models:
-                timings.append(time_model(described.name, workload, configs, device, partial(advance, 1)))
+    with watch(quiet=False).waiting("loading torch"):
+        configs = _configs(methods, settings)
+    costs = [model_costs(model, workload, configs, strict=methods is not None) for model in models]
+    timings = _timings(costs, workload, configs, checks.device) if checks.measure else []
     if form == "json":
         typer.echo(json.dumps(cost_text.data(costs, workload, work.queries, timings), indent=2))
         return
     typer.echo(cost_text.text(costs, workload, work.queries, timings, stdout()), nl=False)
-    say_next(watch(quiet=False), _step(model[0], next(iter(configs)), settings or []))
+    say_next(watch(quiet=False), _step(names[0], next(iter(configs)), settings or []))
+
+
+def _timings(
+    costs: "Sequence[ModelCosts]", workload: "Workload", configs: dict[str, Any], device: str
+) -> "list[list[Measured]]":
+    """Measure each model, a step of the bar for each strategy."""
+    from peftbench.cli.progress import watch
+    from peftbench.costs.timed_model import time_model
+
+    prompted = sum(not strategy.is_tuned for model in costs for strategy in model.strategies)
+    with watch(quiet=False).stage("measuring", prompted + len(costs) * len(configs)) as advance:
+        began = partial(advance, 1)
+        return [time_model(model.model.name, workload, configs, device, began) for model in costs]
+
+
+def _audit(paper: str, form: Format) -> None:
+    from peftbench.cli import check_text
+    from peftbench.cli.screen import stdout
+    from peftbench.costs.audit import audit
+    from peftbench.errors import CostError
+    from peftbench.registry import known
+
+    known(paper, ["t-few"], "audit", CostError)
+    checks = audit()
+    data = json.dumps(check_text.audit_data(checks), indent=2) + "\n" if form == "json" else ""
+    typer.echo(data or check_text.audit_text(checks, stdout()), nl=False)
+
+
+def _verify(
+    names: list[str], methods: list[str] | None, settings: list[str] | None, work: WorkOptions, form: Format
+) -> None:
+    from peftbench.costs.describe import describe
+    from peftbench.costs.of_model import Workload
+
+    workload = Workload(**work.table())
+    models = [describe(name) for name in dict.fromkeys(names)]
+    configs: dict[str | None, Any] = {None: None}
+    if methods or settings:
+        configs = dict(_configs(methods, settings).items())
+    with _tracing():
+        from peftbench.costs.verify import verify
+
+        lines = [
+            line
+            for model in models
+            for method, config in configs.items()
+            for line in verify(model, workload.query(model.shape.sizes), method, config)
+        ]
+    _show(lines, form)
+
+
+def _verify_record(name: str, results: Path, form: Format) -> None:
+    """Verify a record by its id in the results folder, or by its file.
+
+    Raises:
+        CostError: The counts do not fit the record's model.
+        RecordError: There is no such record, or it is damaged.
+    """
+    from peftbench.errors import RecordError
+    from peftbench.store.results import Store
+
+    path = Path(name)
+    is_file = path.suffix == ".json"
+    root = path.absolute().parents[1] if is_file else results
+    record = Store(root).find(path.stem if is_file else name)
+    if record is None:
+        hint = "an id that `peftbench report --format json` lists, or a file results/records/ID.json"
+        raise RecordError(f"there is no record '{name}'" + ("" if is_file else f" in '{results}'"), hint=hint)
+    with _tracing():
+        from peftbench.costs.verify import verify_record
+
+        lines = verify_record(record)
+    _show(lines, form)
+
+
+def _tracing() -> AbstractContextManager[object]:
+    from peftbench.cli.progress import watch
+
+    return watch(quiet=False).waiting("tracing")
+
+
+def _show(lines: "Sequence[Verification]", form: Format) -> None:
+    """Show what was counted and traced; the exit code says whether it is the same."""
+    from peftbench.cli import check_text
+    from peftbench.cli.screen import stdout
+
+    data = json.dumps(check_text.verified_data(lines), indent=2) + "\n" if form == "json" else ""
+    typer.echo(data or check_text.verified_text(lines, stdout()), nl=False)
+    if not all(line.agrees for line in lines):
+        raise typer.Exit(1)
 
 
 def _step(model: str, method: str, settings: list[str]) -> str:
@@ -136,13 +261,13 @@ def _step(model: str, method: str, settings: list[str]) -> str:
     from peftbench.registry import embedded_models
 
     if model in embedded_models() or Path(model).is_dir():
-        given = "".join(f" --set {shlex.quote(setting)}" for setting in settings)
-        return f"peftbench tune --model {shlex.quote(model)} --method {method}{given}"
+        options = "".join(f" --set {shlex.quote(setting)}" for setting in settings)
+        return f"peftbench tune --model {shlex.quote(model)} --method {method}{options}"
     return "peftbench cost --audit t-few"
 
 
 def _configs(names: list[str] | None, settings: list[str] | None) -> dict[str, Any]:
-    """Give the settings of the methods: those named, or all with their defaults.
+    """Check the settings of the methods: those named, or all with their defaults.
 
     Raises:
         MethodError: An unknown method or setting, or settings without a method that they belong to.

@@ -3,9 +3,11 @@
 Matmul-class operators only, 2 FLOPs per multiply-add. `graph.py` counts a forward pass in another way.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
+from torch.backends import mkldnn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
@@ -15,7 +17,8 @@ def kernel_flops(function: Callable[[], Any]) -> int:
     """Run `function` and add up the matmuls that were dispatched, those of `backward()` too.
 
     Torch has no formula for the fused attention kernel of the CPU and would drop it, so attention is made to run as
-    plain matmuls: then its backward pass is counted without the recomputation that fused kernels do.
+    plain matmuls: then its backward pass is counted without the recomputation that fused kernels do. Of oneDNN's LSTM
+    it sees no matmul either.
 
     Args:
         function: Runs the model, and `backward()` where that is to be counted.
@@ -23,9 +26,18 @@ def kernel_flops(function: Callable[[], Any]) -> int:
     Returns:
         FLOPs.
     """
-    with sdpa_kernel(SDPBackend.MATH), Kernels() as kernels:
+    with _without_onednn(), sdpa_kernel(SDPBackend.MATH), Kernels() as kernels:
         function()
     return kernels.flops
+
+
+@contextmanager
+def _without_onednn() -> Iterator[None]:
+    was_enabled = mkldnn.set_flags(_enabled=False, _fp32_precision=None)[0]
+    try:
+        yield
+    finally:
+        mkldnn.set_flags(_enabled=was_enabled, _fp32_precision=None)
 
 
 class Kernels(TorchDispatchMode):

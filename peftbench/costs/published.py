@@ -48,6 +48,7 @@ def _t5(table: dict[str, Any]) -> Shape:
     config = {
         "model_type": "t5", "vocab_size": sizes.vocab_size, "num_layers": num_layers, "num_heads": num_heads,
         "d_model": sizes.d_model, "d_kv": sizes.d_kv, "d_ff": sizes.d_ff, "feed_forward_proj": "gated-gelu",
+        "decoder_start_token_id": 0,
     }  # fmt: skip
     return Shape(sizes, tied=False, config=config)
 

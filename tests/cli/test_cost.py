@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from peftbench.cli.app import main
+from peftbench.costs import count
 from tests.tiny import tiny_folder
 
 
@@ -108,6 +109,10 @@ def test_what_cannot_be_measured_is_absent_with_its_reason(capsys):
         ("--audit gpt-4", "unknown audit 'gpt-4'", "t-few"),
         ("--model gpt3-125m --measure", "'gpt3-125m' is known by its shapes only", "weights"),
         ("--model odd/config.json", "'odd/config.json': 5 heads do not divide 24 features", "check the sizes"),
+        ("abc", "record 'abc' can be verified", "--verify RECORD"),
+        ("--verify abc", "there is no record 'abc' in 'results'", "an id"),
+        ("--verify abc --model mini-gpt", "record 'abc' can be verified", "without --model"),
+        ("--verify --model gpt3-6.7b --method fishmask", "fishmask looks at values", "up to 100,000,000"),
         ("--model bert/config.json", "unknown model family 'bert'", "known: t5"),
     ],
 )
@@ -123,3 +128,41 @@ def test_wrong_input_is_one_clear_line(words, message, hint, capsys):
     error = err[err.index("error: ") :]
     assert error.startswith(f"error: {message}")
     assert hint in error.partition("\n\nhint: ")[2]
+
+
+def test_counts_are_verified_for_a_model_and_its_methods(capsys):
+    tiny_folder("gpt2", Path("m"))
+    out = cost("--verify --model m --method ia3 --method lora", capsys)
+    assert max(map(len, out.splitlines())) <= 100
+    assert out.count("agrees") == 4
+    found = json.loads(cost("--verify --model m --query-tokens 9 --choice-tokens 2,1 --format json", capsys))
+    (line,) = found["verified"]
+    assert line["counted"] == line["kernels"] == line["graph"] > 0
+    assert line["query"] == {"shot_tokens": 0, "input_tokens": 6, "choice_tokens": [1, 0]}
+
+
+def test_a_count_that_is_not_what_runs_exits_with_1(capsys, monkeypatch):
+    tiny_folder("gpt2", Path("m"))
+    right = count.head_flops
+    monkeypatch.setattr(count, "head_flops", lambda sizes, stream: 2 * right(sizes, stream))
+    assert main(["cost", "--verify", "--model", "m"]) == 1
+    assert "DIFFERS" in capsys.readouterr().out
+    assert main(["cost", "--verify", "--model", "m", "--format", "json"]) == 1
+    assert not json.loads(capsys.readouterr().out)["verified"][0]["agrees"]
+
+
+def test_a_record_is_verified_by_its_id_and_by_its_file(capsys):
+    tiny_folder("gpt2", Path("m"))
+    data = (
+        "--task lab-nli2 --model m --shots 2 --limit 4 --templates 0 --seeds 0 --max-input-tokens 20 --results out -q"
+    )
+    assert main(["tune", "--method", "ia3", "--set", "num_steps=1", *data.split()]) == 0
+    capsys.readouterr()
+    verified = []
+    for path in Path("out/records").glob("*.json"):
+        words = f"{path.stem} --results out", path
+        by_id, by_file = (json.loads(cost(f"--verify {name} --format json", capsys))["verified"] for name in words)
+        assert by_id == by_file
+        assert all(line["agrees"] for line in by_id)
+        verified += [line["of"] for line in by_id]
+    assert sorted(verified) == ["ia3 query", "ia3 training step", "query"]  # tuning runs zero-shot beside

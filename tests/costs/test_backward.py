@@ -69,8 +69,7 @@ def test_every_method_trains_with_the_flops_that_follow_from_its_ops(family, nam
     backbone.train_only(method.attach(backbone, config))
     query = Query(0, CONTEXT, tuple(length + backbone.sizes.num_fed_more for length in CHOICES))
     counted = training_flops(backbone.sizes, {query: 1}, 1, method.added(backbone.sizes, config))
-    with torch.backends.mkldnn.flags(enabled=False):  # torch's counter sees no matmul in its LSTM
-        assert kernel_flops(lambda: step(backbone, method, config)) == counted
+    assert kernel_flops(lambda: step(backbone, method, config)) == counted
 
 
 def test_nothing_trained_nothing_run_backward():
