@@ -5,10 +5,11 @@ left out; which examples were answered rightly is in the records. `python -m pef
 """
 
 import sys
+from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 
-from peftbench.errors import RecordError
+from peftbench.errors import PeftbenchError, RecordError
 from peftbench.store.files import replacing
 
 FILE = "records.parquet"
@@ -87,6 +88,16 @@ def _check_rows(path: Path) -> None:
         )
 
 
+def main(folders: Sequence[str]) -> None:
+    """Pack each folder; end the program with one line where that cannot be done."""
+    if not folders:
+        sys.exit("usage: python -m peftbench.store.pack FOLDER...")
+    try:
+        for folder in folders:
+            sys.stdout.write(f"{folder}: {pack(Path(folder))} records\n")
+    except PeftbenchError as error:
+        sys.exit(f"error: {error.message}\n\nhint: {error.hint}")
+
+
 if __name__ == "__main__":
-    for name in sys.argv[1:]:
-        sys.stdout.write(f"{name}: {pack(Path(name))} records\n")
+    main(sys.argv[1:])

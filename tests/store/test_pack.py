@@ -110,11 +110,19 @@ def test_scores_of_rows_that_a_record_does_not_number_are_not_left_out(tmp_path)
     assert not (tmp_path / "records.parquet").exists()
 
 
+def packer(*folders):
+    command = [sys.executable, "-m", "peftbench.store.pack", *folders]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
 def test_a_folder_is_packed_from_the_command_line_and_one_without_records_refused(tmp_path):
     single(tmp_path)
-    command = [sys.executable, "-m", "peftbench.store.pack"]
-    run = subprocess.run([*command, tmp_path], capture_output=True, text=True, check=True)
-    assert run.stdout == f"{tmp_path}: 2 records\n"
-    with pytest.raises(RecordError, match="no records in"):
-        pack(tmp_path / "records")
+    run = packer(tmp_path)
+    assert (run.returncode, run.stdout) == (0, f"{tmp_path}: 2 records\n")
+    run = packer(tmp_path / "records")
+    assert run.returncode == 1
+    assert run.stderr == (
+        f"error: no records in '{tmp_path}/records'\n\nhint: name a results folder: what --results said\n"
+    )
     assert not (tmp_path / "records" / "records.parquet").exists()
+    assert packer().stderr == "usage: python -m peftbench.store.pack FOLDER...\n"
