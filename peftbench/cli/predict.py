@@ -17,7 +17,7 @@ from peftbench.errors import RecordError, RunError, TaskError
 
 if TYPE_CHECKING:
     from peftbench.cli.progress import Watch
-    from peftbench.flow.predict import Prediction, Ways
+    from peftbench.flow.predict import Prediction, RowPredictor
     from peftbench.flow.usage import Usage
 
 NUM_SHOWN = 5
@@ -58,8 +58,8 @@ def predict(
     flow.check_together(list(named), usages)
     sink = None if output is None else _sink(output, input, named, usages, template, adapter_column)
     with onlooker.waiting("loading the model"):
-        ways = flow.ways(named, usages, template, adapter_column, model=model, device=device)
-    _carry_out(ways, input, sink, onlooker)
+        predictor = flow.load(named, usages, template, adapter_column, model=model, device=device)
+    _carry_out(predictor, input, sink, onlooker)
 
 
 def _named(adapters: Sequence[str], record: Path | None) -> dict[str, Path]:
@@ -113,17 +113,17 @@ def _rows(path: Path) -> Iterator[dict[str, Any]]:
         raise TaskError(f"stdin is no JSONL: {error}", hint=rows.EXPECTED[".jsonl"]) from None
 
 
-def _checked(ways: "Ways", path: Path, rows: Iterator[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+def _checked(predictor: "RowPredictor", path: Path, rows: Iterator[dict[str, Any]]) -> Iterator[dict[str, Any]]:
     """Refuse a table whose columns are not the template's; lines of JSON may each have others."""
     first = list(islice(rows, 1))
     if path.suffix.lower() in (".csv", ".parquet"):
         for row in first:
-            ways.check(row)
+            predictor.check(row)
     yield from first
     yield from rows
 
 
-def _carry_out(ways: "Ways", source: Path, sink: Any, onlooker: "Watch") -> None:
+def _carry_out(predictor: "RowPredictor", source: Path, sink: Any, onlooker: "Watch") -> None:
     from peftbench.tasks import rows
 
     done = sink.num_rows if sink else 0
@@ -135,7 +135,7 @@ def _carry_out(ways: "Ways", source: Path, sink: Any, onlooker: "Watch") -> None
     faults: list[Prediction] = []
     started, num_new, num_faults = time.perf_counter(), 0, 0
     with onlooker.stage("predicting", max(0, total - done)) as advance:
-        for chunk in ways.predict(_checked(ways, source, islice(_rows(source), done, None)), done + 1):
+        for chunk in predictor.predict(_checked(predictor, source, islice(_rows(source), done, None)), done + 1):
             table = [_shown(prediction) for prediction in chunk]
             if sink is None:
                 for row in table:

@@ -47,18 +47,18 @@ class Prediction:
 class Scorer(Protocol):
     """What was learned, on its backbone."""
 
-    def score(self, examples: Sequence[Example], which: Sequence[int]) -> list[list[ChoiceScore]]:
-        """Score each example's choices; `which` numbers the adapter of each."""
+    def score(self, examples: Sequence[Example], numbers: Sequence[int]) -> list[list[ChoiceScore]]:
+        """Score each example's choices; `numbers` has the number of each example's adapter."""
         ...
 
 
-class Tuned:
+class AdapterScorer:
     """One adapter or several, which share forward passes.
 
     Args:
         backbone: With nothing attached.
         folders: The adapters'.
-        usages: What lies beside them.
+        usages: The usage of each.
 
     Raises:
         MethodError: An adapter is damaged, was made for other weights, or cannot share a batch.
@@ -70,41 +70,45 @@ class Tuned:
         if self._side_by_side is None:
             saved.load(folders[0], backbone)
 
-    def score(self, examples: Sequence[Example], which: Sequence[int]) -> list[list[ChoiceScore]]:
+    def score(self, examples: Sequence[Example], numbers: Sequence[int]) -> list[list[ChoiceScore]]:
         """Score each example's choices through its own adapter."""
         adapters = self._side_by_side
-        limits = [self._usages[index].scoring.max_input_tokens for index in which]
+        limits = [self._usages[number].scoring.max_input_tokens for number in numbers]
         queries = [cut_input(self._backbone, *pair)[0] for pair in zip(examples, limits, strict=True)]
         scoring = self._usages[0].scoring.model_copy(update={"max_input_tokens": None})
-        row_adapters = None if adapters is None else adapters.assigned(which)
+        row_adapters = None if adapters is None else adapters.assigned(numbers)
         return score(self._backbone, queries, scoring, row_adapters=row_adapters).choices
 
 
-class InContext:
+class PromptScorer:
     """The shots of a record before each query.
 
     Args:
         backbone: The model that the record is of.
         template: Renders shots and queries.
-        used: What the record left.
+        used: The record's usage.
     """
 
     def __init__(self, backbone: Backbone, template: Template, used: Usage) -> None:
         learner = icl.Icl((template,), tuple(used.rows()), used.icl, used.seed)
         self._predictor = icl.learn(backbone, template, learner, used.scoring)
 
-    def score(self, examples: Sequence[Example], which: Sequence[int]) -> list[list[ChoiceScore]]:
+    def score(self, examples: Sequence[Example], numbers: Sequence[int]) -> list[list[ChoiceScore]]:
         """Score each example's choices after the shots."""
         icl.fit([self._predictor], [examples])
         return self._predictor.score(examples).choices
 
 
 @dataclass(frozen=True)
-class Ways:
-    """Ways to answer, by number: their names, what they do with rows, and the scorer of them all.
+class RowPredictor:
+    """Predicts rows with adapters, or with shots in the prompt.
 
     Args:
-        column: Of the rows: names the way; None where there is only one.
+        names: Of the adapters, by number.
+        usages: What each does with rows.
+        templates: The template of each.
+        column: Of the rows: names each row's adapter; None where there is only one.
+        scorer: Scores through all of them.
     """
 
     names: Sequence[str]
@@ -125,7 +129,7 @@ class Ways:
             yield self._chunk(chunk)
 
     def check(self, fields: Fields) -> None:
-        """See that a row has the columns that its template names; those of a table's first row are those of all.
+        """Check that a row has the columns that its template names; those of a table's first row are those of all.
 
         Raises:
             PeftbenchError: A column is not there; the hint names those that are.
@@ -135,24 +139,25 @@ class Ways:
                 f"there is no column '{self.column}' that names each row's adapter",
                 hint=f"--adapter-column NAME; columns: {', '.join(fields)}",
             )
-        template = self.templates[0 if self.column is None else self._which(fields)]
+        template = self.templates[0 if self.column is None else self._number(fields)]
         if template.absent(fields):
             template.render(Row(0, fields, 0))
 
     def _chunk(self, chunk: Sequence[tuple[int, Fields]]) -> list[Prediction]:
-        found: dict[int, Prediction] = {}
-        ready: list[tuple[int, Example, int]] = []
-        for number, fields in chunk:
+        predictions: dict[int, Prediction] = {}
+        rendered: list[tuple[int, Example, int]] = []
+        for row, fields in chunk:
             try:
-                which = self._which(fields)
-                ready.append((number, self.templates[which].render(Row(number - 1, fields, 0)), which))
+                number = self._number(fields)
+                rendered.append((row, self.templates[number].render(Row(row - 1, fields, 0)), number))
             except PeftbenchError as fault:
-                found[number] = Prediction(number, None, None, {}, fault.message)
-        for prediction in self._answers(ready):
-            found[prediction.row] = prediction
-        return [found[number] for number, _ in chunk]
+                predictions[row] = Prediction(row, None, None, {}, fault.message)
+        for prediction in self._answers(rendered):
+            predictions[prediction.row] = prediction
+        return [predictions[row] for row, _ in chunk]
 
-    def _which(self, fields: Fields) -> int:
+    def _number(self, fields: Fields) -> int:
+        """Return the number of a row's adapter."""
         if self.column is None:
             return 0
         if self.column not in fields:
@@ -162,34 +167,34 @@ class Ways:
             raise RecordError(f"column '{self.column}' names no adapter: {name!r}; known: {', '.join(self.names)}")
         return self.names.index(str(name))
 
-    def _answers(self, ready: Sequence[tuple[int, Example, int]]) -> Iterator[Prediction]:
+    def _answers(self, rendered: Sequence[tuple[int, Example, int]]) -> Iterator[Prediction]:
         """Score rows together; where that fails, halves of them, until the rows that are at fault stand alone."""
-        if not ready:
+        if not rendered:
             return
         try:
-            found = self.scorer.score([example for _, example, _ in ready], [which for *_, which in ready])
+            scores = self.scorer.score([example for _, example, _ in rendered], [number for *_, number in rendered])
         except PeftbenchError as fault:
-            if len(ready) == 1:
-                yield Prediction(ready[0][0], self._name(ready[0][2]), None, {}, fault.message)
+            if len(rendered) == 1:
+                row, _, number = rendered[0]
+                yield Prediction(row, self._name(number), None, {}, fault.message)
                 return
-            half = len(ready) // 2
-            yield from self._answers(ready[:half])
-            yield from self._answers(ready[half:])
+            half = len(rendered) // 2
+            yield from self._answers(rendered[:half])
+            yield from self._answers(rendered[half:])
             return
-        for (number, example, which), choices in zip(ready, found, strict=True):
+        for (row, example, number), choices in zip(rendered, scores, strict=True):
             values = normalized(choices)
             best = values.index(max(values))
-            classes = self.usages[which].classes
+            classes = self.usages[number].classes
             answer = classes[best] if classes else example.choices[best]
-            scores = dict(zip(example.choices, values, strict=True))
-            yield Prediction(number, self._name(which), answer, scores)
+            yield Prediction(row, self._name(number), answer, dict(zip(example.choices, values, strict=True)))
 
-    def _name(self, which: int) -> str | None:
-        return None if self.column is None else self.names[which]
+    def _name(self, number: int) -> str | None:
+        return None if self.column is None else self.names[number]
 
 
 def check_together(names: Sequence[str], usages: Sequence[Usage]) -> None:
-    """See that adapters can answer in one batch.
+    """Check that adapters can answer in one batch.
 
     Raises:
         MethodError: They are of different models, or their answers end differently.
@@ -228,7 +233,7 @@ def open_usage(path: Path) -> Usage:
     return usage.read(beside if path.parent.name == "records" else path)
 
 
-def ways(
+def load(
     paths: dict[str, Path],
     usages: Sequence[Usage],
     template: int | None,
@@ -236,8 +241,8 @@ def ways(
     *,
     model: str | None = None,
     device: str = "auto",
-) -> Ways:
-    """Load the model and put on it what was learned.
+) -> RowPredictor:
+    """Load the model and attach to it what was learned.
 
     Args:
         paths: Name -> an adapter's folder, or one record.
@@ -260,7 +265,7 @@ def ways(
             hint="--model NAME says where those weights are",
         )
     folders = list(paths.values())
-    scorer: Scorer = (
-        Tuned(backbone, folders, usages) if folders[0].is_dir() else InContext(backbone, templates[0], first)
-    )
-    return Ways(list(paths), usages, templates, column if len(paths) > 1 else None, scorer)
+    scorer: Scorer = PromptScorer(backbone, templates[0], first)
+    if folders[0].is_dir():
+        scorer = AdapterScorer(backbone, folders, usages)
+    return RowPredictor(list(paths), usages, templates, column if len(paths) > 1 else None, scorer)

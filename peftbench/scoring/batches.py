@@ -1,4 +1,4 @@
-"""Ways to run prompts through a model: which tokens stand in one row, and what is run once for many."""
+"""Strategies to run prompts through a model: which tokens stand in one row, and what is run once for many."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
