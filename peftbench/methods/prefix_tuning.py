@@ -248,7 +248,9 @@ def _to_peft(backbone: Backbone, names: Sequence[str]) -> Exported:
     pairs: list[Tensor] = []  # keys and values by turns, each (num_kv_heads, num_keys, d_kv)
     for block, prefix in blocks:
         keys, values = prefix()
-        pairs += [_forward(backbone, block.module, keys), values]
+        if not backbone.num_positions_before:
+            keys = rotary.move_behind(backbone.model.base_model, backbone.model.get_submodule(block.module), keys)
+        pairs += [keys, values]
     num_heads, num_keys, d_kv = pairs[0].shape
     sizes = {"num_layers": len(blocks), "num_attention_heads": num_heads, "token_dim": num_heads * d_kv}
     fields = {"peft_type": "PREFIX_TUNING", "num_virtual_tokens": num_keys, "num_transformer_submodules": 1, **sizes}
@@ -263,19 +265,9 @@ def _no_form(backbone: Backbone) -> str:
         return "it reaches the decoder's self-attention, and not the encoder's, nor cross-attention"
     if backbone.window is not None:
         return "in a sliding window its keys go out of sight, and these are always seen"
-    if not backbone.num_positions_before and getattr(config, "rope_parameters", None) is None:
+    if not backbone.num_positions_before and not rotary.is_rotary(config):
         return "after it the input begins at a later position, and after this one at position 0"
     return ""
-
-
-def _forward(backbone: Backbone, module: str, keys: Tensor) -> Tensor:
-    """Turn keys (num_kv_heads, num_keys, d_kv) forward, where the input is to begin after them and does not yet."""
-    attention = backbone.model.get_submodule(module)
-    if backbone.num_positions_before or not getattr(attention, "use_rope", True):
-        return keys
-    position = torch.tensor([[keys.shape[1]]], device=keys.device)
-    cos, sin = backbone.model.base_model.rotary_emb(keys, position)  # (1, 1, width)
-    return rotary.turn(keys, cos, sin)
 
 
 PEFT = PeftForm(_to_peft)

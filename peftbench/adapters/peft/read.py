@@ -16,7 +16,7 @@ from peftbench.adapters.peft.write import TENSORS
 from peftbench.errors import MethodError
 from peftbench.methods.base import Method
 from peftbench.methods.parts.peft_adapter import Base, PeftAdapter
-from peftbench.models import source, weights
+from peftbench.models import rotary, source, weights
 from peftbench.models.load import read_config
 
 
@@ -50,8 +50,7 @@ def describe(name: str, revision: str | None = None, allow_pickle: bool = False)
     config = read_config(source.find(name, revision, allow_pickle))
     family = registry.family(config.model_type)
     sizes = family.sizes(config)
-    rotary = getattr(config, "rope_parameters", None) is not None
-    return Base(name, sizes.is_encoder_decoder, sizes.gated, rotary, family.sites(sizes))
+    return Base(name, sizes.is_encoder_decoder, sizes.gated, rotary.is_rotary(config), family.sites(sizes))
 
 
 def read(path: Path, base: Base) -> Contents:
