@@ -32,7 +32,7 @@ MEAN = "mean over templates"
 
 
 @dataclass(frozen=True)
-class Asked:
+class ScoredRows:
     """The test rows under one template, in tokens.
 
     Args:
@@ -57,7 +57,7 @@ class Facts:
     Args:
         num_parameters: Parameters of the bare model.
         bytes_per_value: Of the model as it was run, and so of cached keys and values.
-        asked: For each template, what was scored.
+        scored: For each template, what was scored.
         passes: The forward passes that scored all examples under all templates, as run.
         adapter: Folder of what was saved; None where nothing was.
         learn_seconds: Wall time of learning.
@@ -72,7 +72,7 @@ class Facts:
     sizes: Sizes
     num_parameters: int
     bytes_per_value: int
-    asked: Sequence[Asked]
+    scored: Sequence[ScoredRows]
     passes: Sequence[Pass]
     adapter: Path | None
     learn_seconds: float
@@ -96,7 +96,7 @@ class Facts:
     @property
     def is_cacheable(self) -> bool:
         """Whether there are shots whose keys and values could be kept: no encoder reads the query with them."""
-        return any(asked.shot_tokens for asked in self.asked) and not self.sizes.is_encoder_decoder
+        return any(scored.shot_tokens for scored in self.scored) and not self.sizes.is_encoder_decoder
 
 
 def costs(facts: Facts) -> list[Cost]:
@@ -117,10 +117,10 @@ def _inference(facts: Facts) -> list[Cost]:
         _flops(name, _per_example(facts, lambda query: _rule(facts, query)), by_rule, "estimated"),
         _flops("scoring_flops", run, AS_RUN),
     ]
-    if any(asked.once for asked in facts.asked):
-        once = sum(_forward(facts, _query(facts, length)) for asked in facts.asked for length in asked.once)
+    if any(scored.once for scored in facts.scored):
+        once = sum(_forward(facts, _query(facts, length)) for scored in facts.scored for length in scored.once)
         convention = f"{EXACT}; queries without content, {MEAN}"
-        inference.append(_flops("calibration_flops", _ratio(once, len(facts.asked)), convention))
+        inference.append(_flops("calibration_flops", _ratio(once, len(facts.scored)), convention))
     return inference
 
 
@@ -142,7 +142,7 @@ def _seen(facts: Facts, traced: Traced, trained: TrainingWork) -> list[Cost]:
 def _cached(facts: Facts) -> list[Cost]:
     """Count what it would be with the shots' keys and values kept, whether they were or not."""
     cached = _per_example(facts, lambda query: _forward(facts, query, cached=True))
-    fill = _ratio(sum(_fill_flops(facts, asked) for asked in facts.asked), len(facts.asked))
+    fill = _ratio(sum(_fill_flops(facts, scored) for scored in facts.scored), len(facts.scored))
     return [
         _flops(
             "cached_inference_flops_per_example", cached, f"{EXACT}; keys and values of the shots read from a cache"
@@ -151,11 +151,11 @@ def _cached(facts: Facts) -> list[Cost]:
     ]
 
 
-def _fill_flops(facts: Facts, asked: Asked) -> int:
+def _fill_flops(facts: Facts, scored: ScoredRows) -> int:
     """Count each prompt of shots once: an ensemble has several, and each scores all examples."""
-    flops = sum(count.prefill_flops(facts.sizes, length.shots, facts.used) for length in asked.lengths)
-    shot_tokens = sum(length.shots for length in asked.lengths)
-    return _ratio(flops * asked.shot_tokens, shot_tokens) if shot_tokens else 0
+    flops = sum(count.prefill_flops(facts.sizes, length.shots, facts.used) for length in scored.lengths)
+    shot_tokens = sum(length.shots for length in scored.lengths)
+    return _ratio(flops * scored.shot_tokens, shot_tokens) if shot_tokens else 0
 
 
 def _learning(facts: Facts) -> list[Cost]:
@@ -248,18 +248,18 @@ def _queries(facts: Facts, lengths: Mapping[Length, int]) -> Counter[count.Query
 
 def _storage(facts: Facts) -> list[Cost]:
     disk = _disk(facts) if facts.adapter is None else _adapter_bytes(facts, facts.adapter)
-    if any(asked.shot_tokens for asked in facts.asked):
-        text = [asked.shot_bytes for asked in facts.asked]
+    if any(scored.shot_tokens for scored in facts.scored):
+        text = [scored.shot_bytes for scored in facts.scored]
         disk.append(_bytes("shot_text_bytes", _mean(text), f"UTF-8 text of the shots and separators, {MEAN}"))
     if facts.is_cacheable:
-        cache = [storage.cache_bytes(facts.sizes, asked.shot_tokens, facts.bytes_per_value) for asked in facts.asked]
+        cache = [storage.cache_bytes(facts.sizes, scored.shot_tokens, facts.bytes_per_value) for scored in facts.scored]
         convention = f"keys and values of the shots, {facts.bytes_per_value} bytes per value as the cell ran, {MEAN}"
         disk.append(_bytes("cache_bytes", _mean(cache), convention))
     return disk
 
 
 def _disk(facts: Facts) -> list[Cost]:
-    token_ids = [storage.icl_bytes(asked.shot_tokens) for asked in facts.asked]
+    token_ids = [storage.icl_bytes(scored.shot_tokens) for scored in facts.scored]
     convention = f"token ids of the shots as int32 (2205.05638 section 4.2), {MEAN}"
     return [_bytes("disk_bytes", _mean(token_ids), convention)]
 
@@ -304,8 +304,8 @@ def _rule(facts: Facts, query: count.Query) -> int:
 
 def _per_example(facts: Facts, flops: Callable[[count.Query], int]) -> int:
     """Average over examples and templates; an example may have had several prompts."""
-    total = sum(flops(_query(facts, length)) for asked in facts.asked for length in asked.lengths)
-    return _ratio(total, sum(asked.num_examples for asked in facts.asked))
+    total = sum(flops(_query(facts, length)) for scored in facts.scored for length in scored.lengths)
+    return _ratio(total, sum(scored.num_examples for scored in facts.scored))
 
 
 def _mean(values: Sequence[int]) -> int:

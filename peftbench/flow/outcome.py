@@ -11,7 +11,7 @@ from typing import Any
 import pandas as pd
 
 from peftbench import registry
-from peftbench.costs.of_cell import Asked, Facts, costs
+from peftbench.costs.of_cell import Facts, ScoredRows, costs
 from peftbench.costs.traced_cell import Traced, trace_cell
 from peftbench.flow.trial import Trial
 from peftbench.learners.learn import Learned, Tuned
@@ -175,7 +175,7 @@ def _facts(trial: Trial, learned: Learned, evaluations: Sequence[Evaluation], ad
         sizes=backbone.sizes,
         num_parameters=backbone.num_parameters,
         bytes_per_value=backbone.dtype.itemsize,
-        asked=[_asked(evaluation) for evaluation in evaluations],
+        scored=[_scored_rows(evaluation) for evaluation in evaluations],
         passes=[shape for evaluation in evaluations for shape in evaluation.scores.work.passes],
         adapter=adapter,
         learn_seconds=learned.seconds,
@@ -203,8 +203,8 @@ def _traced(backbone: Backbone, evaluations: Sequence[Evaluation], tuned: Tuned)
     return trace_cell(backbone, scored, tuned.predictor.work.lengths)
 
 
-def _asked(evaluation: Evaluation) -> Asked:
-    return Asked(
+def _scored_rows(evaluation: Evaluation) -> ScoredRows:
+    return ScoredRows(
         lengths=evaluation.scores.lengths,
         once=evaluation.scores.once,
         num_examples=len(evaluation.queries),

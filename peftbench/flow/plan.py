@@ -47,7 +47,7 @@ def plans(cells: Sequence[Cell]) -> list[Plan]:
     """
     tasks: dict[TaskSpec, Task] = {}
     rendered: dict[tuple[TaskSpec, tuple[int, ...], int | None], Queries] = {}
-    made = []
+    planned = []
     for cell in cells:
         task = tasks.get(cell.task) or tasks.setdefault(cell.task, load_task(cell.task))
         _check_limit(task, cell.limit)
@@ -57,8 +57,8 @@ def plans(cells: Sequence[Cell]) -> list[Plan]:
         key = (cell.task, tuple(template.index for template in templates), cell.limit)
         if key not in rendered:
             rendered[key] = _queries(templates, task.test[: cell.limit])
-        made.append(Plan(cell, task, templates, shots, rendered[key], learner))
-    return made
+        planned.append(Plan(cell, task, templates, shots, rendered[key], learner))
+    return planned
 
 
 def plan(cell: Cell) -> Plan:
@@ -73,8 +73,8 @@ def _queries(templates: Sequence[Template], test: Sequence[Row]) -> Queries:
 def _check_limit(task: Task, limit: int | None) -> None:
     """Refuse a limit that takes more rows of some tasks of a mixture than of others, or none of some."""
     tasks = {row.task for row in task.test}
-    taken = Counter(row.task for row in task.test[:limit])
-    if limit is not None and len({taken[name] for name in tasks}) > 1:
+    num_rows = Counter(row.task for row in task.test[:limit])
+    if limit is not None and len({num_rows[name] for name in tasks}) > 1:
         message = (
             f"--limit {limit} takes more test rows of some of the {len(tasks)} tasks of '{task.name}' than of others"
         )

@@ -100,13 +100,13 @@ def _calibrated(scores: Sequence[ChoiceScore], without: Sequence[Sequence[Choice
 def _ranks(
     scores: Sequence[ChoiceScore], without: Sequence[Sequence[ChoiceScore]], normalization: Normalization
 ) -> list[float]:
-    """Give log p - log p_cf of each choice."""
+    """Compute log p - log p_cf of each choice."""
     prior = _log_probabilities(without, normalization).logsumexp(0) - math.log(len(without))
     ranks: list[float] = (_log_probabilities([scores], normalization)[0] - prior).tolist()
     return ranks
 
 
 def _log_probabilities(prompts: Sequence[Sequence[ChoiceScore]], normalization: Normalization) -> Tensor:
-    """Give log p over the choices of each prompt, (prompts, choices) float64."""
+    """Compute log p over the choices of each prompt, (prompts, choices) float64."""
     values = [[score.value(normalization) for score in scores] for scores in prompts]
     return torch.tensor(values, dtype=torch.float64).log_softmax(1)

@@ -79,7 +79,7 @@ class EnsemblePredictor:
 
 
 def _fraction(num_members: int, progress: Callable[[int], None] | None) -> Callable[[int], None] | None:
-    """Tell of an example when it was scored in all prompts, on the average."""
+    """Report an example as done when it was scored in all prompts, on the average."""
     if progress is None:
         return None
     waiting = 0

@@ -15,7 +15,7 @@ ROUNDING = 1e-6
 
 
 def rate(step: int, training: Training) -> float:
-    """Give a step's learning rate: linearly up to lr over the warm-up, then linearly down towards zero.
+    """Return a step's learning rate: linearly up to lr over the warm-up, then linearly down towards zero.
 
     Args:
         step: Counted from 0.
@@ -69,7 +69,7 @@ class Optimizer:
         for parameter, copy in zip(self._parameters, self._copies, strict=True):
             if copy is not parameter:
                 copy.grad = None if parameter.grad is None else parameter.grad.float()
-        norms = [float(nn.utils.clip_grad_norm_(some, self._training.max_grad_norm)) for some in self._clipped]
+        norms = [float(nn.utils.clip_grad_norm_(tensors, self._training.max_grad_norm)) for tensors in self._clipped]
         norm = math.fsum(norms)
         if not (math.isfinite(loss) and math.isfinite(norm)):
             raise RunError(

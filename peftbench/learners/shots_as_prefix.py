@@ -86,7 +86,7 @@ class PrefixPredictor(Wrapped):
             self._backbone.detach_all()
 
     def _shared_ids(self, examples: Sequence[Example]) -> Sequence[int]:
-        """Give the tokens of the shots, which must be what each query's tokens come after.
+        """Return the tokens of the shots, which each query's tokens must follow unchanged.
 
         Raises:
             ModelError: A query has other tokens after the shots than by itself.

@@ -208,8 +208,8 @@ def _encode(examples: Examples, training: Training, backbone: Backbone, scoring:
     if not (training.unlikelihood_loss or training.length_norm_loss):
         encoded = [_right_only(tokens) for tokens in encoded]
     check_fits(backbone, encoded)
-    rest = iter(encoded)
-    return [list(itertools.islice(rest, len(of_shot))) for of_shot in examples]
+    flat = iter(encoded)
+    return [list(itertools.islice(flat, len(of_shot))) for of_shot in examples]
 
 
 def _too_large(tuning: Tuning, backbone: Backbone) -> RunError:

@@ -238,7 +238,7 @@ def _plain(backbone: Backbone, encoded: Sequence[Encoded]) -> Strategy:
 
 
 def _work(contexts: Sequence[Encoded], virtual: int, fed: int, shape: Pass) -> Work:
-    """Say what a padded pass ran: contexts, `fed` tokens of choices, and padding for the rest."""
+    """Count what a padded pass ran: contexts, `fed` tokens of choices, and padding for the rest."""
     context = sum(virtual + len(tokens.context) for tokens in contexts)
     padding = shape.num_tokens - context - fed
     return Work(context_tokens=context, choice_tokens=fed, padding_tokens=padding, passes=(shape,))

@@ -102,11 +102,11 @@ def check_fits(backbone: Backbone, encoded: Sequence[Encoded]) -> None:
     if most is None:
         return
     virtual = num_virtual_tokens(backbone)
-    found = max((num_positions(backbone, tokens) for tokens in encoded), default=0)
+    longest = max((num_positions(backbone, tokens) for tokens in encoded), default=0)
     among = f", {virtual} of them virtual" if virtual else ""
-    if found > most:
+    if longest > most:
         raise ModelError(
-            f"a prompt has {found:,} tokens{among}, and '{backbone.name}' takes {most:,}",
+            f"a prompt has {longest:,} tokens{among}, and '{backbone.name}' takes {most:,}",
             hint=("fewer virtual tokens; " if virtual else "") + "--max-input-tokens cuts inputs, for example to 256",
         )
 
@@ -197,7 +197,7 @@ def _encode_decoder_only(backbone: Backbone, prompts: Sequence[Example], scoring
 
 
 def _ids_and_answer(encoding: Any, border: int, tail: Sequence[int]) -> tuple[list[int], int]:
-    """Give the ids, and the index of the first one whose characters end after the border."""
+    """Return the ids, and the index of the first one whose characters end after the border."""
     answer = next((index for index, (_, stop) in enumerate(encoding.offsets) if stop > border), len(encoding.ids))
     return [*encoding.ids, *tail], answer
 
@@ -232,7 +232,7 @@ def _core(backbone: Backbone) -> Any:
 
 
 def opening(backbone: Backbone) -> tuple[int, ...]:
-    """Give the token with which the tokenizer opens each text, where it does; what goes on with a text has none."""
+    """Return the token with which the tokenizer opens each text, if it does; a continued text has none."""
     if backbone.num_positions_before:
         return ()
     opening = _core(backbone).encode("").ids

@@ -107,9 +107,9 @@ class IclOptions(Settings):
     as_prefix: bool = False
 
     def faults(self, shots: int) -> list[str]:
-        """Say what cannot be done with so many shots, or not together."""
+        """List what cannot be done with so many shots, or not together."""
         num_orders, is_many = math.factorial(min(shots, MANY)), self.ensemble != "none"
-        found = {
+        faults = {
             f"labels = {self.labels} without a shot to relabel": self.labels != "gold" and not shots,
             f"ensemble = {self.ensemble} is of one-shot prompts, and there is no shot": is_many and not shots,
             "without shots there is nothing to save as a prefix": self.as_prefix and not shots,
@@ -120,7 +120,7 @@ class IclOptions(Settings):
             f"shots = {shots} can stand in one order only": self.order >= num_orders == 1,
             "content_free goes with calibrate, which is off": self.content_free != CONTENT_FREE and not self.calibrate,
         }
-        return [text for text, is_so in found.items() if is_so]
+        return [text for text, is_so in faults.items() if is_so]
 
 
 class _ScoringFields(Settings):

@@ -62,7 +62,7 @@ def cells(run: Run, tasks: Sequence[str]) -> list[Cell]:
         tasks: The names for which `run.task` stands, groups resolved.
     """
     shared = run.model_dump(exclude={"model", "task", "shots", "seeds", "orders", "method", "set", "training", "icl"})
-    ways = [_listed(run.model), tasks, *map(_listed, (run.method, run.set, run.training, run.shots)), run.seeds]
+    axes = [_listed(run.model), tasks, *map(_listed, (run.method, run.set, run.training, run.shots)), run.seeds]
     return [
         Cell(
             **shared,
@@ -75,13 +75,13 @@ def cells(run: Run, tasks: Sequence[str]) -> list[Cell]:
             seed=seed,
             icl=icl,
         )
-        for model, task, method, settings, training, shots, seed in itertools.product(*ways)
+        for model, task, method, settings, training, shots, seed in itertools.product(*axes)
         for icl in in_orders(run.icl, run.orders)
     ]
 
 
 def in_orders(options: IclOptions, orders: int) -> list[IclOptions]:
-    """Give the options once for each order of the shots."""
+    """Repeat the options for each order of the shots."""
     return [options.model_copy(update={"order": order}) for order in range(orders)] if orders > 1 else [options]
 
 

@@ -10,7 +10,7 @@ from peftbench import registry
 from peftbench.costs.backward import training_flops
 from peftbench.costs.count import Query, forward_flops, pass_flops, prefill_flops
 from peftbench.costs.kernels import kernel_flops
-from peftbench.costs.of_cell import Asked, Facts
+from peftbench.costs.of_cell import Facts, ScoredRows
 from peftbench.costs.of_cell import costs as costs_of
 from peftbench.flow.run import run
 from peftbench.learners import tune
@@ -73,7 +73,7 @@ def costs(**more):
         "num_parameters": 1000,
         "bytes_per_value": 2,
         "added": None,
-        "asked": [Asked([Length(9, (3, 2), shots=4)], (), 1, shot_tokens=4, shot_bytes=30)],
+        "scored": [ScoredRows([Length(9, (3, 2), shots=4)], (), 1, shot_tokens=4, shot_bytes=30)],
         "passes": (),
         "trained": None,
         "adapter": None,
@@ -113,8 +113,8 @@ def test_nothing_trained_costs_nothing():
 
 
 def test_what_in_context_learning_keeps_is_named_text_tokens_and_cache():
-    more = Asked([Length(15, (2, 2), shots=10)], (), 1, shot_tokens=10, shot_bytes=60)
-    found = costs(asked=[Asked([Length(9, (3, 2), shots=4)], (), 1, 4, 30), more])
+    more = ScoredRows([Length(15, (2, 2), shots=10)], (), 1, shot_tokens=10, shot_bytes=60)
+    found = costs(scored=[ScoredRows([Length(9, (3, 2), shots=4)], (), 1, 4, 30), more])
     assert found["disk_bytes", "counted"] == (4 + 10) / 2 * 4
     assert found["shot_text_bytes", "counted"] == (30 + 60) / 2
     assert found["cache_bytes", "counted"] == (4 + 10) / 2 * 2 * 2 * 4 * 2  # layers, keys and values, features, bytes
@@ -123,7 +123,7 @@ def test_what_in_context_learning_keeps_is_named_text_tokens_and_cache():
 def test_an_example_of_an_ensemble_costs_all_its_prompts():
     """Two shots of 4 and 6 tokens, two examples: four prompts."""
     lengths = [Length(9, (1,), shots=4), Length(7, (1,), shots=4), Length(11, (1,), shots=6), Length(9, (1,), shots=6)]
-    found = costs(asked=[Asked(lengths, (), 2, shot_tokens=10, shot_bytes=9)])
+    found = costs(scored=[ScoredRows(lengths, (), 2, shot_tokens=10, shot_bytes=9)])
     queries = [Query(4, 5, (1,)), Query(4, 3, (1,)), Query(6, 5, (1,)), Query(6, 3, (1,))]
     total = sum(forward_flops(SIZES, query) for query in queries)
     assert found["inference_flops_per_example", "counted"] == total / 2
@@ -132,7 +132,7 @@ def test_an_example_of_an_ensemble_costs_all_its_prompts():
 
 def test_calibration_costs_its_queries_once():
     free = (Length(6, (1,), shots=4), Length(5, (1,), shots=4))
-    found = costs(asked=[Asked([Length(9, (1,), shots=4)] * 3, free, 3, shot_tokens=4, shot_bytes=9)])
+    found = costs(scored=[ScoredRows([Length(9, (1,), shots=4)] * 3, free, 3, shot_tokens=4, shot_bytes=9)])
     expected = forward_flops(SIZES, Query(4, 2, (1,))) + forward_flops(SIZES, Query(4, 1, (1,)))
     assert found["calibration_flops", "counted"] == expected
 
