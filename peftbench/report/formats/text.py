@@ -80,7 +80,7 @@ def latex(document: Document) -> str:
 
 def _conventions(document: Document, has_spares: bool) -> list[str]:
     """List the conventions of the columns that are shown: intervals stand in a spare one."""
-    return [text for text in document.conventions if has_spares or not text.startswith(INTERVAL)]
+    return [text for text in document.conventions if has_spares or text not in document.of_intervals]
 
 
 def _place(row: Row) -> int:

@@ -18,11 +18,13 @@ class Document:
     Args:
         findings: What follows from the rows, and what must not be read into them.
         conventions: How the numbers were had.
+        of_intervals: Those of the conventions that go without saying where no intervals are shown.
     """
 
     tables: tuple[Table, ...]
     findings: tuple[str, ...]
     conventions: tuple[str, ...]
+    of_intervals: tuple[str, ...] = ()
 
 
 def compose(records: Sequence[Record], published: Table | None = None, left_out: Sequence[str] = ()) -> Document:
@@ -46,10 +48,12 @@ def compose(records: Sequence[Record], published: Table | None = None, left_out:
         findings += [f"break-even: {break_even.sentence(pair)}" for pair in break_evens(table)]
         findings += [*remarks.sensitivity(table), *remarks.cautions(table)]
     conventions = remarks.conventions(tables) if tables else []
+    of_intervals = tuple(remarks.intervals(tables))
     if published:
         tables.append(published)
         conventions += published.notes
-    return Document(tuple(tables), tuple(dict.fromkeys(findings)), tuple(dict.fromkeys(conventions)))
+    unique = tuple(dict.fromkeys(conventions))
+    return Document(tuple(tables), tuple(dict.fromkeys(findings)), unique, of_intervals)
 
 
 def _title(table: Table, named: Counter[str]) -> str:

@@ -30,7 +30,7 @@ def conventions(tables: Sequence[Table]) -> list[str]:
     ]
     if any(next(break_evens(table), None) for table in tables):
         notes.append("break-even: training FLOPs / FLOPs that a query then costs less than with ICL, rounded up")
-    notes += _intervals([row for row in rows if not row.published])
+    notes += intervals(tables)
     for name, title in TITLES.items():
         costed = [(row.method, row.costs[name]) for row in rows if name in row.costs and not row.published]
         notes += [f"{title}{of}: {how}" for of, how in _counted(costed)]
@@ -39,7 +39,9 @@ def conventions(tables: Sequence[Table]) -> list[str]:
     return notes
 
 
-def _intervals(rows: Sequence[Row]) -> Iterator[str]:
+def intervals(tables: Sequence[Table]) -> Iterator[str]:
+    """Write how intervals were computed, and why some rows have none."""
+    rows = [row for table in tables for row in table.rows if not row.published]
     spreads = [spread for row in rows for spread in row.spreads.values()]
     if any(spread.interval for spread in spreads):
         yield confidence.CONVENTION

@@ -57,7 +57,7 @@ class Setting:
 
     @property
     def words(self) -> list[str]:
-        """What the command line takes for it: ["--set", "rank=8"]; nothing where it cannot be given."""
+        """What the command line takes for a setting of `options.of_record`: ["--set", "rank=8"]; nothing for null."""
         option = f"--{self.name.replace('_', '-')}"
         if self.value is None:
             return []
