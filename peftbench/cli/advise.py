@@ -1,4 +1,4 @@
-"""`peftbench advise`: which way of learning is the cheapest that is good enough, from what was recorded."""
+"""`peftbench advise`: which row is the cheapest that is accurate enough, from what was recorded."""
 
 import json
 from typing import Annotated

@@ -8,7 +8,7 @@ NUM_SHAPES = 5
 
 
 def of_series(table: Table) -> dict[str, int]:
-    """Number the ways of learning; zero-shot and ICL have the same colours in every report."""
+    """Number the methods; zero-shot and ICL have the same colours in every report."""
     methods = {row.method for row in table.rows}
     names = [name for name in ("zero-shot", "ICL") if name in methods]
     rest = list(dict.fromkeys(row.method for row in table.rows if row.method not in names))

@@ -17,13 +17,38 @@ METHOD_WIDTH, MODEL_WIDTH = 13, 8
 """Characters beyond which names may fold: the longest method's, and enough for an embedded model's."""
 
 
-def of_metric(metric: Metric) -> list[Field]:
-    """List the fields of rows whose score is this metric."""
-    return [*_settings(), *_parameters_and_costs(), *_scores(metric), *_counts(metric)]
+def rounded(value: float | None) -> float | None:
+    """Drop the last binary digits, so that equal records give equal files."""
+    return value if value is None else round(value, 10)
 
 
-def _settings() -> Iterator[Field]:
-    yield Field(
+def _both(ends: Interval | None) -> list[float | None] | None:
+    return ends and [rounded(end) for end in ends]
+
+
+def _span(numbers: Range | None) -> str | None:
+    return None if numbers is None else units.span(numbers)
+
+
+def _cost(name: str) -> Callable[[Row], float | None]:
+    return lambda row: row.cost(name)
+
+
+def _flops(name: str, title: str, hint: str, unit: str = "FLOPs", heading: Heading | None = None) -> Field:
+    return Field(
+        name,
+        value=_cost(name),
+        title=title,
+        unit=unit,
+        hint=hint,
+        text=lambda row: texts.flops(row, name),
+        sort_by=_cost(name),
+        heading=heading,
+    )
+
+
+SETTINGS = (
+    Field(
         "method",
         value=lambda row: row.method,
         type=str,
@@ -34,14 +59,14 @@ def _settings() -> Iterator[Field]:
         text=names.method,
         is_key=True,
         heading=Heading(("method",), fold_at=METHOD_WIDTH),
-    )
-    yield Field(
+    ),
+    Field(
         "variant",
         value=names.settings,
         type=str,
         about="what tells it from other rows of this method, model and shots; mostly empty",
-    )
-    yield Field(
+    ),
+    Field(
         "model",
         value=lambda row: row.model,
         type=str,
@@ -51,8 +76,8 @@ def _settings() -> Iterator[Field]:
         text=lambda row: row.model,
         is_key=True,
         heading=Heading(("model",), fold_at=MODEL_WIDTH),
-    )
-    yield Field(
+    ),
+    Field(
         "shots",
         value=names.shots,
         type=str,
@@ -64,45 +89,51 @@ def _settings() -> Iterator[Field]:
         sort_by=lambda row: row.num_shots,
         is_key=True,
         heading=Heading(("shots",)),
-    )
-    yield Field(
+    ),
+    Field(
         "source",
         value=lambda row: "published" if row.published else "records",
         type=Literal["records", "published"],
         hint="records of one's own, or published",
-    )
+    ),
+)
+"""What says which row it is."""
 
 
-def _parameters_and_costs() -> Iterator[Field]:
-    yield Field(
+MODEL = (
+    Field(
         "num_parameters",
         value=lambda row: row.num_parameters,
         type=int | None,
         hint="of the frozen backbone",
         of_record=lambda record: record.model.num_parameters,
-    )
-    flops = "floating-point operations"
-    yield _flops(
+    ),
+)
+"""Of the backbone."""
+
+
+COSTS = (
+    _flops(
         "inference_flops_per_example",
         "inference",
-        f"{flops} of one query; a multiply-add is two; ~ estimated",
+        "floating-point operations of one query; a multiply-add is two; ~ estimated",
         unit="FLOPs/example",
         heading=Heading(("inference", "FLOPs/ex.")),
-    )
-    yield _flops(
+    ),
+    _flops(
         "cached_inference_flops_per_example",
         "cached",
         "the same with the shots' keys and values read from a cache",
         unit="FLOPs/example",
-    )
-    yield _flops("cache_flops", "", "filling that cache")
-    yield _flops(
+    ),
+    _flops("cache_flops", "", "filling that cache"),
+    _flops(
         "training_flops",
         "training",
-        f"{flops} of the whole training; ~ estimated by the paper's rule",
+        "floating-point operations of the whole training; ~ estimated by the paper's rule",
         heading=Heading(("training", "FLOPs")),
-    )
-    yield Field(
+    ),
+    Field(
         "disk_bytes",
         value=_cost("disk_bytes"),
         title="disk",
@@ -111,8 +142,13 @@ def _parameters_and_costs() -> Iterator[Field]:
         text=lambda row: units.size(row.cost("disk_bytes")),
         sort_by=_cost("disk_bytes"),
         heading=Heading(("disk",)),
-    )
-    yield Field(
+    ),
+)
+"""Costs that are counted."""
+
+
+PARAMETERS = (
+    Field(
         "num_trained_parameters",
         value=lambda row: row.num_trained_parameters,
         type=int | None,
@@ -123,22 +159,27 @@ def _parameters_and_costs() -> Iterator[Field]:
         text=texts.trained,
         sort_by=lambda row: row.num_trained_parameters,
         heading=Heading(("trained", "params")),
-    )
-    yield Field(
+    ),
+    Field(
         "num_saved_parameters",
         value=lambda row: row.num_saved_parameters,
         type=int | None,
         about="kept and used after training; null where no record says it",
         of_record=lambda record: record.learned.num_saved_parameters,
-    )
-    yield Field(
+    ),
+    Field(
         "num_unreached_parameters",
         value=lambda row: row.num_unreached_parameters,
         type=int | None,
         about="of the trained, those that never got a gradient",
         of_record=lambda record: record.learned.num_unreached_parameters,
-    )
-    yield Field(
+    ),
+)
+"""What was trained."""
+
+
+CLOCK = (
+    Field(
         "learn_seconds",
         value=_cost("learn_seconds"),
         title="learning",
@@ -146,10 +187,55 @@ def _parameters_and_costs() -> Iterator[Field]:
         hint="wall time of learning, on the machine that ran it: mean over tasks and seeds",
         text=texts.seconds,
         sort_by=_cost("learn_seconds"),
-    )
+    ),
+)
+"""Costs that are measured."""
+
+
+COUNTS = (
+    Field(
+        "num_examples",
+        value=lambda row: row.num_examples,
+        type=int | None,
+        about="of all tasks",
+        title="n",
+        unit="examples",
+        hint="over all tasks",
+        text=lambda row: units.count(row.num_examples),
+        sort_by=lambda row: row.num_examples,
+        is_count=True,
+        heading=Heading(("n",)),
+    ),
+    Field(
+        "num_seeds",
+        value=lambda row: _span(row.num_seeds),
+        type=str | None,
+        about="5; or 3-5 where tasks differ",
+    ),
+    Field(
+        "num_orders",
+        value=lambda row: _span(row.num_orders),
+        type=str | None,
+        about="1; or 4, of the same shots",
+    ),
+    Field(
+        "num_templates",
+        value=lambda row: _span(row.num_templates),
+        type=str | None,
+        about="4; or 3-4 where tasks differ",
+    ),
+)
+"""Over how many the scores are."""
+
+
+def of_metric(metric: Metric) -> list[Field]:
+    """List the fields of rows whose score is this metric."""
+    of_row = [*SETTINGS, *MODEL, *COSTS, *PARAMETERS, *CLOCK]
+    return [*of_row, *_scores(metric), *COUNTS, _chance(metric), *_pooled()]
 
 
 def _scores(metric: Metric) -> Iterator[Field]:
+    """List what a row has of its metric."""
     yield Field(
         "accuracy_median",
         value=lambda row: rounded(row.score),
@@ -189,39 +275,8 @@ def _scores(metric: Metric) -> Iterator[Field]:
     )
 
 
-def _counts(metric: Metric) -> Iterator[Field]:
-    yield Field(
-        "num_examples",
-        value=lambda row: row.num_examples,
-        type=int | None,
-        about="of all tasks",
-        title="n",
-        unit="examples",
-        hint="over all tasks",
-        text=lambda row: units.count(row.num_examples),
-        sort_by=lambda row: row.num_examples,
-        is_count=True,
-        heading=Heading(("n",)),
-    )
-    yield Field(
-        "num_seeds",
-        value=lambda row: _span(row.num_seeds),
-        type=str | None,
-        about="5; or 3-5 where tasks differ",
-    )
-    yield Field(
-        "num_orders",
-        value=lambda row: _span(row.num_orders),
-        type=str | None,
-        about="1; or 4, of the same shots",
-    )
-    yield Field(
-        "num_templates",
-        value=lambda row: _span(row.num_templates),
-        type=str | None,
-        about="4; or 3-4 where tasks differ",
-    )
-    yield Field(
+def _chance(metric: Metric) -> Field:
+    return Field(
         "chance",
         value=lambda row: rounded(row.chance),
         type=float | None,
@@ -234,6 +289,10 @@ def _counts(metric: Metric) -> Iterator[Field]:
         sort_by=lambda row: row.chance,
         heading=Heading(("chance",)),
     )
+
+
+def _pooled() -> Iterator[Field]:
+    """List over how many medians are taken in one field: with the orders of the shots where rows have several."""
     for title, lines, has_orders in (
         ("seeds x templates", ("seeds x", "templ."), False),
         ("seeds x orders x templates", ("seeds x", "orders x", "templ."), True),
@@ -281,36 +340,6 @@ def _of_task(task: Task, metric: Metric) -> Field:
         sort_by=lambda row: row.spreads[task].median,
         best_is_high=metric.best_is_high,
         heading=Heading((task.name, chance, number), text=median, spread=iqr),
-    )
-
-
-def rounded(value: float | None) -> float | None:
-    """Drop the last binary digits, so that equal records give equal files."""
-    return value if value is None else round(value, 10)
-
-
-def _both(ends: Interval | None) -> list[float | None] | None:
-    return ends and [rounded(end) for end in ends]
-
-
-def _span(numbers: Range | None) -> str | None:
-    return None if numbers is None else units.span(numbers)
-
-
-def _cost(name: str) -> Callable[[Row], float | None]:
-    return lambda row: row.cost(name)
-
-
-def _flops(name: str, title: str, hint: str, unit: str = "FLOPs", heading: Heading | None = None) -> Field:
-    return Field(
-        name,
-        value=_cost(name),
-        title=title,
-        unit=unit,
-        hint=hint,
-        text=lambda row: texts.flops(row, name),
-        sort_by=_cost(name),
-        heading=heading,
     )
 
 
