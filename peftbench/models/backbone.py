@@ -1,4 +1,4 @@
-"""A backbone: a loaded transformer with named places where methods attach. It knows no method."""
+"""A backbone: a loaded transformer with named sites where methods attach. It knows no method and no family."""
 
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils.hooks import RemovableHandle
 
+from peftbench.models import hooks
 from peftbench.models.attention import PREFIX
 from peftbench.models.family import Family
 from peftbench.models.shapes import Attention, Layer, Role, Site
@@ -19,11 +19,11 @@ SOFT_PROMPT = "soft_prompt"
 
 
 class Backbone:
-    """A loaded transformer: frozen, in eval mode, with named places where methods attach.
+    """A loaded transformer: frozen, in eval mode, with named sites where methods attach.
 
     Args:
         name: As the user wrote it.
-        revision: The hub's revision, where one was asked for.
+        revision: Branch, tag or commit on the hub; None: the default, or a local folder.
         fingerprint: SHA-256 over the weight files.
         model: The transformers model, loaded with this package's attention.
         tokenizer: A fast tokenizer (character offsets are needed).
@@ -65,12 +65,12 @@ class Backbone:
 
     @property
     def device(self) -> torch.device:
-        """Where the weights are."""
+        """The device that holds the weights."""
         return self.embeddings.weight.device
 
     @property
     def dtype(self) -> torch.dtype:
-        """In which type the weights are."""
+        """The type of the weights."""
         return self.embeddings.weight.dtype
 
     @property
@@ -85,22 +85,22 @@ class Backbone:
 
     @property
     def soft_prompt(self) -> nn.Module | None:
-        """What `set_soft_prompt` put before the input; its forward gives (num_virtual_tokens, d_model)."""
+        """The module of `set_soft_prompt`; its forward returns (num_virtual_tokens, d_model)."""
         return getattr(self.model, SOFT_PROMPT, None)
 
     @property
     def num_members(self) -> int:
-        """How many soft prompts each example is run with, a row for each: 1, or those of an ensemble."""
+        """Number of soft prompts that an example is run with, each in a row of its own: 1, or those of an ensemble."""
         return getattr(self.soft_prompt, "num_members", 1)
 
     @property
     def inserted(self) -> dict[tuple[Site, str], nn.Module]:
-        """(Site, name) -> what `insert` put there, in the order in which it came."""
+        """(Site, name) -> the module that `insert` put there, in the order of insertion."""
         return dict(self._inserted)
 
     @property
     def prefixes(self) -> dict[Attention, nn.Module]:
-        """Attention block -> what `insert_prefix` put there."""
+        """Attention block -> the module that `insert_prefix` put there."""
         return dict(self._prefixes)
 
     @property
@@ -136,7 +136,7 @@ class Backbone:
         return list(self._layers)
 
     def settings(self, method: str) -> dict[str, Any]:
-        """Give the training settings that come with the model folder: [tune], overridden by [tune.<method>]."""
+        """Return the training settings that come with the model folder: [tune], overridden by [tune.<method>]."""
         table = self.tables.get("tune", {})
         shared = {key: value for key, value in table.items() if not isinstance(value, dict)}
         return shared | table.get(method, {})
@@ -145,8 +145,8 @@ class Backbone:
         """Let `module` act at a site: piece <- module(piece, x), on the output's or the input's slice.
 
         It becomes the submodule `name` of the site's linear layer, so that its parameters read
-        "<linear>.<name>.<parameter>"; base weights keep their names. Several modules on one layer act in the order in
-        which they came. `module` may be in float32 on a half-precision backbone: what it returns is cast back.
+        "<linear>.<name>.<parameter>"; base weights keep their names. Several modules on a layer act in the order of
+        insertion. `module` may be in float32 on a half-precision backbone: what it returns is cast back.
 
         Args:
             site: Where.
@@ -158,11 +158,7 @@ class Backbone:
         self._adopt(linear, name, module)
         self._inserted[site, name] = module
         self._undo.append(partial(self._inserted.__delitem__, (site, name)))
-        if site.side == "input":
-            handle = linear.register_forward_pre_hook(_input_hook(site, module))
-        else:
-            handle = linear.register_forward_hook(_output_hook(site, module))
-        self._undo.append(handle.remove)
+        self._undo.append(hooks.act_at(site, linear, module).remove)
 
     def overlay(self, name: str, module: nn.Module) -> None:
         """Let the model compute with `module(weight)` in place of one of its own parameters, tied uses included.
@@ -178,12 +174,12 @@ class Backbone:
         self._overlays[name] = module
         self._undo.append(partial(self._overlays.__delitem__, name))
         for owner, leaf in self._uses[name]:
-            for handle in _shadow(owner, leaf, weight, module):
+            for handle in hooks.overlay(owner, leaf, weight, module):
                 self._undo.append(handle.remove)
 
     @torch.no_grad()
     def fold_overlays(self) -> None:
-        """Write what the overlays make of the parameters into them, and take out all that was inserted."""
+        """Write the overlaid values into the parameters, and take out all that was inserted."""
         folded = {name: module(self.model.get_parameter(name)) for name, module in self._overlays.items()}
         self.take_out()
         self.keep(folded)
@@ -191,7 +187,7 @@ class Backbone:
             self.model.get_parameter(name).copy_(weight)
 
     def add_bias(self, module: str) -> None:
-        """Give a linear layer a bias of zeros where it has none, until `detach_all`."""
+        """Add a bias of zeros to a linear layer that has none, until `detach_all`."""
         linear = self.model.get_submodule(module)
         if linear.bias is None:
             linear.bias = nn.Parameter(linear.weight.new_zeros(linear.out_features), requires_grad=False)
@@ -207,7 +203,7 @@ class Backbone:
 
         Args:
             attention: Where; the module becomes its submodule "prefix".
-            module: forward() gives (k, v), each (num_kv_heads, num_keys, d_kv).
+            module: forward() returns keys and values, (num_kv_heads, num_keys, d_kv) each.
         """
         block = self.model.get_submodule(attention.module)
         assert not hasattr(block, PREFIX), f"{attention.module} has a prefix"
@@ -240,7 +236,7 @@ class Backbone:
         """Put virtual tokens before the encoder's input, or before the sequence of a decoder-only model.
 
         Args:
-            module: forward() gives (num_virtual_tokens, d_model), or one such for each row; it becomes the model's
+            module: forward() returns (num_virtual_tokens, d_model), or (rows, ...) of them; it becomes the model's
                 submodule "soft_prompt". An ensemble has `num_members` of them, which take turns over the rows unless
                 `use(members)` is entered.
         """
@@ -249,12 +245,12 @@ class Backbone:
             self.num_prompt_tokens = module().shape[-2]
 
     def parameters_named(self, names: Iterable[str]) -> dict[str, nn.Parameter]:
-        """Give the parameters of these full names, in the order of `names`."""
+        """Return the parameters of these full names, in the order of `names`."""
         parameters = dict(self.model.named_parameters())
         return {name: parameters[name] for name in names}
 
     def tensors_named(self, names: Iterable[str]) -> dict[str, Tensor]:
-        """Give the parameters and buffers of these full names, in the order of `names`."""
+        """Return the parameters and buffers of these full names, in the order of `names`."""
         tensors = {**dict(self.model.named_buffers()), **dict(self.model.named_parameters())}
         return {name: tensors[name] for name in names}
 
@@ -272,7 +268,7 @@ class Backbone:
             self._loaded[name] = self.model.get_parameter(name).detach().clone()
 
     def on_take_out(self, undo: Callable[[], None]) -> None:
-        """Have `undo` called when all that was inserted is taken out; the last one first."""
+        """Register `undo` to be called when all that was inserted is taken out, in reverse order."""
         self._undo.append(undo)
 
     def take_out(self) -> None:
@@ -303,41 +299,3 @@ def _uses(model: nn.Module) -> dict[str, list[tuple[nn.Module, str]]]:
         for leaf, parameter in owner.named_parameters(prefix, recurse=False, remove_duplicate=False):
             uses.setdefault(names.setdefault(parameter, leaf), []).append((owner, leaf.rpartition(".")[2]))
     return uses
-
-
-def _shadow(owner: nn.Module, leaf: str, weight: nn.Parameter, module: nn.Module) -> list[RemovableHandle]:
-    """Let an instance attribute hide the parameter while its owner runs: `owner.weight` finds it first."""
-
-    def before(_owner: nn.Module, _args: object) -> None:
-        owner.__dict__[leaf] = module(weight).to(weight.dtype)
-
-    def after(_owner: nn.Module, _args: object, _output: object) -> None:
-        owner.__dict__.pop(leaf, None)
-
-    return [
-        owner.register_forward_pre_hook(before, prepend=True),
-        owner.register_forward_hook(after, always_call=True),
-    ]
-
-
-def _output_hook(site: Site, module: nn.Module) -> Callable[..., Tensor]:
-    def hook(_linear: nn.Module, args: tuple[Tensor, ...], output: Tensor) -> Tensor:
-        return _replaced(output, site, args[0], module)
-
-    return hook
-
-
-def _input_hook(site: Site, module: nn.Module) -> Callable[..., tuple[Tensor, ...]]:
-    def hook(_linear: nn.Module, args: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-        return (_replaced(args[0], site, args[0], module), *args[1:])
-
-    return hook
-
-
-def _replaced(values: Tensor, site: Site, x: Tensor, module: nn.Module) -> Tensor:
-    """Replace the site's slices of `values` (..., features); out of place, so that gradients flow."""
-    if site.features == values.shape[-1]:
-        return module(values, x).to(values.dtype)
-    heads = values.unflatten(-1, (site.heads, -1))
-    piece = module(heads[..., site.start : site.stop].flatten(-2), x).to(values.dtype).unflatten(-1, (site.heads, -1))
-    return torch.cat((heads[..., : site.start], piece, heads[..., site.stop :]), -1).flatten(-2)
