@@ -164,7 +164,7 @@ def _filled(backbone: Backbone, num_tokens: int) -> DynamicCache:
 @torch.inference_mode()
 def _score_after(backbone: Backbone, encoded: Encoded, cache: DynamicCache, num_cached: int) -> None:
     row, answers = Tokens(), Answers()
-    tree.plant(row, answers, 0, 0, encoded, 0, num_cached)
+    tree.add_prompt(row, answers, 0, 0, encoded, 0, num_cached)
     hidden = decoder_states(backbone, [row], cache=cache, num_cached=num_cached)
     log_probs_at(backbone, hidden, answers)
     cache.crop(-len(row.ids))

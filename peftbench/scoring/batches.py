@@ -208,7 +208,7 @@ def _packed(backbone: Backbone, encoded: Sequence[Encoded]) -> Strategy:
     def run(indices: Sequence[int]) -> tuple[Sums, Work]:
         batch, row, answers = [encoded[index] for index in indices], Tokens(), Answers()
         for prompt, tokens in enumerate(batch):
-            tree.plant(row, answers, 0, prompt, tokens, skip, virtual)
+            tree.add_prompt(row, answers, 0, prompt, tokens, skip, virtual)
         hidden = decoder_states(backbone, [row], cache=cache if size else None, num_cached=size)  # (1, tokens, d_model)
         picked = log_probs_at(backbone, hidden, answers)  # (answer tokens,)
         forget()

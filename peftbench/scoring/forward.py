@@ -45,7 +45,7 @@ def answer_log_probs(backbone: Backbone, batch: Sequence[Encoded]) -> tuple[Tens
     answers = Answers()
     rows = [tree.shared_tokens(num_virtual, ()) for _ in batch]
     for index, (row, encoded) in enumerate(zip(rows, batch, strict=True)):
-        tree.plant(row, answers, index, index, encoded, 0, num_virtual)
+        tree.add_prompt(row, answers, index, index, encoded, 0, num_virtual)
     tree.pad(rows)
     hidden = decoder_states(backbone, rows, num_virtual=num_virtual)
     return log_probs_at(backbone, hidden, answers), answers

@@ -1,4 +1,11 @@
-"""Packing: prompts and their answer choices as trees of tokens in one row, with a mask by ancestry and position."""
+"""Tree attention: prompts and their answer choices packed in one row, with a mask by ancestry and position.
+
+A row's tokens form a tree: shared tokens, then the context of each prompt, then its choices, each a branch. A token
+sees its ancestors and those before it on its own branch.
+
+Shapes: rows are lists of token ids; mask and distances (rows, 1, queries, keys), where keys are the cached tokens and
+then the row's own.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -30,7 +37,7 @@ class Tokens:
     branches: list[int] = field(default_factory=list)
 
     def add(self, ids: Sequence[int], position: int, owner: int, branch: int) -> int:
-        """Append tokens at consecutive positions; give the index of the first."""
+        """Append tokens at consecutive positions, and return the index of the first."""
         start = len(self.ids)
         self.ids += ids
         self.positions += range(position, position + len(ids))
@@ -77,12 +84,19 @@ def shared_tokens(num_virtual: int, ids: Sequence[int]) -> Tokens:
     return tokens
 
 
-def plant(
+def add_prompt(
     row: Tokens, answers: Answers, index: int, prompt: int, encoded: Encoded, skip: int, num_virtual: int
 ) -> None:
-    """Add a prompt's tree to a row, without its first `skip` tokens, which are cached, and without its leaves.
+    """Append a prompt with its choices to a row; a choice's last token is only predicted, never fed.
 
-    The last token of a choice is only predicted, never fed: a choice of one token costs its row in the LM head only.
+    Args:
+        row: Grows by the prompt's tokens.
+        answers: Grows by the answer tokens.
+        index: Of the row.
+        prompt: Its index.
+        encoded: Its tokens.
+        skip: How many of its first tokens are cached, and left out.
+        num_virtual: Virtual tokens before it.
     """
     context = encoded.context[skip:]
     depth = num_virtual + len(encoded.context)
@@ -94,7 +108,7 @@ def plant(
 
 
 def pad(rows: Sequence[Tokens]) -> int:
-    """Lengthen rows to the longest one; give the number of padding tokens."""
+    """Pad rows to the longest, and return the number of padding tokens."""
     longest = max(len(row.ids) for row in rows)
     missing = [longest - len(row.ids) for row in rows]
     for row, count in zip(rows, missing, strict=True):
@@ -103,7 +117,7 @@ def pad(rows: Sequence[Tokens]) -> int:
 
 
 def mask(rows: Sequence[Tokens], num_cached: int, dtype: torch.dtype, device: torch.device) -> Tensor:
-    """Build the additive mask by ancestry and position: who is an ancestor, and stands no later, is seen.
+    """Build the additive mask: a token sees those of its ancestors that stand no later than itself.
 
     Args:
         rows: Of equal length.
@@ -115,16 +129,19 @@ def mask(rows: Sequence[Tokens], num_cached: int, dtype: torch.dtype, device: to
         (rows, 1, tokens, num_cached + tokens), 0 or the dtype's lowest.
     """
     fields = [[row.owners for row in rows], [row.branches for row in rows], [row.positions for row in rows]]
-    owner, branch, position = torch.tensor(fields, device=device)[:, :, None, :, None]
-    key_owner, key_branch, key_position = owner.mT, branch.mT, position.mT
+    owner, branch, position = torch.tensor(fields, device=device)[:, :, None, :, None]  # (rows, 1, queries, 1) each
+    key_owner, key_branch, key_position = owner.mT, branch.mT, position.mT  # (rows, 1, 1, keys) each
     seen = ((key_owner == owner) | (key_owner == SHARED)) & ((key_branch == branch) | (key_branch == 0))
     seen &= key_position <= position
     additive = torch.where(seen, torch.zeros((), dtype=dtype, device=device), torch.finfo(dtype).min)
-    return functional.pad(additive, (num_cached, 0))
+    return functional.pad(additive, (num_cached, 0))  # the cached keys, first, are seen by all
 
 
 def distances(rows: Sequence[Tokens], num_cached: int, device: torch.device) -> Tensor:
-    """Give each token's position minus each key's, (rows, 1, tokens, num_cached + tokens) int, for sliding windows."""
+    """Compute query position minus key position, (rows, 1, tokens, num_cached + tokens) int.
+
+    Sliding windows and ALiBi go by it.
+    """
     positions = torch.tensor([row.positions for row in rows], device=device)
     cached = torch.arange(num_cached, device=device).expand(len(rows), -1)
     return (positions[:, :, None] - torch.cat((cached, positions), 1)[:, None])[:, None]

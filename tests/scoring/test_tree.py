@@ -9,8 +9,8 @@ def planted():
     row, answers = tree.shared_tokens(1, ()), Answers()
     first = Encoded(context=(10, 11, 12), choices=((20, 26), (21, 22, 23)), starts=(0, 1))
     second = Encoded(context=(10, 13), choices=((24, 25),), starts=(0,))
-    tree.plant(row, answers, 0, 0, first, 1, 1)
-    tree.plant(row, answers, 0, 1, second, 1, 1)
+    tree.add_prompt(row, answers, 0, 0, first, 1, 1)
+    tree.add_prompt(row, answers, 0, 1, second, 1, 1)
     return row, answers
 
 
