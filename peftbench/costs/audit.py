@@ -72,7 +72,7 @@ def audit() -> list[Check]:
 
 
 def rounds_to(value: float, printed: float, digits: int = 2) -> bool:
-    """Say whether a value is printed so with so many significant digits."""
+    """Check whether a value is printed so with so many significant digits."""
     return float(f"{value:.{digits - 1}e}") == float(f"{printed:.{digits - 1}e}")
 
 
@@ -110,11 +110,11 @@ def _inference() -> list[Check]:
     value = rule.inference_flops(T_FEW, _prompt(), is_encoder_decoder=True)
     ensemble = rule.inference_flops(T_FEW, NUM_SHOTS * (SHOT_TOKENS + QUERY_TOKENS), is_encoder_decoder=True)
     agrees, why = explain(value, 4.5e13, {})
-    told = (
+    remark = (
         f"for concatenated shots; the row's accuracy is that of an ensemble of {NUM_SHOTS} one-shot prompts, "
         f"11e9 x {NUM_SHOTS} x ({SHOT_TOKENS} + {QUERY_TOKENS}) = {ensemble:.3e}, {ensemble / value:.1f} x as much"
     )
-    checks.append(Check("T5+LM", column, f"11e9 x {_prompt()}", value, 4.5e13, unit, agrees, why or told))
+    checks.append(Check("T5+LM", column, f"11e9 x {_prompt()}", value, 4.5e13, unit, agrees, why or remark))
     for (row, size), printed in zip(GPT3.items(), (5.4e13, 1.0e14, 1.4e15), strict=True):
         value = rule.inference_flops(size, _prompt(), is_encoder_decoder=False)
         shots = rule.inference_flops(size, NUM_SHOTS * SHOT_TOKENS, is_encoder_decoder=False)
@@ -131,9 +131,11 @@ def _training() -> Check:
     query = count.Query(0, QUERY_TOKENS - 4, (2, 2))
     sizes = SHAPES["t0-11b"].sizes
     counted = training_flops(sizes, {query: NUM_STEPS * BATCH_SIZE}, NUM_STEPS, _added())
-    told = f"counted (frozen weights get no gradient; two choices of 2 tokens): {counted:.3e}, {counted / value:.2f} x"
+    remark = (
+        f"counted (frozen weights get no gradient; two choices of 2 tokens): {counted:.3e}, {counted / value:.2f} x"
+    )
     formula = f"3 x 11e9 x {NUM_STEPS} x {BATCH_SIZE} x {QUERY_TOKENS}"
-    return Check("T-Few", "training FLOPs", formula, value, 2.7e16, "FLOPs", agrees, why or told)
+    return Check("T-Few", "training FLOPs", formula, value, 2.7e16, "FLOPs", agrees, why or remark)
 
 
 def _added() -> Added:
@@ -185,10 +187,10 @@ def _name(place: Place) -> str:
 
 def _shots() -> list[Check]:
     mean, median = statistics.fmean(SHOTS), statistics.median(SHOTS)
-    told = f"the text says median, which is {median:g}; {NUM_SHOTS} is the mean, {mean:.1f}"
+    remark = f"the text says median, which is {median:g}; {NUM_SHOTS} is the mean, {mean:.1f}"
     tokens = int(median) * SHOT_TOKENS + QUERY_TOKENS
-    told += f"; with {median:g} shots a prompt has {tokens:,} tokens, {100 * (tokens / _prompt() - 1):+.0f}%"
-    return [Check("ICL", "shots", "median of 11 evaluations", median, NUM_SHOTS, "shots", median == NUM_SHOTS, told)]
+    remark += f"; with {median:g} shots a prompt has {tokens:,} tokens, {100 * (tokens / _prompt() - 1):+.0f}%"
+    return [Check("ICL", "shots", "median of 11 evaluations", median, NUM_SHOTS, "shots", median == NUM_SHOTS, remark)]
 
 
 def _accuracies() -> list[Check]:

@@ -16,7 +16,7 @@ import torch
 
 @dataclass
 class Measurement:
-    """What one block of code took; filled in when the block ends.
+    """The time and memory of one block of code; filled in when the block ends.
 
     Args:
         seconds: Wall time, work on the device included; None until the block has ended, and if it fails.
@@ -80,12 +80,12 @@ def runs_of(
 
 
 def seconds_of(runs: list[Measurement]) -> list[float]:
-    """Give the wall time of each run; all of them have ended."""
+    """Return the wall time of each run; all of them have ended."""
     return [run.seconds for run in runs if run.seconds is not None]
 
 
 def p95(values: list[float]) -> float:
-    """Give the value that 95 % do not exceed, by linear interpolation."""
+    """Return the value that 95 % do not exceed, by linear interpolation."""
     return statistics.quantiles(values, n=20, method="inclusive")[-1]
 
 
@@ -103,7 +103,7 @@ def matmul_flops_per_second(device: torch.device, dtype: torch.dtype, size: int 
 
 
 def peak_process_bytes() -> int:
-    """Give the most memory that the process has held since it began (resident set), on Linux and macOS."""
+    """Return the most memory that the process has held since it began (resident set), on Linux and macOS."""
     unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 

@@ -70,7 +70,7 @@ class Stream:
         return {"encoder": self.encoder, "decoder": self.decoder, "cross": self.encoder}
 
     def pairs(self, stack: str, block: str) -> int:
-        """Give the (query, key) pairs of one attention block."""
+        """Return the (query, key) pairs of one attention block."""
         if stack == "encoder":
             return self.encoder_pairs
         return self.cross_pairs if block == "cross" else self.self_pairs
@@ -149,7 +149,7 @@ def check(sizes: Sizes) -> None:
 
 
 def stream(sizes: Sizes, query: Query, added: Added, *, cached: bool = False) -> Stream:
-    """Say how many tokens of a query run where; virtual tokens come on top."""
+    """Count how many tokens of a query run where; virtual tokens come on top."""
     before, choices = added.extra_tokens + query.shot_tokens, sum(query.choice_tokens)
     if sizes.is_encoder_decoder:
         encoder = before + query.input_tokens
@@ -173,7 +173,7 @@ def pass_flops(sizes: Sizes, run: Pass, added: Added | None = None) -> int:
 
 
 def pass_stream(run: Pass, added: Added) -> Stream:
-    """Say how many tokens of a forward pass ran where, padding included."""
+    """Count how many tokens of a forward pass ran where, padding included."""
     encoder, decoder = run.encoder_rows * run.encoder_tokens, run.decoder_rows * run.decoder_tokens
     return Stream(
         encoder,

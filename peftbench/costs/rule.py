@@ -42,7 +42,7 @@ def training_flops(
 
 
 def break_even_queries(training_flops: int, icl_flops: int, tuned_flops: int) -> int | None:
-    """Give the number of queries from which on training has paid for itself.
+    """Count the queries from which on training has paid for itself.
 
     ceil(training / (icl - tuned))
 

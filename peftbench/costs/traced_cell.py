@@ -42,18 +42,18 @@ def trace_cell(backbone: Backbone, scored: Sequence[Length], trained: Mapping[Le
         scored: Lengths of what was scored.
         trained: Length of an example -> how often one of it was trained on.
     """
-    queries = _some(sorted(scored, key=_size))
-    examples = _some(sorted((length for length, times in trained.items() for _ in range(times)), key=_size))
+    queries = _sampled(sorted(scored, key=_size))
+    examples = _sampled(sorted((length for length, times in trained.items() for _ in range(times)), key=_size))
     with torch.no_grad():
         forward = [kernel_flops(lambda length=length: _loss(backbone, length)) for length in queries]  # type: ignore[misc]
-    both = [kernel_flops(lambda length=length: _loss(backbone, length).backward()) for length in examples]  # type: ignore[misc]
+    steps = [kernel_flops(lambda length=length: _loss(backbone, length).backward()) for length in examples]  # type: ignore[misc]
     backbone.model.zero_grad(set_to_none=True)
-    total = Fraction(sum(both), len(both)) * sum(trained.values()) if both else 0
-    return Traced(round(Fraction(sum(forward), len(forward))), round(total), len(forward), len(both))
+    total = Fraction(sum(steps), len(steps)) * sum(trained.values()) if steps else 0
+    return Traced(round(Fraction(sum(forward), len(forward))), round(total), len(forward), len(steps))
 
 
-def _some(lengths: Sequence[Length]) -> list[Length]:
-    """Take evenly spaced ones, the middle of each of MOST parts."""
+def _sampled(lengths: Sequence[Length]) -> list[Length]:
+    """Take evenly spaced lengths, the middle of each of MOST parts."""
     if len(lengths) <= MOST:
         return list(lengths)
     return [lengths[(2 * part + 1) * len(lengths) // (2 * MOST)] for part in range(MOST)]

@@ -1,6 +1,10 @@
 """The one seam into attention, registered with transformers as "peftbench": prefixes, folded choices, tree masks.
 
 Every backbone is loaded with it, so no family's code is patched.
+
+Shapes: queries (rows * choices, num_heads, queries, d_kv); keys and values (rows, num_kv_heads, keys, d_kv); masks and
+biases additive, (rows, num_heads or 1, queries or 1, keys). In cross-attention the choices of an example share a row of
+keys; everywhere else choices is 1.
 """
 
 from typing import Any
@@ -35,7 +39,7 @@ def attend(
     softmax(scaling * q [k_prefix; k]^T + mask + bias) [v_prefix; v]
 
     Args:
-        module: The attention block; its submodule "prefix", where there is one, gives keys and values.
+        module: The attention block; its submodule "prefix", if any, computes keys and values that stand before.
         query: (rows * choices, num_heads, queries, d_kv).
         key: (rows, num_kv_heads, keys, d_kv); fewer rows than queries in cross-attention, where the choices of one
             example share the encoder's keys: they are folded into the query axis, and keys are computed once.
@@ -59,7 +63,7 @@ def attend(
     rows, num_queries = key.shape[0], query.shape[2]
     folded = query.shape[0] != rows
     if folded:
-        query = query.unflatten(0, (rows, -1)).transpose(1, 2).flatten(2, 3)
+        query = query.unflatten(0, (rows, -1)).transpose(1, 2).flatten(2, 3)  # (rows, heads, choices * queries, d_kv)
         position_bias = None  # cross-attention's bias is all zeros
     elif position_bias is not None:
         position_bias = _laid_out(position_bias)
@@ -75,12 +79,15 @@ def attend(
     else:
         output = _capped(query, key, value, mask, dropout, scaling, softcap)
     if folded:
-        output = output.unflatten(2, (-1, num_queries)).transpose(1, 2).flatten(0, 1)
-    return output.transpose(1, 2).contiguous(), None
+        output = output.unflatten(2, (-1, num_queries)).transpose(1, 2).flatten(0, 1)  # (rows * choices, heads, ...)
+    return output.transpose(1, 2).contiguous(), None  # (rows * choices, queries, heads, d_kv)
 
 
 def _laid_out(position_bias: Tensor) -> Tensor:
-    """Lay out a bias as the kernel reads it, heads first: once, where T5 hands the same tensor to all its layers."""
+    """Lay out a bias (1, heads, queries, keys) as the kernel reads it, heads first.
+
+    T5 hands the same tensor to all its layers: the copy is made by the first and found on the tensor by the others.
+    """
     if position_bias.is_contiguous():
         return position_bias
     if not hasattr(position_bias, "laid_out"):
@@ -97,7 +104,7 @@ def _capped(
     scaling: float | None,
     softcap: float,
 ) -> Tensor:
-    """Attend with scores between -softcap and softcap; no kernel knows these."""
+    """Attend with scores between -softcap and softcap, which no fused kernel computes."""
     scores = query @ key.mT * (query.shape[-1] ** -0.5 if scaling is None else scaling)
     scores = softcap * torch.tanh(scores / softcap)
     scores = scores if mask is None else scores + mask
@@ -110,15 +117,15 @@ def _prepend(
 ) -> tuple[Tensor, Tensor, Tensor | None]:
     """Put a prefix's keys and values before the tokens' own; all queries of a row see them.
 
-    The prefix gives (num_kv_heads, num_keys, d_kv) for all rows, or with a leading axis over examples, whose choices
-    are rows next to each other, and then also which keys are there, (examples, num_keys) bool.
+    The prefix computes (num_kv_heads, num_keys, d_kv) for all rows, or with a leading axis over examples, whose choices
+    are rows next to each other, and then also which keys are present, (examples, num_keys) bool.
     """
-    keys, values, *there = prefix()
-    if there:
+    keys, values, *present = prefix()
+    if present:
         assert mask is not None
         times = key.shape[0] // len(keys)
-        keys, values, seen = (piece.repeat_interleave(times, 0) for piece in (keys, values, *there))
-        unseen = torch.where(seen, 0.0, torch.finfo(mask.dtype).min).to(mask.dtype)[:, None, None]
+        keys, values, seen = (piece.repeat_interleave(times, 0) for piece in (keys, values, *present))
+        unseen = torch.where(seen, 0.0, torch.finfo(mask.dtype).min).to(mask.dtype)[:, None, None]  # (rows, 1, 1, keys)
         mask = mask.expand(key.shape[0], -1, -1, -1)
         mask = torch.cat((unseen.expand(-1, *mask.shape[1:3], -1), mask), 3)
     elif bias is not None:

@@ -84,7 +84,7 @@ def read_config(folder: Path) -> Any:
 def _model(folder: Path, config: Any, paths: list[Path], dtype: torch.dtype) -> PreTrainedModel:
     auto = AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM
     try:
-        model, found = auto.from_pretrained(
+        model, loading_info = auto.from_pretrained(
             folder,
             config=config,
             dtype=dtype,
@@ -100,15 +100,15 @@ def _model(folder: Path, config: Any, paths: list[Path], dtype: torch.dtype) -> 
         raise ModelError(f"the pickle in '{folder}' holds more than tensors and is not loaded", hint=hint) from None
     except (RuntimeError, ValueError, OSError) as error:
         raise ModelError(f"the weights in '{folder}' cannot be loaded: {str(error).splitlines()[0]}") from error
-    _check_complete(folder, found)
+    _check_complete(folder, loading_info)
     return model
 
 
-def _check_complete(folder: Path, found: dict[str, Any]) -> None:
+def _check_complete(folder: Path, loading_info: dict[str, Any]) -> None:
     """Refuse weights that are not exactly the model's: what is missing would be random, what is too much ignored."""
     faults = []
     for kind in ("missing", "unexpected", "mismatched"):
-        names = sorted(key if isinstance(key, str) else key[0] for key in found[f"{kind}_keys"])
+        names = sorted(key if isinstance(key, str) else key[0] for key in loading_info[f"{kind}_keys"])
         if names:
             faults.append(f"{kind}: {', '.join(names[:3])}{', ...' if len(names) > 3 else ''}")
     if faults:

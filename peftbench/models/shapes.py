@@ -1,11 +1,7 @@
 """Shapes of a transformer, and the named places where methods can act: no tensor and no torch."""
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Literal
-
-if TYPE_CHECKING:
-    pass
-
+from typing import Literal
 
 Role = Literal["q", "k", "v", "o", "ff_gate", "ff_up", "ff_out", "ff_hidden", "norm"]
 
@@ -67,7 +63,7 @@ class Sizes:
         return self.num_start_tokens - 1 if self.is_encoder_decoder else -1
 
     def together(self, role: Role) -> tuple[Role, ...]:
-        """Give the roles that the layer of `role` computes, itself among them."""
+        """List the roles that the layer of `role` computes, itself among them."""
         groups: list[tuple[Role, ...]] = [QKV] if self.fused else []
         groups += [("ff_gate", "ff_up")] if self.fused_gate else []
         return next((group for group in groups if role in group), (role,))
@@ -115,10 +111,10 @@ class Site:
         """What picks the site's features out of all those on its side of the layer."""
         if self.heads == 1:
             return slice(self.start, self.stop)
-        return [head * self.step + each for head in range(self.heads) for each in range(self.start, self.stop)]
+        return [head * self.step + feature for head in range(self.heads) for feature in range(self.start, self.stop)]
 
     def input(self) -> "Site":
-        """Give the site at the whole input of the same layer."""
+        """Build the site at the whole input of the same layer."""
         return replace(self, side="input", start=0, stop=self.in_features, heads=1, step=0)
 
     @property

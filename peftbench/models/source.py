@@ -13,7 +13,7 @@ WANTED = ["*.json", "*.safetensors", "*.model", "*.txt", "*.toml", "*.jinja"]
 
 
 def find(name: str, revision: str | None = None, allow_pickle: bool = False) -> Path:
-    """Give the folder in which the model `name` lies, downloading it where it is a hub id.
+    """Find the folder of the model `name`, and download it where it is a hub id.
 
     Raises:
         ModelError: Nothing is found under this name, or the hub cannot be reached.

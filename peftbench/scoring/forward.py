@@ -1,4 +1,9 @@
-"""Prompts and choices through the model: log-probabilities of the answer tokens, differentiable."""
+"""Prompts and choices through the model: log-probabilities of the answer tokens, differentiable.
+
+Shapes: embeddings, hidden states and encoder states are (rows, tokens, d_model). A decoder-only model has a row for
+each example; an encoder-decoder has batch rows in its encoder, batch * choices in its decoder. Answer tokens are flat,
+(num_answer_tokens,), until `choice_log_probs` lays them out as (batch, choices, length).
+"""
 
 from collections.abc import Sequence
 
@@ -28,7 +33,7 @@ def choice_log_probs(backbone: Backbone, batch: Sequence[Encoded]) -> tuple[Tens
         ModelError: A prompt is longer than the model's positions.
     """
     picked, answers = answer_log_probs(backbone, batch)
-    shape = (len(batch), max(answers.choices) + 1, max(answers.slots) + 1)
+    shape = (len(batch), max(answers.choices) + 1, max(answers.slots) + 1)  # (batch, choices, length)
     where = torch.tensor([answers.prompts, answers.choices, answers.slots], device=picked.device).unbind()
     log_probs = picked.new_zeros(shape).index_put(where, picked)
     mask = torch.zeros(shape, dtype=torch.bool, device=picked.device)
@@ -37,7 +42,7 @@ def choice_log_probs(backbone: Backbone, batch: Sequence[Encoded]) -> tuple[Tens
 
 
 def answer_log_probs(backbone: Backbone, batch: Sequence[Encoded]) -> tuple[Tensor, Answers]:
-    """Compute the log-probabilities as a flat (num_answer_tokens,) float32 tensor, with what each entry is."""
+    """Compute the log-probabilities of answer tokens, (num_answer_tokens,) float32, and list which tokens these are."""
     check_fits(backbone, batch)
     if backbone.is_encoder_decoder:
         return _encoder_decoder(backbone, batch)
@@ -71,16 +76,16 @@ def decoder_states(
     Returns:
         Last hidden states (rows, tokens, d_model).
     """
-    ids = torch.tensor([row.ids for row in rows], device=backbone.device)
+    ids = torch.tensor([row.ids for row in rows], device=backbone.device)  # (rows, tokens)
     positions = torch.tensor([row.positions for row in rows], device=backbone.device)
     embeds = with_soft_prompt(backbone, backbone.embeddings(ids[:, num_virtual:]), num_virtual)
-    mask = tree.mask(rows, num_cached, embeds.dtype, backbone.device)
+    mask = tree.mask(rows, num_cached, embeds.dtype, backbone.device)  # (rows, 1, tokens, keys)
     by_distance = backbone.is_windowed or backbone.sizes.alibi
     absent = absent_virtual(backbone)
     if absent is not None:
         positions = (positions - absent[:, None]).clamp(min=0)
-        gone = torch.arange(mask.shape[-1], device=mask.device) < absent[:, None]
-        mask = mask.masked_fill(gone[:, None, None], torch.finfo(mask.dtype).min)
+        is_absent = torch.arange(mask.shape[-1], device=mask.device) < absent[:, None]  # (rows, keys)
+        mask = mask.masked_fill(is_absent[:, None, None], torch.finfo(mask.dtype).min)
     return backbone.model.base_model(
         inputs_embeds=embeds,
         attention_mask=mask,
@@ -103,10 +108,10 @@ def log_probs_at(backbone: Backbone, hidden: Tensor, answers: Answers) -> Tensor
         (num_answer_tokens,) float32.
     """
     length = hidden.shape[1]
-    flat = torch.tensor([row * length + source for row, source in zip(answers.rows, answers.sources, strict=True)])
-    places, index = (piece.to(hidden.device) for piece in flat.unique(return_inverse=True))
-    targets = torch.tensor(answers.targets, device=hidden.device)
-    logits = backbone.logits(hidden.flatten(0, 1)[places])
+    sources = torch.tensor([row * length + source for row, source in zip(answers.rows, answers.sources, strict=True)])
+    states, index = (piece.to(hidden.device) for piece in sources.unique(return_inverse=True))
+    targets = torch.tensor(answers.targets, device=hidden.device)  # (num_answer_tokens,), as index
+    logits = backbone.logits(hidden.flatten(0, 1)[states])  # (states, vocab_size)
     return logits[index, targets] - logits.logsumexp(-1)[index]
 
 
@@ -114,46 +119,49 @@ def padded(backbone: Backbone, rows: Sequence[Sequence[int]], num_virtual: int) 
     """Embed rows of ids, the soft prompt before them, padding after them.
 
     Returns:
-        Embeddings (rows, num_virtual + length, d_model), and 1 where there is a token, 0 where there is padding.
+        Embeddings (rows, num_virtual + length, d_model), and the mask (rows, num_virtual + length) int: 1 at a token, 0
+        at padding.
     """
     longest = max(map(len, rows))
     ids = torch.tensor([[*row, *[0] * (longest - len(row))] for row in rows], device=backbone.device)
-    there = [[1] * (num_virtual + len(row)) + [0] * (longest - len(row)) for row in rows]
+    is_token = [[1] * (num_virtual + len(row)) + [0] * (longest - len(row)) for row in rows]
     embeds = with_soft_prompt(backbone, backbone.embeddings(ids), num_virtual)
-    seen, absent = torch.tensor(there, device=backbone.device), absent_virtual(backbone)
+    seen, absent = torch.tensor(is_token, device=backbone.device), absent_virtual(backbone)
     if absent is not None:
         seen = seen.masked_fill(torch.arange(seen.shape[1], device=seen.device) < absent[:, None], 0)
     return embeds, seen
 
 
 def with_soft_prompt(backbone: Backbone, embeds: Tensor, num_virtual: int) -> Tensor:
-    """Put the soft prompt before embeddings (rows, tokens, d_model): the same one, one of each row, or by turns."""
+    """Put the soft prompt before embeddings (rows, tokens, d_model): the same for all rows, or by turns."""
     if not num_virtual:
         return embeds
     assert backbone.soft_prompt is not None
     virtual = backbone.soft_prompt().to(embeds.dtype)
-    if virtual.dim() == 3:
+    if virtual.dim() == 3:  # (prompts, num_virtual, d_model); else (num_virtual, d_model)
         virtual = virtual.repeat(len(embeds) // len(virtual), 1, 1)
     return torch.cat((virtual.expand(len(embeds), -1, -1), embeds), 1)
 
 
 def of_members(backbone: Backbone, batch: Sequence[Encoded]) -> list[Encoded]:
-    """Give a batch in which each example has a row for each member of an ensemble; mostly the batch as it is."""
-    return [each for each in batch for _ in range(backbone.num_members)]
+    """Repeat each example for each member of an ensemble of soft prompts; without one the batch stays as it is."""
+    return [encoded for encoded in batch for _ in range(backbone.num_members)]
 
 
 def absent_virtual(backbone: Backbone) -> Tensor | None:
-    """Give how many virtual tokens, the first ones, are not there in each row; None where all rows have all of them."""
+    """Return how many of its first virtual tokens each row lacks, (rows,) int; None where no row lacks any."""
     absent: Tensor | None = getattr(backbone.soft_prompt, "absent", None)
     return absent
 
 
 def _encoder_decoder(backbone: Backbone, batch: Sequence[Encoded]) -> tuple[Tensor, Answers]:
-    """Encode once per example, decode (batch * choices) rows; attention folds the choices of an example."""
+    """Encode an example once, decode its choices as rows; cross-attention folds the choices of an example."""
     model = backbone.model
     num_virtual = num_virtual_tokens(backbone)
     embeds, seen = _closed_up(backbone, *padded(backbone, [encoded.context for encoded in batch], num_virtual))
-    states = model.get_encoder()(inputs_embeds=embeds, attention_mask=seen).last_hidden_state
+    states = model.get_encoder()(
+        inputs_embeds=embeds, attention_mask=seen
+    ).last_hidden_state  # (batch, tokens, d_model)
     rows, answers = _decoder_rows(batch, backbone.start_ids)
     cross = torch.where(seen == 1, 0.0, torch.finfo(states.dtype).min).to(states.dtype)
     hidden = model.get_decoder()(
@@ -161,12 +169,12 @@ def _encoder_decoder(backbone: Backbone, batch: Sequence[Encoded]) -> tuple[Tens
         encoder_hidden_states=states,
         encoder_attention_mask=cross[:, None, None],
         use_cache=False,
-    ).last_hidden_state
+    ).last_hidden_state  # (batch * choices, length, d_model)
     return log_probs_at(backbone, hidden, answers), answers
 
 
 def _closed_up(backbone: Backbone, embeds: Tensor, seen: Tensor) -> tuple[Tensor, Tensor]:
-    """Put virtual tokens that are absent behind a row's others, which then stand where they do without these."""
+    """Move a row's absent virtual tokens to its end, so that the others stand at the positions that they have alone."""
     absent = absent_virtual(backbone)
     if absent is None:
         return embeds, seen
@@ -176,7 +184,7 @@ def _closed_up(backbone: Backbone, embeds: Tensor, seen: Tensor) -> tuple[Tensor
 
 
 def _decoder_rows(batch: Sequence[Encoded], start: Sequence[int]) -> tuple[list[list[int]], Answers]:
-    """Lay the choices out as rows of equal length, behind the start; examples with fewer choices get idle rows."""
+    """Lay the choices out as rows of equal length, behind the start; an example with fewer choices gets idle rows."""
     num_choices = max(len(encoded.choices) for encoded in batch)
     length = max(len(ids) for encoded in batch for ids in encoded.choices)
     rows: list[list[int]] = []

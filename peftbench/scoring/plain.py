@@ -1,4 +1,7 @@
-"""The plain way to score, the reference: each (prompt, choice) a row, positions and mask left to the model."""
+"""Scoring without sharing, the reference: a row for each (prompt, choice), positions and mask left to the model.
+
+Shapes: rows are padded to (prompts * choices, tokens); log-probabilities are flat, (num_answer_tokens,).
+"""
 
 from collections.abc import Sequence
 
@@ -14,7 +17,8 @@ def plain_log_probs(backbone: Backbone, batch: Sequence[Encoded]) -> tuple[Tenso
     """Compute the answer tokens' log-probabilities of a decoder-only model without sharing anything.
 
     Returns:
-        (num_answer_tokens,) float32, what each entry is, and the number of tokens run, padding included.
+        Log-probabilities (num_answer_tokens,) float32, which tokens these are, and the number of tokens that were run,
+        padding included.
     """
     virtual = num_virtual_tokens(backbone)
     rows: list[tuple[int, ...]] = []

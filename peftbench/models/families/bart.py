@@ -56,7 +56,7 @@ def sizes(config: Any) -> Sizes:
 
 
 def max_positions(config: Any) -> int | None:
-    """Give the number of learned positions, which each stack has for itself."""
+    """Return the number of learned positions, which each stack has for itself."""
     return config.max_position_embeddings
 
 
@@ -73,21 +73,21 @@ def head(model: Any, hidden: "Tensor") -> "Tensor":
 
 def sites(sizes: Sizes) -> list[Site]:
     """Name every site: q_proj, k_proj, v_proj, out_proj as o; fc1 is ff_up, fc2 ff_out; a norm behind each block."""
-    found = []
+    all_sites = []
     d_model, d_ff = sizes.d_model, sizes.d_ff
     for attention in attentions(sizes):
         block = Block(attention.module, attention.stack, attention.layer, attention.kind)
-        found.append(block.output("q", "q_proj", d_model, d_model))
-        found.append(block.output("k", "k_proj", d_model, d_model))
-        found.append(block.output("v", "v_proj", d_model, d_model))
-        found.append(block.output("o", "out_proj", d_model, d_model))
-        found.append(norm(f"{attention.module}_layer_norm", attention.stack, attention.layer, d_model))
+        all_sites.append(block.output("q", "q_proj", d_model, d_model))
+        all_sites.append(block.output("k", "k_proj", d_model, d_model))
+        all_sites.append(block.output("v", "v_proj", d_model, d_model))
+        all_sites.append(block.output("o", "out_proj", d_model, d_model))
+        all_sites.append(norm(f"{attention.module}_layer_norm", attention.stack, attention.layer, d_model))
     for layer in layers(sizes):
         block = Block(layer.module, layer.stack, layer.layer)
-        found.append(block.output("ff_up", "fc1", d_model, d_ff))
-        found += [block.output("ff_out", "fc2", d_ff, d_model), block.input("ff_hidden", "fc2", d_ff)]
-        found.append(norm(f"{layer.module}.final_layer_norm", layer.stack, layer.layer, d_model))
-    return found
+        all_sites.append(block.output("ff_up", "fc1", d_model, d_ff))
+        all_sites += [block.output("ff_out", "fc2", d_ff, d_model), block.input("ff_hidden", "fc2", d_ff)]
+        all_sites.append(norm(f"{layer.module}.final_layer_norm", layer.stack, layer.layer, d_model))
+    return all_sites
 
 
 def attentions(sizes: Sizes) -> list[Attention]:
@@ -108,10 +108,10 @@ def layers(sizes: Sizes) -> list[Layer]:
 
 
 def _check(config: Any) -> None:
-    for one, other in SAME:
-        if getattr(config, one) != getattr(config, other):
+    for encoder, decoder in SAME:
+        if getattr(config, encoder) != getattr(config, decoder):
             raise ModelError(
-                f"a BART with {one} = {getattr(config, one)} and {other} = {getattr(config, other)}",
+                f"a BART with {encoder} = {getattr(config, encoder)} and {decoder} = {getattr(config, decoder)}",
                 hint="stacks of different depth are known here, of different width or heads not",
             )
     if config.d_model % config.encoder_attention_heads:

@@ -29,26 +29,26 @@ def sizes(config: Any) -> Sizes:
 
 
 def max_positions(config: Any) -> int | None:
-    """Give the number of learned positions."""
+    """Return the number of learned positions."""
     return config.n_positions
 
 
 def sites(sizes: Sizes) -> list[Site]:
     """Name every site: q, k, v are thirds of c_attn's output; c_fc is ff_up, the second c_proj ff_out."""
-    found = []
+    all_sites = []
     d_model, d_ff = sizes.d_model, sizes.d_ff
     for attention in attentions(sizes):
         layer = attention.layer
         block = Block(attention.module, "decoder", layer, "self")
-        found.append(block.output("q", "c_attn", d_model, d_model))
-        found.append(block.output("k", "c_attn", d_model, d_model, start=d_model))
-        found.append(block.output("v", "c_attn", d_model, d_model, start=2 * d_model))
-        found.append(block.output("o", "c_proj", d_model, d_model))
+        all_sites.append(block.output("q", "c_attn", d_model, d_model))
+        all_sites.append(block.output("k", "c_attn", d_model, d_model, start=d_model))
+        all_sites.append(block.output("v", "c_attn", d_model, d_model, start=2 * d_model))
+        all_sites.append(block.output("o", "c_proj", d_model, d_model))
         block = Block(f"transformer.h.{layer}.mlp", "decoder", layer)
-        found.append(block.output("ff_up", "c_fc", d_model, d_ff))
-        found += [block.output("ff_out", "c_proj", d_ff, d_model), block.input("ff_hidden", "c_proj", d_ff)]
-        found += [norm(f"transformer.h.{layer}.{name}", "decoder", layer, d_model) for name in ("ln_1", "ln_2")]
-    return [*found, norm("transformer.ln_f", "decoder", sizes.num_decoder_layers - 1, d_model)]
+        all_sites.append(block.output("ff_up", "c_fc", d_model, d_ff))
+        all_sites += [block.output("ff_out", "c_proj", d_ff, d_model), block.input("ff_hidden", "c_proj", d_ff)]
+        all_sites += [norm(f"transformer.h.{layer}.{name}", "decoder", layer, d_model) for name in ("ln_1", "ln_2")]
+    return [*all_sites, norm("transformer.ln_f", "decoder", sizes.num_decoder_layers - 1, d_model)]
 
 
 def attentions(sizes: Sizes) -> list[Attention]:

@@ -35,26 +35,26 @@ def sizes(config: Any) -> Sizes:
 
 
 def max_positions(config: Any) -> int | None:
-    """Give the number of positions that the model was made for; rotary positions go on, its accuracy does not."""
+    """Return the number of positions that the model was made for; rotary positions go on, its accuracy does not."""
     return config.max_position_embeddings
 
 
 def sites(sizes: Sizes) -> list[Site]:
     """Name every site: q, k, v lie in query_key_value; dense is o, dense_h_to_4h ff_up, dense_4h_to_h ff_out."""
-    found = []
+    all_sites = []
     d_model, d_ff = sizes.d_model, sizes.d_ff
     for attention in attentions(sizes):
         place = f"gpt_neox.layers.{attention.layer}"
         block = Block(attention.module, "decoder", attention.layer, "self")
-        found += block.interleaved("query_key_value", d_model, sizes.num_heads, sizes.d_kv)
-        found.append(block.output("o", "dense", d_model, d_model))
+        all_sites += block.interleaved("query_key_value", d_model, sizes.num_heads, sizes.d_kv)
+        all_sites.append(block.output("o", "dense", d_model, d_model))
         block = Block(f"{place}.mlp", "decoder", attention.layer)
-        found.append(block.output("ff_up", "dense_h_to_4h", d_model, d_ff))
-        found.append(block.output("ff_out", "dense_4h_to_h", d_ff, d_model))
-        found.append(block.input("ff_hidden", "dense_4h_to_h", d_ff))
+        all_sites.append(block.output("ff_up", "dense_h_to_4h", d_model, d_ff))
+        all_sites.append(block.output("ff_out", "dense_4h_to_h", d_ff, d_model))
+        all_sites.append(block.input("ff_hidden", "dense_4h_to_h", d_ff))
         for name in ("input_layernorm", "post_attention_layernorm"):
-            found.append(norm(f"{place}.{name}", "decoder", attention.layer, d_model))
-    return [*found, norm("gpt_neox.final_layer_norm", "decoder", sizes.num_decoder_layers - 1, d_model)]
+            all_sites.append(norm(f"{place}.{name}", "decoder", attention.layer, d_model))
+    return [*all_sites, norm("gpt_neox.final_layer_norm", "decoder", sizes.num_decoder_layers - 1, d_model)]
 
 
 def attentions(sizes: Sizes) -> list[Attention]:

@@ -47,7 +47,7 @@ def sizes(config: Any) -> Sizes:
 
 
 def max_positions(config: Any) -> int | None:
-    """Give the number of positions that the model was made for; rotary positions go on, its accuracy does not.
+    """Return the number of positions that the model was made for; rotary positions go on, its accuracy does not.
 
     Where a text that is longer than the original positions turns by other angles from its first token on (longrope), it
     shares no keys with a shorter one: the original number is the limit.
@@ -72,21 +72,21 @@ def head(model: Any, hidden: "Tensor") -> "Tensor":
 
 def sites(sizes: Sizes) -> list[Site]:
     """Name every site: q_proj, k_proj, v_proj, o_proj; gate_proj is ff_gate, up_proj ff_up, down_proj ff_out."""
-    found = []
+    all_sites = []
     d_model, d_ff = sizes.d_model, sizes.d_ff
     d_query, d_key = sizes.num_heads * sizes.d_kv, sizes.num_kv_heads * sizes.d_kv
     for attention in attentions(sizes):
         block = Block(attention.module, "decoder", attention.layer, "self")
-        found.append(block.output("q", "q_proj", d_model, d_query))
-        found.append(block.output("k", "k_proj", d_model, d_key))
-        found.append(block.output("v", "v_proj", d_model, d_key))
-        found.append(block.output("o", "o_proj", d_query, d_model))
+        all_sites.append(block.output("q", "q_proj", d_model, d_query))
+        all_sites.append(block.output("k", "k_proj", d_model, d_key))
+        all_sites.append(block.output("v", "v_proj", d_model, d_key))
+        all_sites.append(block.output("o", "o_proj", d_query, d_model))
         block = Block(f"model.layers.{attention.layer}.mlp", "decoder", attention.layer)
-        found.append(block.output("ff_gate", "gate_proj", d_model, d_ff))
-        found.append(block.output("ff_up", "up_proj", d_model, d_ff))
-        found += [block.output("ff_out", "down_proj", d_ff, d_model), block.input("ff_hidden", "down_proj", d_ff)]
-        found += _norms(sizes, attention.layer)
-    return [*found, norm("model.norm", "decoder", sizes.num_decoder_layers - 1, d_model)]
+        all_sites.append(block.output("ff_gate", "gate_proj", d_model, d_ff))
+        all_sites.append(block.output("ff_up", "up_proj", d_model, d_ff))
+        all_sites += [block.output("ff_out", "down_proj", d_ff, d_model), block.input("ff_hidden", "down_proj", d_ff)]
+        all_sites += _norms(sizes, attention.layer)
+    return [*all_sites, norm("model.norm", "decoder", sizes.num_decoder_layers - 1, d_model)]
 
 
 def attentions(sizes: Sizes) -> list[Attention]:
@@ -113,7 +113,7 @@ def _norms(sizes: Sizes, layer: int) -> list[Site]:
 
 
 def _biased(config: Any) -> tuple[Role, ...]:
-    """Give the roles with biases: Qwen2's are in its code, the others' in their configs."""
+    """List the roles with biases: Qwen2's are in its code, the others' in their configs."""
     attention: tuple[Role, ...] = ("q", "k", "v") if config.model_type == "qwen2" else ()
     if getattr(config, "attention_bias", False):
         attention = ("q", "k", "v", "o")

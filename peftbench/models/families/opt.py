@@ -41,27 +41,27 @@ def sizes(config: Any) -> Sizes:
 
 
 def max_positions(config: Any) -> int | None:
-    """Give the number of learned positions."""
+    """Return the number of learned positions."""
     return config.max_position_embeddings
 
 
 def sites(sizes: Sizes) -> list[Site]:
     """Name every site: q_proj, k_proj, v_proj, out_proj as o; fc1 is ff_up, fc2 ff_out."""
-    found = []
+    all_sites = []
     d_model, d_ff = sizes.d_model, sizes.d_ff
     for attention in attentions(sizes):
         place = f"model.decoder.layers.{attention.layer}"
         block = Block(attention.module, "decoder", attention.layer, "self")
-        found.append(block.output("q", "q_proj", d_model, d_model))
-        found.append(block.output("k", "k_proj", d_model, d_model))
-        found.append(block.output("v", "v_proj", d_model, d_model))
-        found.append(block.output("o", "out_proj", d_model, d_model))
+        all_sites.append(block.output("q", "q_proj", d_model, d_model))
+        all_sites.append(block.output("k", "k_proj", d_model, d_model))
+        all_sites.append(block.output("v", "v_proj", d_model, d_model))
+        all_sites.append(block.output("o", "out_proj", d_model, d_model))
         block = Block(place, "decoder", attention.layer)
-        found.append(block.output("ff_up", "fc1", d_model, d_ff))
-        found += [block.output("ff_out", "fc2", d_ff, d_model), block.input("ff_hidden", "fc2", d_ff)]
+        all_sites.append(block.output("ff_up", "fc1", d_model, d_ff))
+        all_sites += [block.output("ff_out", "fc2", d_ff, d_model), block.input("ff_hidden", "fc2", d_ff)]
         for name in ("self_attn_layer_norm", "final_layer_norm"):
-            found.append(norm(f"{place}.{name}", "decoder", attention.layer, d_model))
-    return [*found, norm("model.decoder.final_layer_norm", "decoder", sizes.num_decoder_layers - 1, d_model)]
+            all_sites.append(norm(f"{place}.{name}", "decoder", attention.layer, d_model))
+    return [*all_sites, norm("model.decoder.final_layer_norm", "decoder", sizes.num_decoder_layers - 1, d_model)]
 
 
 def attentions(sizes: Sizes) -> list[Attention]:
@@ -87,9 +87,9 @@ def _check(config: Any) -> None:
         "_remove_final_layer_norm = true": config._remove_final_layer_norm,
         "layer_norm_elementwise_affine = false": not config.layer_norm_elementwise_affine,
     }
-    found = [variant for variant, is_so in variants.items() if is_so]
-    if found:
+    refused = [variant for variant, is_so in variants.items() if is_so]
+    if refused:
         raise ModelError(
-            f"an OPT with {' and '.join(found)}",
+            f"an OPT with {' and '.join(refused)}",
             hint="known here are OPTs like opt-125m and those from opt-1.3b on; opt-350m and Galactica are not",
         )

@@ -23,20 +23,20 @@ def sizes(config: Any) -> Sizes:
 
 def sites(sizes: Sizes) -> list[Site]:
     """Name every site: slices of qkv_proj and of gate_up_proj; o_proj, and down_proj as ff_out."""
-    found = []
+    all_sites = []
     d_model, d_ff = sizes.d_model, sizes.d_ff
     d_query, d_key = sizes.num_heads * sizes.d_kv, sizes.num_kv_heads * sizes.d_kv
     for attention in attentions(sizes):
         layer = attention.layer
         block = Block(attention.module, "decoder", layer, "self")
-        found.append(block.output("q", "qkv_proj", d_model, d_query))
-        found.append(block.output("k", "qkv_proj", d_model, d_key, start=d_query))
-        found.append(block.output("v", "qkv_proj", d_model, d_key, start=d_query + d_key))
-        found.append(block.output("o", "o_proj", d_query, d_model))
+        all_sites.append(block.output("q", "qkv_proj", d_model, d_query))
+        all_sites.append(block.output("k", "qkv_proj", d_model, d_key, start=d_query))
+        all_sites.append(block.output("v", "qkv_proj", d_model, d_key, start=d_query + d_key))
+        all_sites.append(block.output("o", "o_proj", d_query, d_model))
         block = Block(f"model.layers.{layer}.mlp", "decoder", layer)
-        found.append(block.output("ff_gate", "gate_up_proj", d_model, d_ff))
-        found.append(block.output("ff_up", "gate_up_proj", d_model, d_ff, start=d_ff))
-        found += [block.output("ff_out", "down_proj", d_ff, d_model), block.input("ff_hidden", "down_proj", d_ff)]
+        all_sites.append(block.output("ff_gate", "gate_up_proj", d_model, d_ff))
+        all_sites.append(block.output("ff_up", "gate_up_proj", d_model, d_ff, start=d_ff))
+        all_sites += [block.output("ff_out", "down_proj", d_ff, d_model), block.input("ff_hidden", "down_proj", d_ff)]
         names = ("input_layernorm", "post_attention_layernorm")
-        found += [norm(f"model.layers.{layer}.{name}", "decoder", layer, d_model) for name in names]
-    return [*found, norm("model.norm", "decoder", sizes.num_decoder_layers - 1, d_model)]
+        all_sites += [norm(f"model.layers.{layer}.{name}", "decoder", layer, d_model) for name in names]
+    return [*all_sites, norm("model.norm", "decoder", sizes.num_decoder_layers - 1, d_model)]

@@ -34,7 +34,7 @@ def sizes(config: Any) -> Sizes:
 
 
 def max_positions(config: Any) -> int | None:
-    """Give no limit: positions are relative."""
+    """Return None, no limit: positions are relative."""
     return None
 
 
@@ -50,24 +50,24 @@ def sites(sizes: Sizes) -> list[Site]:
 
     A norm stands before each block, and one at the end of each stack.
     """
-    found = []
+    all_sites = []
     d_model, d_attn, d_ff = sizes.d_model, sizes.num_heads * sizes.d_kv, sizes.d_ff
     for attention in attentions(sizes):
         block = Block(attention.module, attention.stack, attention.layer, attention.kind)
-        found += [block.output(role, role, d_model, d_attn) for role in ("q", "k", "v")]
-        found.append(block.output("o", "o", d_attn, d_model))
+        all_sites += [block.output(role, role, d_model, d_attn) for role in ("q", "k", "v")]
+        all_sites.append(block.output("o", "o", d_attn, d_model))
     for stack, layer in _layers(sizes):
         place = 1 if stack == "encoder" else 2
         block = Block(f"{stack}.block.{layer}.layer.{place}.DenseReluDense", stack, layer)
         if sizes.gated:
-            found.append(block.output("ff_gate", "wi_0", d_model, d_ff))
-        found.append(block.output("ff_up", "wi_1" if sizes.gated else "wi", d_model, d_ff))
-        found += [block.output("ff_out", "wo", d_ff, d_model), block.input("ff_hidden", "wo", d_ff)]
+            all_sites.append(block.output("ff_gate", "wi_0", d_model, d_ff))
+        all_sites.append(block.output("ff_up", "wi_1" if sizes.gated else "wi", d_model, d_ff))
+        all_sites += [block.output("ff_out", "wo", d_ff, d_model), block.input("ff_hidden", "wo", d_ff)]
         for index in range(place + 1):
-            found.append(norm(f"{stack}.block.{layer}.layer.{index}.layer_norm", stack, layer, d_model))
-    found.append(norm("encoder.final_layer_norm", "encoder", sizes.num_encoder_layers - 1, d_model))
-    found.append(norm("decoder.final_layer_norm", "decoder", sizes.num_decoder_layers - 1, d_model))
-    return found
+            all_sites.append(norm(f"{stack}.block.{layer}.layer.{index}.layer_norm", stack, layer, d_model))
+    all_sites.append(norm("encoder.final_layer_norm", "encoder", sizes.num_encoder_layers - 1, d_model))
+    all_sites.append(norm("decoder.final_layer_norm", "decoder", sizes.num_decoder_layers - 1, d_model))
+    return all_sites
 
 
 def attentions(sizes: Sizes) -> list[Attention]:
