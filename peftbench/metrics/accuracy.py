@@ -6,13 +6,14 @@ accuracy = 1/n sum_i [prediction_i = label_i]
 import statistics
 from collections.abc import Sequence
 
+import numpy as np
+
 from peftbench.metrics.base import Array, Metric
 
 
-def value(predictions: Array, labels: Array, weights: Array | None = None) -> Array:
-    """Compute the share of right predictions, 0 to 1."""
-    right = (predictions == labels).astype(float)
-    share: Array = right.mean() if weights is None else weights @ right / weights.sum(-1)
+def value(counts: Array) -> Array:
+    """Compute the share of right predictions, 0 to 1, from (..., choices, choices) counts."""
+    share: Array = np.trace(counts, axis1=-2, axis2=-1) / counts.sum((-2, -1))
     return share
 
 

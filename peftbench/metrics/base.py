@@ -1,4 +1,8 @@
-"""What a metric is: a number from predicted and right choices, with its unit, its direction and its chance level."""
+"""What a metric is: a number from predicted and right choices, with its unit, its direction and its chance level.
+
+Shapes: examples are rows of a task under one template; choices are the answer choices, or classes, by their index;
+samples are sets of examples drawn from the same ones, as a bootstrap draws them.
+"""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -12,40 +16,40 @@ Array = NDArray[Any]
 
 @dataclass(frozen=True)
 class Metric:
-    """A metric of rank classification.
+    """A metric of rank classification: a function of how often each choice was predicted for each right one.
 
     Args:
         title: As the head of a column names it.
-        unit: In which `percent` values are shown.
+        unit: In which a hundred times its value is shown.
         higher_is_better: Its direction.
-        value: (predictions, labels) -> its value. Both are (examples,) indices of choices. With weights (samples,
-            examples), the times that each example stands in a sample, it gives the value of each sample, (samples,).
+        value: (..., choices, choices) counts as `confusion` gives them -> (...,) values, at most 1.
         chance: (labels, number of choices of each example) -> its value where each choice is guessed equally often.
     """
 
     title: str
     unit: str
     higher_is_better: bool
-    value: Callable[..., Array]
+    value: Callable[[Array], Array]
     chance: Callable[[Sequence[int], Sequence[int]], float]
 
     def of(self, predictions: Sequence[int], labels: Sequence[int]) -> float:
-        """Compute the value of one set of predictions."""
-        return float(self.value(np.asarray(predictions), np.asarray(labels)))
+        """Compute the value of predictions, (examples,) indices of choices, against labels of the same shape."""
+        return float(self.value(confusion(np.asarray(predictions), np.asarray(labels))))
 
 
-def confusion(predictions: Array, labels: Array, weights: Array | None = None) -> Array:
+def confusion(predictions: Array, labels: Array, weights: Array | None = None, num_choices: int | None = None) -> Array:
     """Count how often each choice was predicted where another one, or itself, was right.
 
     Args:
         predictions: (examples,) indices of choices.
         labels: (examples,) indices of choices.
-        weights: (samples, examples), or None for each example once.
+        weights: (samples, examples), the times that an example stands in a sample; None for each example once.
+        num_choices: How many there are; None for as many as occur.
 
     Returns:
         ([samples,] choices, choices) float64: [right choice, predicted choice].
     """
-    size = 1 + int(max(predictions.max(), labels.max()))
+    size = num_choices or 1 + int(max(predictions.max(), labels.max()))
     cells = np.zeros((len(labels), size * size))  # (examples, choices * choices)
     cells[np.arange(len(labels)), labels * size + predictions] = 1
     counts: Array = cells.sum(0) if weights is None else weights @ cells

@@ -10,13 +10,12 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from peftbench.metrics.base import Array, Metric, confusion
+from peftbench.metrics.base import Array, Metric
 
 
-def value(predictions: Array, labels: Array, weights: Array | None = None) -> Array:
-    """Compute macro F1, 0 to 1."""
-    counts = confusion(predictions, labels, weights)  # ([samples,] labelled, predicted)
-    right = np.diagonal(counts, axis1=-2, axis2=-1)  # ([samples,] classes)
+def value(counts: Array) -> Array:
+    """Compute macro F1, 0 to 1, from (..., labelled, predicted) counts."""
+    right = np.diagonal(counts, axis1=-2, axis2=-1)  # (..., classes)
     either = counts.sum(-1) + counts.sum(-2)
     f1 = np.divide(2 * right, either, out=np.zeros_like(either), where=either > 0)
     mean: Array = f1.sum(-1) / (either > 0).sum(-1)

@@ -11,14 +11,13 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from peftbench.metrics.base import Array, Metric, confusion
+from peftbench.metrics.base import Array, Metric
 
 
-def value(predictions: Array, labels: Array, weights: Array | None = None) -> Array:
-    """Compute the correlation, -1 to 1."""
-    counts = confusion(predictions, labels, weights)  # ([samples,] labelled, predicted)
-    labelled, predicted = counts.sum(-1), counts.sum(-2)  # ([samples,] classes)
-    total = counts.sum((-2, -1))  # ([samples,])
+def value(counts: Array) -> Array:
+    """Compute the correlation, -1 to 1, from (..., labelled, predicted) counts."""
+    labelled, predicted = counts.sum(-1), counts.sum(-2)  # (..., classes)
+    total = counts.sum((-2, -1))  # (...,)
     covariance = total * np.trace(counts, axis1=-2, axis2=-1) - (labelled * predicted).sum(-1)
     variances = (total**2 - (labelled**2).sum(-1)) * (total**2 - (predicted**2).sum(-1))
     scale = np.sqrt(variances)

@@ -8,6 +8,7 @@ import pytest
 
 from peftbench import registry
 from peftbench.errors import TaskError
+from peftbench.metrics.base import confusion
 
 PREDICTIONS = [0, 0, 1, 2, 2, 1, 0, 2, 2, 0]
 LABELS = [0, 1, 1, 2, 0, 1, 0, 2, 1, 0]
@@ -61,7 +62,7 @@ def test_one_class_for_everything_has_no_correlation():
 def test_weights_are_the_times_that_an_example_stands_in_a_sample(name):
     metric, (predictions, labels) = registry.metric(name), drawn(1, count=60)
     weights = np.random.default_rng(0).multinomial(60, [1 / 60] * 60, size=8)
-    found = metric.value(np.array(predictions), np.array(labels), weights)
+    found = metric.value(confusion(np.array(predictions), np.array(labels), weights))
     for sample, value in zip(weights, found, strict=True):
         repeated = [index for index, times in enumerate(sample) for _ in range(times)]
         expected = metric.of([predictions[index] for index in repeated], [labels[index] for index in repeated])
