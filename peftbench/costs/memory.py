@@ -65,11 +65,11 @@ def training(
         weights=num_parameters * bytes_per_value + (0 if own else trained * FLOAT32_BYTES),
         gradients=trained * FLOAT32_BYTES,
         optimizer=FLOAT32_BYTES * (_state(added, own, trained, optimizer) + copies),
-        activations=bytes_per_value * (batch_size * kept_values(sizes, query, added) + changed),
+        activations=bytes_per_value * (batch_size * num_activations(sizes, query, added) + changed),
     )
 
 
-def kept_values(sizes: Sizes, query: Query, added: Added) -> int:
+def num_activations(sizes: Sizes, query: Query, added: Added) -> int:
     """Estimate how many values an example's forward pass keeps for the backward pass.
 
     Per token: d_model before the norm of each block; queries, keys, values and their weighted sum in attention; inputs

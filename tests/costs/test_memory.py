@@ -5,7 +5,7 @@ import torch
 
 from peftbench import registry
 from peftbench.costs.count import Query
-from peftbench.costs.memory import kept_values, training
+from peftbench.costs.memory import num_activations, training
 from peftbench.methods.base import Added, Op, Place
 from peftbench.models.shapes import Sizes
 from peftbench.scoring.encoding import Encoded
@@ -48,7 +48,7 @@ def test_what_lies_over_a_matrix_makes_a_second_one():
 
 
 def test_nothing_is_kept_below_the_first_adapted_block():
-    assert kept_values(LLAMA, TWO_ANSWERS, Added(6, places=(Place("decoder", 0, "self", "v"),))) == (
+    assert num_activations(LLAMA, TWO_ANSWERS, Added(6, places=(Place("decoder", 0, "self", "v"),))) == (
         6 * (8 + 4 * 12) + 6 * (8 + 3 * 10) + 2 * 20
     )
 
@@ -72,6 +72,6 @@ def test_the_estimate_is_near_what_autograd_keeps(family, backbone_of):
         loss = choice_log_probs(backbone, [encoded])[0].sum()
     more = backbone.sizes.num_fed_more
     query = Query(0, 60, (2 + more, 2 + more))
-    estimate = 4 * kept_values(backbone.sizes, query, method.added(backbone.sizes, config))
+    estimate = 4 * num_activations(backbone.sizes, query, method.added(backbone.sizes, config))
     assert loss.requires_grad
     assert 0.4 < estimate / sum(kept.values()) < 1.5
