@@ -1,4 +1,4 @@
-"""Strategies to run prompts through a model: which tokens stand in one row, and what is run once for many."""
+"""Batching: which tokens of which prompts stand in one row, and what is run once for many of them."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -37,7 +37,7 @@ class RowAdapters(Protocol):
 
 
 @dataclass(frozen=True)
-class Strategy:
+class Batching:
     """How batches of prompts are run.
 
     Args:
@@ -73,32 +73,32 @@ def batches(
         RunError: Memory does not suffice for one prompt.
     """
     with memory_for(_too_large(backbone, max(len(tokens.context) for tokens in encoded))):
-        strategy = _strategy(backbone, encoded, cache, row_adapters)
+        batching = _batching(backbone, encoded, cache, row_adapters)
     budget = budget or _budget(backbone)
-    if strategy.start is not None:
-        yield [], [], strategy.start
+    if batching.start is not None:
+        yield [], [], batching.start
     # Longest first: memory runs out at once or never.
-    order = sorted(range(len(encoded)), key=strategy.costs.__getitem__, reverse=True)
+    order = sorted(range(len(encoded)), key=batching.costs.__getitem__, reverse=True)
     while order:
-        indices = _first(order, strategy, budget)
+        indices = _first(order, batching, budget)
         try:
-            sums, work = strategy.run(indices)
+            sums, work = batching.run(indices)
         except (RuntimeError, MemoryError) as error:
             if not _is_out_of_memory(error):
                 raise
-            strategy.recover()
+            batching.recover()
             if len(indices) == 1:
-                raise _too_large(backbone, strategy.costs[indices[0]]) from error
-            budget = max(1, sum(strategy.costs[index] for index in indices) // 2)
+                raise _too_large(backbone, batching.costs[indices[0]]) from error
+            budget = max(1, sum(batching.costs[index] for index in indices) // 2)
             yield [], [], Work(num_halvings=1)
             continue
         order = order[len(indices) :]
         yield indices, sums, work
 
 
-def _strategy(
+def _batching(
     backbone: Backbone, encoded: Sequence[Encoded], cache: bool, row_adapters: RowAdapters | None
-) -> Strategy:
+) -> Batching:
     if backbone.is_encoder_decoder:
         return _folded(backbone, encoded, row_adapters or _Alike())
     if row_adapters is not None:
@@ -112,12 +112,12 @@ def _budget(backbone: Backbone) -> int:
     return FOLDED_BUDGET if backbone.is_encoder_decoder else PACKED_BUDGET
 
 
-def _first(order: Sequence[int], strategy: Strategy, budget: int) -> list[int]:
+def _first(order: Sequence[int], batching: Batching, budget: int) -> list[int]:
     """Take prompts from the front as long as the budget lasts, at least one."""
     batch: list[int] = []
     total = 0
     for index in order:
-        total += strategy.costs[order[0] if strategy.padded else index]
+        total += batching.costs[order[0] if batching.padded else index]
         if batch and total > budget:
             break
         batch.append(index)
@@ -154,7 +154,7 @@ class _Alike:
         return nullcontext()
 
 
-def _folded(backbone: Backbone, encoded: Sequence[Encoded], row_adapters: RowAdapters) -> Strategy:
+def _folded(backbone: Backbone, encoded: Sequence[Encoded], row_adapters: RowAdapters) -> Batching:
     """Encoder-decoders: each input once, the choices folded into its cross-attention."""
     virtual, more = num_virtual_tokens(backbone), backbone.sizes.num_fed_more
 
@@ -172,10 +172,10 @@ def _folded(backbone: Backbone, encoded: Sequence[Encoded], row_adapters: RowAda
         fed = sum(len(ids) + more for tokens in batch for ids in tokens.choices)
         return _sums(picked.tolist(), answers, batch), _work(batch, virtual, fed, shape)
 
-    return Strategy([_cost(tokens) for tokens in encoded], True, run)
+    return Batching([_cost(tokens) for tokens in encoded], True, run)
 
 
-def _branched(backbone: Backbone, encoded: Sequence[Encoded], row_adapters: RowAdapters) -> Strategy:
+def _branched(backbone: Backbone, encoded: Sequence[Encoded], row_adapters: RowAdapters) -> Batching:
     """Decoder-only, a row for each prompt: its choices branch off its context."""
     virtual = num_virtual_tokens(backbone)
 
@@ -187,10 +187,10 @@ def _branched(backbone: Backbone, encoded: Sequence[Encoded], row_adapters: RowA
         shape = Pass.of_decoder(rows=len(batch), tokens=longest, head=_num_predicting(answers))
         return _sums(picked.tolist(), answers, batch), _work(batch, virtual, _num_fed(batch), shape)
 
-    return Strategy([_cost(tokens) for tokens in encoded], True, run)
+    return Batching([_cost(tokens) for tokens in encoded], True, run)
 
 
-def _packed(backbone: Backbone, encoded: Sequence[Encoded]) -> Strategy:
+def _packed(backbone: Backbone, encoded: Sequence[Encoded]) -> Batching:
     """Decoder-only: the common prefix once, then prompts packed into one row after it."""
     virtual = num_virtual_tokens(backbone)
     # Each prompt keeps its last context token: what predicts the first answer token must be run.
@@ -219,10 +219,10 @@ def _packed(backbone: Backbone, encoded: Sequence[Encoded]) -> Strategy:
 
     prefill = Pass.of_decoder(rows=1, tokens=size, head=0)
     start = Work(shared_tokens=size, passes=(prefill,)) if size else None
-    return Strategy([_cost(tokens) - skip for tokens in encoded], False, run, start, forget)
+    return Batching([_cost(tokens) - skip for tokens in encoded], False, run, start, forget)
 
 
-def _plain(backbone: Backbone, encoded: Sequence[Encoded]) -> Strategy:
+def _plain(backbone: Backbone, encoded: Sequence[Encoded]) -> Batching:
     """Decoder-only without sharing: one full row per (prompt, choice)."""
     virtual = num_virtual_tokens(backbone)
 
@@ -234,7 +234,7 @@ def _plain(backbone: Backbone, encoded: Sequence[Encoded]) -> Strategy:
         whole = [tokens for tokens in batch for _ in tokens.choices]  # the context is run again for each choice
         return _sums(picked.tolist(), answers, batch), _work(whole, virtual, _num_fed(batch), shape)
 
-    return Strategy([_cost(tokens) for tokens in encoded], True, run)
+    return Batching([_cost(tokens) for tokens in encoded], True, run)
 
 
 def _work(contexts: Sequence[Encoded], virtual: int, fed: int, shape: Pass) -> Work:
