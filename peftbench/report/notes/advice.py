@@ -24,8 +24,8 @@ def run_next(advice: Advice, options: str = "") -> list[str]:
         advice: With gaps or without.
         options: What each command needs besides, as typed.
     """
-    proposed = [_command(advice.table, gap) for gap in advice.gaps]
-    return list(dict.fromkeys(f"{command}{options}" for command in proposed if command))
+    proposed = [command for gap in advice.gaps for command in _commands(advice.table, gap)]
+    return list(dict.fromkeys(f"{command}{options}" for command in proposed))
 
 
 def caveats(advice: Advice) -> Iterator[str]:
@@ -63,22 +63,22 @@ def _reason(gap: Gap) -> str:
             return "no row is shown to be accurate enough, and some are not shown not to be"
 
 
-def _command(table: Table, gap: Gap) -> str | None:
-    """Write the command that would close a gap; None where none would."""
+def _commands(table: Table, gap: Gap) -> list[str]:
+    """List the commands that would close a gap; none where none would."""
     most_shots = max(table.rows, key=lambda row: row.num_shots)
     match gap.kind:
         case "icl":
-            return commands.icl(table, most_shots, most_shots.num_shots or commands.DEFAULT_SHOTS)
+            return [commands.icl(table, most_shots, most_shots.num_shots or commands.DEFAULT_SHOTS)]
         case "tuned":
-            return commands.tune(table, most_shots, FIRST_METHOD)
+            return [commands.tune(table, most_shots, FIRST_METHOD)]
         case "interval" if confidence.are_old(_row(gap).records):
-            return f"{commands.again(table, _row(gap))} --force"
+            return [f"{command} --force" for command in commands.again(table, _row(gap))]
         case "seeds":
             return commands.again(table, _row(gap), range(NUM_SEEDS))
         case "accuracy":
             return commands.again(table, _row(gap))
         case _:
-            return None
+            return []
 
 
 def _row(gap: Gap) -> Row:

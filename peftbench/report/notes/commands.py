@@ -16,8 +16,8 @@ OWN_DATA = ("--train", "FILE", "--test", "FILE", "--template", "TEXT", "--choice
 """Of one's own rows, path and template are no part of a record."""
 
 
-def again(table: Table, row: Row, seeds: Sequence[int] = ()) -> str:
-    """Write the command that made a row.
+def again(table: Table, row: Row, seeds: Sequence[int] = ()) -> list[str]:
+    """List the commands that made a row: one, or one for each task where no group's name stands for all of them.
 
     Args:
         table: Of the row.
@@ -27,23 +27,23 @@ def again(table: Table, row: Row, seeds: Sequence[int] = ()) -> str:
     first = row.records[0]
     seeds = seeds or sorted({record.seed for record in row.records})
     num_orders = 1 + max(setting.order(record) for record in row.records)
-    words = [*_learner(first.learned.method, row.model, row.num_shots), *_task(table)]
-    words += _typed(options.of_record(first))
+    words = _typed(options.of_record(first))
     if num_orders > 1:
         words += ["--orders", str(num_orders)]
     if list(seeds) != [0]:
         words += ["--seeds", ",".join(map(str, seeds))]
-    return shlex.join(words)
+    learner = _learner(first.learned.method, row.model, row.num_shots)
+    return [shlex.join([*learner, *task, *words]) for task in _tasks(table)]
 
 
 def icl(table: Table, row: Row, num_shots: int) -> str:
-    """Write the command that learns in context on a row's model, its data and its scoring."""
-    return shlex.join([*_learner(None, row.model, num_shots), *_task(table), *_shared(row)])
+    """Write the command that learns in context as a row did: its model, data (the first of several tasks), scoring."""
+    return shlex.join([*_learner(None, row.model, num_shots), *_tasks(table)[0], *_shared(row)])
 
 
 def tune(table: Table, row: Row, method: str) -> str:
-    """Write the command that tunes a row's model by a method, on its data and its shots."""
-    return shlex.join([*_learner(method, row.model, row.num_shots or DEFAULT_SHOTS), *_task(table), *_shared(row)])
+    """Write the command that tunes a row's model by a method, on its data (the first of several tasks) and shots."""
+    return shlex.join([*_learner(method, row.model, row.num_shots or DEFAULT_SHOTS), *_tasks(table)[0], *_shared(row)])
 
 
 def transfer(record: Record, model: Record, tasks: Sequence[str]) -> str:
@@ -61,7 +61,7 @@ def transfer(record: Record, model: Record, tasks: Sequence[str]) -> str:
     of_model = ("revision", "dtype")
     settings = [part for part in options.shared(model) if part.name in of_model]
     settings += [part for part in options.shared(record) if part.name not in of_model and part.path[0] != "scoring"]
-    return shlex.join([*words, *task_option(tasks), *_typed(settings)])
+    return shlex.join([*words, *_data(tasks, record)[0], *_typed(settings)])
 
 
 def start_from(row: Row, adapter: str) -> str:
@@ -69,12 +69,12 @@ def start_from(row: Row, adapter: str) -> str:
     return shlex.join(["peftbench", "tune", "--model", row.model, "--method", row.method, "--start-from", adapter])
 
 
-def task_option(names: Sequence[str]) -> list[str]:
-    """List the words that stand for some tasks: a group's name, or the first task's; none for the default group."""
+def task_options(names: Sequence[str]) -> list[list[str]]:
+    """List the words that stand for some tasks: those of a group, none for the default one; or those of each task."""
     for group, members in GROUP_TASKS.items():
         if set(members) == set(names):
-            return [] if group == DEFAULT_GROUP else ["--task", group]
-    return ["--task", names[0]]
+            return [[] if group == DEFAULT_GROUP else ["--task", group]]
+    return [["--task", name] for name in names]
 
 
 def _learner(method: str | None, model: str, num_shots: int) -> list[str]:
@@ -84,11 +84,16 @@ def _learner(method: str | None, model: str, num_shots: int) -> list[str]:
     return ["peftbench", "tune", "--model", model, "--method", method, *shots]
 
 
-def _task(table: Table) -> list[str]:
+def _tasks(table: Table) -> list[list[str]]:
     names = [task.name for task in table.tasks]
-    record = next((record for row in table.rows for record in row.records), None)
-    is_own = record is not None and record.task.family == own.FAMILY
-    return ["--task", names[0], *OWN_DATA] if is_own else task_option(names)
+    records = [record for row in table.rows for record in row.records]
+    return _data(names, records[0]) if records else task_options(names)
+
+
+def _data(names: Sequence[str], record: Record) -> list[list[str]]:
+    """List the words that stand for some tasks; of one's own rows, with what has to be filled in."""
+    is_own = record.task.family == own.FAMILY
+    return [["--task", name, *OWN_DATA] for name in names] if is_own else task_options(names)
 
 
 def _shared(row: Row) -> list[str]:

@@ -1,6 +1,7 @@
 """What the report proposes to type is read by the real command line, and stands for the cells of the records."""
 
 import shlex
+from pathlib import Path
 
 import pytest
 
@@ -10,9 +11,11 @@ from peftbench.report.notes import commands
 from peftbench.report.rows.table import build
 from peftbench.spec.cell import Cell, IclOptions, Scoring, Training
 from peftbench.store.record import StartingPoint, Sweep
+from peftbench.store.results import Store
 from tests.report.records import record
 
 TASK = "lab-hazard"
+REFERENCE = Path(__file__).parents[3] / "results" / "reference"
 ICL = {
     "fit_shots": {"fit_shots": True},
     "order": {"order": 2},
@@ -105,16 +108,17 @@ def cells_of(monkeypatch):
     taken = []
     monkeypatch.setattr(cells, "carry_out", lambda some, *_: taken.extend(some))
 
-    def run(command):
-        program, *words = shlex.split(command)
-        assert (program, main(words)) == ("peftbench", 0)
+    def run(*commands):
+        for command in commands:
+            program, *words = shlex.split(command)
+            assert (program, main(words)) == ("peftbench", 0)
         return taken
 
     return run
 
 
 def settings_of(cell):
-    """A cell as the identity of a record has it, but for what needs the model's folder or the method's file."""
+    """A cell as the identity of a record has it; "eos" stands for the end that goes with the kind of model."""
     scoring = cell.scoring.model_copy(update={"end": cell.scoring.end or "eos"})
     return {
         "model": cell.model,
@@ -134,13 +138,15 @@ def settings_of(cell):
 
 def expected(made):
     identity, start = made.identity, made.learned.start_from
-    config = {name: value for name, value in identity.get("method_config", {}).items() if value is not None}
+    config = {name: value for name, value in (identity.get("method_config") or {}).items() if value is not None}
+    end = "eos" if made.model.is_encoder_decoder else "none"
+    scoring = identity.get("scoring") or whole({"end": end})
     return {
         **{name: identity[name] for name in ("model", "shots", "seed", "task", "method")},
         "method_config": config,
-        "training": identity.get("training", {}),
+        "training": identity.get("training") or {},
         "icl": IclOptions(**identity.get("icl", {})).model_dump(mode="json"),
-        "scoring": identity.get("scoring", whole({})),
+        "scoring": scoring | {"end": "eos"} if scoring["end"] == end else scoring,
         "start_from": start and start.path,
         "sweep": "lr" if made.learned.sweep else None,
         **{name: identity.get(name, Cell.model_fields[name].default) for name in PLAIN},
@@ -153,7 +159,7 @@ def test_the_command_of_a_row_makes_its_records_again(kind, cells_of):
     (table,) = build([made])
     found = [
         settings_of(cell)
-        for cell in cells_of(commands.again(table, table.rows[0]))
+        for cell in cells_of(*commands.again(table, table.rows[0]))
         if cell.method == made.learned.method
     ]
     assert expected(made) in found
@@ -170,6 +176,9 @@ def test_the_commands_on_the_same_data_and_model_can_be_typed(kind, cells_of):
     for command in (commands.icl(table, row, 4), commands.tune(table, row, "ia3")):
         cell = settings_of(cells_of(command)[-1])
         assert {name: cell[name] for name in shared} == {**{name: expected(made)[name] for name in shared}, "seed": 0}
+    moved = settings_of(cells_of(commands.transfer(made, made, [TASK]))[-1])
+    same = ("model", "task", "shots", "method", *PLAIN)
+    assert {name: moved[name] for name in same} == {name: expected(made)[name] for name in same}
 
 
 @pytest.mark.parametrize(("end", "option"), [("none", ""), ("eos", " --end eos")])
@@ -177,13 +186,11 @@ def test_how_answers_end_is_typed_where_the_kind_of_model_does_not_decide_it(end
     made = icl(scoring=whole({"end": end}))
     decoder = made.model_copy(update={"model": made.model.model_copy(update={"is_encoder_decoder": False})})
     (table,) = build([decoder])
-    assert commands.again(table, table.rows[0]).removeprefix("peftbench icl --model mini-gpt --shots 32") == (
-        f" --task {TASK}{option}"
-    )
+    assert commands.again(table, table.rows[0]) == [f"peftbench icl --model mini-gpt --shots 32 --task {TASK}{option}"]
 
 
-def test_a_row_is_made_again_with_all_its_tasks_seeds_and_orders(cells_of):
-    names = ("lab-odd", "lab-same-kind", "lab-shelf")
+@pytest.mark.parametrize("names", [("lab-odd", "lab-same-kind", "lab-shelf"), ("lab-hazard", "lab-region")])
+def test_a_row_is_made_again_with_all_its_tasks_seeds_and_orders(names, cells_of):
     made = [
         record(task=task, seed=seed, icl={"order": order} if order else {})
         for task in names
@@ -191,30 +198,41 @@ def test_a_row_is_made_again_with_all_its_tasks_seeds_and_orders(cells_of):
         for order in (0, 1, 2)
     ]
     (table,) = build(made)
-    found = [(cell.task.name, cell.seed, cell.icl.order) for cell in cells_of(commands.again(table, table.rows[0]))]
+    found = [(cell.task.name, cell.seed, cell.icl.order) for cell in cells_of(*commands.again(table, table.rows[0]))]
     assert sorted(found) == sorted((one.task.name, one.seed, one.identity["icl"].get("order", 0)) for one in made)
+
+
+@pytest.mark.parametrize("study", ["icl-moods", "losses", "lora-rank", "figure2"])
+def test_the_commands_of_the_reference_rows_make_their_records_again(study, cells_of):
+    rows = [(table, row) for table in build(Store(REFERENCE / study).all()) for row in table.rows]
+    proposed = [settings_of(cell) for cell in cells_of(*(text for pair in rows for text in commands.again(*pair)))]
+    records = [expected(made) for _, row in rows for made in row.records]
+    assert len(records) > 50
+    assert [made for made in records if made not in proposed] == []
 
 
 def test_seeds_may_be_others():
     (table,) = build([icl()])
-    assert commands.again(table, table.rows[0], range(3)).endswith(" --task lab-hazard --seeds 0,1,2")
+    (command,) = commands.again(table, table.rows[0], range(3))
+    assert command.endswith(" --task lab-hazard --seeds 0,1,2")
 
 
 LAB = ("lab-completion", "lab-hazard", "lab-nli2", "lab-region")
 
 
 @pytest.mark.parametrize(
-    ("tasks", "option"), [(LAB, []), (("rte",), ["--task", "rte"]), (("rte", "cb"), ["--task", "rte"])]
+    ("tasks", "options"),
+    [(LAB, [[]]), (("rte",), [["--task", "rte"]]), (("rte", "cb"), [["--task", "rte"], ["--task", "cb"]])],
 )
-def test_tasks_are_named_by_their_group_where_they_are_one(tasks, option):
-    assert commands.task_option(tasks) == option
+def test_tasks_are_named_by_their_group_where_they_are_one(tasks, options):
+    assert commands.task_options(tasks) == options
 
 
 def test_no_task_file_is_read_for_it(monkeypatch):
     """The report sees records, and plain names."""
     monkeypatch.setattr("peftbench.tasks.schema.read", lambda *_: pytest.fail("a task's file was read"))
     (table,) = build([record(task=task) for task in LAB])
-    assert commands.again(table, table.rows[0]) == "peftbench icl --model mini-gpt --shots 32"
+    assert commands.again(table, table.rows[0]) == ["peftbench icl --model mini-gpt --shots 32"]
 
 
 def test_the_command_of_a_row_has_its_settings_as_they_are_typed():
@@ -222,6 +240,6 @@ def test_the_command_of_a_row_has_its_settings_as_they_are_typed():
     (table,) = build(made)
     plain = "peftbench tune --model mini-t0 --method lora --task nli --set rank=4"
     assert [commands.again(table, row) for row in table.rows] == [
-        f"{plain} --set roles=all",
-        f'{plain} --set \'roles=["q", "v"]\'',
+        [f"{plain} --set roles=all"],
+        [f'{plain} --set \'roles=["q", "v"]\''],
     ]
