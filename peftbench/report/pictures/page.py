@@ -9,7 +9,7 @@ from peftbench.report.evidence.break_even import BreakEven, break_evens
 from peftbench.report.formats import recipe
 from peftbench.report.notes.break_even import queries, rival
 from peftbench.report.notes.document import Document
-from peftbench.report.pictures import colors, figures, spread, svg
+from peftbench.report.pictures import colors, figures, strips, svg
 from peftbench.report.rows import fields, names
 from peftbench.report.rows.field import Field
 from peftbench.report.rows.table import Row, Table
@@ -88,13 +88,13 @@ def _section(table: Table) -> dict[str, Any]:
             }
             for figure in figures.figures(table)
         ],
-        "spreads": [
+        "strips": [
             {
                 "title": strip.task,
                 "note": f"chance {table.metric.text(strip.chance)}",
-                "svg": Markup(svg.draw_spread(strip, hues)),
+                "svg": Markup(svg.draw_strip(strip, hues)),
             }
-            for strip in spread.spreads(table)
+            for strip in strips.strips(table)
         ],
         "paid": [line for pair in break_evens(table) for line in _paid(pair)],
     }

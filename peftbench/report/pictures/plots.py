@@ -10,7 +10,7 @@ from peftbench.errors import RecordError
 from peftbench.report.notes.document import Document
 from peftbench.report.pictures import colors
 from peftbench.report.pictures.figures import CHANCE, Axis, Figure, figures, level_end
-from peftbench.report.pictures.spread import Spreads, spreads
+from peftbench.report.pictures.strips import Strip, strips
 from peftbench.report.rows.table import Table
 
 if TYPE_CHECKING:
@@ -85,11 +85,11 @@ def _picture(table: Table) -> "Image":
     from PIL import Image
 
     hues, shapes = colors.of_series(table), colors.of_models(table)
-    drawn, strips = figures(table), spreads(table)
+    drawn, tasks = figures(table), strips(table)
     heights = [3.4 * math.ceil(len(drawn) / 2)]
-    if strips:
-        rows = math.ceil(len(strips) / NUM_STRIPS)
-        heights.append(rows * (0.75 + 0.2 * len(strips[0].bands)))
+    if tasks:
+        rows = math.ceil(len(tasks) / NUM_STRIPS)
+        heights.append(rows * (0.75 + 0.2 * len(tasks[0].bands)))
     canvas = Canvas(figsize=(WIDTH, sum(heights) + 0.5), dpi=DPI, layout="constrained")
     canvas.suptitle(table.title, fontsize=10, fontweight="bold", x=0.01, ha="left", wrap=True)
     parts = canvas.subfigures(len(heights), 1, height_ratios=heights, squeeze=False)[:, 0]
@@ -99,11 +99,11 @@ def _picture(table: Table) -> "Image":
     for panel in panels[len(drawn) :]:
         panel.set_axis_off()
     _legend(parts[0], hues, shapes)
-    if strips:
-        panels = parts[1].subplots(rows, min(NUM_STRIPS, len(strips)), squeeze=False, sharey=True).flatten()
-        for strip, panel in zip(strips, panels, strict=False):
+    if tasks:
+        panels = parts[1].subplots(rows, min(NUM_STRIPS, len(tasks)), squeeze=False, sharey=True).flatten()
+        for strip, panel in zip(tasks, panels, strict=False):
             _strip(panel, strip, hues)
-        for panel in panels[len(strips) :]:
+        for panel in panels[len(tasks) :]:
             panel.set_axis_off()
     agg = FigureCanvasAgg(canvas)
     agg.draw()
@@ -190,7 +190,7 @@ def _legend(part: Any, hues: Mapping[str, int], shapes: Mapping[str, int]) -> No
     part.legend(handles=marks, loc="outside lower center", ncols=6, frameon=False)
 
 
-def _strip(panel: Any, strip: Spreads, hues: Mapping[str, int]) -> None:
+def _strip(panel: Any, strip: Strip, hues: Mapping[str, int]) -> None:
     panel.set_title(strip.task, fontsize=9, loc="left", fontweight="bold")
     _set_axis(panel.xaxis, panel.set_xlim, strip.axis)
     panel.axvline(strip.chance, color=SOFT, linestyle="--", linewidth=0.9)

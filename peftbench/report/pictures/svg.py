@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from html import escape
 
 from peftbench.report.pictures.figures import CHANCE, Axis, Figure, Point, level_end
-from peftbench.report.pictures.spread import Answer, Band, Spreads
+from peftbench.report.pictures.strips import Answer, Band, Strip
 
 WIDTH, HEIGHT = 460, 310
 LEFT, RIGHT, TOP, BOTTOM = 40, 12, 8, 42
@@ -17,7 +17,7 @@ SHAPES = (
     "M0 5L4.8 -3.8H-4.8Z",
 )
 """Of points, by model: circle, square, triangle, diamond, triangle upside down."""
-SPREAD_LEFT, LINE = 148, 4.5
+STRIP_LEFT, LINE = 148, 4.5
 
 
 def draw(figure: Figure, hues: Mapping[str, int], shapes: Mapping[str, int]) -> str:
@@ -48,19 +48,19 @@ def legend_mark(color: int | None = None, shape: int | None = None) -> str:
     )
 
 
-def draw_spread(spreads: Spreads, hues: Mapping[str, int]) -> str:
+def draw_strip(strip: Strip, hues: Mapping[str, int]) -> str:
     """Draw one task's answers: a band for each row, in it a line of points for each template."""
-    tops = _tops(spreads.bands)
+    tops = _tops(strip.bands)
     bottom = tops[-1]
     parts = [
-        *(_tick(_across(spreads.axis, value), bottom, text) for value, text in spreads.axis.ticks),
-        _upright(_across(spreads.axis, spreads.chance), bottom),
+        *(_tick(_across(strip.axis, value), bottom, text) for value, text in strip.axis.ticks),
+        _upright(_across(strip.axis, strip.chance), bottom),
     ]
-    for band, top, end in zip(spreads.bands, tops, tops[1:], strict=False):
-        parts += _band(band, spreads.axis, top, end, hues[band.series])
-    middle = (SPREAD_LEFT + WIDTH) / 2
-    title = f'<text class="axis" x="{middle:.0f}" y="{bottom + 32:.0f}">{escape(spreads.axis.title)}</text>'
-    label = escape(f"{spreads.metric.name.capitalize()} on {spreads.task} by template and seed", quote=True)
+    for band, top, end in zip(strip.bands, tops, tops[1:], strict=False):
+        parts += _band(band, strip.axis, top, end, hues[band.series])
+    middle = (STRIP_LEFT + WIDTH) / 2
+    title = f'<text class="axis" x="{middle:.0f}" y="{bottom + 32:.0f}">{escape(strip.axis.title)}</text>'
+    label = escape(f"{strip.metric.name.capitalize()} on {strip.task} by template and seed", quote=True)
     height = bottom + 40
     return (
         f'<svg viewBox="0 0 {WIDTH} {height:.0f}" role="group" aria-label="{label}">'
@@ -137,7 +137,7 @@ def _y(figure: Figure, value: float) -> float:
 
 
 def _across(axis: Axis, value: float) -> float:
-    return SPREAD_LEFT + axis.place(value) * (WIDTH - RIGHT - SPREAD_LEFT)
+    return STRIP_LEFT + axis.place(value) * (WIDTH - RIGHT - STRIP_LEFT)
 
 
 def _upright(x: float, bottom: float) -> str:
@@ -154,7 +154,7 @@ def _tops(bands: Iterable[Band]) -> list[float]:
 
 def _band(band: Band, axis: Axis, top: float, end: float, color: int) -> Iterator[str]:
     middle = (top + end) / 2
-    yield f'<text class="tick" text-anchor="end" x="{SPREAD_LEFT - 8}" y="{middle + 4:.1f}">{escape(band.label)}</text>'
+    yield f'<text class="tick" text-anchor="end" x="{STRIP_LEFT - 8}" y="{middle + 4:.1f}">{escape(band.label)}</text>'
     yield f'<g class="s{color}">'
     if band.quartiles:
         low, high = (_across(axis, value) for value in band.quartiles)

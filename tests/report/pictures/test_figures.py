@@ -4,7 +4,7 @@ import pytest
 
 from peftbench.report.pictures import figures
 from peftbench.report.pictures.figures import Axis, decades
-from peftbench.report.pictures.spread import spreads
+from peftbench.report.pictures.strips import strips
 from peftbench.report.rows.table import build
 from tests.report.pictured import TASKS, document, records
 from tests.report.records import record
@@ -100,7 +100,7 @@ def test_ticks_are_powers_of_ten_and_more_where_those_are_few(values, ticks):
 
 
 def test_spreads_have_each_answer_in_the_line_of_its_template():
-    one = spreads(document().tables[0])[0]
+    one = strips(document().tables[0])[0]
     assert one.task == sorted(TASKS)[0]
     band = next(band for band in one.bands if band.label == "ia3 mini-t0")
     mine = [each for each in records() if each.learned.method == "ia3" and each.task.name == one.task]
@@ -115,9 +115,9 @@ def test_rows_of_one_method_are_told_apart_by_what_differs():
     some = [record("lora", "mini-t0", method_config={"rank": rank, "norms": rank > 4}) for rank in (4, 8)]
     (table,) = build(some)
     assert [one.label for one in by_name(table)["inference"].points] == ["lora 4, no norms", "lora 8, norms"]
-    assert [one.label for one in spreads(table)[0].bands] == ["lora 4, no norms", "lora 8, norms"]
+    assert [one.label for one in strips(table)[0].bands] == ["lora 4, no norms", "lora 8, norms"]
     (table,) = build([*some, record("lora", "mini-gpt")])
-    assert [one.label for one in spreads(table)[0].bands] == [
+    assert [one.label for one in strips(table)[0].bands] == [
         "lora mini-gpt",
         "lora 4, no norms min..",
         "lora 8, norms mini-t0",
@@ -126,11 +126,11 @@ def test_rows_of_one_method_are_told_apart_by_what_differs():
 
 def test_an_answer_tells_the_order_of_its_shots():
     (table,) = build([record(), record(icl={"order": 2})])
-    first, *_, last = (answer.details.splitlines()[0] for answer in spreads(table)[0].bands[0].answers)
+    first, *_, last = (answer.details.splitlines()[0] for answer in strips(table)[0].bands[0].answers)
     assert (first, last) == ("template 0, '0', seed 0", "template 1, '1', seed 0, order 2")
     assert "n 300, seeds x orders x templates 1 x 2 x 2" in by_name(table)["inference"].points[0].details
 
 
 def test_one_answer_has_no_quartiles():
-    (one,) = spreads(build([record(correct=(150,))])[0])
+    (one,) = strips(build([record(correct=(150,))])[0])
     assert one.bands[0].quartiles is None

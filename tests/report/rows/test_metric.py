@@ -6,7 +6,7 @@ from peftbench.report.evidence.advise import advise
 from peftbench.report.formats import advise_text, columns
 from peftbench.report.notes import remarks
 from peftbench.report.pictures import figures
-from peftbench.report.pictures.spread import spreads
+from peftbench.report.pictures.strips import strips
 from peftbench.report.rows import fields, metric
 from peftbench.report.rows.metric import Metric
 from peftbench.report.rows.sort import ordered
@@ -32,7 +32,7 @@ def test_its_name_and_unit_stand_in_tables_pages_pictures_and_notes(error_rate):
     assert {figure.y.title for figure in drawn} == {"error per cent"}
     assert {figure.title for figure in drawn} >= {"Error against inference FLOPs"}
     assert drawn[0].points[0].details.splitlines()[1] == "error 35.0 per cent, chance 50.0"
-    assert {strip.axis.title for strip in spreads(error_rate)} == {"error per cent"}
+    assert {strip.axis.title for strip in strips(error_rate)} == {"error per cent"}
     assert remarks.conventions([error_rate])[0].startswith("error: median (interquartile range)")
     assert "less accurate than ICL on mini-t0, 32 shots (35.0 per cent)" in advise_text.question(advise(error_rate, 1))
     assert not any("accuracy" in text for text in headers)

@@ -43,7 +43,7 @@ class Band:
 
 
 @dataclass(frozen=True)
-class Spreads:
+class Strip:
     """All rows on one task."""
 
     task: str
@@ -53,14 +53,13 @@ class Spreads:
     bands: tuple[Band, ...]
 
 
-def spreads(table: Table) -> list[Spreads]:
+def strips(table: Table) -> list[Strip]:
     """Gather the scores of each task under each template with each seed; published rows have none."""
     rows = [row for row in table.rows if not row.published]
     has_models = len({row.model for row in rows}) > 1
     by_task = [(task, tuple(_band(row, row.spreads[task], has_models) for row in rows)) for task in table.tasks if rows]
     return [
-        Spreads(task.name, table.metric, task.chance, _axis(task, bands, table.metric), bands)
-        for task, bands in by_task
+        Strip(task.name, table.metric, task.chance, _axis(task, bands, table.metric), bands) for task, bands in by_task
     ]
 
 
