@@ -26,10 +26,10 @@ def compare(
     from peftbench.report.notes import caveats
     from peftbench.report.rows import select
 
-    every = select.read(results)
+    all_stored = select.read(results)
     options = "" if results == [RESULTS] else "".join(f" --results {shlex.quote(str(folder))}" for folder in results)
-    comparison = test(select.choose(a, every), select.choose(b, every))
-    findings = caveats.findings(comparison, every, options)
+    comparison = test(select.choose(a, all_stored), select.choose(b, all_stored))
+    findings = caveats.findings(comparison, all_stored, options)
     if form == "json":
         typer.echo(json.dumps(compare_text.to_json(comparison, findings), indent=2))
     else:

@@ -55,8 +55,8 @@ def _described(kind: Any, description: str) -> Any:
 
 def _object(name: str, description: str, fields: Mapping[str, Any]) -> Any:
     """Describe an object without other fields, whose fields stand in a list elsewhere."""
-    every: dict[str, Any] = {field: (kind, ...) for field, kind in fields.items()}
-    return create_model(name, __config__=ConfigDict(extra="forbid"), __doc__=description, **every)
+    definitions: dict[str, Any] = {field: (kind, ...) for field, kind in fields.items()}
+    return create_model(name, __config__=ConfigDict(extra="forbid"), __doc__=description, **definitions)
 
 
 SpreadFields = _object(

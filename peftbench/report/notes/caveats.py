@@ -15,12 +15,12 @@ from peftbench.report.rows.units import points
 FEW_EXAMPLES = 30
 
 
-def findings(comparison: Comparison, every: Sequence[Stored] = (), options: str = "") -> list[str]:
+def findings(comparison: Comparison, all_stored: Sequence[Stored] = (), options: str = "") -> list[str]:
     """List what must not be read into a comparison.
 
     Args:
         comparison: Of A and B.
-        every: All records that there are, to name what would stand on the same model.
+        all_stored: All records that there are, to name what would stand on the same model.
         options: What a command that this names needs besides, as typed.
     """
     lines = comparison.lines
@@ -29,7 +29,7 @@ def findings(comparison: Comparison, every: Sequence[Stored] = (), options: str 
         *_other_shots(comparison),
         *_unlike(comparison.a, comparison.b),
         *_weak([line.num_examples for line in lines], [line.interval is not None for line in lines]),
-        *_models(comparison, [f"{command}{options}" for command in _same_model(comparison, select.rows(every))]),
+        *_models(comparison, [f"{command}{options}" for command in _same_model(comparison, select.rows(all_stored))]),
     ]
 
 

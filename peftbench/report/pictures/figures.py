@@ -217,8 +217,8 @@ def _figure(
     if not points:
         return None
     axis = decades(unit, [point.x for point in points])
-    every = (*levels, *_chance(table))
-    return Figure(name, title, note, axis, _scores(points, table, levels), tuple(points), levels=every)
+    all_levels = (*levels, *_chance(table))
+    return Figure(name, title, note, axis, _scores(points, table, levels), tuple(points), levels=all_levels)
 
 
 def _points(rows: Iterable[Row], x: Callable[[Row], float | None], is_hollow: bool = False) -> list[Point]:

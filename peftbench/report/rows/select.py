@@ -79,10 +79,10 @@ def read(folders: Sequence[Path]) -> list[Stored]:
     return list(by_id.values())
 
 
-def rows(every: Sequence[Stored]) -> dict[str, Selection]:
+def rows(all_stored: Sequence[Stored]) -> dict[str, Selection]:
     """Return the rows of the report under the names that a person types."""
     groups: dict[str, list[Stored]] = {}
-    for stored in sorted(every, key=lambda stored: (stored.record.task.name, stored.record.seed)):
+    for stored in sorted(all_stored, key=lambda stored: (stored.record.task.name, stored.record.seed)):
         groups.setdefault(setting.key(stored.record), []).append(stored)
     settings = distinguish({key: group[0].record for key, group in groups.items()})
     selections = {}
@@ -98,19 +98,19 @@ def name(record: Record, model: str | None = None) -> str:
     return plain + (f":{shots(record)}" if shots(record) else "")
 
 
-def choose(word: str, every: Sequence[Stored]) -> Selection:
+def choose(word: str, all_stored: Sequence[Stored]) -> Selection:
     """Find the records that a word names.
 
     Args:
         word: A record's id or the beginning of one, or METHOD@MODEL[:SHOTS][,KEY=VALUE]; settings are needed only
             where rows differ in them.
-        every: All records that there are.
+        all_stored: All records that there are.
 
     Raises:
         RecordError: It names nothing, or more than one thing; the hint lists what there is. Or a record was edited.
     """
-    selections = rows(every)
-    selection = _row(word, selections) if "@" in word else _record(word, every, selections)
+    selections = rows(all_stored)
+    selection = _row(word, selections) if "@" in word else _record(word, all_stored, selections)
     for stored in selection.stored:
         if stored.record.id != identify(stored.record.identity):
             path = stored.store.location(stored.record.id)
@@ -159,8 +159,8 @@ def _heads(record: Record) -> set[str]:
     return {plain, f"{plain}:{shots(record)}"}
 
 
-def _record(word: str, every: Sequence[Stored], selections: Mapping[str, Selection]) -> Selection:
-    candidates = [stored for stored in every if stored.record.id.startswith(word)]
+def _record(word: str, all_stored: Sequence[Stored], selections: Mapping[str, Selection]) -> Selection:
+    candidates = [stored for stored in all_stored if stored.record.id.startswith(word)]
     if len(candidates) > 1:
         ids = ", ".join(stored.record.id for stored in itertools.islice(candidates, 4))
         raise RecordError(f"{len(candidates)} records have an id that begins with '{word}'", hint=f"among them: {ids}")
