@@ -65,32 +65,32 @@ def carry_out(some: Sequence[Cell], run: RunOptions, output: OutputOptions, form
     from peftbench.cli.screen import rendered, say_next
     from peftbench.report.notes.document import compose
 
-    onlooker = watch(quiet=output.quiet)
-    with onlooker.waiting("loading torch and transformers"):
+    progress = watch(quiet=output.quiet)
+    with progress.waiting("loading torch and transformers"):
         from peftbench.flow.run import run as run_cells
 
     store = Store(output.results)
     records = []
     started = time.perf_counter()
-    for number, outcome in enumerate(run_cells(some, store, onlooker, force=run.force), 1):
+    for number, outcome in enumerate(run_cells(some, store, progress, force=run.force), 1):
         place = store.location(outcome.record.id).parent
         took = f"{time.perf_counter() - started:.1f} s" if outcome.is_new else f"there already, in {place}"
-        onlooker.say(f"[{number}/{len(some)}] {_line(outcome.record)}  ({took})")
+        progress.say(f"[{number}/{len(some)}] {_line(outcome.record)}  ({took})")
         sweep = outcome.record.learned.sweep
         if sweep is not None:
             rates = ", ".join(f"{trial.lr:g}" for trial in sweep.trials)
-            onlooker.say(f"learning rate {sweep.lr:g}, chosen by --sweep lr among {rates}")
+            progress.say(f"learning rate {sweep.lr:g}, chosen by --sweep lr among {rates}")
         if not outcome.is_new and number == len(some):
-            onlooker.say("--force runs again what has a record")
+            progress.say("--force runs again what has a record")
         records.append(outcome.record)
         started = time.perf_counter()
     typer.echo(rendered(compose(records), form), nl=False)
     folders = [path.parent for one in records for path in sorted((store.adapters / one.id).glob("**/adapter.json"))]
     if len(folders) == 1:
-        onlooker.say(f"\nadapter: {folders[0]}; `peftbench predict --adapter {folders[0]} --input ROWS` uses it")
+        progress.say(f"\nadapter: {folders[0]}; `peftbench predict --adapter {folders[0]} --input ROWS` uses it")
     elif folders and len(records) == 1:  # of shots as a prefix there is one for each template
-        onlooker.say(f"\nadapters: {folders[0].parent}/template-*; `peftbench predict --adapter {folders[0]}` uses one")
-    say_next(onlooker, step)
+        progress.say(f"\nadapters: {folders[0].parent}/template-*; `peftbench predict --adapter {folders[0]}` uses one")
+    say_next(progress, step)
 
 
 def _line(record: Record) -> str:

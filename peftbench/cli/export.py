@@ -22,27 +22,27 @@ def export(
     """Write an adapter so that other tools load it."""
     from peftbench.cli.progress import watch
 
-    onlooker = watch(quiet=quiet)
-    with onlooker.waiting("loading torch and transformers"):
+    progress = watch(quiet=quiet)
+    with progress.waiting("loading torch and transformers"):
         from peftbench.adapters import merged, saved
         from peftbench.adapters.peft import write
         from peftbench.models.load import load
     card = saved.read(adapter)
-    with onlooker.waiting("loading the model"):
+    with progress.waiting("loading the model"):
         backbone = load(model or card.model, revision=card.revision)
     if to == "peft":
         kind = write.export(adapter, backbone, out)
-        onlooker.say(f"{card.method} on {card.model}, as peft has it ({kind}), in {out}")
-        onlooker.say(
+        progress.say(f"{card.method} on {card.model}, as peft has it ({kind}), in {out}")
+        progress.say(
             f"\nnext, in Python: peft.PeftModel.from_pretrained(model, {str(out)!r}); model: what transformers loads "
             f"from {str(backbone.model.name_or_path)!r}"
         )
         return
-    with onlooker.waiting("folding and comparing"):
+    with progress.waiting("folding and comparing"):
         found = merged.merge(adapter, backbone, out)
-    onlooker.say(
+    progress.say(
         f"{card.method} on {card.model}, folded, in {out}: a plain {backbone.model.config.model_type} checkpoint\n"
         f"logits loaded with transformers, largest {found.largest:.1f}: differ by {found.float32:.1e} in float32, "
         f"by {found.bfloat16:.1e} in bfloat16"
     )
-    onlooker.say(f"\nnext: peftbench icl --shots 0 --model {shlex.quote(str(out))}")
+    progress.say(f"\nnext: peftbench icl --shots 0 --model {shlex.quote(str(out))}")

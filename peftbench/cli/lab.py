@@ -48,8 +48,8 @@ def build(
     from peftbench.cli.progress import watch
     from peftbench.cli.screen import say_next
 
-    onlooker = watch(quiet=False)
-    with onlooker.waiting("loading torch and transformers"):
+    progress = watch(quiet=False)
+    with progress.waiting("loading torch and transformers"):
         from peftbench.lab.training.build import build as build_model
         from peftbench.lab.training.build import models, read_spec
 
@@ -58,4 +58,4 @@ def build(
         read_spec(name, steps)
     for name in names:
         typer.echo(build_model(name, out / name, device, steps))
-    say_next(onlooker, f"peftbench icl --model {out / names[0]} --shots 32")
+    say_next(progress, f"peftbench icl --model {out / names[0]} --shots 32")

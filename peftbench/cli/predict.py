@@ -50,16 +50,16 @@ def predict(
     """Predict the rows of a file with adapters, or with a record's shots."""
     from peftbench.cli.progress import watch
 
-    onlooker = watch(quiet=quiet)
-    with onlooker.waiting("loading torch and transformers"):
+    progress = watch(quiet=quiet)
+    with progress.waiting("loading torch and transformers"):
         from peftbench.flow import predict as flow
     named = _named(adapter or [], shots_from)
     usages = [flow.open_usage(path) for path in named.values()]
     flow.check_together(list(named), usages)
     sink = None if output is None else _sink(output, input, named, usages, template, adapter_column)
-    with onlooker.waiting("loading the model"):
+    with progress.waiting("loading the model"):
         predictor = flow.load(named, usages, template, adapter_column, model=model, device=device)
-    _carry_out(predictor, input, sink, onlooker)
+    _carry_out(predictor, input, sink, progress)
 
 
 def _named(adapters: Sequence[str], record: Path | None) -> dict[str, Path]:
@@ -123,7 +123,7 @@ def _checked(predictor: "RowPredictor", path: Path, rows: Iterator[dict[str, Any
     yield from rows
 
 
-def _carry_out(predictor: "RowPredictor", source: Path, sink: Any, onlooker: "Watch") -> None:
+def _carry_out(predictor: "RowPredictor", source: Path, sink: Any, progress: "Watch") -> None:
     from peftbench.tasks import rows
 
     done = sink.num_rows if sink else 0
@@ -131,10 +131,10 @@ def _carry_out(predictor: "RowPredictor", source: Path, sink: Any, onlooker: "Wa
     if source != STDIN:  # lines are all read: a broken one shows before anything is computed
         total = rows.count(source) if source.suffix.lower() == ".parquet" else sum(1 for _ in rows.stream(source))
     if done:
-        onlooker.say(f"{done:,} of {total:,} rows are there already; going on after them")
+        progress.say(f"{done:,} of {total:,} rows are there already; going on after them")
     faults: list[Prediction] = []
     started, num_new, num_faults = time.perf_counter(), 0, 0
-    with onlooker.stage("predicting", max(0, total - done)) as advance:
+    with progress.stage("predicting", max(0, total - done)) as advance:
         for chunk in predictor.predict(_checked(predictor, source, islice(_rows(source), done, None)), done + 1):
             table = [_shown(prediction) for prediction in chunk]
             if sink is None:
@@ -151,7 +151,7 @@ def _carry_out(predictor: "RowPredictor", source: Path, sink: Any, onlooker: "Wa
         raise TaskError(f"'{source}' has no rows", hint="there is nothing to predict")
     if sink is not None:
         sink.finish()
-        onlooker.say(f"{sink.num_rows:,} rows in {sink.path}, {rate:,.0f} rows/s")
+        progress.say(f"{sink.num_rows:,} rows in {sink.path}, {rate:,.0f} rows/s")
     _complain(faults, sink.num_faults if sink else num_faults, done + num_new)
 
 

@@ -1,30 +1,28 @@
 """Progress and remarks, on stderr: bars for a terminal, now and then a line for a file, nothing when quiet."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Protocol
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-Advance = Callable[[int, str], None]
+from peftbench.learners import progress as stages
+from peftbench.learners.progress import Advance
+
 SECONDS_BETWEEN_LINES = 10.0
 
 
-class Watch(Protocol):
-    """Whoever looks on."""
-
-    def stage(self, title: str, total: int) -> AbstractContextManager[Advance]:
-        """Open a stage of so many steps, 0 where nobody knows; the function that it gives takes (advance, remark)."""
-        ...
+class Watch(stages.Watch, Protocol):
+    """A listener to progress that also hears remarks and waits."""
 
     def waiting(self, title: str) -> AbstractContextManager[object]:
         """Open a stage of unknown length."""
         ...
 
     def say(self, text: str) -> None:
-        """Say something that is no result."""
+        """Print a remark, which is no result."""
         ...
 
 
@@ -73,19 +71,20 @@ class Lines:
     @contextmanager
     def stage(self, title: str, total: int) -> Iterator[Advance]:
         """Print how far the stage is, and its last remark."""
-        done, last, spoken = 0, "", time.monotonic()
+        num_steps, last_remark, last_line = 0, "", time.monotonic()
 
         def advance(steps: int, remark: str) -> None:
-            nonlocal done, last, spoken
-            done, last = done + steps, remark or last
-            if time.monotonic() - spoken > SECONDS_BETWEEN_LINES:
-                spoken = time.monotonic()
-                self.say(f"{title}: {done:,}{f' of {total:,}' if total else ''}{', ' if last else ''}{last}")
+            nonlocal num_steps, last_remark, last_line
+            num_steps, last_remark = num_steps + steps, remark or last_remark
+            if time.monotonic() - last_line > SECONDS_BETWEEN_LINES:
+                last_line = time.monotonic()
+                of_total = f" of {total:,}" if total else ""
+                self.say(f"{title}: {num_steps:,}{of_total}{f', {last_remark}' if last_remark else ''}")
 
         yield advance
 
     def waiting(self, title: str) -> AbstractContextManager[object]:
-        """Say nothing: whoever reads a file is not waiting."""
+        """Print nothing: a log file has no reader who waits."""
         return nullcontext()
 
     def say(self, text: str) -> None:
@@ -93,24 +92,19 @@ class Lines:
         self.console.print(text, markup=False, highlight=False, soft_wrap=True)
 
 
-class Silence:
-    """Says nothing."""
-
-    @contextmanager
-    def stage(self, title: str, total: int) -> Iterator[Advance]:
-        """Take note of nothing."""
-        yield lambda steps, remark: None
+class Silence(stages.Silent):
+    """No progress and no remarks."""
 
     def waiting(self, title: str) -> AbstractContextManager[object]:
-        """Say nothing."""
+        """Show nothing."""
         return nullcontext()
 
     def say(self, text: str) -> None:
-        """Say nothing."""
+        """Print nothing."""
 
 
 def watch(*, quiet: bool) -> Watch:
-    """Choose by where stderr goes."""
+    """Choose a listener by where stderr goes: bars on a terminal, lines elsewhere, nothing where quiet."""
     if quiet:
         return Silence()
     console = Console(stderr=True)
