@@ -9,9 +9,8 @@ from typing import Any
 
 from peftbench import registry
 from peftbench.cli.list import Listing
-from peftbench.cli.run import shipped
 from peftbench.models import weights
-from peftbench.spec.recipe import read
+from peftbench.spec.recipe import read, shipped
 
 
 def methods() -> Listing:

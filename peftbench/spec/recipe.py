@@ -9,6 +9,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from peftbench.errors import RecipeError
+from peftbench.registry import PACKAGE
 from peftbench.spec.cell import Cell, Draw, IclOptions, ScoringOptions, Sweep, TaskSpec
 from peftbench.spec.settings import Settings, checked
 
@@ -102,3 +103,15 @@ def read(path: Path) -> Recipe:
         hint = "`peftbench list recipes` names those that come along; each is a TOML to copy from"
         raise RecipeError(f"recipe '{path}' is not valid TOML: {error}", hint=hint) from None
     return checked(Recipe, table, f"recipe '{path}'", RecipeError)
+
+
+def shipped() -> dict[str, Path]:
+    """Map each recipe that comes along to its file: in the package when installed, beside it in a checkout."""
+    folders = [folder for folder in (PACKAGE / "recipes", PACKAGE.parent / "recipes") if folder.is_dir()]
+    return {path.stem: path for path in sorted(folders[0].glob("*.toml"))} if folders else {}
+
+
+def find(name: str) -> Path:
+    """Find a recipe: a file's path, or the name of one that comes along."""
+    path = Path(name)
+    return path if path.is_file() else shipped().get(name, path)

@@ -1,7 +1,8 @@
 import pytest
 
-from peftbench.cli.run import expanded, find, shipped
+from peftbench.cli.run import expanded
 from peftbench.errors import RecipeError
+from peftbench.spec.recipe import find, shipped
 
 
 @pytest.mark.parametrize("name", ["t-few", "table1"])
@@ -18,8 +19,8 @@ def test_a_recipe_begins_with_its_command_and_the_time_it_takes(path):
 
 
 def test_table_one_puts_each_model_both_ways():
-    ways = {(cell.model, cell.learner, cell.shots) for cell in expanded(find("table1"))}
-    assert ways == {
+    settings = {(cell.model, cell.learner, cell.shots) for cell in expanded(find("table1"))}
+    assert settings == {
         (model, learner, shots)
         for model in ("mini-t0", "mini-gpt")
         for learner, shots in (("icl", 0), ("icl", 32), ("tune", 32))
@@ -31,9 +32,3 @@ def test_a_combination_that_cannot_be_is_an_error(tmp_path):
     path.write_text('name = "r"\ndescription = "d"\n[[run]]\nlearner = "tune"\nmodel = "m"\ntask = "lab-nli2"\n')
     with pytest.raises(RecipeError, match="'tune' needs a method"):
         expanded(path)
-
-
-def test_a_results_folder_of_the_same_name_does_not_hide_a_recipe(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "table1").mkdir()
-    assert find("table1").suffix == ".toml"

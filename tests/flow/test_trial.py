@@ -4,10 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from peftbench.cli.run import expanded, find
+from peftbench.cli.run import expanded
 from peftbench.flow import trial
 from peftbench.flow.plan import plans
 from peftbench.spec.cell import Cell
+from peftbench.spec.recipe import find
 from peftbench.store.results import Store
 
 REFERENCE = Path(__file__).parents[2] / "results" / "reference"

@@ -3,7 +3,7 @@ from pydantic import ValidationError
 
 from peftbench.errors import RecipeError
 from peftbench.spec.cell import Cell, IclOptions, TaskSpec, Training
-from peftbench.spec.recipe import Run, cells, read
+from peftbench.spec.recipe import Run, cells, find, read
 from peftbench.spec.settings import checked
 
 RECIPE = """
@@ -127,3 +127,9 @@ def test_calibration_needs_a_content_free_text():
 def test_orders_are_a_cell_each():
     run = Run(learner="icl", model="m", task="t", shots=[3], orders=3, icl={"labels": "flipped"})
     assert [(cell.icl.order, cell.icl.labels) for cell in cells(run, ["t"])] == [(n, "flipped") for n in range(3)]
+
+
+def test_a_results_folder_of_the_same_name_does_not_hide_a_recipe(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "table1").mkdir()
+    assert find("table1").suffix == ".toml"
