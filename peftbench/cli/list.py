@@ -1,15 +1,24 @@
 """`peftbench list`: what there is to run; looks without importing torch, and reads no weights."""
 
+import ast
+import importlib.util
 import json
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from typer import Argument
 
+from peftbench import registry
 from peftbench.cli.options import Table
+from peftbench.spec.recipe import read, shipped
+
+Line = dict[str, Any]
+"""Title -> value of what is listed."""
 
 
 class Kind(StrEnum):
@@ -23,32 +32,154 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True)
 class Listing:
-    """Lines with equal fields, how to use one, and a remark.
+    """Lines with equal fields, and the texts around them.
 
     Args:
+        lines: What is listed.
+        step: A command that uses one of the lines.
+        remark: Shown below the lines.
         hidden: Fields that only --format json shows.
-        beside: Lines of another kind, which the remark introduces.
+        families: Lines of another kind, which the remark introduces.
     """
 
-    lines: Sequence[dict[str, Any]]
+    lines: Sequence[Line]
     step: str
     remark: str = ""
     hidden: frozenset[str] = frozenset()
-    beside: Sequence[dict[str, Any]] = ()
+    families: Sequence[Line] = ()
 
 
 def show_list(kind: Annotated[Kind, Argument(help="What to list.", metavar="KIND")], form: Table = "table") -> None:
     """List methods, tasks, models or recipes."""
-    from peftbench.cli import catalogue
     from peftbench.cli.progress import watch
     from peftbench.cli.screen import say_next
 
-    listing: Listing = getattr(catalogue, kind.value)()
+    listing = LISTINGS[kind]()
     if form == "json":
-        typer.echo(json.dumps([*listing.lines, *listing.beside], indent=2))
+        typer.echo(json.dumps([*listing.lines, *listing.families], indent=2))
         return
     typer.echo(_drawn(listing), nl=False)
     say_next(watch(quiet=False), listing.step)
+
+
+# -- what there is -----------------------------------------------------------------------------------------------------
+
+
+def methods() -> Listing:
+    """Read each method's docstring and paper from its source."""
+    lines = []
+    for name, module in registry.METHODS.items():
+        tree = _source(module)
+        about = (ast.get_docstring(tree) or "").partition("\n")[0]
+        lines.append({"method": name, "paper": _constant(tree, "PAPER"), "what it does": about})
+    remark = "--method peft:NAME takes the peft library's methods that act on layers, such as peft:VERA and peft:OFT."
+    return Listing(lines, "peftbench tune --method ia3", remark)
+
+
+def tasks() -> Listing:
+    """List the tasks that come along; rows of hub data are not known before they are loaded."""
+    from peftbench.tasks.load import catalogue
+
+    lines = [
+        {
+            "task": info.name,
+            "groups": ", ".join(name for name in ("lab" if info.default else None, info.group) if name),
+            "family": info.family,
+            "chance": info.chance,
+            "num_templates": info.num_templates,
+            "num_train": info.num_train,
+            "num_test": info.num_test,
+            "description": info.description,
+        }
+        for info in sorted(catalogue(), key=lambda info: (info.group or "", info.name))
+    ]
+    remark = (
+        f"Groups for --task: {'; '.join(f'{name}, {about}' for name, about in registry.TASK_GROUPS.items())}. "
+        "A task without row counts takes its rows from the hub, or from --train FILE --test FILE. "
+        "Rows of your own need --template and --choices besides."
+    )
+    return Listing(lines, "peftbench lab show lab-nli2", remark, hidden=frozenset({"description"}))
+
+
+def models() -> Listing:
+    """List the embedded models, by their configs and the heads of their weight files, and all model families."""
+    lines = [_model(name, folder) for name, folder in registry.embedded_models().items()]
+    remark = (
+        "--model also takes a local folder in the Hugging Face layout, or a hub id, of these families. On each of them "
+        "all methods of `peftbench list methods` are defined."
+    )
+    return Listing(lines, "peftbench icl --model mini-gpt --shots 32", remark, families=_families())
+
+
+def recipes() -> Listing:
+    """List the recipes that come along."""
+    lines = [{"recipe": name, "what it makes": read(path).description} for name, path in shipped().items()]
+    return Listing(lines, "peftbench run table1")
+
+
+LISTINGS: dict[Kind, Callable[[], Listing]] = {
+    Kind.methods: methods,
+    Kind.tasks: tasks,
+    Kind.models: models,
+    Kind.recipes: recipes,
+}
+
+
+def _families() -> list[Line]:
+    """Read each family's docstring, and what is not defined on it, from its source."""
+    lines = []
+    for module in dict.fromkeys(registry.FAMILIES.values()):
+        tree = _source(module)
+        undefined = ast.literal_eval(_constant(tree, "UNDEFINED") or "{}")
+        lines.append(
+            {
+                "family": (ast.get_docstring(tree) or "").partition(":")[0],
+                "model_type": ", ".join(name for name, file in registry.FAMILIES.items() if file == module),
+                "not defined": "; ".join(f"{feature} ({reason})" for feature, reason in undefined.items()) or None,
+            }
+        )
+    return lines
+
+
+def _model(name: str, folder: Path) -> Line:
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    files = sorted(folder.glob("*.safetensors"))
+    layers = next(config[key] for key in ("num_layers", "num_hidden_layers", "n_layer") if key in config)
+    width = next(config[key] for key in ("d_model", "hidden_size", "n_embd") if key in config)
+    return {
+        "model": name,
+        "family": config["model_type"],
+        "kind": "encoder-decoder" if config.get("is_encoder_decoder") else "decoder-only",
+        "num_parameters": sum(_num_parameters(file) for file in files),
+        "num_layers": layers,
+        "d_model": width,
+        "disk_bytes": sum(file.stat().st_size for file in files),
+    }
+
+
+def _num_parameters(path: Path) -> int:
+    """Count from a safetensors file's header."""
+    from peftbench.models import weights
+
+    return sum(math.prod(tensor["shape"]) for tensor in weights.header(path).values())
+
+
+def _source(module: str) -> ast.Module:
+    """Parse a module of the package, as importing it would import torch."""
+    spec = importlib.util.find_spec(module)
+    assert spec is not None, module
+    assert spec.origin is not None, module
+    return ast.parse(Path(spec.origin).read_text(encoding="utf-8"))
+
+
+def _constant(tree: ast.Module, name: str) -> str:
+    for node in tree.body:
+        if isinstance(node, ast.Assign) and any(isinstance(to, ast.Name) and to.id == name for to in node.targets):
+            return str(ast.literal_eval(node.value))
+    return ""
+
+
+# -- how it is drawn ---------------------------------------------------------------------------------------------------
 
 
 def _drawn(listing: Listing) -> str:
@@ -56,11 +187,15 @@ def _drawn(listing: Listing) -> str:
     from peftbench.report.formats.text import draw
 
     lines = [{name: value for name, value in line.items() if name not in listing.hidden} for line in listing.lines]
-    pieces = [_grid(lines) if lines else "none", *(["", listing.remark] if listing.remark else [])]
-    return draw(stdout(), [*pieces, *(["", _grid(listing.beside)] if listing.beside else [])])
+    pieces: list[Any] = [_grid(lines) if lines else "none"]
+    if listing.remark:
+        pieces += ["", listing.remark]
+    if listing.families:
+        pieces += ["", _grid(listing.families)]
+    return draw(stdout(), pieces)
 
 
-def _grid(lines: Sequence[dict[str, Any]]) -> Any:
+def _grid(lines: Sequence[Line]) -> Any:
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
     from rich.text import Text
