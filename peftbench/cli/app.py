@@ -1,6 +1,6 @@
 """The `peftbench` command: its commands by name, and what becomes of errors."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Annotated
 
 import typer
@@ -13,7 +13,7 @@ from peftbench.cli.export import export
 from peftbench.cli.icl import icl
 from peftbench.cli.lab import lab
 from peftbench.cli.list import show_list
-from peftbench.cli.options import FLAG, spread
+from peftbench.cli.options import FLAG, Command, Group, flatten
 from peftbench.cli.predict import predict
 from peftbench.cli.report import report
 from peftbench.cli.run import run
@@ -23,31 +23,37 @@ from peftbench.errors import PeftbenchError
 INTERRUPTED = 130
 """Exit code of a program that Ctrl-C ended: 128 + SIGINT."""
 
+COMMANDS: dict[str, Callable[..., None]] = {
+    "icl": icl,
+    "tune": tune,
+    "report": report,
+    "run": run,
+    "cost": cost,
+    "predict": predict,
+    "export": export,
+    "compare": compare,
+    "advise": advise,
+    "list": show_list,
+}
+
 # typer does not export the class of all errors of usage; this is it.
 UsageError = typer.BadParameter.__base__
 
 app = typer.Typer(
+    cls=Group,
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
     epilog="Start with: peftbench icl --shots 32, peftbench tune --method ia3, peftbench report",
 )
-app.command("icl")(spread(icl))
-app.command("tune")(spread(tune))
-app.command("report")(spread(report))
-app.command("run")(spread(run))
-app.command("cost")(spread(cost))
-app.command("predict")(predict)
-app.command("export")(export)
-app.command("compare")(compare)
-app.command("advise")(spread(advise))
-app.command("list")(show_list)
+for name, command in COMMANDS.items():
+    app.command(name, cls=Command)(flatten(command))
 app.add_typer(lab, name="lab")
 
 
-def _version(asked: bool) -> None:
-    if asked:
+def _version(is_requested: bool) -> None:
+    if is_requested:
         typer.echo(f"peftbench {__version__}")
         raise typer.Exit
 

@@ -19,16 +19,16 @@ from peftbench.store.record import Record
 from peftbench.store.results import Store
 
 
-def cells(
-    task: TaskOptions, weights: WeightOptions, run: RunOptions, *, mixed: bool = False, **settings: Any
+def requested_cells(
+    task: TaskOptions, weights: WeightOptions, run: RunOptions, *, as_mixture: bool = False, **settings: Any
 ) -> list[Cell]:
     """Make the cells that a command line stands for: its tasks x its seeds.
 
     Args:
-        task: Which rows and templates.
-        weights: Which weights.
-        run: On what.
-        mixed: Whether a group that can be one task, a mixture, stays one.
+        task: Options of rows and templates.
+        weights: Options of the weights.
+        run: Options of the run.
+        as_mixture: Whether a group that can be a mixture stays one task.
         settings: Further fields of each cell.
 
     Raises:
@@ -48,19 +48,19 @@ def cells(
     }
     tables = [
         shared | {"task": spec.model_dump(), "seed": seed}
-        for spec in _specs(task, mixed=mixed)
+        for spec in _specs(task, as_mixture=as_mixture)
         for seed in numbers(task.seeds, "seeds")
     ]
     return distinct([checked(Cell, table, "options", RecipeError) for table in tables])
 
 
-def distinct(some: Sequence[Cell]) -> list[Cell]:
+def distinct(cells: Sequence[Cell]) -> list[Cell]:
     """Drop repeated cells; zero-shot draws no rows, so that all of its seeds are seed 0, however they would draw."""
-    plain = [cell if cell.shots else cell.model_copy(update={"seed": 0, "draw": "plain"}) for cell in some]
+    plain = [cell if cell.shots else cell.model_copy(update={"seed": 0, "draw": "plain"}) for cell in cells]
     return list({cell.model_dump_json(): cell for cell in plain}.values())
 
 
-def carry_out(some: Sequence[Cell], run: RunOptions, output: OutputOptions, form: Format, step: str) -> None:
+def carry_out(cells: Sequence[Cell], run: RunOptions, output: OutputOptions, form: Format, step: str) -> None:
     """Run cells, print the table of their records, and name the next command."""
     from peftbench.cli.screen import rendered, say_next
     from peftbench.report.notes.document import compose
@@ -72,20 +72,21 @@ def carry_out(some: Sequence[Cell], run: RunOptions, output: OutputOptions, form
     store = Store(output.results)
     records = []
     started = time.perf_counter()
-    for number, outcome in enumerate(run_cells(some, store, progress, force=run.force), 1):
-        place = store.location(outcome.record.id).parent
-        took = f"{time.perf_counter() - started:.1f} s" if outcome.is_new else f"there already, in {place}"
-        progress.say(f"[{number}/{len(some)}] {_line(outcome.record)}  ({took})")
+    for number, outcome in enumerate(run_cells(cells, store, progress, force=run.force), 1):
+        folder = store.location(outcome.record.id).parent
+        took = f"{time.perf_counter() - started:.1f} s" if outcome.is_new else f"there already, in {folder}"
+        progress.say(f"[{number}/{len(cells)}] {_line(outcome.record)}  ({took})")
         sweep = outcome.record.learned.sweep
         if sweep is not None:
             rates = ", ".join(f"{trial.lr:g}" for trial in sweep.trials)
             progress.say(f"learning rate {sweep.lr:g}, chosen by --sweep lr among {rates}")
-        if not outcome.is_new and number == len(some):
+        if not outcome.is_new and number == len(cells):
             progress.say("--force runs again what has a record")
         records.append(outcome.record)
         started = time.perf_counter()
     typer.echo(rendered(compose(records), form), nl=False)
-    folders = [path.parent for one in records for path in sorted((store.adapters / one.id).glob("**/adapter.json"))]
+    cards = [path for record in records for path in sorted((store.adapters / record.id).glob("**/adapter.json"))]
+    folders = [path.parent for path in cards]
     if len(folders) == 1:
         progress.say(f"\nadapter: {folders[0]}; `peftbench predict --adapter {folders[0]} --input ROWS` uses it")
     elif folders and len(records) == 1:  # of shots as a prefix there is one for each template
@@ -95,19 +96,19 @@ def carry_out(some: Sequence[Cell], run: RunOptions, output: OutputOptions, form
 
 def _line(record: Record) -> str:
     values = [result.value() for result in record.results]
-    way = f"{setting.method(record)} on {record.model.name}, {_shots(record)}, seed {record.seed}"
+    run = f"{setting.method(record)} on {record.model.name}, {_shots(record)}, seed {record.seed}"
     metric, value = registry.metric(record.task.metric).title, units.percent(statistics.median(values))
     over = f"median of {len(values)} templates" if len(values) > 1 else "one template"
-    return f"{record.task.name}: {way}: {metric} {value}, {over}, chance {units.percent(record.task.chance)}"
+    return f"{record.task.name}: {run}: {metric} {value}, {over}, chance {units.percent(record.task.chance)}"
 
 
 def _shots(record: Record) -> str:
-    """Say how many shots were used, and how many were asked for where they did not all fit."""
-    used, asked = units.span(record.num_shots), str(record.identity["shots"])
-    return f"{used} shots" if used == asked else f"{used} of {asked} shots"
+    """Write the number of shots in the prompt, and the number requested where not all of them fit."""
+    used, requested = units.span(record.num_shots), str(record.identity["shots"])
+    return f"{used} shots" if used == requested else f"{used} of {requested} shots"
 
 
-def _specs(task: TaskOptions, *, mixed: bool) -> list[TaskSpec]:
+def _specs(task: TaskOptions, *, as_mixture: bool) -> list[TaskSpec]:
     if task.template is not None or task.choices is not None:
         return [_own(task)]
     if task.task is None and (task.train or task.test):
@@ -121,8 +122,8 @@ def _specs(task: TaskOptions, *, mixed: bool) -> list[TaskSpec]:
     if len(names) > 1 and (task.train or task.test):
         message = f"'{task.task}' is {len(names)} tasks; --train and --test go with one"
         raise RecipeError(message, hint="`peftbench list tasks` names its tasks")
-    if mixed:
-        names = expand(task.task or TASK, mixed=True)
+    if as_mixture:
+        names = expand(task.task or TASK, as_mixture=True)
     return [TaskSpec(name=name, train=task.train, test=task.test) for name in names]
 
 

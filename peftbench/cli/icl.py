@@ -15,7 +15,7 @@ SHOTS_PANEL = "Shots"
 
 @dataclass(frozen=True)
 class ShotOptions:
-    """What is done with the shots."""
+    """What a prompt makes of its shots."""
 
     fit_shots: Annotated[
         bool,
@@ -65,7 +65,7 @@ class ShotOptions:
     ] = False
 
     def tables(self) -> list[dict[str, Any]]:
-        """Give the fields of `recipe.IclOptions` once for each order."""
+        """Return the fields of `spec.cell.IclOptions`, a table for each order."""
         table = {
             "fit_shots": self.fit_shots,
             "labels": self.labels,
@@ -78,30 +78,32 @@ class ShotOptions:
 
 
 def icl(
+    *,
+    model: Annotated[str, Option(help="Embedded name, local folder or hub id.", metavar="NAME")] = MODEL,
+    shots: Annotated[int, Option(help="Labelled examples in each prompt; 0 is zero-shot.", metavar="K", min=0)] = SHOTS,
+    prompts: ShotOptions,
     task: TaskOptions,
     scoring: ScoringOptions,
     weights: WeightOptions,
     run: RunOptions,
     output: OutputOptions,
-    way: ShotOptions,
-    model: Annotated[str, Option(help="Embedded name, local folder or hub id.", metavar="NAME")] = MODEL,
-    shots: Annotated[int, Option(help="Labelled examples in each prompt; 0 is zero-shot.", metavar="K", min=0)] = SHOTS,
     form: Table = "table",
 ) -> None:
     """Evaluate in-context learning: k labelled examples in front of every query."""
-    from peftbench.cli.cells import carry_out, cells
+    from peftbench.cli.cells import carry_out, requested_cells
 
     shared: dict[str, Any] = {"learner": "icl", "model": model, "shots": shots, "scoring": scoring.table()}
-    some = [cell for options in way.tables() for cell in cells(task, weights, run, icl=options, **shared)]
+    tables = [shared | {"icl": options} for options in prompts.tables()]
+    cells = [cell for table in tables for cell in requested_cells(task, weights, run, **table)]
     step = f"peftbench tune --method ia3{_own_model(model)}{_own_shots(shots)}{task.typed()}{output.typed()}"
-    carry_out(some, run, output, form, step)
+    carry_out(cells, run, output, form, step)
 
 
 def _own_shots(shots: int) -> str:
-    """Tune on as many shots as stood in the prompt; zero-shot comes with tuning anyway."""
+    """Write the option to tune on as many shots as the prompt had; zero-shot comes with tuning anyway."""
     return "" if shots in {0, SHOTS} else f" --shots {shots}"
 
 
 def _own_model(model: str) -> str:
-    """Stay with a model that was chosen; the default one for tuning is another."""
+    """Write the option to tune a model that was chosen; the default for tuning is another."""
     return "" if model == MODEL else f" --model {shlex.quote(model)}"

@@ -6,10 +6,12 @@ from typing import Annotated
 import typer
 from typer import Argument, Option
 
-lab = typer.Typer(no_args_is_help=True, help="How the embedded models were made; what a task looks like.")
+from peftbench.cli.options import Command, Group
+
+lab = typer.Typer(cls=Group, no_args_is_help=True, help="How the embedded models were made; what a task looks like.")
 
 
-@lab.command("show")
+@lab.command("show", cls=Command)
 def show(
     task: Annotated[str, Argument(help="A task's name, or the path to its TOML.", metavar="TASK")],
     rows: Annotated[int, Option(help="Test rows to show, each under every template.", metavar="N", min=1)] = 2,
@@ -33,7 +35,7 @@ def show(
     say_next(watch(quiet=False), f"peftbench icl --task {task} --shots 32")
 
 
-@lab.command("build")
+@lab.command("build", cls=Command)
 def build(
     model: Annotated[
         list[str] | None, Option(help="Which model; may be repeated; all where none is named.", metavar="NAME")

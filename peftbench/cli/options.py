@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, get_type_hints
 
 from typer import Option
+from typer.core import TyperCommand, TyperGroup
 
 from peftbench.errors import RecipeError
 
@@ -72,10 +73,10 @@ class TaskOptions:
     ] = "plain"
 
     def typed(self) -> str:
-        """Give back the options as they would be typed; nothing for the default ones."""
-        given = {field.name: getattr(self, field.name) for field in fields(self)}
-        changed = [field.name for field in fields(self) if given[field.name] != field.default]
-        return "".join(f" --{name} {shlex.quote(str(given[name]))}" for name in changed)
+        """Write the options as they are typed, without those that have their default."""
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        changed = [field.name for field in fields(self) if values[field.name] != field.default]
+        return "".join(f" --{name} {shlex.quote(str(values[name]))}" for name in changed)
 
 
 @dataclass(frozen=True)
@@ -92,7 +93,7 @@ class WeightOptions:
 
 @dataclass(frozen=True)
 class RunOptions:
-    """On what, and whether again."""
+    """The device, and whether finished cells run again."""
 
     device: Annotated[str, Option(help="auto, cpu, cuda, mps, ...", metavar="NAME", rich_help_panel=RUNNING)] = "auto"
     allow_pickle: Annotated[
@@ -134,7 +135,7 @@ class ScoringOptions:
     ] = False
 
     def table(self) -> dict[str, Any]:
-        """Give the fields of `recipe.Scoring`."""
+        """Return the fields of `spec.cell.ScoringOptions`."""
         separator = self.separator.replace("\\n", "\n")
         return {
             "end": self.end,
@@ -146,7 +147,7 @@ class ScoringOptions:
 
 @dataclass(frozen=True)
 class OutputOptions:
-    """Where results lie, and what is said."""
+    """Where results lie, and whether progress is shown."""
 
     results: Annotated[Path, Option(help="Folder of the records.", metavar="DIR", rich_help_panel=OUTPUT)] = RESULTS
     quiet: Annotated[
@@ -154,35 +155,57 @@ class OutputOptions:
     ] = False
 
     def typed(self) -> str:
-        """Give back the results folder as it would be typed; nothing for the default."""
+        """Write the results folder as it is typed; empty for the default."""
         return "" if self.results == RESULTS else f" --results {shlex.quote(str(self.results))}"
 
 
-def spread(command: Callable[..., None]) -> Callable[..., None]:
-    """Let a command take option objects: each of their fields becomes an option of the command line."""
+class Command(TyperCommand):
+    """A command whose --help takes no value, as its other flags."""
+
+    def get_help_option(self, ctx: Any) -> Any:
+        """Return the option --help."""
+        return _as_flag(super().get_help_option(ctx))
+
+
+class Group(TyperGroup):
+    """A group of commands whose --help takes no value."""
+
+    def get_help_option(self, ctx: Any) -> Any:
+        """Return the option --help."""
+        return _as_flag(super().get_help_option(ctx))
+
+
+def _as_flag(option: Any) -> Any:
+    if option is not None:
+        option.metavar = FLAG
+    return option
+
+
+def flatten(command: Callable[..., None]) -> Callable[..., None]:
+    """Make each field of a command's option objects an option of the command line, in the order of its parameters."""
     outer = inspect.signature(command, eval_str=True).parameters
     groups: dict[str, Any] = {
         name: parameter.annotation for name, parameter in outer.items() if is_dataclass(parameter.annotation)
     }
-    parameters = [
-        one
+    options = [
+        option
         for name, parameter in outer.items()
-        for one in (_parameters(groups[name]) if name in groups else [parameter])
+        for option in (_parameters(groups[name]) if name in groups else [parameter])
     ]
 
     @functools.wraps(command)
-    def spread_out(**values: Any) -> None:
+    def flat(**values: Any) -> None:
         objects = {
             name: group(**{field.name: values.pop(field.name) for field in fields(group)})
             for name, group in groups.items()
         }
         command(**values, **objects)
 
-    spread_out.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
-        [one.replace(kind=inspect.Parameter.KEYWORD_ONLY) for one in parameters]
+    flat.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
+        [option.replace(kind=inspect.Parameter.KEYWORD_ONLY) for option in options]
     )
-    spread_out.__annotations__ = {one.name: one.annotation for one in parameters}
-    return spread_out
+    flat.__annotations__ = {option.name: option.annotation for option in options}
+    return flat
 
 
 def _parameters(group: Any) -> list[inspect.Parameter]:

@@ -36,7 +36,7 @@ def expanded(path: Path) -> list[Cell]:
 
     def tasks(run: Run) -> list[str]:
         names = [run.task] if isinstance(run.task, str) else run.task
-        return [task for name in names for task in expand(name, mixed=run.learner == "tune")]
+        return [task for name in names for task in expand(name, as_mixture=run.learner == "tune")]
 
     try:
         return [cell for run in read(path).run for cell in cells(run, tasks(run))]

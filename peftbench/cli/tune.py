@@ -19,11 +19,7 @@ MODEL = "mini-t0"
 
 
 def tune(
-    task: TaskOptions,
-    scoring: ScoringOptions,
-    weights: WeightOptions,
-    run: RunOptions,
-    output: OutputOptions,
+    *,
     method: Annotated[str, Option(help="What is trained: `peftbench list methods`.", metavar="NAME")],
     model: Annotated[str, Option(help="Embedded name, local folder or hub id.", metavar="NAME")] = MODEL,
     shots: Annotated[int, Option(help="Labelled examples to train on.", metavar="K", min=1)] = 32,
@@ -43,6 +39,11 @@ def tune(
         Literal["lr"] | None,
         Option(help="Choose the learning rate by cross-validation on the shots: 10 times the training."),
     ] = None,
+    task: TaskOptions,
+    scoring: ScoringOptions,
+    weights: WeightOptions,
+    run: RunOptions,
+    output: OutputOptions,
     form: Table = "table",
 ) -> None:
     """Evaluate few-shot tuning, beside the same model's zero-shot.
@@ -50,7 +51,7 @@ def tune(
     On the group lab-train one adapter is tuned, on the mixture of its tasks: one to start from.
     """
     from peftbench import registry
-    from peftbench.cli.cells import carry_out, cells
+    from peftbench.cli.cells import carry_out, requested_cells
     from peftbench.spec.cell import Training
 
     registry.known_method(method)
@@ -60,8 +61,8 @@ def tune(
     shared = {"model": model, "scoring": scoring.table()}
     tuning: dict[str, Any] = {"shots": shots, "method": method, "method_config": config, "training": training}
     tuning |= {"start_from": start_from, "sweep": sweep}
-    some = [
-        *cells(task, weights, run, learner="icl", shots=0, mixed=True, **shared),
-        *cells(task, weights, run, learner="tune", mixed=True, **tuning, **shared),
+    cells = [
+        *requested_cells(task, weights, run, learner="icl", shots=0, as_mixture=True, **shared),
+        *requested_cells(task, weights, run, learner="tune", as_mixture=True, **tuning, **shared),
     ]
-    carry_out(some, run, output, form, f"peftbench report{output.typed()}")
+    carry_out(cells, run, output, form, f"peftbench report{output.typed()}")

@@ -78,17 +78,17 @@ def load(spec: TaskSpec) -> Task:
     )
 
 
-def expand(name: str, *, mixed: bool = False) -> list[str]:
+def expand(name: str, *, as_mixture: bool = False) -> list[str]:
     """Give the tasks that a group's name stands for; a task's name or path stands for itself.
 
     Args:
         name: Of a group or a task.
-        mixed: Whether a group that can be one task, a mixture, stays one.
+        as_mixture: Whether a group that can be a mixture stays one task.
 
     Raises:
         TaskError: Neither a task nor a group, or a group without tasks.
     """
-    if mixed and name in registry.MIXTURES:
+    if as_mixture and name in registry.MIXTURES:
         return [name]
     if name not in registry.TASK_GROUPS:
         _path(name)

@@ -1,3 +1,4 @@
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -6,7 +7,8 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from peftbench.cli.options import OutputOptions, ScoringOptions, TaskOptions, assignments, numbers, spread
+from peftbench.cli.app import COMMANDS, main
+from peftbench.cli.options import OutputOptions, ScoringOptions, TaskOptions, assignments, flatten, numbers
 from peftbench.errors import RecipeError
 
 
@@ -23,9 +25,23 @@ def test_each_field_of_an_option_object_is_an_option():
         seen.append((pair, other))
 
     app = typer.Typer()
-    app.command()(spread(command))
+    app.command()(flatten(command))
     assert CliRunner().invoke(app, ["--left", "1", "--other", "5"]).exit_code == 0
     assert seen == [(Pair(1, "r"), 5)]
+
+
+@pytest.mark.parametrize(("command", "panels"), [("icl", ["Options", "Shots"]), ("tune", ["Options", "Task and data"])])
+def test_help_begins_with_the_options_of_the_command_itself(command, panels, capsys):
+    assert main([command, "--help"]) == 0
+    assert re.findall(r"^╭─ ([\w ]+) ─", capsys.readouterr().out, re.MULTILINE)[:2] == panels
+
+
+@pytest.mark.parametrize("words", [[], ["lab"], ["lab", "show"], *([name] for name in COMMANDS)])
+def test_no_flag_looks_as_if_it_took_a_value(words, capsys):
+    assert main([*words, "--help"]) == 0
+    text = capsys.readouterr().out
+    assert "--help" in text
+    assert "<bool>" not in text
 
 
 def test_numbers_are_read_from_a_list_with_commas():

@@ -23,9 +23,9 @@ def test_a_mixture_has_the_rows_of_its_tasks_in_turn_each_under_its_own_template
 
 
 def test_only_tuning_takes_the_group_as_one_task():
-    assert expand("lab-train", mixed=True) == ["lab-train"]
+    assert expand("lab-train", as_mixture=True) == ["lab-train"]
     assert len(expand("lab-train")) > 1
-    assert expand("lab", mixed=True) == expand("lab")
+    assert expand("lab", as_mixture=True) == expand("lab")
 
 
 @pytest.mark.parametrize("limit", [3, 10])
