@@ -39,10 +39,10 @@ def export(
         )
         return
     with progress.waiting("folding and comparing"):
-        found = merged.merge(adapter, backbone, out)
+        agreement = merged.merge(adapter, backbone, out)
     progress.say(
         f"{card.method} on {card.model}, folded, in {out}: a plain {backbone.model.config.model_type} checkpoint\n"
-        f"logits loaded with transformers, largest {found.largest:.1f}: differ by {found.float32:.1e} in float32, "
-        f"by {found.bfloat16:.1e} in bfloat16"
+        f"logits loaded with transformers, largest {agreement.largest:.1f}: "
+        f"differ by {agreement.float32:.1e} in float32, by {agreement.bfloat16:.1e} in bfloat16"
     )
     progress.say(f"\nnext: peftbench icl --shots 0 --model {shlex.quote(str(out))}")

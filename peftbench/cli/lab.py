@@ -30,7 +30,7 @@ def show(
         typer.echo(f"\ntemplate {template.index}: {template.name}")
         for example in (template.render(row) for row in loaded.test[:rows]):
             typer.echo("  " + example.input.replace("\n", "\n  "))
-            marked = (f"[{text}]" if place == example.label else text for place, text in enumerate(example.choices))
+            marked = (f"[{text}]" if index == example.label else text for index, text in enumerate(example.choices))
             typer.echo(f"  ->  {'  |  '.join(marked)}\n")
     say_next(watch(quiet=False), f"peftbench icl --task {task} --shots 32")
 

@@ -63,7 +63,7 @@ def predict(
 
 
 def _named(adapters: Sequence[str], record: Path | None) -> dict[str, Path]:
-    """Give each way its name: the adapter's own, NAME of NAME=FOLDER, or the folder's."""
+    """Name each adapter's folder, by NAME of NAME=FOLDER or by the folder, or the record by its file."""
     if bool(adapters) == (record is not None):
         hint = "`peftbench tune` writes results/adapters/ID, `peftbench icl` writes results/records/ID.json"
         raise RecordError("predictions take either --adapter or --shots-from", hint=hint)
@@ -83,16 +83,16 @@ def _named(adapters: Sequence[str], record: Path | None) -> dict[str, Path]:
 def _sink(
     output: Path, rows: Path, named: dict[str, Path], usages: Sequence["Usage"], template: int | None, column: str
 ) -> Any:
-    """Open the output; a part of it that follows from the same adapters, rows and template is continued."""
+    """Open the output; go on with a part of it that was made from the same adapters, rows and template."""
     from peftbench.adapters.saved import CARD
     from peftbench.store.growing import Output
 
     if rows == STDIN:
         return Output(output, None)
     digest = hashlib.sha256(json.dumps([template, column]).encode())
-    for (name, path), used in zip(named.items(), usages, strict=True):
+    for (name, path), usage in zip(named.items(), usages, strict=True):
         card = path / CARD
-        digest.update(f"{name}\0{used.text()}\0{card.read_text() if card.exists() else ''}\0".encode())
+        digest.update(f"{name}\0{usage.text()}\0{card.read_text() if card.exists() else ''}\0".encode())
     try:
         with rows.open("rb") as file:
             digest.update(hashlib.file_digest(file, "sha256").digest())
@@ -126,16 +126,18 @@ def _checked(predictor: "RowPredictor", path: Path, rows: Iterator[dict[str, Any
 def _carry_out(predictor: "RowPredictor", source: Path, sink: Any, progress: "Watch") -> None:
     from peftbench.tasks import rows
 
-    done = sink.num_rows if sink else 0
+    num_done = sink.num_rows if sink else 0
     total = 0
     if source != STDIN:  # lines are all read: a broken one shows before anything is computed
         total = rows.count(source) if source.suffix.lower() == ".parquet" else sum(1 for _ in rows.stream(source))
-    if done:
-        progress.say(f"{done:,} of {total:,} rows are there already; going on after them")
+    if num_done:
+        progress.say(f"{num_done:,} of {total:,} rows are there already; going on after them")
     faults: list[Prediction] = []
     started, num_new, num_faults = time.perf_counter(), 0, 0
-    with progress.stage("predicting", max(0, total - done)) as advance:
-        for chunk in predictor.predict(_checked(predictor, source, islice(_rows(source), done, None)), done + 1):
+    with progress.stage("predicting", max(0, total - num_done)) as advance:
+        for chunk in predictor.predict(
+            _checked(predictor, source, islice(_rows(source), num_done, None)), num_done + 1
+        ):
             table = [_shown(prediction) for prediction in chunk]
             if sink is None:
                 for row in table:
@@ -147,12 +149,12 @@ def _carry_out(predictor: "RowPredictor", source: Path, sink: Any, progress: "Wa
             num_new += len(chunk)
             advance(len(chunk), "")
     rate = num_new / (time.perf_counter() - started)
-    if not done + num_new:
+    if not num_done + num_new:
         raise TaskError(f"'{source}' has no rows", hint="there is nothing to predict")
     if sink is not None:
         sink.finish()
         progress.say(f"{sink.num_rows:,} rows in {sink.path}, {rate:,.0f} rows/s")
-    _complain(faults, sink.num_faults if sink else num_faults, done + num_new)
+    _complain(faults, sink.num_faults if sink else num_faults, num_done + num_new)
 
 
 def _shown(prediction: "Prediction") -> dict[str, Any]:
@@ -161,15 +163,17 @@ def _shown(prediction: "Prediction") -> dict[str, Any]:
         row["adapter"] = prediction.adapter
     if prediction.fault is not None:
         return row | {"error": prediction.fault}
-    return row | {"prediction": prediction.answer, "scores": {k: round(v, 6) for k, v in prediction.scores.items()}}
+    scores = {choice: round(score, 6) for choice, score in prediction.scores.items()}
+    return row | {"prediction": prediction.answer, "scores": scores}
 
 
 def _complain(faults: Sequence["Prediction"], num_faults: int, num_rows: int) -> None:
     if not num_faults:
         return
-    shown = [f"row {fault.row}: {fault.fault}" for fault in faults]
-    more = [f"{'and ' if shown else ''}{num_faults - len(shown)} more"] if num_faults > len(shown) else []
+    texts = [f"row {fault.row}: {fault.fault}" for fault in faults]
+    if num_faults > len(texts):
+        texts.append(f"{'and ' if texts else ''}{num_faults - len(texts)} more")
     raise RunError(
-        f"{num_faults} of {num_rows} rows have no prediction: {'; '.join(shown + more)}",
+        f"{num_faults} of {num_rows} rows have no prediction: {'; '.join(texts)}",
         hint="the others are done; the output says why under 'error'",
     )
