@@ -37,7 +37,8 @@ METHODS = {
 }
 
 PEFT = "peft:"
-"""What stands before the name of a method of the peft library."""
+"""Prefix of the name of a method of the peft library."""
+PEFT_LIBRARY = "peftbench.methods.peft_library"
 
 # Hugging Face's model_type -> the file that knows its sizes and sites.
 FAMILIES = {
@@ -71,7 +72,7 @@ TASK_GROUPS = {
     "lab-train": "what mini-t0 was trained on",
     "lab-validation": "what its settings were chosen on",
 }
-# Which tasks are in a group; the tasks' own files say the same, and a test compares.
+# The tasks of each group; the tasks' own files say the same, and a test compares.
 GROUP_TASKS = {
     "lab": ("lab-completion", "lab-hazard", "lab-nli2", "lab-region"),
     "lab-all": (
@@ -80,7 +81,7 @@ GROUP_TASKS = {
     "lab-train": ("lab-choice", "lab-extraction", "lab-paraphrase", "lab-sentiment", "lab-topic", "lab-yes-no"),
     "lab-validation": ("lab-odd", "lab-same-kind", "lab-shelf"),
 }  # fmt: skip
-# Groups on which tuning gives one adapter for all, to start from on other tasks.
+# Groups that tuning takes as one task, a mixture: one adapter, to start from on other tasks.
 MIXTURES = ("lab-train",)
 MODEL_FOLDER = PACKAGE / "lab" / "models"
 
@@ -93,9 +94,8 @@ def method(name: str) -> "Method":
     """
     known_method(name)
     if name.startswith(PEFT):
-        from peftbench.methods import peft_library
-
-        return peft_library.method(name.removeprefix(PEFT))
+        wrapped: Method = importlib.import_module(PEFT_LIBRARY).method(name.removeprefix(PEFT))
+        return wrapped
     return _wrapped(name, METHODS[name])
 
 
@@ -107,15 +107,15 @@ def _wrapped(name: str, module: str) -> "Method":
 
 
 def is_method(name: str) -> bool:
-    """Tell whether this is a method's name, as far as can be told without importing anything."""
+    """Whether this is a method's name, as far as is known without importing anything."""
     return name in METHODS or name.startswith(PEFT)
 
 
 def known_method(name: str) -> None:
-    """Refuse the name of no method, as far as can be told without importing anything.
+    """Check a method's name, as far as is known without importing anything.
 
     Raises:
-        MethodError: There is none; the hint names the nearest and all known ones.
+        MethodError: No such method; the hint names the nearest and all known ones.
     """
     if not is_method(name):
         known(name, METHODS, "method", MethodError)
@@ -128,8 +128,8 @@ def family(model_type: str) -> "Family":
         ModelError: A family without a file here; the hint names the known ones.
     """
     module = importlib.import_module(FAMILIES[known(model_type, FAMILIES, "model family", ModelError)])
-    collected: Family = importlib.import_module("peftbench.models.family").Family.of(module)
-    return collected
+    wrapped: Family = importlib.import_module("peftbench.models.family").Family.of(module)
+    return wrapped
 
 
 def metric(name: str) -> "Metric":
@@ -139,18 +139,18 @@ def metric(name: str) -> "Metric":
         TaskError: No such metric; the hint names the nearest and all known ones.
     """
     module = importlib.import_module(METRICS[known(name, METRICS, "metric", TaskError)])
-    found: Metric = module.METRIC
-    return found
+    imported: Metric = module.METRIC
+    return imported
 
 
 def embedded_models() -> dict[str, Path]:
-    """Name -> folder of each model that comes with the package."""
+    """Map each model that comes with the package to its folder."""
     folders = sorted(MODEL_FOLDER.glob("*/config.json"))
     return {path.parent.name: path.parent for path in folders}
 
 
 def task_files() -> dict[str, Path]:
-    """Name -> TOML file of each task that comes with the package."""
+    """Map each task that comes with the package to its TOML file."""
     files = [path for folder in TASK_FOLDERS for path in sorted(folder.glob("*.toml"))]
     return {path.stem: path for path in files}
 

@@ -17,12 +17,12 @@ def mix(name: str, tasks: Sequence[Task]) -> Task:
     """Make one task of several; rows and templates are numbered anew.
 
     Args:
-        name: What it is called.
+        name: The mixture's name.
         tasks: At least one, with labels in columns of one name.
     """
-    train, test = (_in_turn([[replace(row, task=task.name) for row in getattr(task, split)] for task in tasks])
-                   for split in ("train", "test"))  # fmt: skip
-    templates = [_of(task, template) for task in tasks for template in task.templates]
+    train = _in_turn([_of(task, task.train) for task in tasks])
+    test = _in_turn([_of(task, task.test) for task in tasks])
+    templates = [_bound(task, template) for task in tasks for template in task.templates]
     assert len({template.label for template in templates}) == 1
     for index, template in enumerate(templates):
         template.index = index
@@ -41,12 +41,16 @@ def mix(name: str, tasks: Sequence[Task]) -> Task:
 
 
 def _in_turn(columns: Sequence[Sequence[Row]]) -> tuple[Row, ...]:
-    rows = (row for one_of_each in itertools.zip_longest(*columns) for row in one_of_each if row is not None)
+    rows = (row for turn in itertools.zip_longest(*columns) for row in turn if row is not None)
     return tuple(replace(row, id=number) for number, row in enumerate(rows))
 
 
-def _of(task: Task, template: Template) -> Template:
-    """Copy a template that is to read the rows of its own task only."""
-    own = copy.copy(template)
-    own.task, own.name = task.name, f"{task.name}: {template.name}"
-    return own
+def _of(task: Task, rows: Sequence[Row]) -> list[Row]:
+    return [replace(row, task=task.name) for row in rows]
+
+
+def _bound(task: Task, template: Template) -> Template:
+    """Copy a template so that it reads the rows of its own task only."""
+    bound = copy.copy(template)
+    bound.task, bound.name = task.name, f"{task.name}: {template.name}"
+    return bound

@@ -7,7 +7,7 @@ YES_NO = {"true": "yes", "false": "no"}
 
 
 def index(value: Any, names: Sequence[str]) -> int | None:
-    """Find which of `names` a label means; None where it means none of them.
+    """Return the index of the name that a label means; None where it means none of them.
 
     A name wins over an index. Where names are numbers themselves ("1" to "5" stars) no label is an index: 1 would be
     the first name or the second, and nobody could tell. Without a name that fits, False is 0 and True is 1.
@@ -28,7 +28,7 @@ def index(value: Any, names: Sequence[str]) -> int | None:
 
 
 def index_in_row(value: Any, choices: Sequence[str]) -> int | None:
-    """Find which of a row's own choices a label means: an integer is always a position, a string a text first."""
+    """Return the index of the row's choice that a label means: an integer is a position, a string a text first."""
     if isinstance(value, int) and not isinstance(value, bool):
         return value if 0 <= value < len(choices) else None
     return index(value, choices)

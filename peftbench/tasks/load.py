@@ -1,4 +1,4 @@
-"""From what a user names to a task with checked rows: a name, a TOML, or rows and a template of their own."""
+"""Tasks with checked rows, from a name, from a TOML, or from rows and a template of the user's own."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -79,10 +79,10 @@ def load(spec: TaskSpec) -> Task:
 
 
 def expand(name: str, *, as_mixture: bool = False) -> list[str]:
-    """Give the tasks that a group's name stands for; a task's name or path stands for itself.
+    """List the tasks that a group's name stands for; a task's name or path stands for itself.
 
     Args:
-        name: Of a group or a task.
+        name: A group's or a task's.
         as_mixture: Whether a group that can be a mixture stays one task.
 
     Raises:
@@ -107,9 +107,8 @@ def catalogue() -> list[TaskInfo]:
 
 
 def _info(file: TaskFile, folder: Path) -> TaskInfo:
-    num_train, num_test = (
-        None if file.data.hub else rows.count(folder / name) for name in (file.data.train, file.data.test)
-    )
+    num_train = None if file.data.hub else rows.count(folder / file.data.train)
+    num_test = None if file.data.hub else rows.count(folder / file.data.test)
     return TaskInfo(
         name=file.name,
         family=file.family,
@@ -132,7 +131,7 @@ def _path(name: str) -> Path:
 
 
 def _templates(file: TaskFile) -> tuple[Template, ...]:
-    made, faults = [], []
+    templates, faults = [], []
     num_classes = len(file.label.names or ())
     for index, wording in enumerate(file.templates):
         try:
@@ -143,52 +142,53 @@ def _templates(file: TaskFile) -> tuple[Template, ...]:
         if num_classes and template.fixed_choices and len(template.fixed_choices) != num_classes:
             message = f"template '{wording.name}' has {len(template.fixed_choices)} choices for {num_classes} classes"
             faults.append(TaskError(message, hint="one choice for each of the label's names, in their order"))
-        made.append(template)
+        templates.append(template)
     _refuse(f"task '{file.name}'", faults)
-    return tuple(made)
+    return tuple(templates)
 
 
 def _read(file: TaskFile, source: str, folder: Path, replacement: Path | None) -> tuple[str, list[rows.Fields]]:
-    """Give the words by which errors name a split, and its rows."""
+    """Read a split: the words by which errors name it, and its rows."""
     if replacement is None and file.data.hub is not None:
         return f"{file.name}, split '{source}'", rows.from_hub(file.data, source)
     path = replacement or folder / source
     return f"'{path}'", rows.read(path)
 
 
-def _rows(file: TaskFile, templates: Sequence[Template], where: str, table: list[rows.Fields]) -> tuple[Row, ...]:
-    """Give rows their labels and check them.
+def _rows(file: TaskFile, templates: Sequence[Template], source: str, table: list[rows.Fields]) -> tuple[Row, ...]:
+    """Label rows and check them.
 
     Raises:
         TaskError: All faults: missing columns, labels outside the choices, one class, templates that do not fit.
     """
     columns = f"columns: {', '.join(table[0])}"
     if all(file.label.field not in fields for fields in table):
-        raise TaskError(f"{where} has no label column '{file.label.field}'", hint=columns)
+        raise TaskError(f"{source} has no label column '{file.label.field}'", hint=columns)
     unlabelled = [Row(number, fields, -1) for number, fields in enumerate(table)]
     try:
         indices = [_label(file, templates, row) for row in unlabelled]
     except TaskError as fault:
-        _refuse(where, [fault])
-    found = tuple(dataclasses.replace(row, label=index or 0) for row, index in zip(unlabelled, indices, strict=True))
+        _refuse(source, [fault])
+    labelled = tuple(dataclasses.replace(row, label=index or 0) for row, index in zip(unlabelled, indices, strict=True))
     faults = _label_faults(file, templates, unlabelled, indices)
     for template in templates:
         try:
-            for row in found[:NUM_CHECKED_ROWS]:
+            for row in labelled[:NUM_CHECKED_ROWS]:
                 template.render(row)
         except TaskError as fault:
             faults.append(fault)
-    _refuse(where, faults)
-    return found
+    _refuse(source, faults)
+    return labelled
 
 
-def _refuse(where: str, faults: Sequence[TaskError]) -> None:
+def _refuse(source: str, faults: Sequence[TaskError]) -> None:
     """Raise the faults of one file as one error, with the first hint."""
     if faults:
         hints = [fault.hint for fault in faults if fault.hint]
-        shown = [fault.message for fault in faults[:NUM_SHOWN_FAULTS]]
-        more = [f"and {len(faults) - len(shown)} faults like these"] if len(faults) > len(shown) else []
-        raise TaskError(f"{where}: {'; '.join(shown + more)}", hint=next(iter(hints), None))
+        messages = [fault.message for fault in faults[:NUM_SHOWN_FAULTS]]
+        if len(faults) > NUM_SHOWN_FAULTS:
+            messages.append(f"and {len(faults) - NUM_SHOWN_FAULTS} faults like these")
+        raise TaskError(f"{source}: {'; '.join(messages)}", hint=next(iter(hints), None))
 
 
 def _label(file: TaskFile, templates: Sequence[Template], row: Row) -> int | None:
@@ -196,8 +196,8 @@ def _label(file: TaskFile, templates: Sequence[Template], row: Row) -> int | Non
     if file.label.names is not None:
         return labels.index(value, file.label.names)
     # The first wording that shows the label as one of its choices decides; the others share its order.
-    found = (labels.index_in_row(value, template.choices_of(row)) for template in templates)
-    return next((index for index in found if index is not None), None)
+    indices = (labels.index_in_row(value, template.choices_of(row)) for template in templates)
+    return next((index for index in indices if index is not None), None)
 
 
 def _label_faults(
@@ -207,10 +207,10 @@ def _label_faults(
     wrong = [row for row, index in zip(table, indices, strict=True) if index is None]
     if wrong:
         known = ", ".join(file.label.names) if file.label.names else "the row's choices"
-        more = f" ({len(wrong)} such rows)" if len(wrong) > 1 else ""
-        message = f"label {wrong[0].fields.get(field)!r} in row {wrong[0].id + 1} is none of {known}{more}"
-        found = ", ".join(sorted({repr(row.fields.get(field)) for row in table})[:NUM_SHOWN_LABELS])
-        hint = f"column '{field}' holds {found}; labels are written as a name or as an index from 0"
+        count = f" ({len(wrong)} such rows)" if len(wrong) > 1 else ""
+        message = f"label {wrong[0].fields.get(field)!r} in row {wrong[0].id + 1} is none of {known}{count}"
+        values = ", ".join(sorted({repr(row.fields.get(field)) for row in table})[:NUM_SHOWN_LABELS])
+        hint = f"column '{field}' holds {values}; labels are written as a name or as an index from 0"
         return [TaskError(message, hint=hint)]
     if len(set(indices)) == 1 and templates[0].fixed_choices:
         message = f"all {len(table)} rows have one label, {table[0].fields[field]!r}"

@@ -48,21 +48,21 @@ def own_task(spec: TaskSpec) -> TaskFile:
 
 def _refuse(choices: Sequence[str]) -> None:
     """Refuse choices that cannot be classes, in the words of the command line."""
-    what = f"--choices '{','.join(choices)}'"
+    option = f"--choices '{','.join(choices)}'"
     hint = 'one for each class, separated by commas: --choices "negative,positive"'
     if not all(choices):
-        raise TaskError(f"{what} has an empty choice", hint=hint)
+        raise TaskError(f"{option} has an empty choice", hint=hint)
     # One text with Jinja in it may be a list: "{{options | join('|||')}}".
     if len(choices) < 2 and "{" not in "".join(choices):
-        raise TaskError(f"{what} is one choice, and an answer needs at least two", hint=hint)
+        raise TaskError(f"{option} is one choice, and an answer needs at least two", hint=hint)
     folded = [choice.casefold() for choice in choices]
     twice = next((choice for index, choice in enumerate(choices) if folded[index] in folded[:index]), None)
     if twice is not None:
-        raise TaskError(f"{what} has '{twice}' twice; upper and lower case count as equal", hint=hint)
+        raise TaskError(f"{option} has '{twice}' twice; upper and lower case count as equal", hint=hint)
 
 
 def _label_column(template: str) -> str:
-    """Find the column that the target names; the input, and what is no Jinja, are `Template`'s to judge."""
+    """Find the column that the target names; `Template` judges the input, and refuses what is no Jinja."""
     try:
         names = variables(template.partition(SEPARATOR)[2])
     except jinja2.TemplateSyntaxError:

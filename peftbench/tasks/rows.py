@@ -97,7 +97,7 @@ def objects(lines: Iterable[str]) -> Iterator[Fields]:
     """Read a JSON object from each line that is not empty.
 
     Raises:
-        ValueError: A line is no JSON, or no object; says which one.
+        ValueError: A line is no JSON, or no object; the message has its number.
     """
     for number, line in enumerate(lines, start=1):
         if line.isspace():

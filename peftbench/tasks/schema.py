@@ -1,4 +1,4 @@
-"""What may stand in a task's TOML file."""
+"""The fields of a task's TOML file."""
 
 import tomllib
 from pathlib import Path
@@ -35,7 +35,7 @@ class Data(Settings):
 
 
 class Label(Settings):
-    """Which column holds the label, and how classes are written there.
+    """The label's column, and how classes are written there.
 
     Args:
         names: Class i is written names[i], or as the integer i; None where each row brings its own choices.

@@ -1,4 +1,4 @@
-"""Which training rows are the shots, in which order, with which labels: pure functions of task and seed."""
+"""The shots: which training rows, in what order, with what labels; pure functions of task and seed."""
 
 import hashlib
 import itertools
@@ -11,17 +11,17 @@ from peftbench.spec.cell import Draw
 from peftbench.tasks.task import Example, Row, Task
 
 
-def draw(task: Task, num_shots: int, seed: int, how: Draw = "plain") -> tuple[Row, ...]:
+def draw(task: Task, num_shots: int, seed: int, kind: Draw = "plain") -> tuple[Row, ...]:
     """Draw shots without replacement; k shots are the first k of k + 1 shots.
 
     Rows stand in the order of sha256(task, seed, row id): no random generator whose stream a new version of Python,
     or another caller, could shift.
 
     Args:
-        task: Its training rows are drawn from.
-        num_shots: How many.
-        seed: Each draws its own.
-        how: "balanced" takes the first row of each label, then the second of each, and so on: labels differ in number
+        task: Shots are drawn from its training rows.
+        num_shots: Number of shots.
+        seed: Each seed draws its own shots.
+        kind: "balanced" takes the first row of each label, then the second of each, and so on: labels differ in number
             by one at most, as long as the rows last. Where choices come from the row, a label is the place of the right
             one.
 
@@ -34,49 +34,49 @@ def draw(task: Task, num_shots: int, seed: int, how: Draw = "plain") -> tuple[Ro
             hint=f"--shots {len(task.train)} or fewer, or a longer file with --train",
         )
     rows = sorted(task.train, key=lambda row: _hash(task.name, seed, row.id))
-    return tuple(rows[:num_shots] if how == "plain" else itertools.islice(_by_label(rows), num_shots))
+    return tuple(rows[:num_shots] if kind == "plain" else itertools.islice(_by_label(rows), num_shots))
 
 
 def _by_label(rows: Sequence[Row]) -> Iterator[Row]:
-    """Go around the labels, in the order in which they first come, until all rows are given."""
+    """Yield the first row of each label, then the second of each, labels in the order of their first rows."""
     labels = dict.fromkeys(row.label for row in rows)
     columns = [[row for row in rows if row.label == label] for label in labels]
-    for one_of_each in itertools.zip_longest(*columns):
-        yield from (row for row in one_of_each if row is not None)
+    for turn in itertools.zip_longest(*columns):
+        yield from (row for row in turn if row is not None)
 
 
 def ranks(shots: Sequence[Row], order: int, seed: int) -> list[int]:
-    """Give each shot its place in another order of the same shots.
+    """Return each shot's place in another order of the same shots.
 
     Args:
-        shots: As drawn.
+        shots: In the order of the draw.
         order: 0 is that of the draw; others differ from it and from each other.
-        seed: Of the draw.
+        seed: The draw's.
 
     Raises:
-        AssertionError: There are fewer orders than that (see `recipe.IclOptions.faults`).
+        AssertionError: There are fewer orders than that (see `spec.cell.IclOptions`).
     """
-    found = [list(range(len(shots)))]
+    orders = [list(range(len(shots)))]
     for attempt in itertools.count():
-        if len(found) > order:
-            return found[order]
+        if len(orders) > order:
+            return orders[order]
         # Four shots have 24 orders, of which chance gives the last ones late: still less than a thousand attempts.
         assert attempt < 10_000 * (order + 1), f"{len(shots)} shots have no order {order}"
         places = sorted(range(len(shots)), key=lambda place: _hash("order", seed, attempt, shots[place].id))
-        tried = [places.index(place) for place in range(len(shots))]
-        if tried not in found:
-            found.append(tried)
+        candidate = [places.index(place) for place in range(len(shots))]
+        if candidate not in orders:
+            orders.append(candidate)
     raise AssertionError
 
 
-def relabel(example: Example, how: Literal["gold", "random", "flipped"], seed: int) -> Example:
-    """Give a shot another label of its own choices.
+def relabel(example: Example, labels: Literal["gold", "random", "flipped"], seed: int) -> Example:
+    """Replace a shot's label by another of its choices.
 
     Args:
         example: A rendered shot.
-        how: "gold" keeps the label; "random" draws each choice alike, the right one among them; "flipped" takes the
+        labels: "gold" keeps the label; "random" draws each choice alike, the right one among them; "flipped" takes the
             next choice, and the first for the last, so that none stays right.
-        seed: Of the draw; a row gets the same label under every template with as many choices.
+        seed: The draw's; a row gets the same label under every template with as many choices.
 
     Paper: 2202.12837, section 4.1 (random).
     """
@@ -85,7 +85,7 @@ def relabel(example: Example, how: Literal["gold", "random", "flipped"], seed: i
         "gold": example.label,
         "random": int.from_bytes(_hash("label", seed, example.row_id)) % num_choices,
         "flipped": (example.label + 1) % num_choices,
-    }[how]
+    }[labels]
     return replace(example, label=label)
 
 

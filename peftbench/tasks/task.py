@@ -31,14 +31,14 @@ class Row:
 
 @dataclass(frozen=True)
 class Example:
-    """A row rendered by a template: what a model reads, and the targets of which one is right.
+    """A row rendered by a template: the text that a model reads, and the targets, of which one is right.
 
     Args:
         row_id: The row's `id`.
         input: Text before the answer, without white space at its ends.
         choices: Rendered targets, one for each answer choice.
         label: Index of the right choice.
-        row: What was rendered.
+        row: The row that was rendered.
     """
 
     row_id: int
@@ -49,7 +49,7 @@ class Example:
 
     @property
     def target(self) -> str:
-        """Give the right choice's text."""
+        """The right choice's text."""
         return self.choices[self.label]
 
 
@@ -60,7 +60,7 @@ class Task:
     Args:
         metric: Name in the registry.
         chance: The metric's value by guessing.
-        sha256: Of all rows and templates: an edited file at the same path is another task's data.
+        sha256: Hash of all rows and templates: an edited file at the same path is another task's data.
         group: Name of the group that it belongs to, if any.
         classes: Names of the classes; None where each row brings its own choices.
     """
@@ -82,7 +82,7 @@ class Task:
         """Pick templates by number, each once.
 
         Raises:
-            TaskError: A number without a template; the hint lists those that there are.
+            TaskError: A number without a template; the hint lists the templates.
         """
         if templates == "all":
             return self.templates
@@ -97,7 +97,7 @@ class Task:
 
 
 def fingerprint(train: Sequence[Row], test: Sequence[Row], templates: Sequence["Template"]) -> str:
-    """Give the SHA-256 of everything that decides what models read and which answer is right."""
+    """Return the SHA-256 of all that decides what models read and which answer is right."""
     digest = hashlib.sha256()
     for rows in (train, test):
         for row in rows:

@@ -42,7 +42,7 @@ ENVIRONMENT = _environment()
 
 
 def variables(source: str) -> set[str]:
-    """Give the names that a template part takes from outside.
+    """Return the names that a template part takes from the row.
 
     Raises:
         jinja2.TemplateSyntaxError: The part is no Jinja.
@@ -58,7 +58,7 @@ class Template:
     whose names are no identifiers: {{row["Tweet text"]}}.
 
     Args:
-        name: What people call it.
+        name: The wording's name.
         index: Its number in the task, from 0.
         text: Jinja source.
         choices: Jinja source of each choice, or one source that renders to choices split by "|||".
@@ -97,15 +97,15 @@ class Template:
         return self.task in (None, row.task)
 
     def absent(self, fields: Mapping[str, Any]) -> list[str]:
-        """Name what it takes from a row and this one does not have; a template may do without ("is defined")."""
+        """List the columns that the template reads and a row lacks; a template may do without ("is defined")."""
         return sorted(self._variables - fields.keys() - {CHOICE, CHOICES, ROW, self.label})
 
     def render(self, row: Row, content: str | None = None) -> Example:
         """Turn a row into an example.
 
         Args:
-            row: Gives the input, the choices and the label.
-            content: What the input shows in place of each of the row's texts; None shows the row as it is.
+            row: The row of the input, the choices and the label.
+            content: Text that the input shows in place of each of the row's texts; None shows the row as it is.
 
         Raises:
             TaskError: A column that the row lacks or that is null, a forbidden attribute, an empty input, empty or
@@ -113,8 +113,8 @@ class Template:
         """
         choices = self.choices_of(row)
         fields = self._visible(row) | {CHOICES: choices}
-        shown = row if content is None else replace(row, fields=_emptied(row.fields, content))
-        text = self._render(self._input, fields | self._visible(shown), row)
+        source = row if content is None else replace(row, fields=_emptied(row.fields, content))
+        text = self._render(self._input, fields | self._visible(source), row)
         if not text and content is not None:
             raise TaskError(
                 f"template '{self.name}' gives an empty input for the content-free text '{content}'",
@@ -132,7 +132,7 @@ class Template:
         return Example(row.id, text, targets, row.label, row)
 
     def _targets(self, choices: Sequence[str], fields: dict[str, Any], row: Row) -> tuple[str, ...]:
-        targets = [self._render(self._target, fields | {CHOICE: one, self.label: one}, row) for one in choices]
+        targets = [self._render(self._target, fields | {CHOICE: choice, self.label: choice}, row) for choice in choices]
         if len(set(targets)) < len(targets) or not all(targets):
             raise TaskError(
                 f"template '{self.name}' gives equal or empty targets {targets}{_place(row)}",
@@ -187,11 +187,11 @@ class Template:
         missing = self.absent(fields)
         names = ", ".join(f"'{name}'" for name in missing)
         no_column = "which are no columns" if len(missing) > 1 else "which is no column"
-        what = f"names {names}, {no_column}{_place(row)}" if missing else f"fails{_place(row)}: {error}"
+        fault = f"names {names}, {no_column}{_place(row)}" if missing else f"fails{_place(row)}: {error}"
         columns = [name for name in fields if name != self.label]
         near = difflib.get_close_matches(missing[0], columns, n=1) if missing else []
         guess = f"did you mean '{near[0]}'? " if near else ""
-        return TaskError(f"template '{self.name}' {what}", hint=f"{guess}columns: {', '.join(columns)}")
+        return TaskError(f"template '{self.name}' {fault}", hint=f"{guess}columns: {', '.join(columns)}")
 
     def _compile(self, source: str) -> jinja2.Template:
         try:
@@ -213,8 +213,8 @@ def _emptied(value: Any, content: str) -> Any:
     if isinstance(value, str):
         return content
     if isinstance(value, Mapping):
-        return {name: _emptied(each, content) for name, each in value.items()}
-    return [_emptied(each, content) for each in value] if isinstance(value, list | tuple) else value
+        return {name: _emptied(field, content) for name, field in value.items()}
+    return [_emptied(item, content) for item in value] if isinstance(value, list | tuple) else value
 
 
 def _place(row: Row | None) -> str:
