@@ -11,11 +11,11 @@ import pytest
 
 from peftbench.lab.text.heldout import DIET, HAZARD, HELD_OUT, REGION, SHELF, VALIDATION
 from peftbench.lab.text.rows import FOLDER, draw_rows
-from peftbench.lab.text.taught import TAUGHT
+from peftbench.lab.text.train_tasks import TRAIN_TASKS
 from peftbench.lab.world.world import HELD_OUT_GROUPS, World
 
-TASKS = sorted({**HELD_OUT, **VALIDATION, **TAUGHT})
-GROUPS = {"lab-all": HELD_OUT, "lab-validation": VALIDATION, "lab-train": TAUGHT}
+TASKS = sorted({**HELD_OUT, **VALIDATION, **TRAIN_TASKS})
+GROUPS = {"lab-all": HELD_OUT, "lab-validation": VALIDATION, "lab-train": TRAIN_TASKS}
 
 
 def spec(task: str) -> dict[str, Any]:

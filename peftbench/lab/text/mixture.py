@@ -10,7 +10,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from peftbench.lab.text.taught import (
+from peftbench.lab.text.train_tasks import (
+    draw_scene,
     event,
     extraction,
     multiple_choice,
@@ -18,7 +19,6 @@ from peftbench.lab.text.taught import (
     question,
     reworded,
     sentiment,
-    tell,
     topic,
     yes_no,
 )
@@ -82,7 +82,7 @@ def _known(world: World, rng: random.Random, label: int) -> Fields:
     value: object = None
     if label == 0:
         value = world.place(rng) if slot == "place" else rng.choice(world.words.times)[0]
-    _, text = tell(rng, lambda: world.scene(rng, **{slot: value}), TRAIN)
+    _, text = draw_scene(rng, lambda: world.scene(rng, **{slot: value}), TRAIN)
     return {"text": text, "what": f"{wanted} it was"}
 
 
@@ -166,22 +166,22 @@ def _extraction(world: World, rng: random.Random) -> Fields:
     return {**row, "answer": row["options"][label]}
 
 
-def _told(world: World, rng: random.Random) -> tuple[Scene, str]:
-    return tell(rng, lambda: event(world, rng, TRAIN), TRAIN)
+def _draw_event(world: World, rng: random.Random) -> tuple[Scene, str]:
+    return draw_scene(rng, lambda: event(world, rng, TRAIN), TRAIN)
 
 
 def _rewrite(world: World, rng: random.Random) -> Fields:
-    scene, text = _told(world, rng)
+    scene, text = _draw_event(world, rng)
     return {"text": text, "other": reworded(world, rng, scene).text(rng)}
 
 
 def _shorten(world: World, rng: random.Random) -> Fields:
-    scene, text = _told(world, rng)
+    scene, text = _draw_event(world, rng)
     return {"text": text, "short": scene.but(quality=None, place=None, time=None).tell("{who} {past} {a}.")}
 
 
 def _general(world: World, rng: random.Random) -> Fields:
-    scene, text = _told(world, rng)
+    scene, text = _draw_event(world, rng)
     kind = a_kind(rng.choice((scene.thing.category, scene.thing.kind)))
     return {"text": text, "general": f"{scene.who.name} {scene.fields()['past']} {kind}."}
 
@@ -192,7 +192,7 @@ def _opposite(world: World, rng: random.Random) -> Fields:
         one = world.adjective(rng, noun)
         other = rng.choice(_near(world, one, same=False))
         return {"text": f"The {noun.word} was {one.word}.", "other": f"The {noun.word} was {other.word}."}
-    scene, text = _told(world, rng)
+    scene, text = _draw_event(world, rng)
     return {"text": text, "other": scene.but(quality=None).tell("{who} did not {base} {a}.")}
 
 
@@ -267,7 +267,7 @@ def _order(world: World, rng: random.Random) -> Fields:
 
 
 def _ask(world: World, rng: random.Random) -> Fields:
-    scene, text = _told(world, rng)
+    scene, text = _draw_event(world, rng)
     return {"text": text, "question": capital(question(rng, scene, rng.choice(("who", "thing"))))}
 
 

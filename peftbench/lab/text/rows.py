@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from peftbench.lab.text.heldout import HELD_OUT, VALIDATION, Row
-from peftbench.lab.text.taught import TAUGHT
+from peftbench.lab.text.train_tasks import TRAIN_TASKS
 from peftbench.lab.world.world import HELD, World
 
 FOLDER = Path(__file__).parents[1] / "tasks"
@@ -14,8 +14,8 @@ NUM_TRAIN, NUM_TEST = 400, 300
 
 
 def _maker(task: str) -> tuple[Callable[[World, random.Random, int], Row], int]:
-    if task in TAUGHT:
-        make, classes = TAUGHT[task]
+    if task in TRAIN_TASKS:
+        make, classes = TRAIN_TASKS[task]
         return (lambda world, rng, label: make(world, rng, label, HELD)), classes
     return {**HELD_OUT, **VALIDATION}[task]
 
@@ -37,7 +37,7 @@ def draw_rows(task: str, world: World) -> tuple[list[Row], list[Row]]:
 def write_rows(folder: Path = FOLDER) -> None:
     """Write train.jsonl and test.jsonl of all tasks."""
     world = World.generate()
-    for task in (*HELD_OUT, *VALIDATION, *TAUGHT):
+    for task in (*HELD_OUT, *VALIDATION, *TRAIN_TASKS):
         (folder / task).mkdir(parents=True, exist_ok=True)
         for name, rows in zip(("train", "test"), draw_rows(task, world), strict=True):
             lines = "".join(json.dumps(row) + "\n" for row in rows)

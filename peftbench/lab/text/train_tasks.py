@@ -11,7 +11,7 @@ from peftbench.lab.world.scenes import Scene
 from peftbench.lab.world.world import TRAIN, World, draw_from, part_of
 
 Row = dict[str, object]
-Taught = Callable[[World, random.Random, int, str], Row]  # (world, rng, class, part) -> row
+Maker = Callable[[World, random.Random, int, str], Row]  # (world, rng, class, part) -> row
 LIKING = {"good": "like", "bad": "hate"}
 KINDS = ("food", "animal", "object", "plant")
 
@@ -42,8 +42,8 @@ def event(world: World, rng: random.Random, part: str) -> Scene:
     return scene
 
 
-def tell(rng: random.Random, draw: Callable[[], Scene], part: str) -> tuple[Scene, str]:
-    """Draw scenes and tell them until the sentence belongs to `part`."""
+def draw_scene(rng: random.Random, draw: Callable[[], Scene], part: str) -> tuple[Scene, str]:
+    """Draw scenes until the sentence of one belongs to `part`; return both."""
     while part_of(text := (scene := draw()).text(rng)) != part:
         pass
     return scene, text
@@ -51,7 +51,7 @@ def tell(rng: random.Random, draw: Callable[[], Scene], part: str) -> tuple[Scen
 
 def yes_no(world: World, rng: random.Random, label: int, part: str = TRAIN) -> Row:
     """Draw a sentence and a question about it whose answer is yes (0) or no (1)."""
-    scene, text = tell(rng, lambda: event(world, rng, part), part)
+    scene, text = draw_scene(rng, lambda: event(world, rng, part), part)
     about = rng.choice(("who", "thing", "place") if scene.place else ("who", "thing"))
     asked = scene if label == 0 else changed(world, rng, scene, about)
     return {"text": text, "question": question(rng, asked, about), "label": label}
@@ -85,7 +85,7 @@ def question(rng: random.Random, scene: Scene, about: str) -> str:
 
 def multiple_choice(world: World, rng: random.Random, label: int, part: str = TRAIN) -> Row:
     """Draw a sentence, a question and two answers, of which answer `label` is right."""
-    scene, text = tell(rng, lambda: event(world, rng, part), part)
+    scene, text = draw_scene(rng, lambda: event(world, rng, part), part)
     about = rng.choice(("who", "thing"))
     other = changed(world, rng, scene, about)
     if about == "who":
@@ -98,7 +98,7 @@ def multiple_choice(world: World, rng: random.Random, label: int, part: str = TR
 
 def paraphrase(world: World, rng: random.Random, label: int, part: str = TRAIN) -> Row:
     """Draw a sentence and another wording of it (0), or one that says something else (1)."""
-    scene, first = tell(rng, lambda: event(world, rng, part), part)
+    scene, first = draw_scene(rng, lambda: event(world, rng, part), part)
     about = rng.choice(("who", "thing", "place") if scene.place else ("who", "thing"))
     other = reworded(world, rng, scene if label == 0 else changed(world, rng, scene, about))
     while (second := other.text(rng)) == first:
@@ -123,14 +123,14 @@ def extraction(world: World, rng: random.Random, label: int, part: str = TRAIN) 
     def draw() -> Scene:
         return event(world, rng, part).but(place=world.place(rng))
 
-    scene, text = tell(rng, draw, part)
+    scene, text = draw_scene(rng, draw, part)
     asks = ("Who is it about?", "What thing is it about?", "Where did it happen?")
     options = [scene.who.name, scene.thing.word, scene.place.word if scene.place else ""]
     return {"text": text, "question": asks[label], "options": options, "label": label}
 
 
 # task -> (maker of a row, number of classes)
-TAUGHT: dict[str, tuple[Taught, int]] = {
+TRAIN_TASKS: dict[str, tuple[Maker, int]] = {
     "lab-sentiment": (sentiment, 2),
     "lab-topic": (topic, 4),
     "lab-yes-no": (yes_no, 2),
