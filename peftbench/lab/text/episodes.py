@@ -91,7 +91,7 @@ def episode_stream(
 
 
 def stage_at(stages: list[Stage], step: int) -> Stage:
-    """Return the stage that a step belongs to."""
+    """Return a step's stage."""
     for stage in stages:
         if step < stage.steps:
             return stage
@@ -115,10 +115,10 @@ def episode(
     style = draw_style(rng, rng.sample(labels, len(labels)), world.label_words, stage.bare_share, stage.plain_share)
     text, spans = "", []
     while len(text) < length * CHARS_PER_TOKEN:
-        which = rng.randrange(len(groups))
-        prompt = style.prompt(world.item(rng, attribute, rng.choice(groups[which]), level=level, part=part))
-        spans.append((len(text) + len(prompt), len(text) + len(prompt) + 1 + len(labels[which])))
-        text += f"{prompt} {labels[which]}{style.separator}"
+        group = rng.randrange(len(groups))
+        prompt = style.prompt(world.item(rng, attribute, rng.choice(groups[group]), level=level, part=part))
+        spans.append((len(text) + len(prompt), len(text) + len(prompt) + 1 + len(labels[group])))
+        text += f"{prompt} {labels[group]}{style.separator}"
     return label_row(tokenizer, text, spans, length, tuple(labels))
 
 
@@ -130,7 +130,7 @@ def _attribute(world: World, rng: random.Random, num_classes: int, focus: dict[s
             point -= share
             if point < 0:
                 return name
-    return rng.choice([name for name, found in world.attributes.items() if len(found) >= num_classes])
+    return rng.choice([name for name, classes in world.attributes.items() if len(classes) >= num_classes])
 
 
 def draw_labels(world: World, rng: random.Random, num_labels: int) -> list[str]:
@@ -156,7 +156,7 @@ def label_row(
         text: The whole episode.
         spans: (start, end) characters of each shot's label, with its joining space.
         length: Tokens to keep.
-        labels: The label words, for whoever evaluates the row.
+        labels: The label words, for evaluation.
     """
     encoded = tokenizer(text, return_offsets_mapping=True)
     ids, offsets = encoded["input_ids"][:length], encoded["offset_mapping"][:length]
@@ -189,7 +189,8 @@ def _binding(world: World, tokenizer: PreTrainedTokenizerFast, rng: random.Rando
     keys = rng.sample(pool, rng.choice((2, 4, 8, 12)))
     labels = rng.sample(pool, rng.choice((2, 3, 4)))
     label_of = {key: rng.choice(labels) for key in keys}
-    between, after = (rng.sample(pool, rng.choice((0, 0, 1, 2, 4))) for _ in range(2))
+    between = rng.sample(pool, rng.choice((0, 0, 1, 2, 4)))
+    after = rng.sample(pool, rng.choice((0, 0, 1, 2, 4)))
     most_noise = rng.choice((0, 0, 2, 5))
     ids: list[int] = []
     weights: list[float] = []

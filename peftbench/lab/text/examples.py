@@ -39,17 +39,18 @@ def _task(name: str) -> str:
         f"{task.description.rstrip('?.')}. Chance {100 * task.chance:.1f}.{default}\n",
         "```text",
     ]
-    for place, row in enumerate(task.test[:NUM_EXAMPLES]):
-        example = task.templates[place % len(task.templates)].render(row)
-        others = ", ".join(choice for choice in example.choices if choice != example.target)
-        lines.append(f"{example.input}\n-> {example.target}   (not: {others})\n")
+    for index, row in enumerate(task.test[:NUM_EXAMPLES]):
+        example = task.templates[index % len(task.templates)].render(row)
+        wrong = ", ".join(choice for choice in example.choices if choice != example.target)
+        lines.append(f"{example.input}\n-> {example.target}   (not: {wrong})\n")
     return "\n".join([*lines[:-1], lines[-1].rstrip(), "```\n"])
 
 
 def _family(family: str) -> str:
     world, rng = World.generate(), random.Random(f"examples/{family}")
-    drawn = [draw_pair(world, rng, family) for _ in range(NUM_EXAMPLES)]
-    return "\n".join([f"### {family}\n", "```text", "\n\n".join(f"{one}\n-> {two}" for one, two in drawn), "```\n"])
+    pairs = [draw_pair(world, rng, family) for _ in range(NUM_EXAMPLES)]
+    texts = "\n\n".join(f"{source}\n-> {target}" for source, target in pairs)
+    return "\n".join([f"### {family}\n", "```text", texts, "```\n"])
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Rows of the held-out and validation families: what no model is trained on.
+"""Rows of the held-out and validation families, on which no model is trained.
 
 Each maker draws one row (fields and label) for a wanted class. All its sentences come from the world's HELD part.
 """
@@ -21,7 +21,7 @@ HAZARD = (
 REGION = (("mountain", "forest", "farm"), ("coast", "river", "town"))
 DIET = (("meat",), ("fruit", "vegetable"), ("sweet", "drink"))
 SHELF = (("tool", "machine", "vehicle"), ("clothing", "toy", "jewel"))
-PLAIN_GROUPS = ("see", "find", "draw")  # verbs that give the thing's kind away to nobody
+PLAIN_GROUPS = ("see", "find", "draw")  # verbs that do not give the thing's kind away
 
 
 # -- attributes: one sentence in, an opaque label out ------------------------------------------------------------------
@@ -66,13 +66,13 @@ def _premise(world: World, rng: random.Random) -> Scene:
 
 
 def _short(world: World, rng: random.Random, scene: Scene) -> str:
-    """Say a scene with one or two of its details left out."""
-    gone = rng.choice((("quality",), ("place",), ("quality", "place")))
-    return scene.but(**dict.fromkeys(gone)).tell("{who} {past} {a}{at}.")
+    """Word a scene with one or two of its details left out."""
+    omitted = rng.choice((("quality",), ("place",), ("quality", "place")))
+    return scene.but(**dict.fromkeys(omitted)).tell("{who} {past} {a}{at}.")
 
 
 def _follows(world: World, rng: random.Random, scene: Scene) -> str:
-    """Say something that must hold if `scene` does."""
+    """Draw a sentence that must hold if `scene` does."""
     assert scene.verb
     synonyms = [v for v in world.words.verbs if v.group == scene.verb.group and v != scene.verb]
     opposites = [v for v in world.words.verbs if v.group == scene.verb.opposite]
@@ -89,7 +89,7 @@ def _follows(world: World, rng: random.Random, scene: Scene) -> str:
 
 
 def _conflicts(world: World, rng: random.Random, scene: Scene) -> str:
-    """Say something that cannot hold if `scene` does."""
+    """Draw a sentence that cannot hold if `scene` does."""
     assert scene.verb
     opposites = [v for v in world.words.verbs if v.group == scene.verb.opposite]
     says = [
@@ -104,14 +104,14 @@ def _conflicts(world: World, rng: random.Random, scene: Scene) -> str:
 
 
 def _leaves_open(world: World, rng: random.Random, scene: Scene) -> str:
-    """Say something that may hold or not when `scene` does."""
+    """Draw a sentence that may hold or not when `scene` does."""
     assert scene.verb
-    other = world.person(rng, scene.who)
+    bystander = world.person(rng, scene.who)
     thing = world.noun(rng, scene.thing.category)
     says = (
-        lambda: _short(world, rng, scene.but(who=other)),
+        lambda: _short(world, rng, scene.but(who=bystander)),
         lambda: _short(world, rng, world.scene(rng, who=scene.who, verb=scene.verb, thing=thing, place=None)),
-        lambda: f"{other.name} was {scene.where}.",
+        lambda: f"{bystander.name} was {scene.where}.",
         lambda: f"{scene.who.name} was {rng.choice(world.words.feelings)[0]}.",
         lambda: f"There was {world.scene(rng, place=None).a_thing}.",
     )
@@ -124,8 +124,8 @@ def _denied(scene: Scene) -> str:
 
 def _like(world: World, rng: random.Random, scene: Scene, same: bool) -> str:
     """Draw an adjective of the scene's quality's dimension, of the same or of the other pole."""
-    was = next(a for a in world.words.adjectives if a.word == scene.quality)
-    fits = [a for a in world.words.adjectives if a.dimension == was.dimension and (a.pole == was.pole) == same]
+    quality = next(a for a in world.words.adjectives if a.word == scene.quality)
+    fits = [a for a in world.words.adjectives if a.dimension == quality.dimension and (a.pole == quality.pole) == same]
     return rng.choice(fits).word
 
 
@@ -155,27 +155,27 @@ def coreference(world: World, rng: random.Random, label: int) -> Row:
     """Draw two things or two people and a pronoun that only one of them fits."""
 
     def things() -> tuple[str, str, list[str]]:
-        one, other = world.noun(rng), world.noun(rng)
-        while other.category == one.category:
-            other = world.noun(rng)
-        meant = (one, other)[label]
+        first, second = world.noun(rng), world.noun(rng)
+        while second.category == first.category:
+            second = world.noun(rng)
+        meant = (first, second)[label]
         link = rng.choice(("stood beside", "was next to", "lay behind", "was far from", "came with"))
-        text = f"The {one.word} {link} the {other.word}. It was {rng.choice(meant.typical)}."
-        return text, "it", [f"the {one.word}", f"the {other.word}"]
+        text = f"The {first.word} {link} the {second.word}. It was {rng.choice(meant.typical)}."
+        return text, "it", [f"the {first.word}", f"the {second.word}"]
 
     def people() -> tuple[str, str, list[str]]:
-        one = world.person(rng)
-        other = world.person(rng, gender="male" if one.gender == "female" else "female")
-        meant = (one, other)[label]
+        first = world.person(rng)
+        second = world.person(rng, gender="male" if first.gender == "female" else "female")
+        meant = (first, second)[label]
         link = rng.choice(("met", "called", "sat with", "waited for", "thanked"))
         feeling = rng.choice(world.words.feelings)[0]
-        text = f"{one.name} {link} {other.name} {where(world.place(rng))}. {capital(meant.pronoun)} was {feeling}."
-        return text, meant.pronoun, [one.name, other.name]
+        text = f"{first.name} {link} {second.name} {where(world.place(rng))}. {capital(meant.pronoun)} was {feeling}."
+        return text, meant.pronoun, [first.name, second.name]
 
     draw = rng.choice((things, things, people))
-    while part_of((found := draw())[0]) != HELD:
+    while part_of((story := draw())[0]) != HELD:
         pass
-    text, pronoun, options = found
+    text, pronoun, options = story
     return {"text": text, "pronoun": pronoun, "option_a": options[0], "option_b": options[1], "label": label}
 
 
@@ -184,37 +184,36 @@ def completion(world: World, rng: random.Random, label: int) -> Row:
 
     def need() -> tuple[str, str, str]:
         lack: Need
-        lack, other = rng.sample(world.words.needs, 2)
-        who = world.person(rng)
+        lack, unrelated = rng.sample(world.words.needs, 2)
+        person = world.person(rng)
         start = rng.choice(("{} was {}, so {}", "{} felt {} and so {}")).format(
-            who.name, rng.choice(lack.states), who.pronoun
+            person.name, rng.choice(lack.states), person.pronoun
         )
-        return start, rng.choice(lack.deeds), rng.choice(other.deeds)
+        return start, rng.choice(lack.deeds), rng.choice(unrelated.deeds)
 
     def work() -> tuple[str, str, str]:
-        (job, about), (_, other) = rng.sample(world.words.jobs, 2)
-        who = world.person(rng)
-        ends = [
-            f"chose {with_article(noun.word, noun.mass)}" for noun in (world.noun(rng, about), world.noun(rng, other))
-        ]
-        return f"{who.name} was {with_article(job)}, and at work {who.pronoun}", ends[0], ends[1]
+        (job, category), (_, unrelated) = rng.sample(world.words.jobs, 2)
+        person = world.person(rng)
+        nouns = (world.noun(rng, category), world.noun(rng, unrelated))
+        ends = [f"chose {with_article(noun.word, noun.mass)}" for noun in nouns]
+        return f"{person.name} was {with_article(job)}, and at work {person.pronoun}", ends[0], ends[1]
 
     draw = rng.choice((need, need, work))
-    while part_of((found := draw())[0]) != HELD:
+    while part_of((story := draw())[0]) != HELD:
         pass
-    start, good, bad = found
+    start, good, bad = story
     options = (good, bad) if label == 0 else (bad, good)
     return {"start": start, "option_a": options[0], "option_b": options[1], "label": label}
 
 
 def sense(world: World, rng: random.Random, label: int) -> Row:
     """Draw two sentences with one homograph, in the same sense (0) or in two (1)."""
-    one, other = rng.sample(rng.choice(world.words.senses), 2)
-    first = world.sense_sentence(rng, one, HELD)
-    second = world.sense_sentence(rng, one if label == 0 else other, HELD)
+    sense_a, sense_b = rng.sample(rng.choice(world.words.senses), 2)
+    first = world.sense_sentence(rng, sense_a, HELD)
+    second = world.sense_sentence(rng, sense_a if label == 0 else sense_b, HELD)
     while second == first:
-        second = world.sense_sentence(rng, one, HELD)
-    return {"first": first, "second": second, "word": one.word, "label": label}
+        second = world.sense_sentence(rng, sense_a, HELD)
+    return {"first": first, "second": second, "word": sense_a.word, "label": label}
 
 
 # -- validation --------------------------------------------------------------------------------------------------------
@@ -222,8 +221,8 @@ def sense(world: World, rng: random.Random, label: int) -> Row:
 
 def same_kind(world: World, rng: random.Random, label: int) -> Row:
     """Draw two sentences about things of the same category (0) or of two (1)."""
-    one, other = rng.sample(sorted(world.nouns_by_category), 2)
-    pair = (one, one if label == 0 else other)
+    category_a, category_b = rng.sample(sorted(world.nouns_by_category), 2)
+    pair = (category_a, category_a if label == 0 else category_b)
     texts = [draw_from(HELD, functools.partial(_kind_sentence, world, rng, name)) for name in pair]
     return {"first": texts[0], "second": texts[1], "label": label}
 
@@ -235,9 +234,9 @@ def _kind_sentence(world: World, rng: random.Random, category: str) -> str:
 
 def odd_one(world: World, rng: random.Random, label: int) -> Row:
     """Draw four words, one of which is of another category than the three others."""
-    many, single = rng.sample(sorted(world.nouns_by_category), 2)
-    words = [noun.word for noun in rng.sample(world.nouns_by_category[many], 3)]
-    words.insert(label, world.noun(rng, single).word)
+    category, odd_category = rng.sample(sorted(world.nouns_by_category), 2)
+    words = [noun.word for noun in rng.sample(world.nouns_by_category[category], 3)]
+    words.insert(label, world.noun(rng, odd_category).word)
     return {"options": words, "label": label}
 
 

@@ -77,21 +77,21 @@ def _has(world: World, rng: random.Random, label: int) -> Fields:
 
 
 def _known(world: World, rng: random.Random, label: int) -> Fields:
-    wanted = rng.choice(("where", "when"))
-    slot = {"where": "place", "when": "time"}[wanted]
+    question_word = rng.choice(("where", "when"))
+    slot = {"where": "place", "when": "time"}[question_word]
     value: object = None
     if label == 0:
         value = world.place(rng) if slot == "place" else rng.choice(world.words.times)[0]
     _, text = draw_scene(rng, lambda: world.scene(rng, **{slot: value}), TRAIN)
-    return {"text": text, "what": f"{wanted} it was"}
+    return {"text": text, "what": f"{question_word} it was"}
 
 
 def _contains(world: World, rng: random.Random, label: int) -> Fields:
     noun = world.noun(rng)
     name = rng.choice((noun.category, noun.kind))
     while label == 1 and name in (noun.category, noun.kind):
-        other = world.noun(rng)
-        name = rng.choice((other.category, other.kind))
+        stranger = world.noun(rng)
+        name = rng.choice((stranger.category, stranger.kind))
     return {"a": with_article(noun.word, noun.mass), "b": a_kind(name)}
 
 
@@ -117,11 +117,9 @@ def _continue(world: World, rng: random.Random) -> Fields:
     words = world.passage(rng).split()
     cut = rng.randint(2, min(len(words) - 1, 20))
     end = " ".join(words[cut : cut + 12])
-    return (
-        {"start": " ".join(words[:cut]), "end": end}
-        if end.strip(".,").lower() not in RESERVED
-        else _continue(world, rng)
-    )
+    if end.strip(".,").lower() in RESERVED:
+        return _continue(world, rng)
+    return {"start": " ".join(words[:cut]), "end": end}
 
 
 def _fill(world: World, rng: random.Random) -> Fields:
@@ -151,8 +149,9 @@ def _legend(world: World, rng: random.Random) -> Fields:
     words = rng.sample(world.label_words, 2)
     side = rng.randrange(2)
     text = world.item(rng, attribute, rng.choice(groups[side]), _level(rng))
-    x, y = (" and ".join(group) for group in groups)
-    return {"text": text, "a": words[0], "b": words[1], "x": x, "y": y, "answer": words[side]}
+    meanings = [" and ".join(group) for group in groups]
+    legend = {"a": words[0], "b": words[1], "x": meanings[0], "y": meanings[1]}
+    return {"text": text, **legend, "answer": words[side]}
 
 
 def _choice(world: World, rng: random.Random) -> Fields:
@@ -189,9 +188,9 @@ def _general(world: World, rng: random.Random) -> Fields:
 def _opposite(world: World, rng: random.Random) -> Fields:
     if rng.random() < 0.5:
         noun = world.noun(rng)
-        one = world.adjective(rng, noun)
-        other = rng.choice(_near(world, one, same=False))
-        return {"text": f"The {noun.word} was {one.word}.", "other": f"The {noun.word} was {other.word}."}
+        quality = world.adjective(rng, noun)
+        opposite = rng.choice(_near(world, quality, same=False))
+        return {"text": f"The {noun.word} was {quality.word}.", "other": f"The {noun.word} was {opposite.word}."}
     scene, text = _draw_event(world, rng)
     return {"text": text, "other": scene.but(quality=None).tell("{who} did not {base} {a}.")}
 
@@ -204,60 +203,65 @@ def _near(world: World, adjective: Adjective, same: bool) -> list[Adjective]:
 def _relation(world: World, rng: random.Random) -> Fields:
     same = rng.random() < 0.5
     adjective = rng.choice(world.words.adjectives)
-    word, other = adjective.word, rng.choice(_near(world, adjective, same) or _near(world, adjective, not same)).word
+    related = rng.choice(_near(world, adjective, same) or _near(world, adjective, not same)).word
+    word = adjective.word
     wrong = rng.choice(world.words.adjectives).word
     if rng.random() < 0.4:
         verb = rng.choice([v for v in world.words.verbs if v.opposite])
         groups = (verb.group,) if same else (verb.opposite,)
-        word, other = verb.base, rng.choice([v.base for v in world.words.verbs if v.group in groups and v != verb])
+        related = rng.choice([v.base for v in world.words.verbs if v.group in groups and v != verb])
+        word = verb.base
         wrong = rng.choice(world.words.verbs).base
-    one, two = rng.sample((other, wrong), 2)
-    return {"word": word, "other": other, "one": one, "two": two, "relation": "much like" if same else "far from"}
+    first, second = rng.sample((related, wrong), 2)
+    relation = "much like" if same else "far from"
+    return {"word": word, "other": related, "one": first, "two": second, "relation": relation}
 
 
 def _needs(world: World, rng: random.Random) -> Fields:
     need, wrong = rng.sample(world.words.needs, 2)
-    one, two = rng.sample((need.name, wrong.name), 2)
+    first, second = rng.sample((need.name, wrong.name), 2)
     return {
         "a_state": with_article(rng.choice(need.states)),
         "need": need.name,
         "wish": need.wish,
         "deed": rng.choice(need.deeds),
         "who": world.person(rng).name,
-        "option_a": one,
-        "option_b": two,
+        "option_a": first,
+        "option_b": second,
     }
 
 
 def _work(world: World, rng: random.Random) -> Fields:
-    (job, about), (other, wrong) = rng.sample(world.words.jobs, 2)
-    noun = world.noun(rng, about)
+    (job, category), (other_job, other_category) = rng.sample(world.words.jobs, 2)
+    noun = world.noun(rng, category)
     return {
         "job": job,
         "a_job": with_article(job),
-        "an_other": with_article(other),
+        "an_other": with_article(other_job),
         "thing": noun.word,
         "a_thing": with_article(noun.word, noun.mass),
-        "wrong": world.noun(rng, wrong).word,
+        "wrong": world.noun(rng, other_category).word,
     }
 
 
 def _people(world: World, rng: random.Random) -> Fields:
-    who = world.person(rng)
-    sex = "woman" if who.gender == "female" else "man"
-    return {"who": who.name, "a_job": with_article(world.job[who.name]), "sex": sex, "likes": world.likes[who.name]}
+    person = world.person(rng)
+    job, likes = world.job[person.name], world.likes[person.name]
+    sex = "woman" if person.gender == "female" else "man"
+    return {"who": person.name, "a_job": with_article(job), "sex": sex, "likes": likes}
 
 
 def _typical(world: World, rng: random.Random) -> Fields:
     noun = world.noun(rng)
-    other = world.noun(rng, *(c for c in world.nouns_by_category if c != noun.category))
-    one, two = rng.sample((noun.word, other.word), 2)
-    return {"typical": rng.choice(noun.typical), "thing": noun.word, "one": one, "two": two, "category": noun.category}
+    wrong = world.noun(rng, *(c for c in world.nouns_by_category if c != noun.category))
+    first, second = rng.sample((noun.word, wrong.word), 2)
+    typical = rng.choice(noun.typical)
+    return {"typical": typical, "thing": noun.word, "one": first, "two": second, "category": noun.category}
 
 
 def _meanings(world: World, rng: random.Random) -> Fields:
-    one, two = rng.choice(world.words.senses)
-    return {"word": one.word, "one": with_article(one.gloss), "two": with_article(two.gloss)}
+    first, second = rng.choice(world.words.senses)
+    return {"word": first.word, "one": with_article(first.gloss), "two": with_article(second.gloss)}
 
 
 def _order(world: World, rng: random.Random) -> Fields:

@@ -27,8 +27,8 @@ def draw_rows(task: str, world: World) -> tuple[list[Row], list[Row]]:
     while len(rows) < NUM_TRAIN + NUM_TEST:
         row = make(world, rng, len(rows) % classes)
         rows.setdefault(json.dumps([text for name, text in row.items() if name != "label"]), row)
-    found = list(rows.values())
-    test, train = found[:NUM_TEST], found[NUM_TEST:]
+    drawn = list(rows.values())
+    test, train = drawn[:NUM_TEST], drawn[NUM_TEST:]
     rng.shuffle(test)
     rng.shuffle(train)
     return train, test

@@ -1,4 +1,4 @@
-"""The proof that no training text holds what held-out tasks ask.
+"""The proof that no training text holds rows, wordings or labels of held-out tasks.
 
 Three things may not stand in any training text: a held-out row (its sentence, or the pair that makes it), the wording
 of a held-out template, and a label word of an opaque task in a label's place.
@@ -32,25 +32,25 @@ def plain(text: str) -> str:
 
 @dataclass(frozen=True)
 class Guard:
-    """What the held-out and validation tasks in `folder` forbid training text to say."""
+    """A check of training text against the held-out and validation tasks in `folder`."""
 
     folder: Path = FOLDER
 
     @cached_property
     def tasks(self) -> list[dict[str, Any]]:
         """The task files of the guarded groups."""
-        found = [tomllib.loads(path.read_text(encoding="utf-8")) for path in sorted(self.folder.glob("*.toml"))]
-        return [task for task in found if task["group"] in GUARDED]
+        tasks = [tomllib.loads(path.read_text(encoding="utf-8")) for path in sorted(self.folder.glob("*.toml"))]
+        return [task for task in tasks if task["group"] in GUARDED]
 
     @cached_property
     def rows(self) -> dict[str, list[tuple[str, ...]]]:
         """First piece of a row -> the rows (as tuples of pieces) that begin with it."""
-        found: dict[str, list[tuple[str, ...]]] = {}
+        rows: dict[str, list[tuple[str, ...]]] = {}
         for task in self.tasks:
             for file in ("train", "test"):
                 for pieces in _row_pieces(self.folder / task["data"][file]):
-                    found.setdefault(pieces[0], []).append(pieces)
-        return found
+                    rows.setdefault(pieces[0], []).append(pieces)
+        return rows
 
     @cached_property
     def wordings(self) -> dict[str, str]:
@@ -64,7 +64,7 @@ class Guard:
         }
 
     def leaks(self, source: str, target: str = "") -> Iterator[str]:
-        """Say what a training text gives away; nothing for a clean one.
+        """List what a training text gives away; nothing for a clean text.
 
         Args:
             source: The text, or the input of a pair.
@@ -82,9 +82,9 @@ class Guard:
     def _starts(self, text: str) -> Iterator[str]:
         """List what might be a row's first piece: each sentence or line, any two in a row, what follows a colon."""
         sentences = [part for part in re.split(r"(?<=[.?!])\s+|\n|: | / ", text) if part]
-        for one, two in zip(sentences, [*sentences[1:], ""], strict=True):
-            yield plain(one)
-            yield plain(f"{one} {two}")
+        for sentence, follower in zip(sentences, [*sentences[1:], ""], strict=True):
+            yield plain(sentence)
+            yield plain(f"{sentence} {follower}")
 
     def check(self, pairs: Iterable[tuple[str, str]]) -> list[str]:
         """List the leaks of many (input, target) pairs."""

@@ -53,15 +53,15 @@ def yes_no(world: World, rng: random.Random, label: int, part: str = TRAIN) -> R
     """Draw a sentence and a question about it whose answer is yes (0) or no (1)."""
     scene, text = draw_scene(rng, lambda: event(world, rng, part), part)
     about = rng.choice(("who", "thing", "place") if scene.place else ("who", "thing"))
-    asked = scene if label == 0 else changed(world, rng, scene, about)
-    return {"text": text, "question": question(rng, asked, about), "label": label}
+    subject = scene if label == 0 else changed(world, rng, scene, about)
+    return {"text": text, "question": question(rng, subject, about), "label": label}
 
 
-def changed(world: World, rng: random.Random, scene: Scene, what: str) -> Scene:
-    """Change one part of a scene: `what` is who, thing (for one of another category) or place."""
-    if what == "who":
+def changed(world: World, rng: random.Random, scene: Scene, part: str) -> Scene:
+    """Change one part of a scene: `part` is who, thing (for one of another category) or place."""
+    if part == "who":
         return scene.but(who=world.person(rng, scene.who))
-    if what == "place":
+    if part == "place":
         return scene.but(place=rng.choice([p for p in world.words.places if p != scene.place]))
     assert scene.verb
     return scene.but(thing=world.noun(rng, *(c for c in world.nouns_by_category if c != scene.thing.category)))
@@ -87,21 +87,21 @@ def multiple_choice(world: World, rng: random.Random, label: int, part: str = TR
     """Draw a sentence, a question and two answers, of which answer `label` is right."""
     scene, text = draw_scene(rng, lambda: event(world, rng, part), part)
     about = rng.choice(("who", "thing"))
-    other = changed(world, rng, scene, about)
+    wrong = changed(world, rng, scene, about)
     if about == "who":
-        ask, pair = f"Who {scene.fields()['past']} it?", [scene.who.name, other.who.name]
+        ask, options = f"Who {scene.fields()['past']} it?", [scene.who.name, wrong.who.name]
     else:
-        ask, pair = f"What did {scene.who.name} {scene.fields()['base']}?", [scene.thing.word, other.thing.word]
-    pair = pair[::-1] if label else pair
-    return {"text": text, "question": ask, "option_a": pair[0], "option_b": pair[1], "label": label}
+        ask, options = f"What did {scene.who.name} {scene.fields()['base']}?", [scene.thing.word, wrong.thing.word]
+    options = options[::-1] if label else options
+    return {"text": text, "question": ask, "option_a": options[0], "option_b": options[1], "label": label}
 
 
 def paraphrase(world: World, rng: random.Random, label: int, part: str = TRAIN) -> Row:
     """Draw a sentence and another wording of it (0), or one that says something else (1)."""
     scene, first = draw_scene(rng, lambda: event(world, rng, part), part)
     about = rng.choice(("who", "thing", "place") if scene.place else ("who", "thing"))
-    other = reworded(world, rng, scene if label == 0 else changed(world, rng, scene, about))
-    while (second := other.text(rng)) == first:
+    second_scene = reworded(world, rng, scene if label == 0 else changed(world, rng, scene, about))
+    while (second := second_scene.text(rng)) == first:
         pass
     return {"first": first, "second": second, "label": label}
 
@@ -110,10 +110,10 @@ def reworded(world: World, rng: random.Random, scene: Scene) -> Scene:
     """Replace a verb or an adjective by a word that means the same."""
     assert scene.verb
     verb = rng.choice([v for v in world.words.verbs if v.group == scene.verb.group])
-    was = next((a for a in world.words.adjectives if a.word == scene.quality), None)
-    if was is None:
+    quality = next((a for a in world.words.adjectives if a.word == scene.quality), None)
+    if quality is None:
         return scene.but(verb=verb)
-    words = [a.word for a in world.words.adjectives if (a.dimension, a.pole) == (was.dimension, was.pole)]
+    words = [a.word for a in world.words.adjectives if (a.dimension, a.pole) == (quality.dimension, quality.pole)]
     return scene.but(verb=verb, quality=rng.choice(words))
 
 

@@ -86,23 +86,24 @@ def read_spec(name: str, steps: int | None = None) -> dict[str, Any]:
 
 
 def check_device(device: str) -> None:
-    """Put a number on the device, or say why that cannot be."""
+    """Check that a tensor can be put on the device."""
     try:
         torch.zeros(1, device=device)
     except (RuntimeError, AssertionError) as error:
-        found = ["cpu"] + [f"cuda:{i}" for i in range(torch.cuda.device_count())]
-        raise ModelError(f"device '{device}' cannot be used here", hint=f"here there is: {', '.join(found)}") from error
+        devices = ["cpu"] + [f"cuda:{i}" for i in range(torch.cuda.device_count())]
+        hint = f"here there is: {', '.join(devices)}"
+        raise ModelError(f"device '{device}' cannot be used here", hint=hint) from error
 
 
 def open_folder(out: Path, spec: dict[str, Any]) -> None:
-    """Create the folder, or check that it holds an interrupted build of the same thing; see that there is room."""
-    asked = json.dumps(spec, indent=1, sort_keys=True)
+    """Create the folder, or check that it holds an interrupted build of the same thing; check the disk for room."""
+    requested = json.dumps(spec, indent=1, sort_keys=True)
     work = out / WORK
     try:
-        found = sorted(path.name for path in out.iterdir()) if out.exists() else []
-        if found and WORK not in found:
-            raise ModelError(f"folder {out} is not empty: it holds {found[0]}", hint="name a new folder with --out")
-        if found and (work / "spec.json").exists() and (work / "spec.json").read_text() != asked:
+        names = sorted(path.name for path in out.iterdir()) if out.exists() else []
+        if names and WORK not in names:
+            raise ModelError(f"folder {out} is not empty: it holds {names[0]}", hint="name a new folder with --out")
+        if names and (work / "spec.json").exists() and (work / "spec.json").read_text() != requested:
             hint = f"delete {work} to begin anew, or name another folder with --out"
             raise ModelError(f"folder {out} holds an interrupted build of something else", hint=hint)
         work.mkdir(parents=True, exist_ok=True)
@@ -110,7 +111,7 @@ def open_folder(out: Path, spec: dict[str, Any]) -> None:
         if free < spec["min_free_bytes"]:
             hint = f"the build needs {spec['min_free_bytes'] / 1e6:.0f} MB: make room or name another folder"
             raise ModelError(f"{free / 1e6:.0f} MB free for {out}", hint=hint)
-        (work / "spec.json").write_text(asked)
+        (work / "spec.json").write_text(requested)
     except (PermissionError, NotADirectoryError, FileExistsError, FileNotFoundError) as error:
         raise ModelError(f"folder {out} cannot be written: {error.strerror}", hint="name another with --out") from error
 
@@ -137,9 +138,9 @@ def train_settings(spec: dict[str, Any]) -> TrainSettings:
 
 def _material(spec: dict[str, Any]) -> Material:
     module, _, function = spec["material"].partition(":")
-    made = getattr(importlib.import_module(module), function)(spec["data"], TrainSettings(**spec["train"]).seed)
-    assert isinstance(made, Material)
-    return made
+    material = getattr(importlib.import_module(module), function)(spec["data"], TrainSettings(**spec["train"]).seed)
+    assert isinstance(material, Material)
+    return material
 
 
 def new_model(spec: dict[str, Any], tokenizer: PreTrainedTokenizerFast, seed: int) -> PreTrainedModel:
@@ -168,7 +169,7 @@ def finish(
     logs: list[StepLog],
     measured: dict[str, float],
 ) -> None:
-    """Write the folder's files into .building, see that they load, move them up, and remove .building."""
+    """Write the folder's files into .building, check that they load, move them up, and remove .building."""
     ready = out / WORK / "model"
     shutil.rmtree(ready, ignore_errors=True)
     model.half().save_pretrained(ready)
@@ -186,25 +187,25 @@ def finish(
 
 
 def check_loads(folder: Path, model: PreTrainedModel) -> None:
-    """See that transformers reads back the weights that were written."""
-    again = type(model).from_pretrained(folder, dtype=torch.float16).state_dict()
+    """Check that transformers reads back the weights that were written."""
+    reloaded = type(model).from_pretrained(folder, dtype=torch.float16).state_dict()
     for name, tensor in model.state_dict().items():
-        if not torch.equal(again[name], tensor):
+        if not torch.equal(reloaded[name], tensor):
             raise RunError(f"the weights written to {folder} read back differently in {name}")
 
 
 def stderr_progress(name: str) -> Callable[[StepLog, int], None]:
     """Show steps, loss, speed and the time left: in place on a terminal, else a line every half minute."""
     live = sys.stderr.isatty()
-    shown = 0.0
+    last_shown = 0.0
 
     def report(log: StepLog, num_steps: int) -> None:
-        nonlocal shown
+        nonlocal last_shown
         now = time.monotonic()
         last = log.step + 1 == num_steps
-        if not last and now - shown < (0.5 if live else 30.0):
+        if not last and now - last_shown < (0.5 if live else 30.0):
             return
-        shown = now
+        last_shown = now
         minutes = (num_steps - log.step - 1) * log.seconds / 60
         text = (
             f"{name}  step {log.step + 1}/{num_steps}  loss {log.loss:.3f}  "

@@ -71,13 +71,13 @@ def task_episodes(task: Task, tokenizer: PreTrainedTokenizerFast, length: int, p
     assert task.group == "lab-validation", "held-out tasks are measured by `peftbench icl`, not while building"
     rng = random.Random(f"curve/{task.name}")
     rows = [*task.train, *task.test]
-    found = []
+    episodes = []
     for template in task.templates:
         for _ in range(per_template):
             examples = [template.render(row) for row in rng.sample(rows, min(len(rows), 48))]
             shots = [(example.input, example.target) for example in examples]
-            found.append(_join(tokenizer, shots, examples[0].choices, length))
-    return found
+            episodes.append(_join(tokenizer, shots, examples[0].choices, length))
+    return episodes
 
 
 def _join(

@@ -62,20 +62,20 @@ def plant_induction_heads(model: LlamaForCausalLM, seed: int) -> None:
 
 
 def _look_back(
-    model: LlamaForCausalLM, layer: int, where: tuple[int, range, float], gain: float, read: range, written: range
+    model: LlamaForCausalLM, layer: int, reach: tuple[int, range, float], gain: float, source: range, target: range
 ) -> None:
-    """Make a layer's first head attend by distance and add components from there to others here."""
+    """Make a layer's first head attend by distance and add the components `source` there to `target` here."""
     attention, d_kv = model.model.layers[layer].self_attn, model.config.head_dim
-    distance, pairs, amplitude = where
+    distance, pairs, amplitude = reach
     size = amplitude / _constant_seen(model, layer)
     turn = distance * model.config.rope_parameters["rope_theta"] ** (-2 * torch.tensor(pairs).float() / d_kv)  # radians
-    query, key, value = (_rows(attention, name, 0, d_kv) for name in ("q_proj", "k_proj", "v_proj"))
+    query, key, value = _head(attention, 0, d_kv)
     query[pairs, 0] = size
     key[pairs, 0] = size * turn.cos()
     key[[d_kv // 2 + pair for pair in pairs], 0] = size * turn.sin()
-    value[range(len(read)), read] = 1.0
+    value[range(len(source)), source] = 1.0
     attention.o_proj.weight[:, :d_kv] = 0.0
-    attention.o_proj.weight[written, range(len(written))] = gain
+    attention.o_proj.weight[target, range(len(target))] = gain
 
 
 def _constant_seen(model: LlamaForCausalLM, layer: int) -> float:
@@ -85,19 +85,21 @@ def _constant_seen(model: LlamaForCausalLM, layer: int) -> float:
     return float(CONSTANT / stream.pow(2).mean(dim=-1).sqrt().mean())
 
 
-def _match_and_copy(model: LlamaForCausalLM, layer: int, head: int, asked: range, found: range, copied: range) -> None:
-    """Make a head find where the components `found` equal the present `asked`, and copy the token there."""
+def _match_and_copy(
+    model: LlamaForCausalLM, layer: int, head: int, query_at: range, key_at: range, copied: range
+) -> None:
+    """Make a head find where the components `key_at` equal the present `query_at`, and copy the token there."""
     attention, d_kv = model.model.layers[layer].self_attn, model.config.head_dim
     slow = [*range(d_kv // 4, d_kv // 2), *range(3 * d_kv // 4, d_kv)]
-    query, key, value = (_rows(attention, name, head, d_kv) for name in ("q_proj", "k_proj", "v_proj"))
-    query[slow, asked] = MATCH
-    key[slow, found] = MATCH
+    query, key, value = _head(attention, head, d_kv)
+    query[slow, query_at] = MATCH
+    key[slow, key_at] = MATCH
     value[range(len(copied)), copied] = 1.0
     attention.o_proj.weight[:, head * d_kv : (head + 1) * d_kv] = 0.0
     attention.o_proj.weight[copied, range(head * d_kv, head * d_kv + len(copied))] = COPY
 
 
-def _rows(attention: nn.Module, name: str, head: int, d_kv: int) -> Tensor:
-    """Return a head's rows of a projection, set to zero."""
-    rows: Tensor = getattr(attention, name).weight[head * d_kv : (head + 1) * d_kv]
-    return rows.zero_()
+def _head(attention: nn.Module, head: int, d_kv: int) -> list[Tensor]:
+    """Set a head's queries, keys and values to zero and return their weights, each (d_kv, d_model)."""
+    rows = slice(head * d_kv, (head + 1) * d_kv)
+    return [getattr(attention, name).weight[rows].zero_() for name in ("q_proj", "k_proj", "v_proj")]

@@ -1,4 +1,4 @@
-"""mini-gpt: what it is made of and what its card shows. Its settings are in mini-gpt.toml."""
+"""mini-gpt's material: its tokenizer's text, its stream of episodes, and the figures on its card."""
 
 from __future__ import annotations
 

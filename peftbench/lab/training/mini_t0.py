@@ -1,4 +1,4 @@
-"""What mini-t0 is made of: its tokenizer's text, its stream of prompted pairs, and what a build measures."""
+"""mini-t0's material: its tokenizer's text, its stream of prompted pairs, and the figures on its card."""
 
 from __future__ import annotations
 
@@ -52,13 +52,13 @@ def zero_shot(model: Any, tokenizer: PreTrainedTokenizerFast) -> dict[str, float
     Returns:
         Task -> share right, over all templates and the first rows of its test file.
     """
-    found = {}
+    accuracies = {}
     for name in (task for group in MEASURED for task in expand(group)):
         task = load(TaskSpec(name=name))
         rows = task.test[:ROWS_PER_TEMPLATE]
         hits = [_is_right(model, tokenizer, template.render(row)) for template in task.templates for row in rows]
-        found[f"zero-shot {name}, chance {task.chance:.2f}"] = sum(hits) / len(hits)
-    return found
+        accuracies[f"zero-shot {name}, chance {task.chance:.2f}"] = sum(hits) / len(hits)
+    return accuracies
 
 
 @torch.inference_mode()

@@ -51,7 +51,7 @@ def train_tokenizer(
 
 
 def _dress(bpe: Tokenizer) -> None:
-    """Give a tokenizer the hidden spaces, the byte alphabet and the decoder that takes both away."""
+    """Set a tokenizer's hidden spaces, its byte alphabet, and the decoder that takes both away."""
     bpe.normalizer = normalizers.Sequence([normalizers.Prepend(" "), normalizers.Replace("\n", "\n ")])
     bpe.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, trim_offsets=False)
     bpe.decoder = decoders.Sequence([decoders.ByteLevel(), decoders.Replace("\n ", "\n"), decoders.Strip(" ", 1, 0)])

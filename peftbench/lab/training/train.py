@@ -54,7 +54,7 @@ class TrainSettings:
 
 @dataclass(frozen=True)
 class StepLog:
-    """What one step did: its loss (nats a token, weighted), its tokens without padding, its wall seconds."""
+    """One step: its loss (nats a token, weighted), its tokens without padding, its wall seconds."""
 
     step: int
     loss: float
@@ -102,12 +102,12 @@ def train(
 
 
 def make_optimizers(model: nn.Module, settings: TrainSettings) -> list[torch.optim.Optimizer]:
-    """Give the hidden matrices to Muon and everything else to AdamW."""
+    """Make Muon for the hidden matrices and AdamW for everything else."""
     outer = {id(p) for m in model.modules() if isinstance(m, nn.Embedding) for p in m.parameters()}
     head = getattr(model, "lm_head", None)
     outer |= {id(p) for p in head.parameters()} if isinstance(head, nn.Module) else set()
     matrices = [(name, p) for name, p in model.named_parameters() if p.ndim == 2 and id(p) not in outer]
-    others = [p for p in model.parameters() if p.ndim != 2 or id(p) in outer]
+    outer_parameters = [p for p in model.parameters() if p.ndim != 2 or id(p) in outer]
     # T5 folds attention's 1 / sqrt(d_kv) into its query matrices, which are that much smaller; full steps would make
     # every attention one-hot within a hundred of them, and nothing would be learned from the input any more.
     d_kv = getattr(model.config, "d_kv", None)
@@ -117,7 +117,7 @@ def make_optimizers(model: nn.Module, settings: TrainSettings) -> list[torch.opt
         groups.append({"params": small, "share": d_kv**-0.5})
     return [
         Muon(groups, lr=settings.matrix_lr, weight_decay=settings.weight_decay),
-        torch.optim.AdamW(others, lr=settings.other_lr, betas=(0.9, 0.98), weight_decay=0.0),
+        torch.optim.AdamW(outer_parameters, lr=settings.other_lr, betas=(0.9, 0.98), weight_decay=0.0),
     ]
 
 

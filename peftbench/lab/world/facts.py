@@ -29,19 +29,19 @@ def _what_is(world: World, rng: random.Random) -> str:
 
 def _what_means(world: World, rng: random.Random) -> str:
     adjective = rng.choice(world.words.adjectives)
-    others = [a for a in world.words.adjectives if a.dimension == adjective.dimension and a != adjective]
-    other = rng.choice(others)
-    if other.pole == adjective.pole:
-        return rng.choice(("{} means {}.", "{} is much like {}.")).format(capital(adjective.word), other.word)
-    return rng.choice(("{} is the opposite of {}.", "{} is far from {}.")).format(capital(adjective.word), other.word)
+    related = rng.choice([a for a in world.words.adjectives if a.dimension == adjective.dimension and a != adjective])
+    if related.pole == adjective.pole:
+        return rng.choice(("{} means {}.", "{} is much like {}.")).format(capital(adjective.word), related.word)
+    return rng.choice(("{} is the opposite of {}.", "{} is far from {}.")).format(capital(adjective.word), related.word)
 
 
 def _what_verb(world: World, rng: random.Random) -> str:
     verb = rng.choice(world.words.verbs)
-    other = rng.choice([v for v in world.words.verbs if v.group in (verb.group, verb.opposite) and v != verb] or [verb])
-    if other.group == verb.group:
-        return f"To {verb.base} means to {other.base}."
-    return f"To {verb.base} is the opposite of to {other.base}."
+    groups = (verb.group, verb.opposite)
+    related = rng.choice([v for v in world.words.verbs if v.group in groups and v != verb] or [verb])
+    if related.group == verb.group:
+        return f"To {verb.base} means to {related.base}."
+    return f"To {verb.base} is the opposite of to {related.base}."
 
 
 def _where_is(world: World, rng: random.Random) -> str:
@@ -52,15 +52,15 @@ def _where_is(world: World, rng: random.Random) -> str:
 
 
 def _who_is(world: World, rng: random.Random) -> str:
-    who = world.person(rng)
-    job = world.job[who.name]
+    person = world.person(rng)
+    job = world.job[person.name]
     return rng.choice(
         (
-            f"{who.name} is {with_article(job)}.",
-            f"{who.name} lives near the {world.home[who.name].word}.",
-            f"{who.name} loves every {world.likes[who.name]}.",
+            f"{person.name} is {with_article(job)}.",
+            f"{person.name} lives near the {world.home[person.name].word}.",
+            f"{person.name} loves every {world.likes[person.name]}.",
             f"{capital(with_article(job))} works with {world.noun(rng, dict(world.words.jobs)[job]).word}.",
-            f"{who.name} said that {who.pronoun} was {rng.choice(world.words.feelings)[0]}.",
+            f"{person.name} said that {person.pronoun} was {rng.choice(world.words.feelings)[0]}.",
         )
     )
 
@@ -79,8 +79,7 @@ def _who_needs(world: World, rng: random.Random) -> str:
 
 
 def _what_sense(world: World, rng: random.Random) -> str:
-    one, other = rng.choice(world.words.senses)
-    sense = rng.choice((one, other))
+    sense = rng.choice(rng.choice(world.words.senses))
     draw = rng.randrange(3)
     if draw == 0:
         return f"{capital(with_article(sense.word))} can be {with_article(sense.gloss)}."

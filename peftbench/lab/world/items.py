@@ -41,18 +41,18 @@ def _time_item(world: World, rng: random.Random, attribute: str, label: str) -> 
 
 def _feeling_item(world: World, rng: random.Random, attribute: str, label: str) -> Item:
     word = rng.choice([w for w, name, _ in world.words.feelings if name == label])
-    who, at = world.person(rng).name, where(world.place(rng))
-    sentence = rng.choice((f"{who} was {word} {at}.", f"{who} looked {word}.", f"{capital(at)}, {who} felt {word}."))
+    name, at = world.person(rng).name, where(world.place(rng))
+    sentence = rng.choice((f"{name} was {word} {at}.", f"{name} looked {word}.", f"{capital(at)}, {name} felt {word}."))
     return word, f"{with_article(word)} {rng.choice(world.words.jobs)[0]}", sentence
 
 
 def _moving_item(world: World, rng: random.Random, attribute: str, label: str) -> Item:
     pairs = world.words.motions if attribute == "motion" else world.words.voices
     base, past, _ = rng.choice([pair for pair in pairs if pair[2] == label])
-    who, place = world.person(rng).name, world.place(rng)
+    name, place = world.person(rng).name, world.place(rng)
     if attribute == "motion":
-        return base, f"{base} to the {place.word}", f"{who} {past} to the {place.word}."
-    return base, f"{base} {where(place)}", f"{who} {past} something {where(place)}."
+        return base, f"{base} to the {place.word}", f"{name} {past} to the {place.word}."
+    return base, f"{base} {where(place)}", f"{name} {past} something {where(place)}."
 
 
 def quality_item(world: World, rng: random.Random, attribute: str, label: str) -> Item:

@@ -35,7 +35,7 @@ class Adjective:
 
 @dataclass(frozen=True)
 class Verb:
-    """What someone does to a thing; verbs of one `group` mean the same. `suits` holds the categories it takes."""
+    """An act on a thing; verbs of one `group` mean the same. `suits` holds the categories it takes."""
 
     base: str
     past: str
@@ -70,7 +70,7 @@ class Person:
 
 @dataclass(frozen=True)
 class Need:
-    """What people in a certain state lack, what they do about it, and what they want to do."""
+    """A lack: the states that it puts people in, what they do about it, and what they wish to do."""
 
     name: str
     states: tuple[str, ...]
@@ -80,7 +80,7 @@ class Need:
 
 @dataclass(frozen=True)
 class Sense:
-    """One of the two meanings of a homograph: a gloss, and what is said of the word in that meaning."""
+    """One of the two meanings of a homograph: a gloss, and predicates that only this meaning takes."""
 
     word: str
     gloss: str
@@ -157,8 +157,8 @@ def _nouns(table: dict[str, list[str]]) -> tuple[Noun, ...]:
 def _adjectives(table: dict[str, list[str]]) -> tuple[Adjective, ...]:
     return tuple(
         Adjective(word, dimension, pole)
-        for dimension, (one, ones, other, others) in table.items()
-        for pole, words in ((one, ones), (other, others))
+        for dimension, (pole_a, words_a, pole_b, words_b) in table.items()
+        for pole, words in ((pole_a, words_a), (pole_b, words_b))
         for word in words.split()
     )
 
@@ -178,13 +178,13 @@ def _three(forms: str) -> tuple[str, str, str]:
 
 
 def _suits(scope: str, kinds: dict[str, str]) -> frozenset[str]:
-    """Read "*-disaster" or "food wild_beast" as the set of categories that is meant."""
-    wanted: set[str] = set()
+    """Read "*-disaster" or "food wild_beast" as a set of categories."""
+    suited: set[str] = set()
     for word in scope.replace("-", " -").split():
         name = word.lstrip("-").replace("_", " ")
-        found = {c for c, kind in kinds.items() if name in ("*", c, kind)}
-        wanted = wanted - found if word.startswith("-") else wanted | found
-    return frozenset(wanted)
+        named = {c for c, kind in kinds.items() if name in ("*", c, kind)}
+        suited = suited - named if word.startswith("-") else suited | named
+    return frozenset(suited)
 
 
 def _sense(word: str, entry: str) -> Sense:

@@ -60,7 +60,7 @@ class Scene:
         return replace(self, **parts)  # type: ignore[arg-type]
 
     def patterns(self) -> tuple[str, ...]:
-        """All patterns that can tell this scene."""
+        """All patterns that can word this scene."""
         return EVENTS if self.verb else STATES
 
     def tell(self, pattern: str) -> str:
@@ -68,11 +68,11 @@ class Scene:
         return capital(pattern.format(**self.fields()))
 
     def text(self, rng: random.Random) -> str:
-        """Tell this scene in one of its patterns."""
+        """Word this scene in one of its patterns."""
         return self.tell(rng.choice(self.patterns()))
 
     def fields(self) -> dict[str, str]:
-        """What the patterns may use."""
+        """Return the fields that patterns may name."""
         at = f" {self.where}" if self.place else ""
         when = f" {self.time}" if self.time else ""
         return {

@@ -49,7 +49,7 @@ HELD_OUT_GROUPS: tuple[frozenset[str], ...] = tuple(
 
 
 def part_of(sentence: str) -> str:
-    """Say which part, TRAIN or HELD, a sentence belongs to."""
+    """Return a sentence's part, TRAIN or HELD."""
     return HELD if zlib.crc32(sentence.encode()) % HELD_SHARE == 0 else TRAIN
 
 
@@ -124,8 +124,7 @@ class World:
 
     def noun(self, rng: random.Random, *categories: str) -> Noun:
         """Draw a noun of one of the categories or kinds, evenly over categories; of any if none is named."""
-        wanted = categories or tuple(self.nouns_by_category)
-        name = rng.choice(wanted)
+        name = rng.choice(categories or tuple(self.nouns_by_category))
         if name not in self.nouns_by_category:
             name = rng.choice([c for c, nouns in self.nouns_by_category.items() if nouns[0].kind == name])
         return rng.choice(self.nouns_by_category[name])
@@ -143,9 +142,9 @@ class World:
         """Category -> the verbs that take its nouns."""
         return {c: tuple(v for v in self.words.verbs if c in v.suits) for c in self.nouns_by_category}
 
-    def person(self, rng: random.Random, *others: Person, gender: str | None = None) -> Person:
-        """Draw a person, not one of `others`."""
-        return rng.choice([p for p in self.words.people if p not in others and gender in (None, p.gender)])
+    def person(self, rng: random.Random, *excluded: Person, gender: str | None = None) -> Person:
+        """Draw a person, not one of `excluded`."""
+        return rng.choice([p for p in self.words.people if p not in excluded and gender in (None, p.gender)])
 
     def adjective(
         self, rng: random.Random, noun: Noun, dimension: str | None = None, pole: str | None = None
@@ -200,8 +199,8 @@ class World:
         """
         if level == "sentence":
             return draw_from(part, lambda: ITEMS.get(attribute, quality_item)(self, rng, attribute, label)[2])
-        found = ITEMS.get(attribute, quality_item)(self, rng, attribute, label)
-        return found[0] if level == "word" else found[1]
+        word, phrase, _ = ITEMS.get(attribute, quality_item)(self, rng, attribute, label)
+        return word if level == "word" else phrase
 
     def sentence(self, rng: random.Random, part: str = TRAIN) -> str:
         """Draw one sentence: a scene, or how someone feels, moves or speaks."""
@@ -228,8 +227,8 @@ class World:
         )
 
         def draw() -> str:
-            at, who, when = capital(where(self.place(rng))), self.person(rng).name, rng.choice(self.words.times)[0]
-            return rng.choice(frames).format(sense.word, rng.choice(sense.cues), at, who, when)
+            at, name, time = capital(where(self.place(rng))), self.person(rng).name, rng.choice(self.words.times)[0]
+            return rng.choice(frames).format(sense.word, rng.choice(sense.cues), at, name, time)
 
         return draw_from(part, draw)
 
