@@ -36,19 +36,22 @@ class Plain(nn.Module):
         self.model, self.is_encoder_decoder = backbone.model, backbone.is_encoder_decoder
 
     def forward(self, ids: Tensor, mask: Tensor, decoder_ids: Tensor, decoder_mask: Tensor) -> Tensor:
-        more: dict[str, Any] = {"logits_to_keep": FED + 1}
+        options: dict[str, Any] = {"logits_to_keep": FED + 1}
         if self.is_encoder_decoder:
-            more = {"decoder_input_ids": decoder_ids, "decoder_attention_mask": decoder_mask}
-        return self.model(input_ids=ids, attention_mask=mask, use_cache=False, **more).logits
+            options = {"decoder_input_ids": decoder_ids, "decoder_attention_mask": decoder_mask}
+        return self.model(input_ids=ids, attention_mask=mask, use_cache=False, **options).logits
 
 
 def inputs(query: Query, backbone: Backbone) -> tuple[Tensor, ...]:
-    """Ids, and explicit 4-D masks: without them GPT-2 looks at values, of which meta tensors have none."""
+    """Make ids and explicit 4-D masks: without them GPT-2 looks at values, of which meta tensors have none."""
     device = backbone.device
     length = query.shot_tokens + query.input_tokens + (0 if backbone.is_encoder_decoder else FED)
-    ids, fed = (torch.ones(1, tokens, dtype=torch.long, device=device) for tokens in (length, FED))
-    mask, fed_mask = (torch.zeros(1, 1, 1, tokens, device=device) for tokens in (length, FED))
-    return ids, mask, fed, fed_mask
+    ids, mask = _ids_and_mask(length, device)
+    return ids, mask, *_ids_and_mask(FED, device)
+
+
+def _ids_and_mask(length: int, device: str) -> tuple[Tensor, Tensor]:
+    return torch.ones(1, length, dtype=torch.long, device=device), torch.zeros(1, 1, 1, length, device=device)
 
 
 def modes(run: Any) -> int:
@@ -58,7 +61,7 @@ def modes(run: Any) -> int:
 
 
 def row(name: str, attention: str, device: str) -> list[int]:
-    """Counted, 2 x fvcore and FlopCounterMode forward; counted and FlopCounterMode in training."""
+    """Return FLOPs: forward by count, 2 x fvcore and FlopCounterMode; in training by count and FlopCounterMode."""
     backbone, query = without_weights(describe(name), "float32"), MODELS[name]
     if device == "cpu":
         backbone.model.to_empty(device="cpu")
@@ -72,9 +75,9 @@ def row(name: str, attention: str, device: str) -> list[int]:
     config = method.Config()
     with torch.device(device):
         backbone.train_only(method.attach(backbone, config))
-    trained = training_flops(backbone.sizes, {query: 1}, 1, method.added(backbone.sizes, config))
-    both = modes(lambda: plain(*arguments).sum().backward())
-    return [forward_flops(backbone.sizes, query), fvcore, forward, trained, both]
+    counted = training_flops(backbone.sizes, {query: 1}, 1, method.added(backbone.sizes, config))
+    training = modes(lambda: plain(*arguments).sum().backward())
+    return [forward_flops(backbone.sizes, query), fvcore, forward, counted, training]
 
 
 def main() -> None:
@@ -83,10 +86,10 @@ def main() -> None:
     titles = ("model, attention, device", "forward, counted", "2 x fvcore", "FlopCounterMode")
     print(f"| {' | '.join((*titles, 'training, counted', 'FlopCounterMode'))} |\n|{6 * '---|'}")
     for name, attention, device in itertools.product(MODELS, ("eager", "sdpa"), ("cpu", "meta")):
-        found = row(name, attention, device)
-        right = [found[0]] * 3 + [found[3]] * 2
+        flops = row(name, attention, device)
+        counted = [flops[0]] * 3 + [flops[3]] * 2
         cells = [
-            f"{value:,}" if value == exact else f"**{value:,}**" for value, exact in zip(found, right, strict=True)
+            f"{value:,}" if value == exact else f"**{value:,}**" for value, exact in zip(flops, counted, strict=True)
         ]
         print(f"| {TITLES[name]}, {attention}, {device} | {' | '.join(cells)} |")
 

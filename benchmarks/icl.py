@@ -49,8 +49,8 @@ class Case:
     family: str
     shots: int
     choices: int
-    ours: int
-    peers: int
+    queries: int
+    peer_queries: int
 
 
 CASES = {
@@ -70,10 +70,10 @@ def phrase(generator: Random, length: int) -> str:
 def prompts(case: Case, number: int) -> list[tuple[str, tuple[str, ...]]]:
     """Write queries, each behind the same shots, with choices of two words."""
     generator = Random(0)
-    some: dict[str, None] = {}
-    while len(some) < case.choices:
-        some[phrase(generator, CHOICE_WORDS)] = None
-    choices = tuple(some)
+    phrases: dict[str, None] = {}
+    while len(phrases) < case.choices:
+        phrases[phrase(generator, CHOICE_WORDS)] = None
+    choices = tuple(phrases)
     shots = [f"{phrase(generator, SHOT_WORDS)} {generator.choice(choices)}" for _ in range(case.shots)]
     return [("\n\n".join((*shots, phrase(generator, QUERY_WORDS))), choices) for _ in range(number)]
 
@@ -108,21 +108,21 @@ def checkpoint(family: str, folder: Path) -> None:
 
 
 def ours(folder: str, case: Case) -> dict:
-    """Score through peftbench; give log-probabilities, seconds without loading, and the tokens that were run."""
+    """Score through peftbench; return log-probabilities, seconds without loading, and the tokens that were run."""
     from peftbench.models.load import load
     from peftbench.scoring.score import score
 
     backbone = load(folder, device="cpu")
-    queries = [example(*each) for each in prompts(case, case.ours)]
+    queries = [example(text, choices) for text, choices in prompts(case, case.queries)]
     score(backbone, queries[:2], Scoring(end="none", separator="\n\n"))
     started = time.perf_counter()
-    found = score(backbone, queries, Scoring(end="none", separator="\n\n"))
+    scores = score(backbone, queries, Scoring(end="none", separator="\n\n"))
     seconds = time.perf_counter() - started
-    work = found.work
-    context = sum(length.context for length in found.lengths) / len(queries)
+    work = scores.work
+    context = sum(length.context for length in scores.lengths) / len(queries)
     run = work.context_tokens + work.choice_tokens
     return {
-        "log_probs": [[choice.log_prob for choice in each] for each in found.choices],
+        "log_probs": [[choice.log_prob for choice in choices] for choices in scores.choices],
         "seconds": seconds / len(queries),
         "context": context,
         "tokens": run / len(queries),
@@ -138,11 +138,11 @@ def peer(folder: str, case: Case) -> dict:
     is_t5 = case.family == "t5"
     requests = [
         Instance("loglikelihood", {}, (text, choice if is_t5 else f" {choice}"), index)
-        for index, (text, choices) in enumerate(prompts(case, case.peers))
+        for index, (text, choices) in enumerate(prompts(case, case.peer_queries))
         for choice in choices
     ]
     tokenizer = AutoTokenizer.from_pretrained(folder)
-    tokens = sum(len(tokenizer(text + choice).input_ids) for text, choice in (each.args for each in requests))
+    tokens = sum(len(tokenizer("".join(request.args)).input_ids) for request in requests)
     backend = "seq2seq" if is_t5 else "causal"
     model = HFLM(folder, backend=backend, device="cpu", batch_size=1, dtype="float32")
     model.loglikelihood(requests[:1], disable_tqdm=True)  # as on our side, the first pass is not timed
@@ -150,12 +150,12 @@ def peer(folder: str, case: Case) -> dict:
     for batch_size in (1, 4):  # the smaller one first: the peak so far is then its own
         model.batch_size_per_gpu = batch_size
         started = time.perf_counter()
-        found = model.loglikelihood(requests, disable_tqdm=True)
-        timed.append(((time.perf_counter() - started) / case.peers, peak_megabytes()))
+        answers = model.loglikelihood(requests, disable_tqdm=True)
+        timed.append(((time.perf_counter() - started) / case.peer_queries, peak_megabytes()))
     seconds, megabytes = min(timed)
-    sums = [float(log_prob) for log_prob, _ in found]
+    sums = [float(log_prob) for log_prob, _ in answers]
     rows = [sums[start : start + case.choices] for start in range(0, len(sums), case.choices)]
-    return {"log_probs": rows, "seconds": seconds, "megabytes": megabytes, "tokens": tokens / case.peers}
+    return {"log_probs": rows, "seconds": seconds, "megabytes": megabytes, "tokens": tokens / case.peer_queries}
 
 
 def write(folder: str, case: Case) -> dict:
@@ -165,32 +165,32 @@ def write(folder: str, case: Case) -> dict:
 
 
 def peak_megabytes() -> float:
-    """Give the largest resident size of this process so far, in 10^6 bytes."""
+    """Return the largest resident size of this process so far, in 10^6 bytes."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6
 
 
 def child(side: str, folder: str, case: Case) -> dict:
     """Run a side in a process of its own."""
     words = [sys.executable, __file__, "--child", side, folder, json.dumps(asdict(case))]
-    done = subprocess.run(words, capture_output=True, text=True, check=False)
-    if done.returncode:
-        sys.exit(done.stderr)
-    return json.loads(done.stdout.splitlines()[-1])
+    process = subprocess.run(words, capture_output=True, text=True, check=False)
+    if process.returncode:
+        sys.exit(process.stderr)
+    return json.loads(process.stdout.splitlines()[-1])
 
 
 def compare(case: Case, folder: str) -> None:
     """Print one line: our rate, and beside a peer's, the speed-up, its limit, and how far log-probabilities differ."""
-    mine = child("ours", folder, case)
-    line = f"{case.family:>6} {case.shots:>5} {case.choices:>7} {mine['context']:>7.0f} {1 / mine['seconds']:>9.2f}"
-    line += f" {mine['megabytes']:>8.0f}"
-    if case.peers:
-        theirs = child("peer", folder, case)
-        pairs = list(zip(mine["log_probs"], theirs["log_probs"], strict=False))
-        apart = max(abs(a - b) for one, other in pairs for a, b in zip(one, other, strict=True))
+    result = child("ours", folder, case)
+    line = f"{case.family:>6} {case.shots:>5} {case.choices:>7} {result['context']:>7.0f} {1 / result['seconds']:>9.2f}"
+    line += f" {result['megabytes']:>8.0f}"
+    if case.peer_queries:
+        peer_result = child("peer", folder, case)
+        pairs = list(zip(result["log_probs"], peer_result["log_probs"], strict=False))
+        apart = max(abs(a - b) for row_a, row_b in pairs for a, b in zip(row_a, row_b, strict=True))
         assert apart < 1e-3, f"log-probabilities differ by {apart}"
-        assert all(one.index(max(one)) == other.index(max(other)) for one, other in pairs)
-        ratio, limit = theirs["seconds"] / mine["seconds"], theirs["tokens"] / mine["tokens"]
-        line += f" {1 / theirs['seconds']:>9.3f} {theirs['megabytes']:>8.0f} {ratio:>6.1f} {limit:>6.1f}"
+        assert all(row_a.index(max(row_a)) == row_b.index(max(row_b)) for row_a, row_b in pairs)
+        ratio, limit = peer_result["seconds"] / result["seconds"], peer_result["tokens"] / result["tokens"]
+        line += f" {1 / peer_result['seconds']:>9.3f} {peer_result['megabytes']:>8.0f} {ratio:>6.1f} {limit:>6.1f}"
         line += f" {ratio / limit:>5.0%} {apart:>8.0e}"
     print(line, flush=True)
 

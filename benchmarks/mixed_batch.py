@@ -119,16 +119,17 @@ def main(families: list[str]) -> None:
                 size = (folders[0] / saved.TENSORS).stat().st_size / 1000
                 for number in NUMBERS:
                     saved.load(folders[0], backbone)
-                    one, _ = seconds(run, backbone, encoded)
+                    single, _ = seconds(run, backbone, encoded)
                     backbone.detach_all()
                     ids = random.Random(number).choices(range(number), k=NUM_QUERIES)
                     side_by_side = SideBySide(backbone, folders[:number])
-                    mixed, ours = seconds(run, backbone, encoded, ids, side_by_side)
+                    mixed, mixed_log_probs = seconds(run, backbone, encoded, ids, side_by_side)
                     backbone.detach_all()
-                    switch, theirs = seconds(switched, backbone, encoded, ids, folders)
+                    switch, switch_log_probs = seconds(switched, backbone, encoded, ids, folders)
+                    apart = (mixed_log_probs - switch_log_probs).abs().max() / switch_log_probs.abs().max()
                     print(
-                        f"{method:>14} {number:>8} {size:>8.1f} {NUM_QUERIES / one:>8.0f} {one / mixed:>6.2f}"
-                        f" {one / switch:>6.2f} {(ours - theirs).abs().max() / theirs.abs().max():>8.1e}"
+                        f"{method:>14} {number:>8} {size:>8.1f} {NUM_QUERIES / single:>8.0f} {single / mixed:>6.2f}"
+                        f" {single / switch:>6.2f} {apart:>8.1e}"
                     )
 
 
