@@ -75,9 +75,9 @@ def test_a_sweep_says_which_rate_it_chose_among_which(models, capsys):
 
 def test_shots_as_a_prefix_say_where_the_adapter_is_and_predict_takes_it(models, capsys):
     assert icl(models, "--as-prefix") == 0
-    said = capsys.readouterr().err
+    remarks = capsys.readouterr().err
     (adapter,) = Path("results/adapters").glob("*/template-0")
-    assert f"adapter: {adapter}; `peftbench predict --adapter {adapter} --input ROWS` uses it" in said
+    assert f"adapter: {adapter}; `peftbench predict --adapter {adapter} --input ROWS` uses it" in remarks
     assert main(["predict", "--adapter", str(adapter), "--input", "rows.csv", "--output", "answers.csv"]) == 0
 
 

@@ -32,19 +32,21 @@ def test_the_table_fits_100_columns_and_has_all_strategies(capsys):
 
 
 def test_json_has_unit_kind_and_convention_for_each_number(capsys):
-    found = json.loads(cost("--model t0-11b --method ia3 --query-tokens 107 --choice-tokens 4 --format json", capsys))
-    (model,) = found["models"]
-    costs = [one for strategy in model["strategies"] for one in strategy["costs"]]
-    assert all(one["unit"] and one["kind"] and one["convention"] for one in costs)
-    plain = next(one for one in costs if (one["name"], one["kind"]) == ("inference_flops_per_query", "counted"))
+    document = json.loads(
+        cost("--model t0-11b --method ia3 --query-tokens 107 --choice-tokens 4 --format json", capsys)
+    )
+    (model,) = document["models"]
+    costs = [item for strategy in model["strategies"] for item in strategy["costs"]]
+    assert all(item["unit"] and item["kind"] and item["convention"] for item in costs)
+    plain = next(item for item in costs if (item["name"], item["kind"]) == ("inference_flops_per_query", "counted"))
     assert plain["value"] == 1_168_657_743_872
-    assert {point["icl"]["strategy"] for point in found["break_even"]} == {"ICL"}
+    assert {point["icl"]["strategy"] for point in document["break_even"]} == {"ICL"}
 
 
 def test_so_many_queries_cost_in_all(capsys):
-    found = json.loads(cost("--model gpt3-125m --method ia3 --queries 500 --format json", capsys))
-    for strategy in found["models"][0]["strategies"]:
-        counted = {one["name"]: one["value"] for one in strategy["costs"] if one["kind"] == "counted"}
+    document = json.loads(cost("--model gpt3-125m --method ia3 --queries 500 --format json", capsys))
+    for strategy in document["models"][0]["strategies"]:
+        counted = {item["name"]: item["value"] for item in strategy["costs"] if item["kind"] == "counted"}
         once = counted["training_flops"] + counted["once_flops"]
         assert strategy["in_all"]["flops"] == once + 500 * counted["inference_flops_per_query"]
 
@@ -73,13 +75,13 @@ def test_measured_values_stand_beside(capsys):
     tiny_folder("gpt2", Path("m"))
     words = "--model m --method ia3 --shots 2 --tokens-per-shot 5 --query-tokens 9 --batch-size 2 --measure"
     measured = json.loads(cost(f"{words} --device cpu --format json", capsys))["models"][0]["measured"]
-    names = {one["of"] or one["name"] for one in measured}
+    names = {item["of"] or item["name"] for item in measured}
     assert names == {
         "zero-shot query", "ICL query", "ICL cached query", "ia3 query", "ia3 training step",
         "matmul_flops_per_second", "peak_process_bytes",
     }  # fmt: skip
-    assert all(one["kind"] == "measured" and one["value"] > 0 and "thread" in one["convention"] for one in measured)
-    parts = {one["name"] for one in measured if one["of"] == "ICL cached query"}
+    assert all(item["kind"] == "measured" and item["value"] > 0 and "thread" in item["convention"] for item in measured)
+    parts = {item["name"] for item in measured if item["of"] == "ICL cached query"}
     assert parts == {"median_seconds", "p95_seconds", "per_second", "matmul_share"}
 
 
@@ -87,8 +89,8 @@ def test_what_cannot_be_measured_is_absent_with_its_reason(capsys):
     tiny_folder("gpt2", Path("m"))
     words = "--model m --method ia3 --shots 99 --tokens-per-shot 9 --query-tokens 9 --batch-size 2 --measure"
     words += " --device cpu"
-    found = json.loads(cost(f"{words} --format json", capsys))["models"][0]["measured"]
-    measured = {(one["of"], one["name"]): one for one in found}
+    document = json.loads(cost(f"{words} --format json", capsys))["models"][0]["measured"]
+    measured = {(item["of"], item["name"]): item for item in document}
     assert measured["ICL query", "median_seconds"]["value"] is None
     assert "takes 512" in measured["ICL query", "median_seconds"]["reason"]
     assert "'m' takes 512" in " ".join(cost(words, capsys).split())
@@ -135,8 +137,8 @@ def test_counts_are_verified_for_a_model_and_its_methods(capsys):
     out = cost("--verify --model m --method ia3 --method lora", capsys)
     assert max(map(len, out.splitlines())) <= 100
     assert out.count("agrees") == 4
-    found = json.loads(cost("--verify --model m --query-tokens 9 --choice-tokens 2,1 --format json", capsys))
-    (line,) = found["verified"]
+    document = json.loads(cost("--verify --model m --query-tokens 9 --choice-tokens 2,1 --format json", capsys))
+    (line,) = document["verified"]
     assert line["counted"] == line["kernels"] == line["graph"] > 0
     assert line["query"] == {"shot_tokens": 0, "input_tokens": 6, "choice_tokens": [1, 0]}
 

@@ -13,7 +13,7 @@ LINEAR = {"q", "k", "v", "o", "ff_gate", "ff_up", "ff_out"}
 
 
 def lacks(backbone):
-    """What a family of this kind has not, of what others have."""
+    """Yield the features that a family of this kind lacks."""
     sizes, config = backbone.sizes, backbone.model.config
     if hasattr(config, "sliding_window"):
         config.sliding_window = 8
@@ -28,12 +28,12 @@ def lacks(backbone):
 
 
 def test_what_is_said_not_to_be_defined_on_a_family_is_what_some_model_of_it_lacks():
-    found = defaultdict(set)
+    lacking = defaultdict(set)
     for family in FAMILIES:
         backbone = tiny_backbone(family)
-        found[registry.FAMILIES[backbone.model.config.model_type]].update(lacks(backbone))
-    said = {module: set(registry.family(name).UNDEFINED) for name, module in registry.FAMILIES.items()}
-    assert found == said
+        lacking[registry.FAMILIES[backbone.model.config.model_type]].update(lacks(backbone))
+    undefined = {module: set(registry.family(name).UNDEFINED) for name, module in registry.FAMILIES.items()}
+    assert lacking == undefined
 
 
 def test_each_kind_of_model_that_can_be_loaded_is_listed_once(capsys):

@@ -19,15 +19,15 @@ class Pair:
 
 
 def test_each_field_of_an_option_object_is_an_option():
-    seen = []
+    calls = []
 
-    def command(pair: Pair, other: int = 3) -> None:
-        seen.append((pair, other))
+    def command(pair: Pair, number: int = 3) -> None:
+        calls.append((pair, number))
 
     app = typer.Typer()
     app.command()(flatten(command))
-    assert CliRunner().invoke(app, ["--left", "1", "--other", "5"]).exit_code == 0
-    assert seen == [(Pair(1, "r"), 5)]
+    assert CliRunner().invoke(app, ["--left", "1", "--number", "5"]).exit_code == 0
+    assert calls == [(Pair(1, "r"), 5)]
 
 
 @pytest.mark.parametrize(("command", "panels"), [("icl", ["Options", "Shots"]), ("tune", ["Options", "Task and data"])])

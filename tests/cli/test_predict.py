@@ -23,11 +23,11 @@ DATA = ["--train", "rows.csv", "--test", "rows.csv", "--template", "{{text}} tru
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory):
+def root(tmp_path_factory):
     """A results folder with an adapter for each of two label words, and a record of four shots."""
     root = tmp_path_factory.mktemp("made")
     models = {family: str(tiny_folder(family, root / family)) for family in ("t5", "gpt2")}
-    here = Path.cwd()
+    before = Path.cwd()
     os.chdir(root)
     try:
         with Path("rows.csv").open("w", newline="") as file:
@@ -43,32 +43,32 @@ def made(tmp_path_factory):
         icl = ["icl", "--model", models["gpt2"], "--shots", "4", *DATA, "-q", "--choices", "no,yes"]
         assert main(icl) == 0
     finally:
-        os.chdir(here)
+        os.chdir(before)
     return root
 
 
 @pytest.fixture(autouse=True)
-def folder(made, tmp_path, monkeypatch):
+def folder(root, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
 
 
-def records(made):
+def records(root):
     return {
-        record.learned.method or f"icl{record.learned.num_shots}": record for record in Store(made / "results").all()
+        record.learned.method or f"icl{record.learned.num_shots}": record for record in Store(root / "results").all()
     }
 
 
-def adapter(made, method):
-    return str(made / "results" / "adapters" / records(made)[method].id)
+def adapter(root, method):
+    return str(root / "results" / "adapters" / records(root)[method].id)
 
 
-def shots(made):
-    return str(made / "results" / "records" / f"{records(made)['icl4'].id}.json")
+def shots(root):
+    return str(root / "results" / "records" / f"{records(root)['icl4'].id}.json")
 
 
-def stored(made, name):
+def stored(root, name):
     """Log-probabilities per token of the record itself, by row."""
-    scores = Store(made / "results").read_scores(records(made)[name].id)
+    scores = Store(root / "results").read_scores(records(root)[name].id)
     values = scores["log_prob"] / scores["num_tokens"]
     return [list(values[scores["row_id"] == row]) for row in range(len(ROWS))]
 
@@ -77,38 +77,38 @@ def lines(path):
     return [json.loads(line) for line in Path(path).read_text().splitlines()]
 
 
-def test_an_adapter_predicts_what_its_record_scored(made, capsys):
-    words = ["predict", "--adapter", adapter(made, "ia3"), "--input", str(made / "rows.csv")]
+def test_an_adapter_predicts_what_its_record_scored(root, capsys):
+    words = ["predict", "--adapter", adapter(root, "ia3"), "--input", str(root / "rows.csv")]
     assert main([*words, "--output", "out.jsonl"]) == 0
     table = lines("out.jsonl")
     assert [row["row"] for row in table] == list(range(1, 9))
-    for row, expected in zip(table, stored(made, "ia3"), strict=True):
+    for row, expected in zip(table, stored(root, "ia3"), strict=True):
         assert list(row["scores"].values()) == pytest.approx(expected, abs=1e-5)
         assert row["prediction"] == ["no", "yes"][expected.index(max(expected))]
     right = sum(row["prediction"] == label for row, (_, label) in zip(table, ROWS, strict=True))
-    assert right == records(made)["ia3"].results[0].num_correct[NORMALIZATIONS[0]]
+    assert right == records(root)["ia3"].results[0].num_correct[NORMALIZATIONS[0]]
     assert main(words) == 0
     assert [json.loads(line) for line in capsys.readouterr().out.splitlines()] == table
 
 
-def test_the_shots_of_a_record_predict_what_it_scored(made):
-    words = ["predict", "--shots-from", shots(made), "--input", str(made / "rows.csv"), "--output", "o.jsonl"]
+def test_the_shots_of_a_record_predict_what_it_scored(root):
+    words = ["predict", "--shots-from", shots(root), "--input", str(root / "rows.csv"), "--output", "o.jsonl"]
     assert main(words) == 0
-    for row, expected in zip(lines("o.jsonl"), stored(made, "icl4"), strict=True):
+    for row, expected in zip(lines("o.jsonl"), stored(root, "icl4"), strict=True):
         assert list(row["scores"].values()) == pytest.approx(expected, abs=1e-5)
 
 
-def test_rows_from_stdin_and_faults_that_a_stopped_run_left(made, capsys, monkeypatch):
+def test_rows_from_stdin_and_faults_that_a_stopped_run_left(root, capsys, monkeypatch):
     monkeypatch.setattr("sys.stdin", io.StringIO('{"text": "one"}\n\n{"txt": "two"}\n'))
-    assert main(["predict", "--adapter", adapter(made, "ia3"), "--input", "-"]) == 1
+    assert main(["predict", "--adapter", adapter(root, "ia3"), "--input", "-"]) == 1
     out, err = capsys.readouterr()
     assert [list(json.loads(line)) for line in out.splitlines()] == [["row", "prediction", "scores"], ["row", "error"]]
     assert "1 of 2 rows have no prediction: row 2: template 'own' names 'text'" in err
 
 
-def test_what_a_stopped_run_could_not_predict_is_still_told_at_the_end(made, capsys, monkeypatch):
+def test_what_a_stopped_run_could_not_predict_is_still_told_at_the_end(root, capsys, monkeypatch):
     Path("in.jsonl").write_text('{"text": "one"}\n' + '{"txt": "two"}\n' * 7 + '{"text": "three"}\n')
-    words = ["predict", "--adapter", adapter(made, "ia3"), "--input", "in.jsonl", "--output", "out.csv"]
+    words = ["predict", "--adapter", adapter(root, "ia3"), "--input", "in.jsonl", "--output", "out.csv"]
     monkeypatch.setattr("peftbench.flow.predict.CHUNK", 8)
     append = Output.append
 
@@ -119,8 +119,8 @@ def test_what_a_stopped_run_could_not_predict_is_still_told_at_the_end(made, cap
     monkeypatch.setattr(Output, "append", stopped)
     assert main(words) == 130
     monkeypatch.setattr(Output, "append", append)
-    other = [word.replace(adapter(made, "ia3"), adapter(made, "lora")) for word in words]
-    assert main(other) == 2
+    words_of_lora = [word.replace(adapter(root, "ia3"), adapter(root, "lora")) for word in words]
+    assert main(words_of_lora) == 2
     assert "a part of other predictions" in capsys.readouterr().err
     assert main(words) == 1
     err = capsys.readouterr().err
@@ -128,42 +128,42 @@ def test_what_a_stopped_run_could_not_predict_is_still_told_at_the_end(made, cap
     assert "error: 7 of 9 rows have no prediction: 7 more" in err
 
 
-def test_a_row_that_is_too_long_fails_alone(made, capsys):
+def test_a_row_that_is_too_long_fails_alone(root, capsys):
     texts = ["one", "two", "three", "word " * 600, "five"]
     Path("in.jsonl").write_text("".join(json.dumps({"text": text}) + "\n" for text in texts))
-    assert main(["predict", "--shots-from", shots(made), "--input", "in.jsonl", "--output", "out.jsonl"]) == 1
+    assert main(["predict", "--shots-from", shots(root), "--input", "in.jsonl", "--output", "out.jsonl"]) == 1
     assert ["error" in row for row in lines("out.jsonl")] == [False, False, False, True, False]
     assert "row 4: 4 shots and the longest query have " in capsys.readouterr().err
 
 
-def mixed(made, *words):
+def mixed(root, *words):
     """Rows of both adapters in turn, one that names none, and one without the template's column."""
-    rows = [{"text": text, "way": way} for text, _ in ROWS for way in ("first", "second")]
-    rows[4:4] = [{"text": "x", "way": "third"}, {"txt": "x", "way": "first"}]
+    rows = [{"text": text, "name": name} for text, _ in ROWS for name in ("first", "second")]
+    rows[4:4] = [{"text": "x", "name": "third"}, {"txt": "x", "name": "first"}]
     Path("in.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    ways = [f"--adapter=first={adapter(made, 'ia3')}", f"--adapter=second={adapter(made, 'lora')}"]
-    return main(["predict", *ways, "--adapter-column", "way", "--input", "in.jsonl", *words])
+    adapters = [f"--adapter=first={adapter(root, 'ia3')}", f"--adapter=second={adapter(root, 'lora')}"]
+    return main(["predict", *adapters, "--adapter-column", "name", "--input", "in.jsonl", *words])
 
 
-def test_rows_of_two_adapters_share_batches_and_faulty_ones_are_named_while_the_others_are_done(made, capsys):
-    assert mixed(made, "--output", "out.jsonl") == 1
+def test_rows_of_two_adapters_share_batches_and_faulty_ones_are_named_while_the_others_are_done(root, capsys):
+    assert mixed(root, "--output", "out.jsonl") == 1
     error = capsys.readouterr().err
     assert "error: 2 of 18 rows have no prediction: row 5: " in error
     assert "row 6: template 'own' names 'text'" in error
     table = lines("out.jsonl")
     assert [row["row"] for row in table] == list(range(1, 19))
-    done = [row for row in table if "error" not in row]
-    expected = [value for pair in zip(stored(made, "ia3"), stored(made, "lora"), strict=True) for value in pair]
-    assert [row["adapter"] for row in done] == ["first", "second"] * 8
-    for row, values in zip(done, expected, strict=True):
+    predicted = [row for row in table if "error" not in row]
+    expected = [value for pair in zip(stored(root, "ia3"), stored(root, "lora"), strict=True) for value in pair]
+    assert [row["adapter"] for row in predicted] == ["first", "second"] * 8
+    for row, values in zip(predicted, expected, strict=True):
         assert list(row["scores"].values()) == pytest.approx(values, abs=1e-5)
 
 
-def test_a_killed_run_goes_on_and_ends_in_the_same_bytes(made):
+def test_a_killed_run_goes_on_and_ends_in_the_same_bytes(root):
     rows = [(f"{text} and {number}", "no") for number in range(150) for text, _ in ROWS]
     with Path("many.csv").open("w", newline="") as file:
         csv.writer(file).writerows([("text", "label"), *rows])
-    words = ["predict", "--adapter", adapter(made, "ia3"), "--input", "many.csv"]
+    words = ["predict", "--adapter", adapter(root, "ia3"), "--input", "many.csv"]
     program = "import sys; from peftbench.cli.app import main; sys.exit(main())"
     child = subprocess.Popen([sys.executable, "-c", program, *words, "-q", "--output", "out.csv"])
     deadline = time.monotonic() + 60
@@ -197,9 +197,9 @@ def test_a_killed_run_goes_on_and_ends_in_the_same_bytes(made):
         (["--adapter", "MADE/peft", "--input", "rows.csv"], "is an adapter of the peft library"),
     ],
 )
-def test_wrong_words_get_one_line_and_leave_nothing(made, capsys, words, error):
-    Path("rows.csv").write_bytes((made / "rows.csv").read_bytes())
-    named = {"ADAPTER": adapter(made, "ia3"), "RECORD": shots(made), "MADE": str(made)}
+def test_wrong_words_get_one_line_and_leave_nothing(root, capsys, words, error):
+    Path("rows.csv").write_bytes((root / "rows.csv").read_bytes())
+    named = {"ADAPTER": adapter(root, "ia3"), "RECORD": shots(root), "MADE": str(root)}
     for name, value in named.items():
         words = [word.replace(name, value) for word in words]
     assert main(["predict", *words]) == 2
@@ -210,13 +210,13 @@ def test_wrong_words_get_one_line_and_leave_nothing(made, capsys, words, error):
     assert [path.name for path in Path().iterdir()] == ["rows.csv"]
 
 
-def test_adapters_of_two_models_do_not_share_a_batch(made, capsys, tmp_path):
-    other = tmp_path / "other"
-    other.mkdir()
-    for path in Path(adapter(made, "ia3")).iterdir():
-        (other / path.name).write_bytes(path.read_bytes())
-    card = json.loads((other / "usage.json").read_text())
-    (other / "usage.json").write_text(json.dumps(card | {"fingerprint": "0" * 64, "model": "another"}))
-    ways = ["--adapter", adapter(made, "ia3"), "--adapter", str(other)]
-    assert main(["predict", *ways, "--input", str(made / "rows.csv")]) == 2
+def test_adapters_of_two_models_do_not_share_a_batch(root, capsys, tmp_path):
+    copied = tmp_path / "other"
+    copied.mkdir()
+    for path in Path(adapter(root, "ia3")).iterdir():
+        (copied / path.name).write_bytes(path.read_bytes())
+    card = json.loads((copied / "usage.json").read_text())
+    (copied / "usage.json").write_text(json.dumps(card | {"fingerprint": "0" * 64, "model": "another"}))
+    adapters = ["--adapter", adapter(root, "ia3"), "--adapter", str(copied)]
+    assert main(["predict", *adapters, "--input", str(root / "rows.csv")]) == 2
     assert "adapters of one batch share a model" in capsys.readouterr().err

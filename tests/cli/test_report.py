@@ -56,10 +56,12 @@ def test_a_file_has_what_stdout_would_have_had(folder, capsys, form):
 def test_json_is_as_its_schema_says(folder, capsys):
     out = run(capsys, "--format", "json", "--reference", "t-few")[1]
     schema.check("report", out)
-    ours, theirs = (table["rows"][0] for table in json.loads(out)["tables"])
-    assert ours["accuracy_interval"][0] < ours["accuracy_median"] < ours["accuracy_interval"][1]
-    assert len(ours["tasks"][0]["records"]) == 2
-    assert theirs["tasks"][0]["records"] == []
+    tables = json.loads(out)["tables"]
+    measured, published = tables[0]["rows"][0], tables[1]["rows"][0]
+    assert len(tables) == 2
+    assert measured["accuracy_interval"][0] < measured["accuracy_median"] < measured["accuracy_interval"][1]
+    assert len(measured["tasks"][0]["records"]) == 2
+    assert published["tasks"][0]["records"] == []
 
 
 def test_rows_are_sorted_by_a_column_and_an_unknown_one_is_refused(folder, capsys):
@@ -80,10 +82,10 @@ def test_the_interval_stands_in_the_table_where_it_fits(folder, capsys, monkeypa
     assert "62.5" not in narrow.partition("- ")[0] or max(map(len, narrow.splitlines())) <= 80
 
 
-def broken(folder, how):
+def broken(folder, spoil):
     """Spoil one of the two seeds of ia3."""
     path = next(p for p in sorted((folder / "records").iterdir()) if '"method": "ia3"' in p.read_text())
-    path.write_text(how(path.read_text()))
+    path.write_text(spoil(path.read_text()))
     return path
 
 
@@ -100,9 +102,9 @@ BROKEN = {
 }
 
 
-@pytest.mark.parametrize("how", BROKEN)
-def test_a_record_that_is_not_whole_is_left_out_and_said(folder, capsys, how):
-    spoil, message = BROKEN[how]
+@pytest.mark.parametrize("fault", BROKEN)
+def test_a_record_that_is_not_whole_is_left_out_and_said(folder, capsys, fault):
+    spoil, message = BROKEN[fault]
     path = broken(folder, spoil)
     code, out, err = run(capsys)
     assert code == 0

@@ -45,8 +45,8 @@ def test_looking_imports_nothing_heavy(words):
 def test_a_report_over_records_imports_nothing_heavy(tmp_path):
     records = tmp_path / "records"
     records.mkdir()
-    for one in (record(), record("ia3", "mini-t0")):
-        (records / f"{one.id}.json").write_text(one.model_dump_json())
+    for written in (record(), record("ia3", "mini-t0")):
+        (records / f"{written.id}.json").write_text(written.model_dump_json())
     assert imported("report", "--results", str(tmp_path)) == []
 
 

@@ -44,10 +44,10 @@ def test_committed_rows_are_what_the_world_draws(task: str) -> None:
 
 @pytest.mark.parametrize("task", TASKS)
 def test_the_file_names_its_group_and_three_to_five_templates(task: str) -> None:
-    found = spec(task)
-    assert task in GROUPS[found["group"]]
-    assert found["name"] == task
-    assert 3 <= len(found["templates"]) <= 5
+    table = spec(task)
+    assert task in GROUPS[table["group"]]
+    assert table["name"] == task
+    assert 3 <= len(table["templates"]) <= 5
 
 
 @pytest.mark.parametrize("task", TASKS)
@@ -68,8 +68,8 @@ def test_no_test_row_is_a_training_row(task: str) -> None:
 def test_each_template_gives_distinct_choices_and_holds_no_label(task: str) -> None:
     for template in spec(task)["templates"]:
         for row in rows(task, "test")[:50]:
-            found = choices(template, row)
-            assert len(set(found)) == len(found) > row["label"]
+            texts = choices(template, row)
+            assert len(set(texts)) == len(texts) > row["label"]
         assert "{{label" not in template["text"]
 
 

@@ -12,12 +12,12 @@ def test_a_mixture_has_the_rows_of_its_tasks_in_turn_each_under_its_own_template
     assert [row.task for row in mixed.test[: len(tasks)]] == list(tasks)
     assert [row.id for row in mixed.train] == list(range(sum(len(task.train) for task in tasks.values())))
     for template in mixed.templates:
-        name, _, own = template.name.partition(": ")
-        (source,) = [one for one in tasks[name].templates if one.name == own]
-        found = [template.render(row) for row in mixed.test if template.reads(row)]
-        there = [source.render(row) for row in tasks[name].test]
-        assert [(one.input, one.choices, one.label) for one in found] == [
-            (one.input, one.choices, one.label) for one in there
+        name, _, template_name = template.name.partition(": ")
+        (source,) = [candidate for candidate in tasks[name].templates if candidate.name == template_name]
+        examples = [template.render(row) for row in mixed.test if template.reads(row)]
+        expected = [source.render(row) for row in tasks[name].test]
+        assert [(example.input, example.choices, example.label) for example in examples] == [
+            (example.input, example.choices, example.label) for example in expected
         ]
     assert sum(len(task.templates) for task in tasks.values()) == len(mixed.templates)
 

@@ -98,8 +98,8 @@ def test_chance_is_the_mean_of_one_over_the_choices(tmp_path):
 def test_a_toml_reads_files_that_lie_beside_it_and_others_in_their_place(tmp_path):
     write(tmp_path / "rows.jsonl", ROWS)
     path = toml(tmp_path)
-    other = write(tmp_path / "other.csv", ROWS[:2])
-    task = load(TaskSpec(name=str(path), test=other))
+    test = write(tmp_path / "other.csv", ROWS[:2])
+    task = load(TaskSpec(name=str(path), test=test))
     assert (task.name, len(task.train), len(task.test)) == ("toy", 3, 2)
     assert task.chance == 0.5
 
@@ -109,8 +109,8 @@ def test_the_identity_follows_rows_and_templates_and_not_the_path(tmp_path):
     edited = write(tmp_path / "c.jsonl", [*ROWS[:2], {"text": "edited", "label": 1}])
     identity = load(own(first)).sha256
     assert load(own(same)).sha256 == identity
-    others = [own(edited), own(first, test=edited), own(first, template="{{text}}? ||| {{label}}")]
-    assert len({identity, *(load(spec).sha256 for spec in others)}) == 4
+    edits = [own(edited), own(first, test=edited), own(first, template="{{text}}? ||| {{label}}")]
+    assert len({identity, *(load(spec).sha256 for spec in edits)}) == 4
 
 
 def test_the_identity_follows_the_order_of_the_classes(tmp_path):
@@ -293,31 +293,31 @@ HUB = {"premise": "It rains.", "hypothesis": "It is wet.", "idx": 0}
 
 @pytest.mark.parametrize(("name", "num_classes"), [("rte", 2), ("cb", 3)])
 def test_a_shipped_task_reads_the_hub(monkeypatch, name, num_classes):
-    asked = []
+    requests = []
 
     def load_dataset(path, config, *, revision, split):
-        asked.append((path, config, revision, split))
+        requests.append((path, config, revision, split))
         return datasets.Dataset.from_list([HUB | {"label": label} for label in range(num_classes)])
 
     monkeypatch.setattr(datasets, "load_dataset", load_dataset)
     task = load(TaskSpec(name=name))
-    assert asked == [("aps/super_glue", name, None, "train"), ("aps/super_glue", name, None, "validation")]
+    assert requests == [("aps/super_glue", name, None, "train"), ("aps/super_glue", name, None, "validation")]
     assert [row.label for row in task.test] == list(range(num_classes))
     assert len(task.templates) >= 5
     assert task.chance == pytest.approx(1 / num_classes)
 
 
 def test_a_revision_on_the_hub_is_asked_for(tmp_path, monkeypatch):
-    asked = []
+    requests = []
 
     def load_dataset(path, config, *, revision, split):
-        asked.append((path, config, revision, split))
+        requests.append((path, config, revision, split))
         return datasets.Dataset.from_list(ROWS)
 
     monkeypatch.setattr(datasets, "load_dataset", load_dataset)
     data = '{hub = "someone/reviews", revision = "v2", train = "few", test = "many"}'
     load(TaskSpec(name=str(toml(tmp_path, data=data))))
-    assert asked == [("someone/reviews", None, "v2", "few"), ("someone/reviews", None, "v2", "many")]
+    assert requests == [("someone/reviews", None, "v2", "few"), ("someone/reviews", None, "v2", "many")]
 
 
 def test_a_revision_of_a_file_is_refused(tmp_path):

@@ -18,9 +18,9 @@ def task(name: str = "toy", num_rows: int = 50) -> Task:
 @pytest.mark.parametrize("seed", range(5))
 def test_fewer_shots_are_the_first_of_more(seed):
     fifty = task()
-    many = draw(fifty, 50, seed)
-    assert len({row.id for row in many}) == 50
-    assert all(draw(fifty, k, seed) == many[:k] for k in range(50))
+    all_rows = draw(fifty, 50, seed)
+    assert len({row.id for row in all_rows}) == 50
+    assert all(draw(fifty, k, seed) == all_rows[:k] for k in range(50))
 
 
 def test_a_draw_is_the_order_of_hashes():
@@ -58,28 +58,28 @@ def skewed() -> Task:
 
 @pytest.mark.parametrize("seed", range(3))
 def test_a_balanced_draw_has_as_many_of_each_label_as_the_rows_allow(seed):
-    many = draw(skewed(), 40, seed, "balanced")
-    counts = [Counter(row.label for row in many[:k]) for k in range(41)]
+    all_rows = draw(skewed(), 40, seed, "balanced")
+    counts = [Counter(row.label for row in all_rows[:k]) for k in range(41)]
     assert all(abs(count[0] - count[1]) <= 1 for count in counts[:11])
     assert (counts[12][1], counts[40]) == (5, {0: 35, 1: 5})
-    assert all(draw(skewed(), k, seed, "balanced") == many[:k] for k in (1, 7, 30))
+    assert all(draw(skewed(), k, seed, "balanced") == all_rows[:k] for k in (1, 7, 30))
 
 
 def test_orders_are_all_there_are_and_the_first_is_that_of_the_draw():
     shots = draw(task(), 4, 0)
-    found = [tuple(ranks(shots, order, 0)) for order in range(24)]
-    assert found[0] == (0, 1, 2, 3)
-    assert len(set(found)) == 24
-    assert all(sorted(places) == [0, 1, 2, 3] for places in found)
+    orders = [tuple(ranks(shots, order, 0)) for order in range(24)]
+    assert orders[0] == (0, 1, 2, 3)
+    assert len(set(orders)) == 24
+    assert all(sorted(places) == [0, 1, 2, 3] for places in orders)
     assert ranks(shots, 3, 0) != ranks(shots, 3, 1)
 
 
 def test_flipped_labels_are_all_wrong_and_random_ones_right_by_chance():
     examples = [Example(number, "x", ("a", "b", "c"), number % 3) for number in range(600)]
-    assert {relabel(each, "flipped", 0).label - each.label for each in examples} == {1, -2}
-    assert all(relabel(each, "gold", 0) == each for each in examples)
-    drawn = [relabel(each, "random", 0).label for each in examples]
-    assert drawn == [relabel(each, "random", 0).label for each in examples]
+    assert {relabel(example, "flipped", 0).label - example.label for example in examples} == {1, -2}
+    assert all(relabel(example, "gold", 0) == example for example in examples)
+    drawn = [relabel(example, "random", 0).label for example in examples]
+    assert drawn == [relabel(example, "random", 0).label for example in examples]
     # 200 expected of each and 200 right, standard deviation 12
-    right = sum(label == each.label for label, each in zip(drawn, examples, strict=True))
+    right = sum(label == example.label for label, example in zip(drawn, examples, strict=True))
     assert all(150 < number < 250 for number in (*Counter(drawn).values(), right))

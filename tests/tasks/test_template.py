@@ -134,9 +134,9 @@ def test_an_input_without_text_is_refused():
         make("{{text}} ||| {{choice}}").render(Row(0, {"text": " ", "label": 0}, label=0))
 
 
-@pytest.mark.parametrize(("text", "found"), [("{{text}} {{choice}}", 0), ("{{text}} ||| {{choice}} ||| ", 2)])
-def test_a_template_takes_one_bar(text, found):
-    with pytest.raises(TaskError, match=f"has {found} '"):
+@pytest.mark.parametrize(("text", "num_bars"), [("{{text}} {{choice}}", 0), ("{{text}} ||| {{choice}} ||| ", 2)])
+def test_a_template_takes_one_bar(text, num_bars):
+    with pytest.raises(TaskError, match=f"has {num_bars} '"):
         make(text)
 
 

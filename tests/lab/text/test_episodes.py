@@ -23,11 +23,11 @@ TOKENIZER = train_tokenizer(corpus(WORLD, 0, num_rows=300), 2048, append_eos=Fal
 
 def label_texts(row: episodes.Row) -> list[str]:
     """The text of each shot's label tokens, in order; the last shot may be cut off and is left out."""
-    found: dict[int, list[int]] = {}
+    ids: dict[int, list[int]] = {}
     for token, shot in zip(row.ids, row.shots, strict=True):
         if shot >= 0:
-            found.setdefault(shot, []).append(token)
-    return [TOKENIZER.decode(tokens).strip() for tokens in found.values()][:-1]
+            ids.setdefault(shot, []).append(token)
+    return [TOKENIZER.decode(tokens).strip() for tokens in ids.values()][:-1]
 
 
 @pytest.mark.parametrize("level", LEVELS)
@@ -56,10 +56,10 @@ def test_training_sentences_and_those_of_the_curve_are_of_different_parts(monkey
     monkeypatch.setattr(episodes, "draw_style", lambda *_: Style("", "\n", {}))
     row = episode(WORLD, TOKENIZER, random.Random(0), "sentence", Stage(0, 256, plain_share=1.0))
     unseen = unseen_episodes(WORLD, TOKENIZER, "sentence", 256, count=1)[0]
-    for wanted, found in ((False, row), (True, unseen)):
-        sentences = [line.rpartition(". ")[0] + "." for line in TOKENIZER.decode(found.ids).split("\n")[:-1]]
+    for is_held, episode_row in ((False, row), (True, unseen)):
+        sentences = [line.rpartition(". ")[0] + "." for line in TOKENIZER.decode(episode_row.ids).split("\n")[:-1]]
         assert len(sentences) > 5
-        assert {part_of(sentence) == HELD for sentence in sentences} == {wanted}
+        assert {part_of(sentence) == HELD for sentence in sentences} == {is_held}
 
 
 def test_no_episode_and_no_text_gives_a_held_out_task_away() -> None:
@@ -73,8 +73,8 @@ def test_the_stream_is_a_function_of_the_step_alone() -> None:
     stages = [Stage(2, 64, {"repeat": 1.0, "word": 1.0}, tokens=256), Stage(2, 128, {"text": 1.0}, tokens=256)]
     make = [episode_stream(WORLD, TOKENIZER, stages, seed=3) for _ in range(2)]
     late = [make[0](step)[0] for step in (0, 1, 2)][2]
-    again = make[1](2)[0]
-    assert torch.equal(late.inputs["input_ids"], again.inputs["input_ids"])
+    alone = make[1](2)[0]
+    assert torch.equal(late.inputs["input_ids"], alone.inputs["input_ids"])
     assert late.inputs["input_ids"].shape == (2, 127)
     assert make[0](0)[0].inputs["input_ids"].shape == (4, 63)
 
@@ -96,8 +96,8 @@ def test_a_binding_row_has_its_loss_on_labels_of_keys_seen_before() -> None:
     num_bare = 0
     for seed in range(100):
         row = episodes._binding(WORLD, TOKENIZER, random.Random(seed), 64, 0.3)
-        learnt = {token for token, weight in zip(row.ids, row.weights, strict=True) if weight}
-        assert len(learnt) <= 4
+        weighted = {token for token, weight in zip(row.ids, row.weights, strict=True) if weight}
+        assert len(weighted) <= 4
         if sum(row.weights) < 20:
             continue  # something stands between key and label, or around the key
         num_bare += 1

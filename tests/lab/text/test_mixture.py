@@ -26,7 +26,7 @@ def test_equal_generators_draw_equal_pairs() -> None:
 
 
 def test_every_weighted_family_has_four_wordings_or_more_and_every_wording_a_weight() -> None:
-    counts = {family: len(found) for group in ("classes", "generate") for family, found in TABLE[group].items()}
+    counts = {family: len(texts) for group in ("classes", "generate") for family, texts in TABLE[group].items()}
     assert set(counts) == set(TABLE["weights"])
     assert len(counts) >= 15
     assert min(counts.values()) >= 4

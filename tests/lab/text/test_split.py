@@ -50,9 +50,10 @@ def test_a_planted_sentence_of_a_held_out_row_is_seen() -> None:
     ("task", "fields"), [("lab-nli2", ("premise", "hypothesis")), ("lab-sense", ("first", "second"))]
 )
 def test_a_planted_pair_is_seen_and_half_of_it_is_not(task: str, fields: tuple[str, str]) -> None:
-    one, two = (held_out_row(task)[field] for field in fields)
-    assert any(leak.startswith("row") for leak in GUARD.leaks(f"Given: {one}", f"{two}"))
-    assert not [leak for half in (one, two) for leak in GUARD.leaks("Ben smiled.", half)]
+    row = held_out_row(task)
+    first, second = row[fields[0]], row[fields[1]]
+    assert any(leak.startswith("row") for leak in GUARD.leaks(f"Given: {first}", f"{second}"))
+    assert not [leak for half in (first, second) for leak in GUARD.leaks("Ben smiled.", half)]
 
 
 def test_a_planted_row_of_two_sentences_is_seen() -> None:

@@ -61,9 +61,9 @@ def tiny_spec(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def losses(out: Path, **options: Any) -> list[float]:
-    seen: list[float] = []
-    lab_build.build("mini-gpt", out, report=lambda log, _: seen.append(log.loss), **options)
-    return seen
+    values: list[float] = []
+    lab_build.build("mini-gpt", out, report=lambda log, _: values.append(log.loss), **options)
+    return values
 
 
 def test_the_folder_is_an_ordinary_one_in_half_precision_with_card_and_checksums(tmp_path: Path) -> None:

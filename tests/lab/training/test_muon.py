@@ -20,12 +20,14 @@ def test_singular_vectors_stay_and_singular_values_come_near_one(shape: tuple[in
 
 def test_a_step_is_torchs_own_muon_to_bfloat16() -> None:
     torch.manual_seed(0)
-    ours, theirs = (torch.nn.Parameter(torch.ones(8, 16)) for _ in range(2))
-    mine = Muon([ours], lr=0.1, momentum=0.9, weight_decay=0.1)
-    torchs = torch.optim.Muon([theirs], lr=0.1, momentum=0.9, weight_decay=0.1, adjust_lr_fn="match_rms_adamw")
+    weights, torch_weights = torch.nn.Parameter(torch.ones(8, 16)), torch.nn.Parameter(torch.ones(8, 16))
+    muon = Muon([weights], lr=0.1, momentum=0.9, weight_decay=0.1)
+    torch_muon = torch.optim.Muon(
+        [torch_weights], lr=0.1, momentum=0.9, weight_decay=0.1, adjust_lr_fn="match_rms_adamw"
+    )
     for _ in range(3):
-        ours.grad = theirs.grad = torch.randn(8, 16)
-        mine.step()
-        torchs.step()
-    assert (ours - theirs).abs().max() < 0.02
-    assert (ours - 1).abs().max() > 0.1
+        weights.grad = torch_weights.grad = torch.randn(8, 16)
+        muon.step()
+        torch_muon.step()
+    assert (weights - torch_weights).abs().max() < 0.02
+    assert (weights - 1).abs().max() > 0.1

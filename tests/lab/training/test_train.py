@@ -56,7 +56,8 @@ def test_micro_batches_add_up_to_the_gradient_of_the_whole_batch(tmp_path: Path)
     def whole(step: int) -> list[Batch]:
         parts = counting(step)
         inputs = {"input_ids": torch.cat([part.inputs["input_ids"] for part in parts])}
-        targets, weights = (torch.cat([getattr(part, name) for part in parts]) for name in ("targets", "weights"))
+        targets = torch.cat([part.targets for part in parts])
+        weights = torch.cat([part.weights for part in parts])
         return [Batch(inputs, targets, weights, 64)]
 
     split = train(tiny_llama(), counting, SETTINGS, tmp_path / "split")
@@ -77,7 +78,7 @@ def test_the_loss_is_the_mean_over_pairs_of_transformers_own() -> None:
     )
     model = T5ForConditionalGeneration(config)
     batch = _seq2seq_batch([([5, 6, 7, 1], [8, 1]), ([5, 1], [9, 10, 11, 1])], max_tokens=10)
-    theirs = [
+    losses = [
         model(
             input_ids=batch.inputs["input_ids"][row],
             attention_mask=batch.inputs["attention_mask"][row],
@@ -85,8 +86,8 @@ def test_the_loss_is_the_mean_over_pairs_of_transformers_own() -> None:
         ).loss.item()
         for row in ([0], [1])
     ]
-    ours = weighted_loss(model, batch, "cpu") / batch.weights.sum()
-    assert ours.item() == pytest.approx(sum(theirs) / 2, rel=1e-5)
+    loss = weighted_loss(model, batch, "cpu") / batch.weights.sum()
+    assert loss.item() == pytest.approx(sum(losses) / 2, rel=1e-5)
     assert batch.num_tokens == 6 + 6
 
 
@@ -112,5 +113,5 @@ def test_muon_gets_the_hidden_matrices_and_adamw_embeddings_and_norms() -> None:
     hidden = {names[id(p)] for p in muon.param_groups[0]["params"]}
     assert len(hidden) == 7
     assert all("_proj" in name for name in hidden)
-    rest = {names[id(p)] for p in adamw.param_groups[0]["params"]}
-    assert rest == set(names.values()) - hidden
+    outer = {names[id(p)] for p in adamw.param_groups[0]["params"]}
+    assert outer == set(names.values()) - hidden

@@ -61,7 +61,7 @@ def test_training_groups_never_join_what_a_held_out_label_joins() -> None:
     rng = random.Random(0)
     for attribute in ("category", "place") * 300:
         groups = WORLD.grouping(rng, attribute)
-        assert all(len(held & set(group)) < 2 for held in HELD_OUT_GROUPS for group in groups)
+        assert all(len(classes & set(group)) < 2 for classes in HELD_OUT_GROUPS for group in groups)
 
 
 def test_reserved_label_words_occur_in_text_but_are_nobodys_label() -> None:
