@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from peftbench.errors import PeftbenchError
     from peftbench.flow.run import Outcome, run
     from peftbench.report.rows.frame import frame
-    from peftbench.spec.cell import Cell, IclOptions, Scoring, TaskSpec, Training
+    from peftbench.spec.cell import Cell, IclOptions, ScoringOptions, TaskSpec, Training
     from peftbench.store.results import Store
 
 __version__ = "0.2.0"
@@ -19,7 +19,7 @@ __all__ = [
     "IclOptions",
     "Outcome",
     "PeftbenchError",
-    "Scoring",
+    "ScoringOptions",
     "Store",
     "TaskSpec",
     "Training",
@@ -32,7 +32,7 @@ _MODULES = {
     "IclOptions": "peftbench.spec.cell",
     "Outcome": "peftbench.flow.run",
     "PeftbenchError": "peftbench.errors",
-    "Scoring": "peftbench.spec.cell",
+    "ScoringOptions": "peftbench.spec.cell",
     "Store": "peftbench.store.results",
     "TaskSpec": "peftbench.spec.cell",
     "Training": "peftbench.spec.cell",

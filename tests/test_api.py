@@ -19,7 +19,7 @@ def test_importing_the_package_and_describing_a_run_imports_nothing_heavy():
     assert not HEAVY & loaded_by("import peftbench")
     assert "pydantic" not in loaded_by("import peftbench")
     assert not HEAVY & loaded_by(
-        "from peftbench import Cell, IclOptions, PeftbenchError, Scoring, Store, TaskSpec, Training"
+        "from peftbench import Cell, IclOptions, PeftbenchError, ScoringOptions, Store, TaskSpec, Training"
     )
 
 
