@@ -298,7 +298,8 @@ def _forward(facts: Facts, query: count.Query, *, cached: bool = False) -> int:
 def _rule(facts: Facts, query: count.Query) -> int:
     unfed = -facts.sizes.num_fed_more * len(query.choice_tokens)  # the paper counts all tokens of the choices
     before = 0 if facts.reads_prefix else query.shot_tokens
-    tokens = before + query.input_tokens + sum(query.choice_tokens) + unfed
+    virtual = facts.added.extra_tokens if facts.added else 0
+    tokens = before + virtual + query.input_tokens + sum(query.choice_tokens) + unfed
     return rule.inference_flops(facts.num_parameters, tokens, is_encoder_decoder=facts.sizes.is_encoder_decoder)
 
 

@@ -262,7 +262,8 @@ class Prices:
         }
         for merged in [True, False] if flops[True] < flops[False] else [True]:
             beside = 0 if merged and is_mergeable else extra
-            answer = self._query_costs(flops[merged], added.num_members * self._work.query_tokens)
+            num_tokens = added.num_members * (added.extra_tokens + self._work.query_tokens)
+            answer = self._query_costs(flops[merged], num_tokens)
             costs = (*answer, *self._byte_costs(_adapter_file(written), beside=beside), *training)
             yield Strategy(self._model.name, name, "" if merged else "unmerged", costs)
 
@@ -290,7 +291,7 @@ class Prices:
         batch_size = work.batch_size * added.num_members
         by_rule = rule.training_flops(
             self._model.num_parameters,
-            work.query_tokens,
+            added.extra_tokens + work.query_tokens,
             num_steps=work.num_steps,
             batch_size=batch_size,
             is_encoder_decoder=sizes.is_encoder_decoder,

@@ -94,6 +94,16 @@ def test_training_is_counted_and_stands_beside_the_rule():
     assert ("preparation_flops", "counted") not in found
 
 
+def test_the_rule_counts_virtual_tokens_in_a_query_as_in_training():
+    prompt = Added(num_parameters=7, extra_tokens=5)
+    work = TrainingWork(Counter({Length(14, (3, 2)): 2}), Counter(), Counter({Pass(0, 0, 2, 19, 0, 12): 1}))
+    scored = [ScoredRows([Length(14, (3, 2))], (), 1, shot_tokens=0, shot_bytes=0)]
+    found = costs(added=prompt, trained=work, scored=scored)
+    unfed = 2  # of a decoder-only model the last token of each choice, which the paper counts
+    assert found["inference_flops_per_example", "estimated"] == 2 * 1000 * (14 + 5 + unfed)
+    assert found["training_flops", "estimated"] == 3 * 2 * 1000 * 2 * (14 + 5)
+
+
 def test_what_runs_before_the_first_step_is_training_too():
     lengths, padded = {Length(9, (3, 2)): 5}, {Pass(0, 0, 5, 14, 0, 30): 1}
     without, found = (

@@ -40,6 +40,13 @@ def test_the_paper_s_rule_stands_beside():
     assert 0.6 < found.value("training_flops") / found.value("training_flops", "estimated") < 0.7
 
 
+def test_the_rule_counts_virtual_tokens_as_tokens():
+    prompt = registry.method("prompt_tuning").Config(num_virtual_tokens=100)
+    found = strategies("t0-11b", {"prompt_tuning": prompt})["prompt_tuning"]
+    assert found.value("inference_flops_per_query", "estimated") == 11_135_332_352 * 203
+    assert found.value("training_flops", "estimated") == 3 * 11_135_332_352 * 203 * 8000
+
+
 def test_a_cache_costs_once_and_stays_in_memory():
     found = strategies("gpt3-175b", {})
     plain, cached = found["ICL"], found["ICL cached"]
