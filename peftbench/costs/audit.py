@@ -203,8 +203,8 @@ def _accuracies() -> list[Check]:
         why = ""
         if not agrees:
             fitting = [what for what, other in candidates.items() if math.isclose(round(other, 1), printed)]
-            tried = ", ".join(f"{what} {other:.1f}" for what, other in candidates.items())
-            why = " or ".join(fitting) or f"not reproduced; tried: {tried}"
+            candidate_means = ", ".join(f"{what} {other:.1f}" for what, other in candidates.items())
+            why = " or ".join(fitting) or f"not reproduced; tried: {candidate_means}"
         checks.append(Check(row, "accuracy", "mean of Table 9", mean, printed, "%", agrees, why))
     return checks
 

@@ -202,8 +202,8 @@ def flops(sizes: Sizes, stream: Stream, added: Added, *, merged: bool = False, t
         cross = stream.decoder * _query_output_flops_per_token(sizes) + stream.encoder * keys_values
         total += sizes.num_decoder_layers * (cross + _attention_flops(sizes, stream.cross_pairs))
     total += head_flops(sizes, stream)
-    there = [op for op in added.ops if not (merged and op.mergeable) and (training or not op.training_only)]
-    return total + sum(op_flops(op, stream) for op in there)
+    ops = [op for op in added.ops if not (merged and op.mergeable) and (training or not op.training_only)]
+    return total + sum(op_flops(op, stream) for op in ops)
 
 
 def op_flops(op: Op, stream: Stream) -> int:
