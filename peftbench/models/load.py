@@ -1,7 +1,6 @@
 """Loading a backbone: weights, tokenizer, fingerprint and settings; what the file holds is what is used."""
 
 import contextlib
-import json
 import pickle
 import tomllib
 from collections.abc import Iterator
@@ -14,10 +13,12 @@ from transformers.utils import logging
 
 from peftbench import registry
 from peftbench.errors import ModelError
-from peftbench.models import attention, source, weights
+from peftbench.models import attention, foreign, source, weights
 from peftbench.models.backbone import Backbone
+from peftbench.models.family import Family
 
-SETTINGS = "peftbench.toml"
+CONFIG, SETTINGS = "config.json", "peftbench.toml"
+TOGETHER = "config and weights must be saved together"
 # Below this many parameters a CPU computes on one thread. Shared matrices of that size gain nothing, and on a machine
 # that does other work besides, threads that wait for each other at every operator cost a multiple (8 x, measured).
 SMALL = 20_000_000
@@ -47,18 +48,24 @@ def load(
     paths = weights.files(folder, allow_pickle)
     weights.check(paths)
     weights.check_sums(folder)
+    _check_bytes(folder, family, config, paths)
+    tables = _tables(folder / SETTINGS)
+    is_embedded = name in registry.embedded_models()  # its checksums cover all files
+    model_sha256 = None if is_embedded else weights.model_sha256(folder)
     with quiet():
         model = _model(folder, config, paths, getattr(torch, dtype))
         tokenizer = _tokenizer(folder)
+    _check_vocabulary(folder, config, tokenizer)
     torch.set_num_threads(1 if model.num_parameters() < SMALL else ALL_THREADS)
     return Backbone(
         name=name,
         revision=revision,
         fingerprint=weights.fingerprint(paths),
+        model_sha256=model_sha256,
         model=model.to(place),
         tokenizer=tokenizer,
         family=family,
-        tables=_tables(folder / SETTINGS),
+        tables=tables,
     )
 
 
@@ -66,40 +73,74 @@ def read_config(folder: Path) -> Any:
     """Read a model folder's config; no code from the folder is run.
 
     Raises:
-        ModelError: There is none, it is damaged, or its family is unknown.
+        ModelError: There is none, it is damaged, its values are out of bounds, or its family is unknown.
     """
-    path = folder / "config.json"
-    try:
-        model_type = json.loads(path.read_text(encoding="utf-8"))["model_type"]
-    except OSError:
+    path = folder / CONFIG
+    if not path.exists():
         hint = "a model folder holds config.json, tokenizer.json and model.safetensors"
-        raise ModelError(f"'{folder}' is no model folder: it has no config.json", hint=hint) from None
-    except (ValueError, KeyError, TypeError):
-        raise ModelError(f"'{path}' is damaged: not a JSON object with a model_type") from None
-    registry.family(model_type)
-    with quiet():
-        return AutoConfig.from_pretrained(folder, trust_remote_code=False)
+        raise ModelError(f"'{folder}' is no model folder: it has no config.json", hint=hint)
+    table = foreign.read_object(path)
+    model_type = table.get("model_type")
+    if not isinstance(model_type, str):
+        raise ModelError(f"'{path}' is damaged: it has no model_type", hint=foreign.COPY)
+    family = registry.family(model_type)
+    foreign.check_limits(path, table)
+    if weights.ELSEWHERE in table:
+        hint = f"name the file {weights.SAFE}, and remove the field"
+        raise ModelError(f"'{path}' names the weights' file ({weights.ELSEWHERE}), which is not read here", hint=hint)
+    with quiet(), foreign.reading(path):
+        config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
+        family.sizes(config), family.max_positions(config), family.window(config)  # they interpret its values
+        return config
+
+
+def _check_bytes(folder: Path, family: Family, config: Any, paths: list[Path]) -> None:
+    """Refuse a config of far more parameters than the files have bytes, before memory is taken for them.
+
+    What does not fit and is small is told by `_check_complete`, which names the tensors.
+    """
+    with foreign.reading(folder / CONFIG):
+        sizes = family.sizes(config)
+        sites = [site for site in family.sites(sizes) if site.side == "output" and site.role != "norm"]
+        linear = sum(site.features * site.in_features for site in sites)
+        num_parameters = linear + sizes.vocab_size * sizes.d_model + sizes.num_other_parameters
+    num_bytes = sum(path.stat().st_size for path in paths)
+    if num_parameters > max(2 * num_bytes, SMALL):
+        raise ModelError(
+            f"the weights in '{folder}' do not fit its config.json ({num_parameters:,} parameters in {num_bytes:,} "
+            "bytes)",
+            hint=TOGETHER,
+        )
+
+
+def _check_vocabulary(folder: Path, config: Any, tokenizer: Any) -> None:
+    """Refuse a tokenizer whose ordinary tokens have no embedding; added ones come from no ordinary text."""
+    ids = tokenizer.backend_tokenizer.get_vocab(with_added_tokens=False).values()
+    if ids and max(ids) >= config.vocab_size:
+        raise ModelError(
+            f"the tokenizer in '{folder}' has tokens up to number {max(ids)}, and the model has {config.vocab_size}",
+            hint="model and tokenizer must be saved together",
+        )
 
 
 def _model(folder: Path, config: Any, paths: list[Path], dtype: torch.dtype) -> PreTrainedModel:
     auto = AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM
-    try:
-        model, loading_info = auto.from_pretrained(
-            folder,
-            config=config,
-            dtype=dtype,
-            attn_implementation=attention.NAME,
-            trust_remote_code=False,
-            use_safetensors=paths[0].suffix == ".safetensors",
-            weights_only=True,
-            ignore_mismatched_sizes=True,  # they are listed and refused below
-            output_loading_info=True,
-        )
-    except pickle.UnpicklingError:
-        hint = "convert it to safetensors where you trust it"
-        raise ModelError(f"the pickle in '{folder}' holds more than tensors and is not loaded", hint=hint) from None
-    except (RuntimeError, ValueError, OSError) as error:
-        raise ModelError(f"the weights in '{folder}' cannot be loaded: {str(error).splitlines()[0]}") from error
+    with foreign.reading(folder, fault="holds no model that can be loaded", hint=TOGETHER):
+        try:
+            model, loading_info = auto.from_pretrained(
+                folder,
+                config=config,
+                dtype=dtype,
+                attn_implementation=attention.NAME,
+                trust_remote_code=False,
+                use_safetensors=paths[0].suffix == ".safetensors",
+                weights_only=True,
+                ignore_mismatched_sizes=True,  # they are listed and refused below
+                output_loading_info=True,
+            )
+        except pickle.UnpicklingError:
+            hint = "convert it to safetensors where you trust it"
+            raise ModelError(f"the pickle in '{folder}' holds more than tensors and is not loaded", hint=hint) from None
     _check_complete(folder, loading_info)
     return model
 
@@ -114,15 +155,17 @@ def _check_complete(folder: Path, loading_info: dict[str, Any]) -> None:
     if faults:
         raise ModelError(
             f"the weights in '{folder}' do not fit its config.json ({'; '.join(faults)})",
-            hint="config and weights must be saved together",
+            hint=TOGETHER,
         )
 
 
 def _tokenizer(folder: Path) -> Any:
-    try:
+    hint = "a tokenizer.json and its tokenizer_config.json, as transformers' save_pretrained writes them"
+    for name in ("tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"):
+        if (folder / name).exists():
+            foreign.read_object(folder / name)
+    with foreign.reading(folder, fault="has no tokenizer that can be loaded", hint=hint):
         tokenizer = AutoTokenizer.from_pretrained(folder, use_fast=True, trust_remote_code=False)
-    except (OSError, ValueError, ImportError) as error:
-        raise ModelError(f"'{folder}' has no tokenizer that can be loaded: {str(error).splitlines()[0]}") from error
     if not tokenizer.is_fast:
         raise ModelError(
             f"the tokenizer in '{folder}' gives no character offsets",
@@ -135,12 +178,19 @@ def _tokenizer(folder: Path) -> Any:
 
 
 def _tables(path: Path) -> dict[str, Any]:
-    if not path.is_file():
+    if not path.exists():
         return {}
-    try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ModelError(f"'{path}' is not valid TOML: {error}") from None
+    text = foreign.read_text(path)
+    hint = "[tune] and [tune.METHOD] with settings of `peftbench tune`"
+    with foreign.reading(path, fault="is not valid TOML", hint=hint):
+        tables = tomllib.loads(text)
+    foreign.check_depth(path, tables)
+    tune = tables.get("tune", {})
+    faulty = [] if isinstance(tune, dict) else ["tune"]
+    faulty += [name for name in tune if registry.is_method(name) and not isinstance(tune[name], dict)] if tune else []
+    if faulty:
+        raise ModelError(f"'{path}': '{faulty[0]}' is no table", hint=hint)
+    return tables
 
 
 def _device(name: str) -> torch.device:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from peftbench import registry
 from peftbench.errors import ModelError
+from peftbench.models import foreign
 
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 # The top folder only: many repositories hold further formats in subfolders.
@@ -16,8 +17,9 @@ def find(name: str, revision: str | None = None, allow_pickle: bool = False) -> 
     """Find the folder of the model `name`, and download it where it is a hub id.
 
     Raises:
-        ModelError: Nothing is found under this name, or the hub cannot be reached.
+        ModelError: Nothing is found under this name, it can be the name of no file, or the hub cannot be reached.
     """
+    foreign.check_name(name)
     embedded = registry.embedded_models()
     if name in embedded:
         return _local(embedded[name], name, revision)
