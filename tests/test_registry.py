@@ -88,7 +88,7 @@ def test_the_rooms_of_the_report_build_on_each_other_one_way():
 
 def test_the_report_knows_records_and_nothing_that_makes_them():
     assert {target for _, part, target in imports() if part == "report"} <= {
-        "report", "store", "spec", "registry", "errors", "costs", "tasks", "__version__"
+        "report", "store", "spec", "registry", "errors", "metrics", "costs", "tasks", "__version__"
     }  # fmt: skip
 
 

@@ -22,4 +22,4 @@ def chance(labels: Sequence[int], num_choices: Sequence[int]) -> float:
     return statistics.fmean(1 / count for count in num_choices)
 
 
-METRIC = Metric("accuracy", "%", True, value, chance)
+METRIC = Metric("accuracy", "accuracy", "%", True, value, chance)

@@ -19,18 +19,22 @@ class Metric:
     """A metric of rank classification: a function of how often each choice was predicted for each right one.
 
     Args:
+        name: In the registry.
         title: As the head of a column names it.
         unit: In which a hundred times its value is shown.
         higher_is_better: Its direction.
         value: (..., choices, choices) counts as `confusion` gives them -> (...,) values, at most 1.
         chance: (labels, number of choices of each example) -> its value where each choice is guessed equally often.
+        lowest: Its least value.
     """
 
+    name: str
     title: str
     unit: str
     higher_is_better: bool
     value: Callable[[Array], Array]
     chance: Callable[[Sequence[int], Sequence[int]], float]
+    lowest: float = 0.0
 
     def of(self, predictions: Sequence[int], labels: Sequence[int]) -> float:
         """Compute the value of predictions, (examples,) indices of choices, against labels of the same shape."""

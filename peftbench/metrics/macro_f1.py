@@ -33,4 +33,4 @@ def chance(labels: Sequence[int], num_choices: Sequence[int]) -> float:
     return sum(2 * share * guess / (share + guess) for share in shares) / size
 
 
-METRIC = Metric("macro F1", "%", True, value, chance)
+METRIC = Metric("macro_f1", "macro F1", "%", True, value, chance)

@@ -1,5 +1,8 @@
 """Records made by hand for the tests of the report."""
 
+import random
+
+from peftbench import registry
 from peftbench.store.record import Cost, Learned, ModelInfo, Record, TaskInfo, TemplateResult, identify
 
 SIZES = {"mini-t0": 3_690_000, "mini-gpt": 2_810_000}
@@ -53,6 +56,24 @@ def record(
         work={"cut_tokens": 0},
         versions={},
     )
+
+
+def under(metric, made, share=0.6, size=2):
+    """The record with answers made by chance to its examples, and the value of a metric; classes are unequal."""
+    rng, labels_of = random.Random(made.id), random.Random(made.task.name)
+    labels = [labels_of.choices(range(size), range(1, size + 1))[0] for _ in range(made.results[0].num_examples)]
+    results = []
+    for result in made.results:
+        predictions = [label if rng.random() < share else rng.randrange(size) for label in labels]
+        right = "".join("01"[p == label] for p, label in zip(predictions, labels, strict=True))
+        facts = {"num_correct": {"token": right.count("1")}, "right": right}
+        if metric != "accuracy":
+            facts |= {"predictions": predictions, "labels": labels}
+            facts |= {"values": {"token": registry.metric(metric).of(predictions, labels)}}
+        results.append(result.model_copy(update=facts))
+    chance = registry.metric(metric).chance(labels, [size] * len(labels))
+    task = made.task.model_copy(update={"metric": metric, "chance": chance})
+    return made.model_copy(update={"results": results, "task": task})
 
 
 def _costs(tuned, shots, training_flops):

@@ -6,7 +6,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from peftbench.report.rows import setting
-from peftbench.report.rows.metric import metric
 from peftbench.report.rows.table import Row, Spread, Table
 from peftbench.store.record import Normalization, Record
 
@@ -22,7 +21,7 @@ class Variation:
     """How a row's score varies with one factor.
 
     Args:
-        deviation: Standard deviation over the factor with the other two fixed, mean over tasks; 0 to 1.
+        deviation: Standard deviation over the factor with the other two fixed, mean over tasks; a fraction of 1.
         number: Values of the factor.
     """
 
@@ -36,7 +35,7 @@ class Sensitivity:
     """How a row's score varies.
 
     Args:
-        by_normalization: Mean accuracy over all conditions, by each normalisation of the same log-probabilities.
+        by_normalization: Mean score over all conditions, by each normalisation of the same log-probabilities.
     """
 
     row: Row
@@ -62,7 +61,7 @@ def _variations(row: Row) -> Iterator[Variation]:
 
 def _scores(spread: Spread) -> dict[Condition, float]:
     return {
-        (setting.order(record), record.seed, result.template): metric(record.task.metric).score(result)
+        (setting.order(record), record.seed, result.template): result.value()
         for record in spread.records
         for result in record.results
     }
@@ -83,4 +82,4 @@ def _deviations(scores: dict[Condition, float], factor: int) -> Iterator[float]:
 def _normalised(records: Sequence[Record]) -> dict[str, float]:
     results = [result for record in records for result in record.results]
     known = [name for name in NORMALIZATIONS if all(name in result.num_correct for result in results)]
-    return {name: statistics.fmean(result.accuracy(name) for result in results) for name in known}
+    return {name: statistics.fmean(result.value(name) for result in results) for name in known}

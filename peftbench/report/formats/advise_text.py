@@ -47,9 +47,9 @@ def question(advice: Advice) -> str:
     """Write what the advice is on."""
     score = advice.table.metric
     if advice.min_accuracy is not None:
-        what = f"at least {score.text(advice.min_accuracy)} {score.unit} {score.name}"
+        what = f"at least {units.percent(advice.min_accuracy)} {score.unit} {score.title}"
     else:
-        best = f"{names.full(advice.best)} ({score.text(advice.best.score)} {score.unit})"
+        best = f"{names.full(advice.best)} ({units.percent(advice.best.score)} {score.unit})"
         what = f"not shown to be less accurate than {best}"
     return f"{advice.num_queries:,} queries, {what}"
 
@@ -101,8 +101,8 @@ def _columns(advice: Advice) -> list[Column]:
     rows = [choice.row for choice in choices]
     return [
         *columns.select(rows),
-        Column((score.name, score.unit), tuple(score.text(row.score) for row in rows)),
-        Column(("95 %", "interval"), tuple(texts.interval(row.interval, score) for row in rows)),
+        Column((score.title, score.unit), tuple(units.percent(row.score) for row in rows)),
+        Column(("95 %", "interval"), tuple(texts.interval(row.interval) for row in rows)),
         Column(("enough",), tuple(choice.is_enough for choice in choices), is_text=True),
         Column(("total", "FLOPs"), tuple(_flops(choice, choice.flops) for choice in choices)),
         Column(("shots", "cached"), tuple(_flops(choice, choice.cached_flops) for choice in choices)),

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from peftbench.report.evidence.advise import Advice, Gap
 from peftbench.report.notes import commands
 from peftbench.report.notes.steps import FIRST_METHOD
-from peftbench.report.rows import confidence, names
+from peftbench.report.rows import confidence, names, units
 from peftbench.report.rows.table import Row, Table
 
 NUM_SEEDS = 5
@@ -35,7 +35,7 @@ def caveats(advice: Advice) -> Iterator[str]:
     if advice.min_accuracy is None:
         yield "not shown to be less accurate is no proof of being as accurate: see the intervals"
     elif unclear:
-        line = f"{advice.table.metric.text(advice.min_accuracy)} {advice.table.metric.unit}"
+        line = f"{units.percent(advice.min_accuracy)} {advice.table.metric.unit}"
         yield f"unclear whether they reach {line}: {'; '.join(unclear)}"
     if any(choice.is_estimated for choice in advice.choices):
         yield "~ training FLOPs by the paper's rule come out too high: the answer then errs against tuning"

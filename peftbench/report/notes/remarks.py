@@ -24,9 +24,9 @@ def conventions(tables: Sequence[Table]) -> list[str]:
     rows = [row for table in tables for row in table.rows]
     orders = " x orders of the shots" if have_orders(rows) else ""
     notes = [
-        f"{metric}: median (interquartile range) over templates x seeds{orders}; over several tasks the mean of their "
+        f"{title}: median (interquartile range) over templates x seeds{orders}; over several tasks the mean of their "
         "medians (and of their ranges); n = examples"
-        for metric in dict.fromkeys(table.metric.name for table in tables)
+        for title in dict.fromkeys(table.metric.title for table in tables)
     ]
     if any(next(break_evens(table), None) for table in tables):
         notes.append("break-even: training FLOPs / FLOPs that a query then costs less than with ICL, rounded up")
@@ -70,9 +70,9 @@ def sensitivity(table: Table) -> Iterator[str]:
             for variation in row.variations
         ]
         means = [f"{by} {units.percent(mean)}" for by, mean in row.by_normalization.items()]
-        of = table.metric.name
-        yield f"{name}: standard deviation of {of}, in points, the others held: {', '.join(variations)}"
-        yield f"{name}: mean accuracy by length normalisation: {', '.join(means)}"
+        title = table.metric.title
+        yield f"{name}: standard deviation of {title}, in points, the others held: {', '.join(variations)}"
+        yield f"{name}: mean {title} by length normalisation: {', '.join(means)}"
 
 
 def cautions(table: Table) -> Iterator[str]:

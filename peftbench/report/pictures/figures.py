@@ -5,7 +5,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
-from peftbench.report.rows import names
+from peftbench.report.rows import names, units
+from peftbench.report.rows.metric import heading
 from peftbench.report.rows.table import Interval, Row, Table, best
 from peftbench.report.rows.texts import flops, have_orders, interval, pool, pool_with_orders
 
@@ -46,7 +47,7 @@ class Point:
 
     Args:
         x: In the axis' unit.
-        y: Score, 0 to 1.
+        y: Score, as a fraction of 1.
         interval: Of y.
         series: What decides its colour: the method.
         model: What decides its shape.
@@ -111,10 +112,10 @@ def figures(table: Table) -> list[Figure]:
 def details(row: Row) -> str:
     """Describe a row in full: what was run, what came out, what it cost."""
     metric = row.metric
-    chance = "" if row.chance is None else f", chance {metric.text(row.chance)}"
-    lines = [names.full(row), f"{metric.name} {metric.text(row.score)} {metric.unit}{chance}"]
+    chance = "" if row.chance is None else f", chance {units.percent(row.chance)}"
+    lines = [names.full(row), f"{metric.title} {units.percent(row.score)} {metric.unit}{chance}"]
     if row.interval:
-        lines.append(f"95 % interval {interval(row.interval, metric)}")
+        lines.append(f"95 % interval {interval(row.interval)}")
     if row.num_seeds:
         if have_orders([row]):
             pooled = f"seeds x orders x templates {pool_with_orders(row)}"
@@ -133,7 +134,8 @@ def details(row: Row) -> str:
 
 
 def _title(table: Table, of: str) -> str:
-    return f"{table.metric.name.capitalize()} against {of}"
+    title = table.metric.title
+    return f"{title[0].upper()}{title[1:]} against {of}"
 
 
 def _inference(table: Table) -> Figure | None:
@@ -195,7 +197,7 @@ def _shots(table: Table) -> Figure | None:
     points = tuple(dict.fromkeys(point for line in lines for point in line))
     return Figure(
         "shots",
-        f"ICL {table.metric.name} against shots",
+        f"ICL {table.metric.title} against shots",
         "Shots that were asked for; 0 is zero-shot.",
         Axis("shots in the prompt", "shots", counts[0], counts[-1] * 1.15, ticks),
         _scores(points, table, []),
@@ -265,8 +267,14 @@ def _scores(points: Iterable[Point], table: Table, levels: Sequence[tuple[float,
     low = max(table.metric.lowest, step * math.floor(min(values) / step - 0.2))
     high = min(1.0, step * math.ceil(max(values) / step + 0.2))
     count = round((high - low) / step)
-    ticks = tuple((low + step * k, table.metric.tick(low + step * k)) for k in range(count + 1))
-    return Axis(table.metric.title, "linear", low, high, ticks)
+    ticks = tuple((low + step * k, tick(low + step * k)) for k in range(count + 1))
+    return Axis(heading(table.metric), "linear", low, high, ticks)
+
+
+def tick(score: float) -> str:
+    """Write a hundred times a score, without decimals."""
+    text = f"{100 * score:.0f}"
+    return "0" if text == "-0" else text
 
 
 def _ends(points: Iterable[Point]) -> Iterator[float]:

@@ -10,7 +10,7 @@ from peftbench.report.formats import recipe
 from peftbench.report.notes.break_even import queries, rival
 from peftbench.report.notes.document import Document
 from peftbench.report.pictures import colors, figures, strips, svg
-from peftbench.report.rows import fields, names
+from peftbench.report.rows import fields, names, units
 from peftbench.report.rows.field import Field
 from peftbench.report.rows.table import Row, Table
 
@@ -91,7 +91,7 @@ def _section(table: Table) -> dict[str, Any]:
         "strips": [
             {
                 "title": strip.task,
-                "note": f"chance {table.metric.text(strip.chance)}",
+                "note": f"chance {units.percent(strip.chance)}",
                 "svg": Markup(svg.draw_strip(strip, hues)),
             }
             for strip in strips.strips(table)

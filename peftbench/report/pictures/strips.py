@@ -5,9 +5,10 @@ import statistics
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from peftbench.report.pictures.figures import Axis
-from peftbench.report.rows import names, setting
-from peftbench.report.rows.metric import Metric
+from peftbench.metrics.base import Metric
+from peftbench.report.pictures.figures import Axis, tick
+from peftbench.report.rows import names, setting, units
+from peftbench.report.rows.metric import heading
 from peftbench.report.rows.table import Row, Spread, Table, Task
 from peftbench.store.record import Record, TemplateResult
 
@@ -67,7 +68,7 @@ def _band(row: Row, spread: Spread, has_models: bool) -> Band:
     results = [(record, result) for record in spread.records for result in record.results]
     templates = sorted({result.template for _, result in results})
     answers = tuple(
-        Answer(row.metric.score(result), templates.index(result.template), _details(row, record, result))
+        Answer(result.value(), templates.index(result.template), _details(row, record, result))
         for record, result in results
     )
     values = [answer.score for answer in answers]
@@ -83,10 +84,10 @@ def _band(row: Row, spread: Spread, has_models: bool) -> Band:
 
 
 def _details(row: Row, record: Record, result: TemplateResult) -> str:
-    score = f"{row.metric.text(row.metric.score(result))} {row.metric.unit}"
+    score = f"{row.metric.title} {units.percent(result.value())} {row.metric.unit}"
     return (
         f"template {result.template}, '{result.name}', seed {record.seed}{_order(record)}\n"
-        f"{score}: {result.num_correct['token']} of {result.num_examples}\n"
+        f"{score}, {result.num_correct['token']} of {result.num_examples} right\n"
         f"record {record.id}"
     )
 
@@ -112,4 +113,4 @@ def _axis(task: Task, bands: Iterable[Band], metric: Metric) -> Axis:
     step = 0.1 if high - low < 0.6 else 0.2
     first = math.ceil(low / step)
     ticks = [step * k for k in range(first, math.floor(high / step + 1e-9) + 1)]
-    return Axis(metric.title, "linear", low, high, tuple((value, metric.tick(value)) for value in ticks))
+    return Axis(heading(metric), "linear", low, high, tuple((value, tick(value)) for value in ticks))

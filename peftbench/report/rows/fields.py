@@ -7,9 +7,11 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Literal
 
+from peftbench import registry
+from peftbench.metrics.base import Metric
 from peftbench.report.rows import names, setting, texts, units
 from peftbench.report.rows.field import Field, Heading, TaskField
-from peftbench.report.rows.metric import ACCURACY, Metric
+from peftbench.report.rows.metric import ACCURACY, heading
 from peftbench.report.rows.table import Interval, Row, Table, Task
 from peftbench.report.rows.units import Range
 
@@ -241,13 +243,13 @@ def _scores(metric: Metric) -> Iterator[Field]:
         value=lambda row: rounded(row.score),
         type=float,
         about="mean over tasks of the median over templates x seeds",
-        title=metric.name,
+        title=metric.title,
         unit=metric.unit,
-        hint=metric.hint,
-        text=lambda row: metric.text(row.score),
+        hint="median over templates x seeds; over several tasks the mean of their medians",
+        text=lambda row: units.percent(row.score),
         sort_by=lambda row: row.score,
-        best_is_high=metric.best_is_high,
-        heading=Heading((metric.title, "(IQR)"), spread=lambda row: "" if row.iqr is None else metric.text(row.iqr)),
+        best_is_high=metric.higher_is_better,
+        heading=Heading((heading(metric), "(IQR)"), spread=_iqr),
     )
     yield Field(
         "accuracy_iqr",
@@ -257,7 +259,7 @@ def _scores(metric: Metric) -> Iterator[Field]:
         title="IQR",
         unit="points",
         hint="interquartile range over templates x seeds",
-        text=lambda row: units.ABSENT if row.iqr is None else metric.text(row.iqr),
+        text=lambda row: _iqr(row) or units.ABSENT,
         sort_by=lambda row: row.iqr,
     )
     yield Field(
@@ -267,12 +269,16 @@ def _scores(metric: Metric) -> Iterator[Field]:
         about="95 %, cluster bootstrap over examples in tasks",
         title="interval",
         unit="95 %",
-        hint=f"of the {metric.name}: cluster bootstrap over examples",
-        text=lambda row: texts.interval(row.interval, metric),
+        hint=f"of the {metric.title}: cluster bootstrap over examples",
+        text=lambda row: texts.interval(row.interval),
         sort_by=lambda row: row.interval[0] if row.interval else None,
-        best_is_high=metric.best_is_high,
+        best_is_high=metric.higher_is_better,
         heading=Heading(("95 %", "interval"), is_spare=True),
     )
+
+
+def _iqr(row: Row) -> str:
+    return "" if row.iqr is None else units.percent(row.iqr)
 
 
 def _chance(metric: Metric) -> Field:
@@ -283,9 +289,9 @@ def _chance(metric: Metric) -> Field:
         about="mean over tasks",
         of_record=lambda record: record.task.chance,
         title="chance",
-        unit="%",
-        hint="share right by guessing",
-        text=lambda row: units.ABSENT if row.chance is None else metric.text(row.chance),
+        unit=metric.unit,
+        hint=f"{metric.title} of guessing",
+        text=lambda row: units.ABSENT if row.chance is None else units.percent(row.chance),
         sort_by=lambda row: row.chance,
         heading=Heading(("chance",)),
     )
@@ -321,14 +327,14 @@ def of_tasks(table: Table) -> list[Field]:
 
 
 def _of_task(task: Task, metric: Metric) -> Field:
-    chance, number = f"chance {metric.text(task.chance)}", f"n {task.num_examples:,}"
+    chance, number = f"chance {units.percent(task.chance)}", f"n {task.num_examples:,}"
 
     def median(row: Row) -> str:
-        return metric.text(row.spreads[task].median)
+        return units.percent(row.spreads[task].median)
 
     def iqr(row: Row) -> str:
         spread = row.spreads[task].iqr
-        return "" if spread is None else metric.text(spread)
+        return "" if spread is None else units.percent(spread)
 
     return Field(
         task.name,
@@ -338,7 +344,7 @@ def _of_task(task: Task, metric: Metric) -> Field:
         hint=f"{chance}, {number}",
         text=lambda row: f"{median(row)} ({iqr(row)})" if iqr(row) else median(row),
         sort_by=lambda row: row.spreads[task].median,
-        best_is_high=metric.best_is_high,
+        best_is_high=metric.higher_is_better,
         heading=Heading((task.name, chance, number), text=median, spread=iqr),
     )
 
@@ -383,7 +389,7 @@ ON_TASK = (
 )
 """The fields of a row on one task."""
 
-FIELDS = of_metric(ACCURACY)
+FIELDS = of_metric(registry.metric(ACCURACY))
 """The fields of a row over its tasks; their names, values and types are those of every metric."""
 
 

@@ -4,34 +4,34 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from peftbench.report.rows import costs, setting
+from peftbench.report.rows import costs, metric, setting
 from peftbench.report.rows.fields import FIELDS
-from peftbench.report.rows.metric import metric
 from peftbench.store.record import Record
 from peftbench.store.results import Store
 
 if TYPE_CHECKING:
     import pandas as pd
 
-OF_RECORD = ("record", "created_at", "task", "task_sha256", "seed", "order")
-OF_TEMPLATE = ("num_shots", "template", "template_name", "num_examples", "accuracy")
+OF_RECORD = ("record", "created_at", "task", "task_sha256", "metric", "seed", "order")
+OF_TEMPLATE = ("num_shots", "template", "template_name", "num_examples", "score", "accuracy")
 NORMALIZATIONS = ("char", "byte", "none")
 
 
 def frame(*folders: str | Path) -> "pd.DataFrame":
     """Read the records of some results folders: one row for each record and template.
 
-    `frame().groupby(["task", "method", "model", "shots"])["accuracy"].median()` is what the report shows.
+    `frame().groupby(["task", "method", "model", "shots"])["score"].median()` is what the report shows.
 
     Args:
         folders: Results folders; "results" if none is given. A record that is in several of them counts once.
 
     Returns:
-        Columns: record, created_at, task, task_sha256, seed, order (of the shots; 0 is that of the draw); what of the
-        report's fields a single record has (docs/records.md marks them; shots are those that were asked for);
-        num_shots (used), template, template_name, num_examples, accuracy (per token, 0 to 1), accuracy_char,
-        accuracy_byte, accuracy_none; and each cost of the report in its unit with its kind in NAME_kind: all templates
-        of a record share those. What is absent is NaN or None.
+        Columns: record, created_at, task, task_sha256, metric (the task's), seed, order (of the shots; 0 is that of the
+        draw); what of the report's fields a single record has (docs/records.md marks them; shots are those that were
+        asked for); num_shots (used), template, template_name, num_examples, score (the metric's value, per token, as a
+        fraction of 1), accuracy (per token, 0 to 1), accuracy_char, accuracy_byte, accuracy_none; and each cost of the
+        report in its unit with its kind in NAME_kind: all templates of a record share those. What is absent is NaN or
+        None.
 
     Raises:
         RecordError: Some records cannot be read.
@@ -60,6 +60,7 @@ def _of_record(record: Record) -> Iterator[dict[str, Any]]:
         "created_at": record.created_at,
         "task": record.task.name,
         "task_sha256": record.task.sha256,
+        "metric": metric.name(record),
         "seed": record.seed,
         "order": setting.order(record),
         **{field.name: field.of_record(record) for field in FIELDS if field.of_record},
@@ -75,7 +76,8 @@ def _of_record(record: Record) -> Iterator[dict[str, Any]]:
                 "template": result.template,
                 "template_name": result.name,
                 "num_examples": result.num_examples,
-                "accuracy": metric(record.task.metric).score(result),
+                "score": result.value(),
+                "accuracy": result.accuracy(),
             }
         )
 

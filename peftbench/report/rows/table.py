@@ -5,10 +5,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from peftbench import registry
+from peftbench.metrics.base import Metric
 from peftbench.registry import METHODS, is_method
-from peftbench.report.rows import confidence, costs, setting
+from peftbench.report.rows import confidence, costs, metric, setting
 from peftbench.report.rows.confidence import MIXTURE
-from peftbench.report.rows.metric import Metric, metric
 from peftbench.report.rows.setting import Setting
 from peftbench.report.rows.units import Range
 from peftbench.store.record import Cost, Record
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     import numpy as np
 
 Interval = tuple[float, float]
-"""Lowest and highest score, 0 to 1."""
+"""Lowest and highest score, as fractions of 1."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,7 @@ class Task:
 
 @dataclass(frozen=True)
 class Spread:
-    """The score on one task over templates x seeds, 0 to 1.
+    """The score on one task over templates x seeds, as fractions of 1.
 
     Args:
         iqr: Interquartile range; None where there is one value only, which has no spread.
@@ -120,7 +121,7 @@ class Row:
     @property
     def metric(self) -> Metric:
         """What its score is; the same on all of its tasks."""
-        return metric(next(iter(self.spreads)).metric)
+        return registry.metric(next(iter(self.spreads)).metric)
 
     @property
     def records(self) -> list[Record]:
@@ -149,7 +150,7 @@ class Table:
     @property
     def metric(self) -> Metric:
         """What the scores of its rows are."""
-        return metric(self.tasks[0].metric)
+        return registry.metric(self.tasks[0].metric)
 
     @property
     def best(self) -> Row:
@@ -159,7 +160,7 @@ class Table:
 
 def best(rows: Sequence[Row]) -> Row:
     """Return the row of the best score, by the direction of its metric; of equals the first."""
-    sign = 1 if rows[0].metric.best_is_high else -1
+    sign = 1 if rows[0].metric.higher_is_better else -1
     return max(rows, key=lambda row: sign * row.score)
 
 
@@ -228,7 +229,7 @@ def _task(record: Record) -> Task:
     if is_mixture:
         # Each row stands under the templates of its own task, which are named "task: template".
         num_examples = sum({result.name.partition(": ")[0]: result.num_examples for result in record.results}.values())
-    return Task(task.name, task.chance, num_examples, task.sha256, is_mixture, task.metric)
+    return Task(task.name, task.chance, num_examples, task.sha256, is_mixture, metric.name(record))
 
 
 def _order(row: Row) -> tuple[Any, ...]:
@@ -279,7 +280,7 @@ def _interval(draws: "Sequence[np.ndarray | None]") -> Interval | None:
 
 
 def _spread(task: Task, records: Sequence[Record], draws: "np.ndarray | None") -> Spread:
-    values = [metric(task.metric).score(result) for record in records for result in record.results]
+    values = [result.value() for record in records for result in record.results]
     quarters = statistics.quantiles(values, n=4, method="inclusive") if len(values) > 1 else None
     interval = _interval([draws])
     return Spread(

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 
 from peftbench.report.rows import units
-from peftbench.report.rows.metric import ACCURACY, Metric
 from peftbench.report.rows.table import Interval, Row
 from peftbench.report.rows.units import MARK, Range
 
@@ -35,9 +34,11 @@ def _product(*ranges: Range | None) -> str:
     return " x ".join(spans) if spans else units.ABSENT
 
 
-def interval(ends: Interval | None, metric: Metric = ACCURACY) -> str:
-    """Write an interval of scores in the unit of the metric: 59.1-64.2."""
-    return units.ABSENT if ends is None else "-".join(metric.text(end) for end in ends)
+def interval(ends: Interval | None) -> str:
+    """Write an interval of scores, times a hundred: 59.1-64.2; -3.1 to 4.2 where a minus would be two things."""
+    if ends is None:
+        return units.ABSENT
+    return (" to " if ends[0] < 0 else "-").join(map(units.percent, ends))
 
 
 def trained(row: Row) -> str:

@@ -50,8 +50,9 @@ def size(value: float | None) -> str:
 
 
 def percent(share: float) -> str:
-    """Write a share as a percentage with one decimal and no sign: 0.724 is 72.4."""
-    return f"{100 * share:.1f}"
+    """Write a hundred times a share, or another score, with one decimal and no unit: 0.724 is 72.4."""
+    text = f"{100 * share:.1f}"
+    return "0.0" if text == "-0.0" else text
 
 
 def points(share: float) -> str:

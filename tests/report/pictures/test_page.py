@@ -82,7 +82,8 @@ def test_each_point_tells_its_record(text):
     for one in records()[::5]:
         assert f"record {one.id}" in text
     assert "95 % interval" in text
-    assert re.search(r"template 1, &#x27;1&#x27;, seed 2\n\d+\.\d %: \d+ of 120\nrecord [0-9a-f]{16}", text)
+    scored = r"accuracy \d+\.\d %, \d+ of 120 right"
+    assert re.search(rf"template 1, &#x27;1&#x27;, seed 2\n{scored}\nrecord [0-9a-f]{{16}}", text)
 
 
 def test_columns_have_units_and_hints_and_values_to_sort_by(read):

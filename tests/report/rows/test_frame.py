@@ -3,13 +3,16 @@ from pathlib import Path
 
 import pytest
 
+from peftbench import registry
 from peftbench.errors import RecordError
 from peftbench.report.rows.costs import KINDS
 from peftbench.report.rows.fields import FIELDS
 from peftbench.report.rows.frame import frame
 from peftbench.report.rows.select import read
 from peftbench.report.rows.table import build
-from tests.report.stored import stored
+from peftbench.store.results import Store
+from tests.report.records import record, under
+from tests.report.stored import scores, stored
 
 
 def test_a_row_for_each_record_and_template(tmp_path):
@@ -23,6 +26,17 @@ def test_a_row_for_each_record_and_template(tmp_path):
     assert set(table["inference_flops_per_example"]) == {33 * 47_000_000}
     assert set(table["inference_flops_per_example_kind"]) == {"counted"}
     assert table["accuracy_char"].isna().all()
+
+
+def test_the_metric_stands_beside_the_accuracy(tmp_path):
+    made = {name: under(name, record(task=name, correct=(0,))) for name in registry.METRICS}
+    for one in made.values():
+        Store(tmp_path).write(one, scores({0: [1]}))
+    table = frame(tmp_path).set_index("metric")
+    for name, one in made.items():
+        assert table.loc[name, "score"] == one.results[0].value()
+        assert table.loc[name, "accuracy"] == one.results[0].accuracy()
+    assert table.loc["macro_f1", "score"] != table.loc["macro_f1", "accuracy"]
 
 
 def test_its_medians_are_those_of_the_report(tmp_path):

@@ -6,7 +6,7 @@ from peftbench.report.formats import columns
 from peftbench.report.rows import names
 from peftbench.report.rows.table import build
 from peftbench.store.record import Cost
-from tests.report.records import record
+from tests.report.records import record, under
 
 
 def only(records):
@@ -112,16 +112,13 @@ def test_equal_settings_under_another_name_have_a_place_of_their_own():
 
 
 def test_tasks_of_unlike_metrics_never_share_a_table():
-    def under(metric, task):
-        made = record(task=task)
-        return made.model_copy(update={"task": made.task.model_copy(update={"metric": metric})})
-
-    tables = build([under("accuracy", "a"), under("other", "b"), under("accuracy", "c")])
+    metrics = {"a": "accuracy", "b": "macro_f1", "c": "accuracy"}
+    tables = build([under(metric, record(task=task), size=1) for task, metric in metrics.items()])
     assert [(table.metric.name, [task.name for task in table.tasks]) for table in tables] == [
         ("accuracy", ["a", "c"]),
-        ("other", ["b"]),
+        ("macro_f1", ["b"]),
     ]
-    assert columns.summary(tables[1].rows)[-5].header == ("other %", "(IQR)")
+    assert columns.summary(tables[1].rows)[-5].header == ("macro F1 %", "(IQR)")
 
 
 def test_a_name_that_stands_for_two_sets_of_rows_is_in_two_tables():
