@@ -43,7 +43,8 @@ def unlikelihood_loss(log_probs: Tensor, mask: Tensor, label: Tensor, form: Form
 
     Differs: the authors' code adds 0.01 inside the logarithm, which bounds a token's loss at 4.6; pools the batch's
         tokens; and lets each token that is not a wrong one, padding too, add the constant -log(1.01) to the numerator:
-        no gradient comes from it, but the value shows it. Ours counts a token as no more likely than 1 - 1e-6.
+        no gradient comes from it, but the value shows it. Ours counts a token as no more likely than 1 - 1e-6,
+        and has no gradient from one that is; theirs keeps one.
     """
     wrong = mask & ~torch.nn.functional.one_hot(label, mask.shape[1]).bool().unsqueeze(-1)
     if form == "t-few":

@@ -14,7 +14,7 @@ Differs: the schedule's steps are shares of num_steps here, since the paper's (t
     sensitivity takes a weight as it was when its gradient was, before the step, and the gradient before it is clipped.
     When training ends the values that are not kept are taken out, with their rows and columns: layers are saved at
     ranks of their own. P and Q start with unit columns and rows in expectation, where the code takes N(0, 0.02^2),
-    which is the same at 2,500 features.
+    which is the same at 2,500 features. The budget is rounded to a whole number of values, where the code cuts it off.
 """
 
 import itertools

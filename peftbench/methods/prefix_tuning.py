@@ -11,7 +11,11 @@ Differs: the paper trains P through an MLP that is folded away afterwards (secti
     cross), and one matrix per block, as in T-Few's code; that code saves the network (618 MB at T0-3B), here it is
     folded into P when training ends, as in the paper. T-Few's code fits P to the activations of a text first,
     and in self-attention its prefix stands at the positions before the tokens, where T5's relative bias finds it; here
-    it stands at none, and its bias is zero.
+    it stands at none, and its bias is zero. On decoder-only models the paper's code and peft's let the input begin at
+    position num_virtual_tokens, which is `position_offset` here; by default the input begins at 0. P starts at
+    N(0, 0.02^2), where the paper's code without its MLP, T-Few's and peft's start at N(0, 1); W_2 starts at
+    0.02 / sqrt(hidden_size), where nn.Linear, which they take, has 0.58 / sqrt(hidden_size). The smaller start learns
+    more slowly.
 """
 
 from collections.abc import Mapping, Sequence
@@ -49,7 +53,7 @@ class Config(MethodConfig):
         num_virtual_tokens: Keys and values per attention block.
         reparameterize: Train P through the MLP.
         hidden_size: Features between the MLP's two layers.
-        position_offset: Position of the input's first token. 0: the prefix stands at no position, as in the paper.
+        position_offset: Position of the input's first token. 0: the prefix stands at no position.
             As many as virtual tokens: it stands where its tokens would, and the input goes on from there. So the keys
             and values of a text can be a prefix; decoder-only models without a sliding window. Nothing in between: it
             must be known where the keys stand.

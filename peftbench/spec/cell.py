@@ -49,6 +49,7 @@ class Training(Settings):
         lr: Peak learning rate, reached after warm-up, then decayed linearly to zero.
         num_steps: Optimiser steps.
         batch_size: Examples per step; each comes with all its answer choices.
+        weight_decay: Pulls all that is trained towards zero, (IA)^3's vectors and norms too, whose neutral value is 1.
         warmup_ratio: Share of the steps in which the rate rises: 0.06 is 60 of 1000.
         scale_parameter: Adafactor only: scale each step by the parameter's root mean square. It shrinks the first
             steps of zero-initialised parameters a thousandfold (1e-3 is its floor).
