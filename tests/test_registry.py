@@ -3,6 +3,7 @@ import importlib
 import re
 import subprocess
 import sys
+from graphlib import CycleError, TopologicalSorter
 
 import pytest
 
@@ -71,6 +72,29 @@ def test_imports_point_one_way():
         and edge[1:] not in LOOKED_UP
     ]
     assert not wrong
+
+
+def module_imports() -> dict[str, set[str]]:
+    """Module -> the modules that it imports when it is run, those inside of functions included."""
+    modules = {".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts): path for path in PACKAGE.rglob("*.py")}
+    graph: dict[str, set[str]] = {}
+    for module, path in modules.items():
+        tree = ast.parse(path.read_text())
+        nodes = [node for node in set(ast.walk(tree)) - for_types(tree) if isinstance(node, ast.ImportFrom)]
+        names = {f"{node.module}.{alias.name}" for node in nodes for alias in node.names} | {
+            str(node.module) for node in nodes
+        }
+        graph[module] = names & modules.keys()
+    return graph
+
+
+def test_no_module_imports_itself_through_others():
+    graph = module_imports()
+    assert "peftbench.spec.cell" in graph["peftbench.spec.recipe"]
+    TopologicalSorter(graph).prepare()
+    graph["peftbench.spec.cell"].add("peftbench.spec.recipe")
+    with pytest.raises(CycleError):
+        TopologicalSorter(graph).prepare()
 
 
 REPORT_ROOMS = ("rows", "evidence", "notes", "formats", "pictures")
