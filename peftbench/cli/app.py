@@ -1,4 +1,4 @@
-"""The `peftbench` command: its commands by name, and what becomes of errors."""
+"""The `peftbench` program: its commands by name, and its exit codes."""
 
 from collections.abc import Callable, Sequence
 from typing import Annotated

@@ -1,4 +1,4 @@
-"""What `icl`, `tune` and `run` have in common: cells are run, their records shown, the next command named."""
+"""Shared by `icl`, `tune` and `run`: make cells, run them, print their records, name the next command."""
 
 import re
 import statistics
@@ -22,7 +22,7 @@ from peftbench.store.results import Store
 def requested_cells(
     task: TaskOptions, weights: WeightOptions, run: RunOptions, *, as_mixture: bool = False, **settings: Any
 ) -> list[Cell]:
-    """Make the cells that a command line stands for: its tasks x its seeds.
+    """Make the cells of a command line: its tasks x its seeds.
 
     Args:
         task: Options of rows and templates.
@@ -55,7 +55,7 @@ def requested_cells(
 
 
 def distinct(cells: Sequence[Cell]) -> list[Cell]:
-    """Drop repeated cells; zero-shot draws no rows, so that all of its seeds are seed 0, however they would draw."""
+    """Drop repeated cells; zero-shot draws no rows, so all of its seeds and draws count as one."""
     plain = [cell if cell.shots else cell.model_copy(update={"seed": 0, "draw": "plain"}) for cell in cells]
     return list({cell.model_dump_json(): cell for cell in plain}.values())
 

@@ -15,7 +15,7 @@ SHOTS_PANEL = "Shots"
 
 @dataclass(frozen=True)
 class ShotOptions:
-    """What a prompt makes of its shots."""
+    """How prompts show the shots."""
 
     fit_shots: Annotated[
         bool,

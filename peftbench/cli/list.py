@@ -1,4 +1,4 @@
-"""`peftbench list`: what there is to run; looks without importing torch, and reads no weights."""
+"""`peftbench list`: methods, tasks, models and recipes, listed without importing torch or reading weights."""
 
 import ast
 import importlib.util
@@ -22,7 +22,7 @@ Line = dict[str, Any]
 
 
 class Kind(StrEnum):
-    """What can be listed."""
+    """A kind of thing to list."""
 
     methods = "methods"
     tasks = "tasks"
@@ -158,14 +158,14 @@ def _model(name: str, folder: Path) -> Line:
 
 
 def _num_parameters(path: Path) -> int:
-    """Count from a safetensors file's header."""
+    """Count the parameters in a safetensors file's header."""
     from peftbench.models import weights
 
     return sum(math.prod(tensor["shape"]) for tensor in weights.header(path).values())
 
 
 def _source(module: str) -> ast.Module:
-    """Parse a module of the package, as importing it would import torch."""
+    """Parse a module of the package without importing it, which would import torch."""
     spec = importlib.util.find_spec(module)
     assert spec is not None, module
     assert spec.origin is not None, module

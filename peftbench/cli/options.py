@@ -26,7 +26,7 @@ Table = Annotated[Format, Option("--format", help="table, or json as one documen
 
 @dataclass(frozen=True)
 class TaskOptions:
-    """Which rows and templates."""
+    """Options that choose rows and templates."""
 
     task: Annotated[
         str | None,
@@ -81,7 +81,7 @@ class TaskOptions:
 
 @dataclass(frozen=True)
 class WeightOptions:
-    """Which weights; a recipe says this itself."""
+    """Options that choose weights; a recipe has fields for them."""
 
     revision: Annotated[
         str | None, Option(help="Branch, tag or commit of a hub model.", metavar="NAME", rich_help_panel=RUNNING)
@@ -93,7 +93,7 @@ class WeightOptions:
 
 @dataclass(frozen=True)
 class RunOptions:
-    """The device, and whether finished cells run again."""
+    """Options of the device, and of cells that have a record."""
 
     device: Annotated[str, Option(help="auto, cpu, cuda, mps, ...", metavar="NAME", rich_help_panel=RUNNING)] = "auto"
     allow_pickle: Annotated[
@@ -112,7 +112,7 @@ class RunOptions:
 
 @dataclass(frozen=True)
 class ScoringOptions:
-    """How prompts are written and answers scored."""
+    """Options of prompts and of scoring."""
 
     end: Annotated[
         Literal["eos", "separator", "none"] | None,
@@ -147,7 +147,7 @@ class ScoringOptions:
 
 @dataclass(frozen=True)
 class OutputOptions:
-    """Where results lie, and whether progress is shown."""
+    """Options of the results folder and of progress."""
 
     results: Annotated[Path, Option(help="Folder of the records.", metavar="DIR", rich_help_panel=OUTPUT)] = RESULTS
     quiet: Annotated[
@@ -222,10 +222,10 @@ def _parameters(group: Any) -> list[inspect.Parameter]:
 
 
 def numbers(text: str, option: str) -> list[int]:
-    """Read "0,1,2".
+    """Read a list of whole numbers such as "0,1,2".
 
     Raises:
-        RecipeError: Something else stands there.
+        RecipeError: The text is no such list.
     """
     parts = [part.strip() for part in text.split(",")]
     if not all(part.isdecimal() for part in parts):

@@ -1,4 +1,4 @@
-"""`peftbench predict`: what was tuned, or the shots of a record, on new rows."""
+"""`peftbench predict`: adapters, or the shots of a record, on new rows."""
 
 import hashlib
 import json
@@ -114,7 +114,7 @@ def _rows(path: Path) -> Iterator[dict[str, Any]]:
 
 
 def _checked(predictor: "RowPredictor", path: Path, rows: Iterator[dict[str, Any]]) -> Iterator[dict[str, Any]]:
-    """Refuse a table whose columns are not the template's; lines of JSON may each have others."""
+    """Check the columns of a table's first row against the template's; lines of JSON may differ in theirs."""
     first = list(islice(rows, 1))
     if path.suffix.lower() in (".csv", ".parquet"):
         for row in first:

@@ -34,7 +34,7 @@ class Bars:
 
     @contextmanager
     def stage(self, title: str, total: int) -> Iterator[Advance]:
-        """Show a bar with the remark, the time that went by and the time that is left."""
+        """Show a bar with the last remark, the time elapsed and the time left."""
         columns = (
             TextColumn("{task.description}"),
             BarColumn(bar_width=24),
@@ -63,7 +63,7 @@ class Bars:
 
 
 class Lines:
-    """A line every ten seconds: what a log file can hold."""
+    """A line every ten seconds, for a log file."""
 
     def __init__(self, console: Console) -> None:
         self.console = console

@@ -24,7 +24,7 @@ def rendered(document: Document, form: TextFormat) -> str:
 
 
 def stdout() -> Console:
-    """Make a console for stdout, as wide as the terminal; COLUMNS speaks where there is none."""
+    """Make a console for stdout, as wide as the terminal; where there is none, as wide as COLUMNS says."""
     console = Console()
     return console if console.is_terminal or "COLUMNS" in console._environ else Console(width=WIDTH)
 

@@ -24,7 +24,7 @@ NUM_SHOWN_LABELS = 8
 
 @dataclass(frozen=True)
 class TaskInfo:
-    """What `list tasks` shows of a task.
+    """A task as `list tasks` shows it, without its rows.
 
     Args:
         chance: Share right by guessing, 0 to 1; None where only the rows can tell.
@@ -45,7 +45,7 @@ class TaskInfo:
 
 
 def load(spec: TaskSpec) -> Task:
-    """Load a task and check it as a whole.
+    """Load a task and check its rows and templates.
 
     Raises:
         TaskError: An unknown name, a file that cannot be read, or faults in rows and templates, listed at once.

@@ -1,4 +1,4 @@
-"""A task out of the user's own rows and one template, without a TOML."""
+"""A task made of the user's own rows and one template, without a TOML."""
 
 from collections.abc import Sequence
 
@@ -16,7 +16,7 @@ FAMILY = "own data"
 
 
 def own_task(spec: TaskSpec) -> TaskFile:
-    """Describe the task that a template, its choices and two files make.
+    """Make the description of a task from a template, its choices and two files.
 
     The label's column is the one that the target names ("||| {{label}}"), or "label" where it names none
     ("||| {{choice}}"). Choices are the classes' names as well, unless they come from the row.

@@ -1,4 +1,4 @@
-"""The nouns: a row of data, an example that a template made of it, and the task that holds rows and templates."""
+"""Rows of data, examples that a template makes of them, and the task that holds rows and templates."""
 
 import hashlib
 import json

@@ -209,7 +209,7 @@ class Template:
 
 
 def _emptied(value: Any, content: str) -> Any:
-    """Put `content` in the place of every text, also in lists and tables."""
+    """Replace every text by `content`, also in lists and tables."""
     if isinstance(value, str):
         return content
     if isinstance(value, Mapping):

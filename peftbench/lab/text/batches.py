@@ -1,4 +1,4 @@
-"""Text to batches of token ids: what a stream of examples becomes before the trainer sees it.
+"""Batches of token ids for the trainer, made from a stream of texts.
 
 A stream is a pure function of the step's number: it holds no state, so a build that was killed goes on with the very
 batches it would have seen.
@@ -42,7 +42,7 @@ Pair = Callable[[random.Random], tuple[str, str]]  # draws (input text, target t
 
 @dataclass(frozen=True)
 class Material:
-    """What one of the lab's models is made of.
+    """Everything that one of the lab's models is trained and measured on.
 
     Args:
         corpus: The text that its tokenizer is trained on.

@@ -80,7 +80,7 @@ class Guard:
                     yield f"row: {' / '.join(piece.strip() for piece in pieces)}"
 
     def _starts(self, text: str) -> Iterator[str]:
-        """List what might be a row's first piece: each sentence or line, any two in a row, what follows a colon."""
+        """List candidates for a row's first piece: each sentence or line, any two in a row, text after a colon."""
         sentences = [part for part in re.split(r"(?<=[.?!])\s+|\n|: | / ", text) if part]
         for sentence, follower in zip(sentences, [*sentences[1:], ""], strict=True):
             yield plain(sentence)

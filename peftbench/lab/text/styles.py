@@ -1,4 +1,4 @@
-"""How a few-shot episode is written: a prompt style drawn once per episode, filled for each of its shots.
+"""Prompt styles of few-shot episodes: drawn once per episode, filled for each of its shots.
 
 A model answers few-shot prompts only in styles like those it has seen, so the styles are composed of parts: what stands
 before the text, what after it, whether the options are named, and what parts two shots.
@@ -45,7 +45,7 @@ SEPARATORS = ("\n\n", "\n\n", "\n\n", "\n\n", "\n", "\n", " ; ")
 
 @dataclass(frozen=True)
 class Style:
-    """How all shots of one episode are written.
+    """The prompt style of one episode's shots.
 
     Args:
         pattern: With fields {text}, {head}, {intro}, {word}, and the options in four forms.

@@ -1,4 +1,4 @@
-"""`lab build`: makes one of the embedded models again, from its TOML and a seed.
+"""`lab build`: train one of the embedded models again, from its TOML and a seed.
 
 While it works, the folder holds `.building/` (what is built, the log, the checkpoint); an interrupted build goes on
 from there. The finished folder is an ordinary Hugging Face one, with a model card of measured figures and checksums.

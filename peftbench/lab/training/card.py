@@ -1,4 +1,4 @@
-"""The model card that stands beside each of the lab's models: what it was made of, and what it measured."""
+"""The model card of each of the lab's models: its settings, and the figures measured when it was built."""
 
 from __future__ import annotations
 

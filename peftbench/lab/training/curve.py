@@ -1,4 +1,4 @@
-"""In-context learning curve: how often the right label comes first after k shots, on what training never shows.
+"""In-context learning curve: how often the right label comes first after k shots, on sentences outside training.
 
 One forward pass over a row of many shots gives every point of the curve. The label is judged by its first token among
 the first tokens of all labels: quick enough to look at while a model trains. Reported scores come from `peftbench icl`.

@@ -129,7 +129,7 @@ def lr_factor(step: int, settings: TrainSettings) -> float:
 
 
 def body_of(model: Any) -> Callable[..., Any]:
-    """Return what runs before the positions with a loss are picked: all of an encoder-decoder, a decoder's layers."""
+    """Return the part that runs on all positions: all of an encoder-decoder, a decoder's layers without its head."""
     body: Callable[..., Any] = model if model.config.is_encoder_decoder else model.model
     return body
 

@@ -64,7 +64,7 @@ class Person:
 
     @property
     def pronoun(self) -> str:
-        """The pronoun that stands for the name."""
+        """She or he."""
         return "she" if self.gender == "female" else "he"
 
 

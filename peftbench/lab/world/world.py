@@ -1,4 +1,4 @@
-r"""The world: draws scenes, facts and labelled items, and keeps what training may see apart from what tasks hold.
+r"""The world: draws scenes, facts and labelled items, and keeps sentences of training apart from those of tasks.
 
 Every sentence belongs by its checksum to one part, TRAIN or HELD. Training text is made of TRAIN sentences only, the
 rows of all tasks of HELD sentences only, so that no row can stand in any training text, however much of it is drawn.
@@ -239,7 +239,7 @@ class World:
 
 
 def joins_held_out(classes: Sequence[str]) -> bool:
-    """Whether these classes hold two that a held-out task puts under one label."""
+    """Whether two of these classes share a label in a held-out task."""
     return any(len(group.intersection(classes)) > 1 for group in HELD_OUT_GROUPS)
 
 
