@@ -20,7 +20,7 @@ from peftbench.models.backbone import Backbone
 from peftbench.scoring.ranking import ChoiceScore, log_sum_exp, predict
 from peftbench.scoring.work import SweepWork
 from peftbench.spec.cell import Scoring, Training
-from peftbench.store.record import Sweep, Trial
+from peftbench.store.record import Sweep, SweepPoint
 
 NUM_RATES, NUM_FOLDS = 5, 2
 FACTOR = math.sqrt(10)
@@ -38,7 +38,7 @@ class Swept:
         num_held_out: Held-out shots times templates, the same for each rate.
     """
 
-    trials: list[Trial] = field(default_factory=list)
+    trials: list[SweepPoint] = field(default_factory=list)
     num_steps: int = 0
     work: SweepWork = field(default_factory=SweepWork)
     num_held_out: int = 0
@@ -50,7 +50,7 @@ class Swept:
         Raises:
             RunError: Training broke with every rate.
         """
-        whole = [trial for trial in self.trials if trial.reason is None]
+        whole = [point for point in self.trials if point.reason is None]
         if not whole:
             raise RunError(f"training broke with every rate of the sweep: {self.trials[0].reason}", hint="a lower lr")
         return min(whole, key=_rank).lr
@@ -71,10 +71,10 @@ class Swept:
         )
 
 
-def _rank(trial: Trial) -> tuple[float, float, float]:
-    assert trial.accuracy is not None
-    assert trial.loss is not None
-    return -trial.accuracy, trial.loss, trial.lr
+def _rank(point: SweepPoint) -> tuple[float, float, float]:
+    assert point.accuracy is not None
+    assert point.loss is not None
+    return -point.accuracy, point.loss, point.lr
 
 
 def rates(lr: float) -> list[float]:
@@ -102,13 +102,13 @@ def sweep(tuning: Tuning, backbone: Backbone, scoring: Scoring, progress: Callab
     """
     swept = Swept(num_held_out=sum(map(len, tuning.examples)))
     for lr in rates(tuning.training.lr):
-        swept.trials.append(_trial(tuning.at(lr), backbone, scoring, swept, progress))
+        swept.trials.append(_point(tuning.at(lr), backbone, scoring, swept, progress))
     return swept
 
 
-def _trial(
+def _point(
     tuning: Tuning, backbone: Backbone, scoring: Scoring, swept: Swept, progress: Callable[[str], None] | None
-) -> Trial:
+) -> SweepPoint:
     """Train with one rate on all folds but one, in turn, and score that one."""
     lr, judged = tuning.training.lr, []
     for number, (rest, held_out) in enumerate(folds(tuning.examples), 1):
@@ -121,14 +121,14 @@ def _trial(
         except RunError as error:
             if isinstance(error, TrainingError):
                 swept.add(error.predictor)
-            return Trial(lr=lr, accuracy=None, loss=None, reason=error.message)
+            return SweepPoint(lr=lr, accuracy=None, loss=None, reason=error.message)
         finally:
             backbone.detach_all()
         judged += [_judged(*pair) for pair in zip(scores.choices, [query.label for query in queries], strict=True)]
         swept.work.held_out.update(scores.lengths)
         swept.work.passes += scores.work.passes
     num_right, loss = (math.fsum(values) for values in zip(*judged, strict=True))
-    return Trial(lr=lr, accuracy=num_right / len(judged), loss=loss / len(judged))
+    return SweepPoint(lr=lr, accuracy=num_right / len(judged), loss=loss / len(judged))
 
 
 def folds(examples: Examples) -> Iterator[tuple[Examples, Examples]]:

@@ -98,7 +98,7 @@ class TaskInfo(Part):
     metric: str
 
 
-class Trial(Part):
+class SweepPoint(Part):
     """One learning rate of a sweep, and how it did on the shots that were held out.
 
     Args:
@@ -124,7 +124,7 @@ class Sweep(Part):
     """
 
     lr: float
-    trials: list[Trial]
+    trials: list[SweepPoint]
     num_folds: int
     num_steps: int
     num_held_out: int

@@ -11,7 +11,7 @@ from peftbench.learners import sweep, tune
 from peftbench.scoring.ranking import ChoiceScore
 from peftbench.scoring.work import TrainingWork
 from peftbench.spec.cell import Training
-from peftbench.store.record import Trial
+from peftbench.store.record import SweepPoint
 from tests.learners.toy import RAGGED, ROWS, TEMPLATE
 
 EXAMPLES = [[template.render(row) for template in (TEMPLATE, RAGGED)] for row in ROWS[:5]]
@@ -83,7 +83,7 @@ def test_accuracy_and_loss_are_those_of_the_length_normalised_choices(monkeypatc
     ],
 )
 def test_accuracy_decides_then_the_loss_then_the_lower_rate(trials, best):
-    some = [Trial(lr=lr, accuracy=accuracy, loss=loss) for lr, accuracy, loss in trials]
+    some = [SweepPoint(lr=lr, accuracy=accuracy, loss=loss) for lr, accuracy, loss in trials]
     assert sweep.Swept(trials=some).lr == sweep.Swept(trials=some[::-1]).lr == best
 
 

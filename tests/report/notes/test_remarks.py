@@ -4,7 +4,7 @@ from peftbench.report.notes import remarks
 from peftbench.report.notes.document import compose
 from peftbench.report.rows.table import build
 from peftbench.spec.cell import TaskSpec
-from peftbench.store.record import StartingPoint, Sweep, Trial
+from peftbench.store.record import StartingPoint, Sweep, SweepPoint
 from peftbench.tasks.group import mix
 from peftbench.tasks.load import load
 from tests.report.records import record
@@ -77,9 +77,9 @@ def test_parameters_that_are_not_kept_are_counted_under_the_table():
 
 def test_what_training_flops_hold_and_leave_out_is_said():
     made = record("ia3", "mini-t0")
-    trial = Trial(lr=0.1, accuracy=0.5, loss=1.0)
+    point = SweepPoint(lr=0.1, accuracy=0.5, loss=1.0)
     begun = learned(made, start_from=StartingPoint(path="results/adapters/0f", sha256="ab", model="mini-t0"))
-    swept = learned(made, sweep=Sweep(lr=0.1, trials=[trial], num_folds=2, num_steps=9, num_held_out=32))
+    swept = learned(made, sweep=Sweep(lr=0.1, trials=[point], num_folds=2, num_steps=9, num_held_out=32))
     (note,) = remarks.cautions(table(begun))
     assert note.endswith("started from 'results/adapters/0f'; what it took to train that is not in its training FLOPs")
     (note,) = remarks.cautions(table(swept))
