@@ -202,7 +202,7 @@ def test_a_row_is_made_again_with_all_its_tasks_seeds_and_orders(names, cells_of
     assert sorted(found) == sorted((one.task.name, one.seed, one.identity["icl"].get("order", 0)) for one in made)
 
 
-@pytest.mark.parametrize("study", ["icl-moods", "losses", "lora-rank", "figure2"])
+@pytest.mark.parametrize("study", ["icl-sensitivity", "losses", "lora-rank", "figure2"])
 def test_the_commands_of_the_reference_rows_make_their_records_again(study, cells_of):
     rows = [(table, row) for table in build(Store(REFERENCE / study).all()) for row in table.rows]
     proposed = [settings_of(cell) for cell in cells_of(*(text for pair in rows for text in commands.again(*pair)))]
