@@ -30,8 +30,8 @@ FIELDS_TABLE = ("<!-- fields: made by `make render` -->\n", "<!-- end of fields 
 TABLE = ("<!-- table: made by `make render` -->\n", "<!-- end of table -->")
 WIDTH = 100
 STUDIES = (
-    "methods", "losses", "icl-sensitivity", "icl-to-prefix", "lora-rank", "figure2", "prefix-length", "p-tuning-encoders",
-    "prompt-length-and-init",
+    "methods", "losses", "icl-sensitivity", "icl-to-prefix", "lora-rank", "figure2", "prefix-length",
+    "p-tuning-encoders", "prompt-length-and-init",
 )  # fmt: skip
 """Folders of results/reference/ whose records cover fewer tasks than the others."""
 PICTURED = ("", "figure2")

@@ -5,6 +5,7 @@ import json
 import sys
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -57,9 +58,10 @@ def predict(
     usages = [flow.open_usage(path) for path in named.values()]
     flow.check_together(list(named), usages)
     sink = None if output is None else _sink(output, input, named, usages, template, adapter_column)
-    with progress.waiting("loading the model"):
-        predictor = flow.load(named, usages, template, adapter_column, model=model, device=device)
-    _carry_out(predictor, input, sink, progress)
+    with sink or nullcontext():
+        with progress.waiting("loading the model"):
+            predictor = flow.load(named, usages, template, adapter_column, model=model, device=device)
+        _carry_out(predictor, input, sink, progress)
 
 
 def _named(adapters: Sequence[str], record: Path | None) -> dict[str, Path]:
@@ -83,16 +85,16 @@ def _named(adapters: Sequence[str], record: Path | None) -> dict[str, Path]:
 def _sink(
     output: Path, rows: Path, named: dict[str, Path], usages: Sequence["Usage"], template: int | None, column: str
 ) -> Any:
-    """Open the output; go on with a part of it that was made from the same adapters, rows and template."""
-    from peftbench.adapters.saved import CARD
+    """Open the output; a part of it that follows from the same adapters, rows and template is continued."""
+    from peftbench.adapters import saved
     from peftbench.store.growing import Output
 
     if rows == STDIN:
         return Output(output, None)
     digest = hashlib.sha256(json.dumps([template, column]).encode())
-    for (name, path), usage in zip(named.items(), usages, strict=True):
-        card = path / CARD
-        digest.update(f"{name}\0{usage.text()}\0{card.read_text() if card.exists() else ''}\0".encode())
+    for (name, path), used in zip(named.items(), usages, strict=True):
+        card = saved.read(path).model_dump_json() if path.is_dir() else ""
+        digest.update(f"{name}\0{used.text()}\0{card}\0".encode())
     try:
         with rows.open("rb") as file:
             digest.update(hashlib.file_digest(file, "sha256").digest())

@@ -19,7 +19,9 @@ def test_every_field_of_a_cell_is_said_to_belong_to_its_identity_or_not():
     assert sorted(name for table in tables for name in table) == sorted(Cell.model_fields)
 
 
-@pytest.mark.parametrize(("recipe", "study"), [("table1", ""), ("icl-sensitivity", "icl-sensitivity"), ("losses", "losses")])
+@pytest.mark.parametrize(
+    ("recipe", "study"), [("table1", ""), ("icl-sensitivity", "icl-sensitivity"), ("losses", "losses")]
+)
 def test_the_cells_of_a_recipe_have_the_ids_of_the_records_that_were_made_of_it_before(recipe, study):
     """A sample of each model's: what was measured before is found, and not run again."""
     known = {record.id for record in Store(REFERENCE / study).all()}

@@ -1,0 +1,32 @@
+"""Seals: the SHA-256 of a JSON object's text as its last field; a file that was cut or edited is told by it."""
+
+import hashlib
+from collections.abc import Mapping
+from typing import Any
+
+SEAL, END = ',\n  "digest": "', "\n}"
+FIELD = "digest"
+
+
+def sealed(text: str) -> str:
+    """Add its digest to a JSON object's indented text."""
+    text = text.removesuffix("\n")
+    return f'{text.removesuffix(END)}{SEAL}{hashlib.sha256(text.encode()).hexdigest()}"{END}\n'
+
+
+def broken(text: str, table: Mapping[str, Any], *, is_needed: bool) -> str | None:
+    """Tell what is wrong with the seal of a file that was read.
+
+    Args:
+        text: The file's.
+        table: The text, parsed.
+        is_needed: Whether a file of its version has a digest; those of before may have none.
+
+    Returns:
+        What is wrong, in words that follow the file's name; None where nothing is.
+    """
+    if FIELD not in table:
+        return "has no digest: it was cut or edited" if is_needed else None
+    head, _, tail = text.rpartition(SEAL)
+    is_whole = bool(tail) and text == sealed(head + END)
+    return None if is_whole else "was edited: its digest is not that of its content"
