@@ -4,12 +4,15 @@ import hashlib
 import json
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 SCHEMA_VERSION = 2
 Normalization = Literal["token", "char", "byte", "none"]
+Count = Annotated[int, Field(ge=0)]
+# No cost comes near: sums, squares and products with numbers of queries stay finite.
+Amount = Annotated[float | int, Field(ge=0, le=1e60, allow_inf_nan=False)]
 
 
 class Part(BaseModel):
@@ -30,7 +33,7 @@ class Cost(Part):
     """
 
     name: str
-    value: float | int | None
+    value: Amount | None
     unit: str
     kind: Literal["estimated", "counted", "traced", "measured"]
     convention: str
@@ -51,13 +54,21 @@ class TemplateResult(Part):
 
     template: int
     name: str
-    num_examples: int
-    num_correct: dict[Normalization, int]
+    num_examples: Annotated[int, Field(ge=1)]
+    num_correct: dict[Normalization, Count]
     num_shots: int | None = None
     right: str | None = None
     values: dict[Normalization, float] | None = None
     predictions: list[int] | None = None
     labels: list[int] | None = None
+
+    @model_validator(mode="after")
+    def _is_possible(self) -> "TemplateResult":
+        if "token" not in self.num_correct:
+            raise ValueError("num_correct has no count by log-probability per token")
+        if max(self.num_correct.values()) > self.num_examples:
+            raise ValueError(f"more right answers than the {self.num_examples} examples")
+        return self
 
     def value(self, normalization: Normalization = "token") -> float:
         """Return the value of the task's metric, as a fraction of 1."""
@@ -193,7 +204,7 @@ class Record(Part):
     learned: Learned
     seed: int
     end: str
-    results: list[TemplateResult]
+    results: Annotated[list[TemplateResult], Field(min_length=1)]
     costs: list[Cost]
     work: dict[str, int]
     versions: dict[str, str]

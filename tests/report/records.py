@@ -49,7 +49,9 @@ def record(
         seed=seed,
         end="eos",
         results=[
-            TemplateResult(template=i, name=str(i), num_examples=num_examples, num_correct={"token": right})
+            TemplateResult(
+                template=i, name=str(i), num_examples=num_examples, num_correct={"token": min(right, num_examples)}
+            )
             for i, right in enumerate(correct)
         ],
         costs=_costs(tuned, shots, training_flops),
