@@ -147,7 +147,7 @@ def _from_peft(adapter: PeftAdapter) -> Imported:
         adapter.check_shape(module, bias.shape, [1, adapter.num_outputs(module)])
         tensors |= {f"{module}.{_name(site.role)}.b": bias[0, site.index].clone() for site in targets}
         covered += targets
-    roles = adapter.own("bitfit").get("roles", list(adapter.roles(covered)))
+    roles = adapter.own.get("roles", list(adapter.roles(covered)))
     return Imported({"roles": roles}, tensors)
 
 

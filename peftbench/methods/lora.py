@@ -140,7 +140,7 @@ def _to_peft(backbone: Backbone, names: Sequence[str]) -> Exported | None:
 
 def _from_peft(adapter: PeftAdapter) -> Imported:
     """Read updates of one rank and one scale; those that this package put side by side come apart again."""
-    own = adapter.own("lora")
+    own = adapter.own
     tensors: dict[str, Tensor] = {}
     covered: list[Site] = []
     ranks: dict[str, int] = {}
@@ -148,7 +148,7 @@ def _from_peft(adapter: PeftAdapter) -> Imported:
     for module, outputs, (a, b) in adapter.layers("lora_A.weight", "lora_B.weight"):
         targets = [site for site in outputs if own.get("roles", "all") == "all" or site.role in own["roles"]]
         adapter.check_shape(module, [a.shape[1], b.shape[0]], [targets[0].in_features, adapter.num_outputs(module)])
-        scales[module] = _peft_scale(adapter.fields, module, len(a))
+        scales[module] = _peft_scale(adapter, module, len(a))
         rank = own.get("rank", len(a))
         is_apart = len(targets) > 1 and len(a) == rank * len(targets)
         for index, site in enumerate(targets):
@@ -165,12 +165,31 @@ def _from_peft(adapter: PeftAdapter) -> Imported:
     return Imported(config, tensors)
 
 
-def _peft_scale(fields: Mapping[str, Any], module: str, rank: int) -> float:
+NAME = re.compile(r"\^?(?:[\w.-]|\\\.)+\$?")
+"""A layer's name as patterns of the peft library have it."""
+
+
+def _peft_scale(adapter: PeftAdapter, module: str, rank: int) -> float:
     """Compute alpha / rank, or alpha / sqrt(rank) with rsLoRA; a module may have an alpha of its own."""
-    patterns = fields.get("alpha_pattern") or {}
-    own = [alpha for pattern, alpha in patterns.items() if re.match(rf"(.*\.)?({pattern})$", module)]
-    alpha = own[0] if own else fields.get("lora_alpha", 8)
-    return float(alpha) / (math.sqrt(rank) if fields.get("use_rslora") else rank)
+    patterns = adapter.fields.get("alpha_pattern") or {}
+    own = [alpha for pattern, alpha in patterns.items() if _matches(adapter, pattern, module)]
+    alpha = own[0] if own else adapter.fields.get("lora_alpha", 8)
+    return float(alpha) / (math.sqrt(rank) if adapter.fields.get("use_rslora") else rank)
+
+
+def _matches(adapter: PeftAdapter, pattern: str, module: str) -> bool:
+    """Tell whether one of peft's patterns names a module, in full or by its end.
+
+    Differs: peft takes any regular expression, and a stranger's may run for ever; here it is a name, with its dots
+    escaped or not, from the front (^) or from any of its parts on.
+    """
+    if NAME.fullmatch(pattern) is None:
+        raise adapter.refused(
+            f"its alpha_pattern has the regular expression {pattern[:60]!r}",
+            "alpha_pattern is read where it has the names of layers, in full or by their ends",
+        )
+    name = pattern.removeprefix("^").removesuffix("$").replace("\\.", ".")
+    return module == name or (not pattern.startswith("^") and module.endswith(f".{name}"))
 
 
 def _shared(adapter: PeftAdapter, values: Mapping[str, Any], what: str) -> Any:

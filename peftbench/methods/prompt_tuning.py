@@ -189,8 +189,10 @@ UNMERGEABLE = "the prompt is input, not weights"
 def _from_peft(adapter: PeftAdapter) -> Imported:
     """Read the virtual tokens before the input; of an encoder-decoder the half that peft uses."""
     prompt = adapter.tensors.get("prompt_embeddings")
-    if prompt is None or len(adapter.tensors) > 1:
-        raise adapter.refused(f"it holds '{next(iter(adapter.tensors), 'nothing')}'", "a prompt is 'prompt_embeddings'")
+    if prompt is None or prompt.dim() != 2 or len(adapter.tensors) > 1:
+        names = {name: list(tensor.shape) for name, tensor in adapter.tensors.items()}
+        first = next((name for name in names if name != "prompt_embeddings"), "prompt_embeddings")
+        raise adapter.refused(f"it holds '{first}' {names[first]}", "a prompt is 'prompt_embeddings', a table")
     number = int(adapter.fields.get("num_virtual_tokens") or len(prompt))
     d_model = next(site.in_features for site in adapter.base.sites if site.role == "q")
     adapter.check_shape("prompt_embeddings", prompt[:number].shape, [number, d_model])

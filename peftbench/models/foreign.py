@@ -18,8 +18,8 @@ MAX_DEPTH = 32
 """Of lists and tables in each other; configs in use have 5."""
 MAX_NAME = 255
 """Bytes of a file's name, on all common file systems."""
-MAX_REASON = 200
-"""Characters of what a library said."""
+MAX_TEXT = 200
+"""Characters of a stranger's text in a message."""
 COPY = "copy or download it again"
 
 LAYERS, HEADS, WIDTH, TOKENS = (1, 1_000), (1, 10_000), (1, 1_000_000), (1, 100_000_000)
@@ -68,14 +68,13 @@ def reason(raised: BaseException) -> str:
     text = raised.strerror if isinstance(raised, OSError) and raised.strerror else str(raised)
     if not text or not isinstance(raised, OSError | ValueError | RuntimeError) or isinstance(raised, RecursionError):
         text = f"{type(raised).__name__}: {text}".removesuffix(": ")
-    line = " ".join(text.split())
-    line = "".join(letter if letter.isprintable() else "?" for letter in line)
-    return line if len(line) <= MAX_REASON else f"{line[:MAX_REASON]}..."
+    return line(text)
 
 
-def shown(value: Any) -> str:
-    """Write a stranger's value as JSON has it, on one line of bounded length."""
-    return reason(ValueError(json.dumps(value, default=str)))
+def line(text: str) -> str:
+    """Write a stranger's text on one line of printable characters and bounded length."""
+    words = "".join(letter if letter.isprintable() else "?" for letter in " ".join(text.split()))
+    return words if len(words) <= MAX_TEXT else f"{words[:MAX_TEXT]}..."
 
 
 def check_name(name: str, error: type[PeftbenchError] = ModelError) -> None:
@@ -147,7 +146,9 @@ def check_limits(path: Path, config: Mapping[str, Any]) -> None:
     for name, (least, most) in LIMITS.items():
         value = config.get(name)
         if value is not None and (type(value) is not int or not least <= value <= most):
-            raise ModelError(f"'{path}' has {name} = {shown(value)}", hint=f"a whole number from {least:,} to {most:,}")
+            raise ModelError(
+                f"'{path}' has {name} = {line(repr(value))}", hint=f"a whole number from {least:,} to {most:,}"
+            )
 
 
 def _kind(value: Any) -> str:

@@ -81,7 +81,7 @@ def read_config(folder: Path) -> Any:
         raise ModelError(f"'{folder}' is no model folder: it has no config.json", hint=hint)
     table = foreign.read_object(path)
     model_type = table.get("model_type")
-    if not isinstance(model_type, str):
+    if not isinstance(model_type, str) or model_type != foreign.line(model_type):
         raise ModelError(f"'{path}' is damaged: it has no model_type", hint=foreign.COPY)
     family = registry.family(model_type)
     foreign.check_limits(path, table)
@@ -114,11 +114,12 @@ def _check_bytes(folder: Path, family: Family, config: Any, paths: list[Path]) -
 
 
 def _check_vocabulary(folder: Path, config: Any, tokenizer: Any) -> None:
-    """Refuse a tokenizer whose ordinary tokens have no embedding; added ones come from no ordinary text."""
-    ids = tokenizer.backend_tokenizer.get_vocab(with_added_tokens=False).values()
-    if ids and max(ids) >= config.vocab_size:
+    """Refuse a tokenizer that makes tokens without an embedding; added ones may have none: few texts hold them."""
+    ids = {*tokenizer.backend_tokenizer.get_vocab(with_added_tokens=False).values(), *tokenizer("").input_ids}
+    ids |= {tokenizer.bos_token_id, tokenizer.eos_token_id} - {None}
+    if max(ids, default=0) >= config.vocab_size:
         raise ModelError(
-            f"the tokenizer in '{folder}' has tokens up to number {max(ids)}, and the model has {config.vocab_size}",
+            f"the tokenizer in '{folder}' has a token {max(ids)}, and the model has {config.vocab_size} tokens",
             hint="model and tokenizer must be saved together",
         )
 
@@ -154,7 +155,7 @@ def _check_complete(folder: Path, loading_info: dict[str, Any]) -> None:
             faults.append(f"{kind}: {', '.join(names[:3])}{', ...' if len(names) > 3 else ''}")
     if faults:
         raise ModelError(
-            f"the weights in '{folder}' do not fit its config.json ({'; '.join(faults)})",
+            f"the weights in '{folder}' do not fit its config.json ({foreign.line('; '.join(faults))})",
             hint=TOGETHER,
         )
 
@@ -166,6 +167,7 @@ def _tokenizer(folder: Path) -> Any:
             foreign.read_object(folder / name)
     with foreign.reading(folder, fault="has no tokenizer that can be loaded", hint=hint):
         tokenizer = AutoTokenizer.from_pretrained(folder, use_fast=True, trust_remote_code=False)
+        tokenizer("")  # some faults come out only where it is used
     if not tokenizer.is_fast:
         raise ModelError(
             f"the tokenizer in '{folder}' gives no character offsets",
@@ -186,8 +188,8 @@ def _tables(path: Path) -> dict[str, Any]:
         tables = tomllib.loads(text)
     foreign.check_depth(path, tables)
     tune = tables.get("tune", {})
-    faulty = [] if isinstance(tune, dict) else ["tune"]
-    faulty += [name for name in tune if registry.is_method(name) and not isinstance(tune[name], dict)] if tune else []
+    methods = {name: value for name, value in tune.items() if registry.is_method(name)} if type(tune) is dict else {}
+    faulty = [name for name, value in {"tune": tune, **methods}.items() if type(value) is not dict]
     if faulty:
         raise ModelError(f"'{path}': '{faulty[0]}' is no table", hint=hint)
     return tables

@@ -2,15 +2,18 @@
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, ClassVar
 
-from safetensors import SafetensorError, safe_open
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from safetensors import safe_open
 from torch import Tensor
 
 from peftbench.adapters.peft.write import CONFIG, NOTE, TENSORS
 from peftbench.errors import MethodError
 from peftbench.methods.parts.peft_adapter import PeftAdapter
 from peftbench.methods.parts.peft_form import PREFIX
+from peftbench.models import foreign
+from peftbench.spec.settings import checked
 
 # Fields of peft's configs that do not change what a trained adapter computes, or that are looked at below.
 HARMLESS = {
@@ -28,22 +31,60 @@ FOLD = "fold it into its model with peft's merge_and_unload, and tune that model
 REWRITING = ("pissa", "olora", "corda", "loftq", "lora_ga")
 
 
+MAX_TEXT = 1000
+"""Characters of a name in a config."""
+AGAIN = "copy the folder again"
+
+
+def _printable(text: str) -> str:
+    if not text.isprintable():
+        raise ValueError("it has characters that cannot be printed")
+    return text
+
+
+Text = Annotated[str, Field(max_length=MAX_TEXT), AfterValidator(_printable)]
+Count = Annotated[int, Field(ge=1, le=1_000_000)]
+Number = Annotated[float, Field(allow_inf_nan=False)]
+
+
+class Fields(BaseModel):
+    """The fields of adapter_config.json that are used here; peft has more."""
+
+    model_config: ClassVar[ConfigDict] = ConfigDict(strict=True, extra="ignore")
+
+    peft_type: Text | None = None
+    task_type: Text | None = None
+    base_model_name_or_path: Text | None = None
+    lora_alpha: Number = 8
+    alpha_pattern: dict[Text, Number] | None = None
+    init_r: Count = 12
+    target_r: Count = 8
+    num_virtual_tokens: Count | None = None
+
+
+class Note(BaseModel):
+    """What this package leaves with the tensors of an adapter that it writes."""
+
+    model_config: ClassVar[ConfigDict] = ConfigDict(strict=True, extra="ignore")
+
+    method: str | None = None
+    config: dict[str, Any] = {}
+    fingerprint: str | None = None
+    model_sha256: str | None = None
+
+
 def fields(path: Path) -> dict[str, Any]:
     """Read adapter_config.json.
 
     Raises:
-        MethodError: It is damaged.
+        MethodError: It is damaged, or a field that is used here has a value of another kind.
     """
-    try:
-        fields = json.loads((path / CONFIG).read_text(encoding="utf-8"))
-        if not isinstance(fields, dict):
-            raise ValueError("not an object")
-    except (OSError, ValueError) as error:
-        raise MethodError(f"'{path / CONFIG}' is damaged: {error}", hint="copy the folder again") from None
-    return fields
+    table = foreign.read_object(path / CONFIG, MethodError)
+    checked(Fields, table, f"'{path / CONFIG}'", MethodError)
+    return table
 
 
-def tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+def tensors(path: Path) -> tuple[dict[str, Tensor], Note]:
     """Read the tensors as float32, by peft's names, and the note that this package left with them.
 
     Raises:
@@ -55,13 +96,19 @@ def tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
             f"peft adapter '{path}' has no {TENSORS}",
             hint="pickles (.bin) are not read: save it again with peft's save_pretrained",
         )
-    try:
-        with safe_open(file, "pt") as opened:
-            note = json.loads((opened.metadata() or {}).get(NOTE, "{}"))
-            names = list(opened.keys())
-            return {name.removeprefix(PREFIX): opened.get_tensor(name).float() for name in names}, note
-    except (SafetensorError, OSError, ValueError) as error:
-        raise MethodError(f"'{file}' is damaged: {error}", hint="copy the folder again") from None
+    with foreign.reading(file, MethodError, hint=AGAIN), safe_open(file, "pt") as opened:
+        note = json.loads((opened.metadata() or {}).get(NOTE, "{}"))
+        values = {name.removeprefix(PREFIX): opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
+    for name, value in values.items():
+        if not (value.is_floating_point() and value.numel() and name.isprintable() and len(name) <= MAX_TEXT):
+            what = f"'{foreign.line(name)}' holds no floating-point numbers, or is no name of a tensor"
+            raise MethodError(f"'{file}' is damaged: {what}", hint=AGAIN)
+    if not values:
+        raise MethodError(f"'{file}' is damaged: it holds no tensor", hint=AGAIN)
+    if not isinstance(note, dict):
+        raise MethodError(f"'{file}' is damaged: its note is no table", hint=AGAIN)
+    checked_note = checked(Note, note, f"note in '{file}'", MethodError)
+    return {name: value.float() for name, value in values.items()}, checked_note
 
 
 def check(adapter: PeftAdapter) -> None:
@@ -84,4 +131,4 @@ def check(adapter: PeftAdapter) -> None:
     for name, value in adapter.fields.items():
         if name not in HARMLESS and value not in (None, False, 0, "", "none", [], {}):
             shown = json.dumps(value)
-            raise adapter.refused(f"it has {name} = {shown if len(shown) < 60 else '{...}'}", FOLD)
+            raise adapter.refused(f"it has {foreign.line(name)} = {shown if len(shown) < 60 else '{...}'}", FOLD)

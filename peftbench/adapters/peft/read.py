@@ -18,6 +18,7 @@ from peftbench.methods.base import Method
 from peftbench.methods.parts.peft_adapter import Base, PeftAdapter
 from peftbench.models import rotary, source, weights
 from peftbench.models.load import read_config
+from peftbench.spec.settings import checked
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,7 @@ class Contents:
         sha256: Of the file of tensors.
         model: As the folder names it.
         fingerprint: Of the model's weights, where this package wrote the folder.
+        model_sha256: Of the model's config and tokenizer, where this package wrote it and the model is not embedded.
     """
 
     method: str
@@ -39,6 +41,7 @@ class Contents:
     sha256: str
     model: str | None
     fingerprint: str | None
+    model_sha256: str | None
 
 
 def describe(name: str, revision: str | None = None, allow_pickle: bool = False) -> Base:
@@ -67,19 +70,23 @@ def read(path: Path, base: Base) -> Contents:
     kind, readers = fields.get("peft_type"), _readers()
     if kind not in readers:
         raise MethodError(
-            f"peft adapter '{path}' is of peft_type {kind}, which no method here starts from",
+            f"peft adapter '{path}' is of peft_type {str(kind)[:60]}, which no method here starts from",
             hint=f"possible: {', '.join(readers)}",
         )
     tensors, note = folder.tensors(path)
-    adapter = PeftAdapter(path, fields, tensors, note, base)
-    folder.check(adapter)
     method = readers[kind]
+    own = None  # the settings that it had here, if it was one of this method
+    if note.method == method.name:
+        config = checked(method.Config, note.config, f"note in '{path / TENSORS}'", MethodError)
+        own = config.model_dump(mode="json")
+    adapter = PeftAdapter(path, fields, tensors, own or {}, base)
+    folder.check(adapter)
     assert method.PEFT is not None
     assert method.PEFT.read is not None
     ours = method.PEFT.read(adapter)
     digest = weights.fingerprint([path / TENSORS])
     model = fields.get("base_model_name_or_path")
-    return Contents(method.name, ours.config, ours.tensors, digest, model, note.get("fingerprint"))
+    return Contents(method.name, ours.config, ours.tensors, digest, model, note.fingerprint, note.model_sha256)
 
 
 def _readers() -> dict[str, Method]:

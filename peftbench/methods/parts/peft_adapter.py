@@ -40,18 +40,14 @@ class PeftAdapter:
     Args:
         fields: Of adapter_config.json.
         tensors: By peft's names, "base_model.model." left out.
-        note: What this package left with the tensors: method, config, fingerprint; empty where it was not the writer.
+        own: The settings that it had as an adapter of this package, by the same method; empty where it was none.
     """
 
     path: Path
     fields: dict[str, Any]
     tensors: dict[str, Tensor]
-    note: dict[str, Any]
+    own: dict[str, Any]
     base: Base
-
-    def own(self, method: str) -> dict[str, Any]:
-        """Return the settings that the adapter had here, if it was one of this method; else nothing."""
-        return dict(self.note.get("config", {})) if self.note.get("method") == method else {}
 
     def refused(self, what: str, hint: str | None = None) -> MethodError:
         """Build the error that says which part of the adapter has no place here."""
@@ -72,6 +68,8 @@ class PeftAdapter:
             leaf = next((leaf for leaf in leaves if key.endswith(f".{leaf}")), None)
             if leaf is None:
                 raise self.refused(f"it holds '{key}', for which there is no place")
+            if tensor.dim() != 2:
+                raise self.refused(f"at '{key}' it has the shape {list(tensor.shape)}, and peft writes matrices")
             modules.setdefault(key.removesuffix(f".{leaf}"), {})[leaf] = tensor
         outputs = [site for site in self.base.sites if site.side == "output"]
         for module, table in modules.items():
