@@ -30,6 +30,7 @@ class Card(BaseModel):
     Args:
         config: The method's settings.
         model: Name of the model as the user wrote it; `fingerprint` is what counts.
+        model_sha256: Of its config and tokenizer; None for embedded models, and where the adapter does not say it.
         parameters: Full name -> shape, in the order in which the method gave them.
         sha256: Checksum of adapter.safetensors.
     """
@@ -42,6 +43,7 @@ class Card(BaseModel):
     model: str
     revision: str | None
     fingerprint: str
+    model_sha256: str | None = None
     parameters: dict[str, tuple[int, ...]]
     sha256: str
 
@@ -77,6 +79,7 @@ def save(
                 model=backbone.name,
                 revision=backbone.revision,
                 fingerprint=backbone.fingerprint,
+                model_sha256=backbone.model_sha256,
                 parameters={name: tuple(value.shape) for name, value in values.items()},
                 sha256=weights.fingerprint([temporary / TENSORS]),
             )
@@ -97,7 +100,7 @@ def load(folder: Path, backbone: Backbone) -> list[str]:
         MethodError: No adapter there, one that is damaged, or one that was made for another model.
     """
     card = read(folder)
-    check_model(folder, card.model, card.fingerprint, backbone)
+    check_model(folder, card.model, card.fingerprint, backbone, card.model_sha256)
     method = registry.method(card.method)
     config = checked(method.Config, card.config, f"adapter '{folder}'", MethodError)
     values = tensors(folder, card)
@@ -146,7 +149,9 @@ def tensors(folder: Path, card: Card) -> dict[str, Tensor]:
         raise _damaged(path, str(error)) from None
 
 
-def check_model(folder: Path, model: str, fingerprint: str, backbone: Backbone) -> None:
+def check_model(
+    folder: Path, model: str, fingerprint: str, backbone: Backbone, model_sha256: str | None = None
+) -> None:
     """Refuse an adapter of another model.
 
     Args:
@@ -154,15 +159,21 @@ def check_model(folder: Path, model: str, fingerprint: str, backbone: Backbone) 
         model: Name of its model.
         fingerprint: Of its model's weights.
         backbone: The model that it is to go on.
+        model_sha256: Of its model's config and tokenizer; None where it does not say.
 
     Raises:
-        MethodError: Their weights differ.
+        MethodError: Their weights differ, or where both say it their configs or tokenizers.
     """
     if fingerprint != backbone.fingerprint:
         raise MethodError(
             f"adapter '{folder}' was made for the model '{model}' (weights {fingerprint[:12]}), "
             f"and '{backbone.name}' has other weights ({backbone.fingerprint[:12]})",
             hint=f"use it with --model {model}",
+        )
+    if not backbone.has_config(model_sha256):
+        raise MethodError(
+            f"adapter '{folder}' was made for another config.json or tokenizer than '{backbone.name}' has now",
+            hint="--model NAME says where the model is as it was; or tune again",
         )
 
 

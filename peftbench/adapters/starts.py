@@ -14,7 +14,7 @@ from peftbench.adapters.peft import read as peft
 from peftbench.adapters.peft.write import CONFIG
 from peftbench.errors import MethodError
 from peftbench.methods.parts.peft_adapter import Base
-from peftbench.models import weights
+from peftbench.models import foreign, weights
 from peftbench.models.backbone import Backbone
 from peftbench.spec.settings import checked
 
@@ -30,6 +30,7 @@ class Start:
         config: The settings with which `attach` inserts what it holds.
         model: Name of its model, as the user wrote it; None where it does not say.
         fingerprint: Of its model's weights; None where it does not say, and shapes alone decide.
+        model_sha256: Of its model's config and tokenizer; None where it does not say.
         tensors: By our names, where they came in another layout; None: they are read when they are needed.
     """
 
@@ -39,6 +40,7 @@ class Start:
     config: dict[str, Any]
     model: str | None = None
     fingerprint: str | None = None
+    model_sha256: str | None = None
     tensors: dict[str, Tensor] | None = field(default=None, compare=False, repr=False)
 
     def settings(self, method_name: str, requested: Mapping[str, Any]) -> dict[str, Any]:
@@ -81,20 +83,28 @@ def read(path: Path, base: Callable[[], Base] | None = None) -> Start:
         MethodError: No adapter there, a damaged one, one of an unknown method, or one of peft's for another model.
         ModelError: The model cannot be found.
     """
+    foreign.check_name(str(path), MethodError)
     if path.is_file():
         settings = registry.method(t_few.METHOD).Config().model_dump(mode="json")
         return Start(path, weights.fingerprint([path]), t_few.METHOD, settings, tensors=t_few.read(path))
     if base is not None and (path / CONFIG).exists():
         adapter = peft.read(path, base())
         return Start(
-            path, adapter.sha256, adapter.method, adapter.config, adapter.model, adapter.fingerprint, adapter.tensors
+            path=path,
+            sha256=adapter.sha256,
+            method=adapter.method,
+            config=adapter.config,
+            model=adapter.model,
+            fingerprint=adapter.fingerprint,
+            model_sha256=adapter.model_sha256,
+            tensors=adapter.tensors,
         )
     card = saved.read(path)
     saved.tensors(path, card)
     method = registry.method(card.method)
     config = checked(method.Config, card.config, f"adapter '{path}'", MethodError)
     finished = method.resume_config(config).model_dump(mode="json")
-    return Start(path, card.sha256, card.method, finished, card.model, card.fingerprint)
+    return Start(path, card.sha256, card.method, finished, card.model, card.fingerprint, card.model_sha256)
 
 
 def load(start: Start, backbone: Backbone, names: Sequence[str]) -> None:
@@ -109,7 +119,7 @@ def load(start: Start, backbone: Backbone, names: Sequence[str]) -> None:
         MethodError: It was damaged by now, or is of another model, or its shapes are not those of this one.
     """
     if start.fingerprint is not None:
-        saved.check_model(start.path, str(start.model), start.fingerprint, backbone)
+        saved.check_model(start.path, str(start.model), start.fingerprint, backbone, start.model_sha256)
     stored = start.tensors
     if stored is None:
         stored = saved.tensors(start.path, saved.read(start.path))

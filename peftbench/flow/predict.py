@@ -13,6 +13,7 @@ from peftbench.errors import MethodError, PeftbenchError, RecordError
 from peftbench.flow import usage
 from peftbench.flow.usage import Usage
 from peftbench.learners import icl
+from peftbench.models import foreign
 from peftbench.models.backbone import Backbone
 from peftbench.models.load import load as load_model
 from peftbench.scoring.encoding import cut_input
@@ -222,6 +223,7 @@ def open_usage(path: Path) -> Usage:
     Raises:
         RecordError: Nothing there, or damaged.
     """
+    foreign.check_name(str(path), RecordError)
     if path.is_dir():
         if (path / write.CONFIG).exists() and not (path / usage.FILE).exists():
             raise RecordError(
@@ -263,6 +265,11 @@ def load(
             f"'{backbone.name}' has other weights ({backbone.fingerprint[:12]}) than it had when this was learned "
             f"({first.fingerprint[:12]})",
             hint="--model NAME says where those weights are",
+        )
+    if not backbone.has_config(first.model_sha256):
+        raise MethodError(
+            f"'{backbone.name}' has another config.json or tokenizer than it had when this was learned",
+            hint="--model NAME says where the model is as it was; or learn again",
         )
     folders = list(paths.values())
     scorer: Scorer = PromptScorer(backbone, templates[0], first)

@@ -61,13 +61,19 @@ class Trial:
         cell = self.plan.cell
         always = cell.model_dump(mode="json", include=set(ALWAYS))
         when_set = cell.model_dump(mode="json", include=set(WHEN_SET), exclude_defaults=True)
-        return always | when_set | self._learner_identity | {
+        return always | when_set | self._learner_identity | self._model_identity | {
             "fingerprint": self.backbone.fingerprint,
             "task": self.plan.task.name,
             "task_sha256": self.plan.task.sha256,
             "scoring": self.scoring.model_dump(mode="json"),
             "scorer_version": SCORER_VERSION,
         }  # fmt: skip
+
+    @property
+    def _model_identity(self) -> dict[str, Any]:
+        """What decides beside the weights what the model computes; the package vouches for embedded models' files."""
+        sha256 = self.backbone.model_sha256
+        return {} if sha256 is None else {"model_sha256": sha256}
 
     @property
     def _learner_identity(self) -> dict[str, Any]:

@@ -36,6 +36,7 @@ class Usage(Settings):
 
     Args:
         model: As the user wrote it; `fingerprint` is what counts.
+        model_sha256: Of its config and tokenizer; None for embedded models.
         task: Name of the task.
         label: Name of the label's column, which inputs do not see.
         classes: Names of the classes; None where each row brings its own choices.
@@ -50,6 +51,7 @@ class Usage(Settings):
     model: str
     revision: str | None
     fingerprint: str
+    model_sha256: str | None = None
     dtype: Literal["float32", "bfloat16", "float16"]
     task: str
     label: str
@@ -101,6 +103,7 @@ def of(trial: Trial) -> Usage:
         model=backbone.name,
         revision=backbone.revision,
         fingerprint=backbone.fingerprint,
+        model_sha256=backbone.model_sha256,
         dtype=cell.dtype,
         task=plan.task.name,
         label=plan.templates[0].label,

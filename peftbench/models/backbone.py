@@ -138,6 +138,10 @@ class Backbone:
         """List the layers, encoder first, lowest first."""
         return list(self._layers)
 
+    def has_config(self, model_sha256: str | None) -> bool:
+        """Tell whether config and tokenizer are those of a hash, as far as both sides have one."""
+        return None in (model_sha256, self.model_sha256) or model_sha256 == self.model_sha256
+
     def settings(self, method: str) -> dict[str, Any]:
         """Return the training settings that come with the model folder: [tune], overridden by [tune.<method>]."""
         table = self.tables.get("tune", {})

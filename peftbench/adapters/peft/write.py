@@ -63,6 +63,7 @@ def _write(folder: Path, backbone: Backbone, card: saved.Card, exported: Exporte
     (folder / CONFIG).write_text(json.dumps(fields, indent=2) + "\n", encoding="utf-8")
     plain = {name: tensor.detach().float().cpu().contiguous().clone() for name, tensor in exported.tensors.items()}
     note = {"method": card.method, "config": card.config, "fingerprint": backbone.fingerprint}
+    note |= {} if backbone.model_sha256 is None else {"model_sha256": backbone.model_sha256}
     save_file(plain, folder / TENSORS, metadata={"format": "pt", NOTE: json.dumps(note)})
 
 
