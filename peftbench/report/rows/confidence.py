@@ -1,10 +1,13 @@
-"""How sure an accuracy is: right and wrong answers by example -> a 95 % interval."""
+"""How sure a score is: answers by example -> a 95 % interval."""
 
 import functools
 import zlib
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from peftbench import registry
+from peftbench.metrics.base import Metric, confusion
+from peftbench.report.rows import metric
 from peftbench.store.record import Record
 
 if TYPE_CHECKING:
@@ -25,10 +28,15 @@ CONVENTION = (
 
 
 def drawn(records: Sequence[Record]) -> "np.ndarray | None":
-    """Draw the median accuracy of a row's records on one task, as `medians`; None where that cannot be done."""
+    """Draw the median score of a row's records on one task, as `medians_of`; None where that cannot be done."""
     if _unknown(records):
         return None
-    return medians([result.right or "" for record in records for result in record.results], records[0].task.sha256)
+    results = [result for record in records for result in record.results]
+    name, stream = metric.name(records[0]), records[0].task.sha256
+    if name == metric.ACCURACY:
+        return medians([result.right or "" for result in results], stream)
+    predictions, labels = ([getattr(result, part) for result in results] for part in ("predictions", "labels"))
+    return medians_of(registry.metric(name), predictions, labels, stream)
 
 
 def are_old(records: Sequence[Record]) -> bool:
@@ -49,8 +57,39 @@ def _unknown(records: Sequence[Record]) -> str | None:
     return None
 
 
+def medians_of(
+    metric: Metric, predictions: Sequence[Sequence[int]], labels: Sequence[Sequence[int]], name: str
+) -> "np.ndarray":
+    """Draw a task's median of a metric again and again, the example being what is drawn.
+
+    median_k M(C_k),  C_k[t, p] the times that p was predicted where t is right, over examples i_1 ... i_n, which are
+    drawn with replacement from 1 ... n and the same for each k
+
+    Args:
+        metric: M.
+        predictions: For each (template, seed) k, the index of each example's predicted choice.
+        labels: The same of the right choice.
+        name: Of the task; decides the stream of random numbers, so that rows of a table draw the same examples.
+
+    Returns:
+        (draws,) float64.
+
+    Paper: Field and Welsh 2007 (cluster bootstrap); the percentiles are Efron and Tibshirani 1993, chapter 13.
+    """
+    import numpy as np
+
+    chosen, right = np.array(predictions), np.array(labels)  # (templates x seeds, examples)
+    times = _times(chosen.shape[1], name).T  # (draws, examples)
+    size = 1 + int(max(chosen.max(), right.max()))
+    counts = (
+        confusion(of_pair, right_of_pair, times, size) for of_pair, right_of_pair in zip(chosen, right, strict=True)
+    )
+    values = np.array([metric.value(table) for table in counts])  # (templates x seeds, draws)
+    return np.asarray(np.median(values, axis=0))
+
+
 def medians(right: Sequence[str], name: str) -> "np.ndarray":
-    r"""Draw a task's median accuracy again and again, the example being what is drawn.
+    r"""Draw a task's median accuracy as `medians_of` does, twenty times as fast.
 
     median_k (1/n) \sum_j r_{i_j k},  i_1 ... i_n drawn with replacement from 1 ... n
 
@@ -60,8 +99,6 @@ def medians(right: Sequence[str], name: str) -> "np.ndarray":
 
     Returns:
         (draws,) float32.
-
-    Paper: Field and Welsh 2007 (cluster bootstrap); the percentiles are Efron and Tibshirani 1993, chapter 13.
     """
     import numpy as np
 

@@ -1,8 +1,10 @@
 import numpy as np
 import pytest
 
+from peftbench import registry
 from peftbench.report.rows import confidence
 from peftbench.report.rows.table import build
+from tests.report.records import record, under
 from tests.report.stored import stored
 
 
@@ -75,3 +77,53 @@ def test_a_row_has_an_interval_if_all_of_its_records_say_what_is_right(tmp_path)
     assert row.interval == confidence.interval(of_tasks) != (low, high)
     old = made[0].model_copy(update={"results": [one.model_copy(update={"right": None}) for one in made[0].results]})
     assert build([old, made[1]])[0].rows[0].interval is None
+
+
+def answered(num_pairs=3, num_examples=12, size=3, seed=4):
+    """(pairs, examples) of predictions and of labels; no class is as frequent as another."""
+    generator = np.random.default_rng(seed)
+    labels = np.tile(generator.choice(size, num_examples, p=np.arange(1, size + 1) / 6), (num_pairs, 1))
+    is_right = generator.random(labels.shape) < 0.6
+    return np.where(is_right, labels, generator.integers(size, size=labels.shape)), labels
+
+
+@pytest.mark.parametrize("name", registry.METRICS)
+def test_draws_of_a_metric_are_its_values_over_repeated_examples(name):
+    metric, (predictions, labels) = registry.metric(name), answered()
+    ours = confidence.medians_of(metric, predictions, labels, "task")
+    times = confidence._times(12, "task").astype(int)
+    for draw in range(0, 1000, 25):
+        repeated = [example for example in range(12) for _ in range(times[example, draw])]
+        values = [
+            metric.of(chosen[repeated], right[repeated]) for chosen, right in zip(predictions, labels, strict=True)
+        ]
+        assert ours[draw] == pytest.approx(np.median(values))
+
+
+def test_draws_of_accuracy_are_those_of_right_and_wrong_answers():
+    predictions, labels = answered(num_pairs=4, num_examples=50)
+    general = confidence.medians_of(registry.metric("accuracy"), predictions, labels, "task")
+    assert confidence.medians(texts((predictions == labels).astype(int)), "task") == pytest.approx(general, abs=1e-6)
+
+
+def test_a_row_of_another_metric_has_the_interval_of_its_own_score():
+    made = [under("macro_f1", record(seed=seed)) for seed in range(3)]
+    (row,) = build(made)[0].rows
+    assert row.interval[0] < row.score < row.interval[1]
+    results = [result for one in made for result in one.results]
+    answers = [[getattr(result, part) for result in results] for part in ("predictions", "labels")]
+    draws = confidence.medians_of(registry.metric("macro_f1"), *answers, made[0].task.sha256)
+    assert row.interval == confidence.interval([draws])
+    assert row.interval != confidence.interval([confidence.medians([result.right for result in results], "s" * 64)])
+
+
+def test_the_interval_of_a_correlation_covers_the_truth_about_95_times_in_100():
+    # labels and predictions are independently turned around from a hidden coin with 1/4: phi = (1 - 2/4)^2
+    generator, hits = np.random.default_rng(0), 0
+    for _ in range(200):
+        hidden = generator.integers(2, size=100)
+        labels, predictions = (hidden ^ (generator.random(100) < 0.25) for _ in range(2))
+        draws = confidence.medians_of(registry.metric("matthews"), [predictions.astype(int)], [labels.astype(int)], "t")
+        low, high = confidence.interval([draws])
+        hits += low <= 0.25 <= high
+    assert 0.9 <= hits / 200 <= 0.985
