@@ -36,7 +36,7 @@ class Metric:
     chance: Callable[[Sequence[int], Sequence[int]], float]
     lowest: float = 0.0
 
-    def of(self, predictions: Sequence[int], labels: Sequence[int]) -> float:
+    def of(self, predictions: Sequence[int] | Array, labels: Sequence[int] | Array) -> float:
         """Compute the value of predictions, (examples,) indices of choices, against labels of the same shape."""
         return float(self.value(confusion(np.asarray(predictions), np.asarray(labels))))
 

@@ -2,6 +2,7 @@
 
 import pandas as pd
 
+from peftbench import registry
 from peftbench.store.record import TemplateResult, identify
 from peftbench.store.results import Store
 from tests.report.records import record
@@ -35,10 +36,20 @@ def scores(right):
     return pd.DataFrame(rows)
 
 
-def stored(root, right, method="ICL", model="mini-gpt", task="nli", *, sha256="d" * 64, **facts):
+def of_metric(metric, table):
+    """What a record says of a template beside what is right."""
+    per_token = table.assign(rank=table["log_prob"] / table["num_tokens"])
+    best = per_token.loc[per_token.groupby("row_id")["rank"].idxmax()]
+    predictions, labels = best["choice"].tolist(), best["label"].tolist()
+    value = registry.metric(metric).of(predictions, labels)
+    return {"values": {"token": value}, "predictions": predictions, "labels": labels}
+
+
+def stored(root, right, method="ICL", model="mini-gpt", task="nli", *, sha256="d" * 64, metric="accuracy", **facts):
     """Write a record that has these answers, and its scores."""
     made = record(method, model, task, task_sha256=sha256, **facts)
     counts = {template: list(some.values() if isinstance(some, dict) else some) for template, some in right.items()}
+    table = scores(right)
     results = [
         TemplateResult(
             template=template,
@@ -46,10 +57,11 @@ def stored(root, right, method="ICL", model="mini-gpt", task="nli", *, sha256="d
             num_examples=len(some),
             num_correct={"token": sum(some)},
             right="".join(map(str, some)),
+            **({} if metric == "accuracy" else of_metric(metric, table[table["template"] == template])),
         )
         for template, some in counts.items()
     ]
     told = {"id": identify(made.identity), "results": results}
-    made = made.model_copy(update=told | {"task": made.task.model_copy(update={"sha256": sha256})})
-    Store(root).write(made, scores(right))
+    made = made.model_copy(update=told | {"task": made.task.model_copy(update={"sha256": sha256, "metric": metric})})
+    Store(root).write(made, table)
     return made

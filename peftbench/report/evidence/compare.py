@@ -3,9 +3,10 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from peftbench.report.evidence import significance
+from peftbench.metrics.base import Metric
+from peftbench.report.evidence import randomisation, significance
 from peftbench.report.evidence.pairs import Pairs, pair
-from peftbench.report.evidence.significance import ALPHA, MCNEMAR, SIGN_FLIP, Draws
+from peftbench.report.evidence.significance import ALPHA, MCNEMAR, RANDOMISATION, SIGN_FLIP, Draws
 from peftbench.report.rows import select
 from peftbench.report.rows.select import Selection
 
@@ -20,10 +21,11 @@ class Line:
         num_examples: That both sides answered.
         num_templates: Under which they did; None for the mean, as the next.
         num_seeds: Of the side that draws shots.
-        accuracy_a: Share of right answers, 0 to 1.
-        accuracy_b: The same for B.
-        difference: accuracy_b - accuracy_a.
-        interval: 95 %; None where all examples differ by the same, which cannot be resampled.
+        metric: Of which the scores are.
+        score_a: Mean over (template, seed) of the metric over examples, as a fraction of 1.
+        score_b: The same for B.
+        difference: score_b - score_a.
+        interval: 95 %; None where all draws of the difference are equal.
         p_value: Two-sided, of the difference.
         p_corrected: By Holm over the tasks; of the mean, and where there is one task, p_value itself.
         test: Which gave p_value.
@@ -37,8 +39,9 @@ class Line:
     num_examples: int
     num_templates: int | None
     num_seeds: int | None
-    accuracy_a: float
-    accuracy_b: float
+    metric: Metric
+    score_a: float
+    score_b: float
     difference: float
     interval: tuple[float, float] | None
     p_value: float
@@ -52,10 +55,15 @@ class Line:
         """Whether the corrected p-value is below 0.05."""
         return self.p_corrected < ALPHA
 
+    @property
+    def is_b_better(self) -> bool:
+        """Whether B has the better score."""
+        return (self.difference > 0) == self.metric.higher_is_better
+
 
 @dataclass(frozen=True)
 class Comparison:
-    """Lines by task, and their mean where there are several.
+    """Lines by task, and their mean where there are several, all of one metric.
 
     Args:
         pairs: The answers that were compared, task by task.
@@ -70,17 +78,22 @@ class Comparison:
     left_out: tuple[str, ...]
 
     @property
-    def overall(self) -> Line:
-        """The mean, or the only task."""
-        return self.mean or self.lines[0]
+    def overall(self) -> Line | None:
+        """The mean, or the only task; None where the tasks have different metrics, whose mean would mean nothing."""
+        return self.lines[0] if len(self.lines) == 1 else self.mean
+
+    @property
+    def metrics(self) -> list[Metric]:
+        """The metrics of its tasks."""
+        return list(dict.fromkeys(line.metric for line in self.lines))
 
 
 def compare(a: Selection, b: Selection) -> Comparison:
-    """Test whether two sides are different in accuracy, on the examples that both answered.
+    """Test whether two sides are different in the metric of each task, on the examples that both answered.
 
     Args:
         a: One side.
-        b: The other; differences are its accuracy minus A's.
+        b: The other; differences are its score minus A's.
 
     Raises:
         RecordError: They cannot be paired.
@@ -93,35 +106,48 @@ def compare(a: Selection, b: Selection) -> Comparison:
     lines = [_line(pairs, drawn) for pairs, drawn in zip(by_task, draws, strict=True)]
     corrected = significance.holm([line.p_value for line in lines])
     lines = [replace(line, p_corrected=p) for line, p in zip(lines, corrected, strict=True)]
-    mean = _mean(lines, significance.mean(draws)) if len(lines) > 1 else None
+    is_one_metric = len({line.metric for line in lines}) == 1
+    mean = _mean(lines, significance.mean(draws)) if len(lines) > 1 and is_one_metric else None
     return Comparison(a, b, tuple(lines), mean, tuple(by_task), tuple(left_out))
 
 
 def _drawn(pairs: Pairs) -> Draws:
-    return significance.draw(pairs.num_right_b - pairs.num_right_a, pairs.num_pairs, pairs.task + pairs.sha256)
+    name = pairs.task + pairs.sha256
+    if pairs.predictions:
+        return randomisation.draw(pairs.metric, pairs.predictions, name)
+    return significance.draw(pairs.num_right_b - pairs.num_right_a, pairs.num_pairs, name)
+
+
+def _scores(pairs: Pairs) -> tuple[float, float, float]:
+    """Compute A's score, B's score and their difference."""
+    if pairs.predictions:
+        a, b = (float(score) for score in randomisation.scores(pairs.metric, pairs.predictions).mean(axis=1))
+        return a, b, b - a
+    num_answers = len(pairs.num_right_a) * pairs.num_pairs
+    right_a, right_b = int(pairs.num_right_a.sum()), int(pairs.num_right_b.sum())
+    return right_a / num_answers, right_b / num_answers, (right_b - right_a) / num_answers
 
 
 def _line(pairs: Pairs, draws: Draws) -> Line:
     a_ahead = int((pairs.num_right_a > pairs.num_right_b).sum())
     b_ahead = int((pairs.num_right_b > pairs.num_right_a).sum())
-    num_answers = len(pairs.num_right_a) * pairs.num_pairs
-    right_a, right_b = int(pairs.num_right_a.sum()), int(pairs.num_right_b.sum())
-    difference = (right_b - right_a) / num_answers
-    is_single = pairs.num_pairs == 1
-    p = significance.mcnemar(a_ahead, b_ahead) if is_single else significance.sign_flip(difference, draws)
+    score_a, score_b, difference = _scores(pairs)
+    is_single = pairs.num_pairs == 1 and pairs.predictions is None
+    p = significance.mcnemar(a_ahead, b_ahead) if is_single else significance.p_value(difference, draws)
     return Line(
         task=pairs.task,
         sha256=pairs.sha256,
         num_examples=len(pairs.num_right_a),
         num_templates=len(pairs.templates),
         num_seeds=len(pairs.seeds),
-        accuracy_a=right_a / num_answers,
-        accuracy_b=right_b / num_answers,
+        metric=pairs.metric,
+        score_a=score_a,
+        score_b=score_b,
         difference=difference,
         interval=significance.interval(draws),
         p_value=p,
         p_corrected=p,
-        test=MCNEMAR if is_single else SIGN_FLIP,
+        test=MCNEMAR if is_single else SIGN_FLIP if pairs.predictions is None else RANDOMISATION,
         num_a_ahead=a_ahead,
         num_b_ahead=b_ahead,
     )
@@ -129,20 +155,21 @@ def _line(pairs: Pairs, draws: Draws) -> Line:
 
 def _mean(lines: Sequence[Line], draws: Draws) -> Line:
     difference = sum(line.difference for line in lines) / len(lines)
-    p = significance.sign_flip(difference, draws)
+    p = significance.p_value(difference, draws)
     return Line(
         task=None,
         sha256=None,
         num_examples=sum(line.num_examples for line in lines),
         num_templates=None,
         num_seeds=None,
-        accuracy_a=sum(line.accuracy_a for line in lines) / len(lines),
-        accuracy_b=sum(line.accuracy_b for line in lines) / len(lines),
+        metric=lines[0].metric,
+        score_a=sum(line.score_a for line in lines) / len(lines),
+        score_b=sum(line.score_b for line in lines) / len(lines),
         difference=difference,
         interval=significance.interval(draws),
         p_value=p,
         p_corrected=p,
-        test=SIGN_FLIP,
+        test=RANDOMISATION if lines[0].test == RANDOMISATION else SIGN_FLIP,
         num_a_ahead=sum(line.num_a_ahead for line in lines),
         num_b_ahead=sum(line.num_b_ahead for line in lines),
     )

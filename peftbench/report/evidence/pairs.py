@@ -1,21 +1,22 @@
-"""The stored scores of A and B -> their answers to the same examples, side by side."""
+"""The answers of A and B -> those to the same examples, side by side."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from peftbench import registry
 from peftbench.errors import RecordError
-from peftbench.report.rows import setting
+from peftbench.metrics.base import Metric
+from peftbench.report.evidence import answers, randomisation
+from peftbench.report.evidence.answers import Answers, Condition
+from peftbench.report.evidence.randomisation import Predictions
+from peftbench.report.rows import metric, setting
 from peftbench.report.rows.confidence import MIXTURE
-from peftbench.report.rows.select import Selection, Stored
-from peftbench.store.record import Record
+from peftbench.report.rows.select import Selection
 
 if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
-
-RANKED_BY = "ranked_by"
-AGAIN = "type the command that made it again, with --force"
 
 
 @dataclass(frozen=True)
@@ -23,16 +24,19 @@ class Pairs:
     """One task's examples that both sides answered, under the (template, seed) that both have.
 
     Args:
+        metric: Of the task.
         seeds: Of the side that draws shots; a zero-shot side's answers stand beside each.
         num_pairs: (template, seed) under which an example was answered.
         num_right_a: (examples,) int; under how many of them A is right.
         num_right_b: The same for B.
-        by_seed: B's accuracy minus A's with each seed alone.
+        by_seed: B's score minus A's with each seed alone.
         left_out: What one side has and the other has not.
+        predictions: Of both sides; None for accuracy, which needs no more than what is right.
     """
 
     task: str
     sha256: str
+    metric: Metric
     templates: tuple[int, ...]
     seeds: tuple[int, ...]
     num_pairs: int
@@ -40,6 +44,7 @@ class Pairs:
     num_right_b: "np.ndarray"
     by_seed: tuple[float, ...]
     left_out: tuple[str, ...]
+    predictions: Predictions | None
 
 
 def pair(a: Selection, b: Selection) -> tuple[list[Pairs], list[str]]:
@@ -122,148 +127,103 @@ def _check_data(names_a: Mapping[str, str], names_b: Mapping[str, str]) -> None:
             )
 
 
+def _metric(a: Selection, b: Selection, sha256: str, task: str) -> Metric:
+    """Return the metric of a task, which both sides' records have to share.
+
+    Raises:
+        RecordError: They do not.
+    """
+    names = {
+        letter: {metric.name(record) for record in selection.records if record.task.sha256 == sha256}
+        for letter, selection in (("A", a), ("B", b))
+    }
+    if len(names["A"] | names["B"]) > 1:
+        sides = "; ".join(f"{letter} has {', '.join(sorted(of_side))}" for letter, of_side in names.items())
+        raise RecordError(
+            f"task '{task}' is scored by several metrics: {sides}",
+            hint="type the command that made the older records again, with --force",
+        )
+    return registry.metric(names["A"].pop())
+
+
 def _pair_task(a: Selection, b: Selection, sha256: str, name: str) -> Pairs:
-    right_a, right_b = _repeated(a, b, _answers(a, sha256), _answers(b, sha256))
-    conditions = [condition for condition in _conditions(right_a) if condition in set(_conditions(right_b))]
-    left_out = [*_alone(right_a, right_b, "A"), *_alone(right_b, right_a, "B")]
+    of_task = _metric(a, b, sha256, name)
+    of_a, of_b = _repeated(a, b, answers.read(a, sha256), answers.read(b, sha256))
+    right_a, right_b = _right(of_a), _right(of_b)
+    conditions = [condition for condition in of_a if condition in of_b]
+    left_out = [*_alone(of_a, of_b, "A"), *_alone(of_b, of_a, "B")]
     # A row that was not answered under each condition would weigh some of them more than others.
     right_a, right_b = right_a[conditions], right_b[conditions]
-    whole_a, whole_b = right_a.dropna(), right_b.dropna()
-    rows = whole_a.index.intersection(whole_b.index).sort_values()
     num_all = len(right_a.index.union(right_b.index))
-    seeds = sorted({seed for _, seed in conditions})
-    difference = whole_b.loc[rows] - whole_a.loc[rows]
-    by_seed = [
-        difference[[condition for condition in conditions if condition[1] == seed]].to_numpy().mean() for seed in seeds
-    ]
+    rows = right_a.dropna().index.intersection(right_b.dropna().index).sort_values()
+    right_a, right_b = right_a.loc[rows], right_b.loc[rows]
     if conditions and len(rows) < num_all:
         left_out.append(f"{num_all - len(rows)} of {num_all} examples that not all of these have answered")
+    differences, predictions = (right_b - right_a).to_numpy(), None  # (examples, conditions)
+    if of_task.name != metric.ACCURACY and conditions and len(rows):
+        predictions = _predictions(of_a, of_b, conditions, rows)
+        scores_a, scores_b = randomisation.scores(of_task, predictions)
+        differences = (scores_b - scores_a)[None]  # (1, conditions)
     return Pairs(
         task=name,
         sha256=sha256,
+        metric=of_task,
         templates=tuple(sorted({template for template, _ in conditions})),
-        seeds=tuple(seeds),
+        seeds=tuple(sorted({seed for _, seed in conditions})),
         num_pairs=len(conditions),
-        num_right_a=whole_a.loc[rows].sum(axis=1).to_numpy().astype(int),
-        num_right_b=whole_b.loc[rows].sum(axis=1).to_numpy().astype(int),
-        by_seed=tuple(map(float, by_seed)),
+        num_right_a=right_a.sum(axis=1).to_numpy().astype(int),
+        num_right_b=right_b.sum(axis=1).to_numpy().astype(int),
+        by_seed=tuple(_by_seed(conditions, differences)),
         left_out=tuple(left_out),
+        predictions=predictions,
     )
 
 
-def _repeated(
-    a: Selection, b: Selection, right_a: "pd.DataFrame", right_b: "pd.DataFrame"
-) -> "tuple[pd.DataFrame, pd.DataFrame]":
-    """Repeat a zero-shot side's answers for each seed of the other side; of two single records, A's for B's seed."""
-    if a.is_zero_shot or (a.is_record and b.is_record):
-        return _for_seeds(right_a, right_b), right_b
-    return right_a, _for_seeds(right_b, right_a) if b.is_zero_shot else right_b
-
-
-def _conditions(right: "pd.DataFrame") -> list[tuple[int, int]]:
-    """List the columns: (template, seed)."""
-    columns: Any = right.columns
-    return list(columns)
-
-
-def _for_seeds(right: "pd.DataFrame", other: "pd.DataFrame") -> "pd.DataFrame":
-    """Repeat answers for each seed of the other side."""
+def _right(of_side: Answers) -> "pd.DataFrame":
+    """Line up which answers are right: (examples, conditions), 1.0 right, 0.0 wrong, NaN not asked."""
     import pandas as pd
 
-    seeds = sorted({seed for _, seed in _conditions(other)})
-    return pd.DataFrame(
-        {(template, seed): right[template, own] for template, own in _conditions(right) for seed in seeds}
-    )
+    return pd.DataFrame({condition: of_condition["right"] for condition, of_condition in of_side.items()})
 
 
-def _alone(right: "pd.DataFrame", other: "pd.DataFrame", letter: str) -> Iterator[str]:
+def _predictions(of_a: Answers, of_b: Answers, conditions: Sequence[Condition], rows: "pd.Index") -> Predictions:
+    """Line up both sides' predictions, and the labels, of some rows."""
+    import numpy as np
+
+    def of(side: Answers, column: str) -> "np.ndarray":
+        return np.array([side[condition].loc[rows, column] for condition in conditions], int)
+
+    return Predictions(of(of_a, "prediction"), of(of_b, "prediction"), of(of_a, "label"))
+
+
+def _by_seed(conditions: Sequence[Condition], differences: "np.ndarray") -> Iterator[float]:
+    """Average differences, (..., conditions), with each seed alone."""
+    for seed in sorted({seed for _, seed in conditions}):
+        places = [place for place, condition in enumerate(conditions) if condition[1] == seed]
+        yield float(differences[:, places].mean())
+
+
+def _repeated(a: Selection, b: Selection, of_a: Answers, of_b: Answers) -> tuple[Answers, Answers]:
+    """Repeat a zero-shot side's answers for each seed of the other side; of two single records, A's for B's seed."""
+    if a.is_zero_shot or (a.is_record and b.is_record):
+        return _for_seeds(of_a, of_b), of_b
+    return of_a, _for_seeds(of_b, of_a) if b.is_zero_shot else of_b
+
+
+def _for_seeds(of_side: Answers, other: Answers) -> Answers:
+    """Repeat answers for each seed of the other side."""
+    seeds = sorted({seed for _, seed in other})
+    return {(template, seed): of_side[template, own] for template, own in of_side for seed in seeds}
+
+
+def _alone(of_side: Answers, other: Answers, letter: str) -> Iterator[str]:
     """Name the templates, the seeds, and what other (template, seed), that only one side has."""
-    rest = [condition for condition in _conditions(right) if condition not in set(_conditions(other))]
+    rest = [condition for condition in of_side if condition not in other]
     for place, what in enumerate(("template", "seed")):
-        theirs = {condition[place] for condition in _conditions(other)}
-        alone = sorted({condition[place] for condition in _conditions(right)} - theirs)
+        theirs = {condition[place] for condition in other}
+        alone = sorted({condition[place] for condition in of_side} - theirs)
         rest = [condition for condition in rest if condition[place] not in alone]
         if alone:
             yield f"{what} {', '.join(map(str, alone))}: only {letter} has it"
     for template, seed in rest:
         yield f"template {template} with seed {seed}: only {letter} has it"
-
-
-def _answers(selection: Selection, sha256: str) -> "pd.DataFrame":
-    """Read the answers on one task: (examples, conditions), 1.0 right, 0.0 wrong, NaN not asked."""
-    import pandas as pd
-
-    largest: dict[int, Stored] = {}
-    for stored in selection.stored:
-        record = stored.record
-        if record.task.sha256 == sha256 and not setting.order(record):
-            # The same cell with another --limit: the first of the same rows.
-            largest[record.seed] = max(largest.get(record.seed, stored), stored, key=_num_examples)
-    return pd.DataFrame(
-        {
-            (template, seed): values.droplevel("template")
-            for seed, stored in sorted(largest.items())
-            for template, values in _right(stored).groupby(level="template")
-        }
-    )
-
-
-def _num_examples(stored: Stored) -> int:
-    return stored.record.results[0].num_examples
-
-
-def _right(stored: Stored) -> "pd.Series":
-    """Return for each (template, row_id) whether the choice that ranks highest is the label; of equals the first.
-
-    argmax_c  log p(y_c | x) / tokens(y_c); or, where the scores have it, what calibration or a vote made of that.
-    Paper: 2205.05638, section 3.1.
-
-    Raises:
-        RecordError: The scores cannot be read, or give other accuracies than the record.
-    """
-    record, path = stored.record, stored.store.scores / f"{stored.record.id}.parquet"
-    if not path.exists() and stored.store.is_packed(record.id):
-        return _right_of_record(record)
-    if not path.exists():
-        raise RecordError(f"the scores of record {record.id} are missing: no '{path}'", hint=AGAIN)
-    try:
-        scores = stored.store.read_scores(record.id).sort_values(["template", "row_id", "choice"], kind="stable")
-        if RANKED_BY not in scores:
-            scores[RANKED_BY] = scores["log_prob"] / scores["num_tokens"]
-        best = scores.loc[scores.groupby(["template", "row_id"])[RANKED_BY].idxmax()]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        why = str(error).splitlines()[0]
-        raise RecordError(f"the scores of record {record.id}, '{path}', are damaged: {why}", hint=AGAIN) from None
-    right = (best["choice"] == best["label"]).astype(float).set_axis(best.set_index(["template", "row_id"]).index)
-    _check_fit(record, right, str(path))
-    return right
-
-
-def _right_of_record(record: Record) -> "pd.Series":
-    """Read what the record itself says of each (template, row_id): of those that were packed, the scores are not kept.
-
-    Raises:
-        RecordError: It does not say it: it was written by version 1.
-    """
-    import pandas as pd
-
-    right = {
-        (result.template, row_id): float(digit)
-        for result in record.results
-        for row_id, digit in enumerate(result.right or "")
-    }
-    if len(right) != sum(result.num_examples for result in record.results):
-        raise RecordError(f"record {record.id} does not say which examples were answered rightly", hint=AGAIN)
-    return pd.Series(right).rename_axis(["template", "row_id"])
-
-
-def _check_fit(record: Record, right: "pd.Series", path: str) -> None:
-    """Make sure that scores give as many right answers as their record counts."""
-    groups = right.groupby(level="template")
-    by_scores = {template: (len(values), int(values.sum())) for template, values in groups}
-    by_record = {result.template: (result.num_examples, result.num_correct.get("token")) for result in record.results}
-    if by_scores != by_record:
-        raise RecordError(
-            f"record {record.id} and its scores, '{path}', tell different accuracies: one of them was edited",
-            hint=AGAIN,
-        )

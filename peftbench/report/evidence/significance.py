@@ -11,7 +11,7 @@ from peftbench.report.rows.confidence import CONFIDENCE
 if TYPE_CHECKING:
     import numpy as np
 
-MCNEMAR, SIGN_FLIP = "exact McNemar", "sign-flip permutation"
+MCNEMAR, SIGN_FLIP, RANDOMISATION = "exact McNemar", "sign-flip permutation", "approximate randomisation"
 NUM_DRAWS = 10_000
 ALPHA = 0.05
 """Two sides are called different where the corrected p-value is below."""
@@ -82,7 +82,7 @@ def interval(draws: Draws) -> tuple[float, float] | None:
     return None if np.ptp(draws.resampled) == 0 else (low, high)
 
 
-def sign_flip(difference: float, draws: Draws) -> float:
+def p_value(difference: float, draws: Draws) -> float:
     """Return the two-sided p-value: how often chance alone gives as large a difference.
 
     p = (1 + #{|flipped| >= |difference|}) / (1 + draws)

@@ -1,23 +1,26 @@
 """A comparison as people and programs read it."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from typing import Any
 
 from rich.console import Console, RenderableType
 from rich.text import Text
 
+from peftbench import registry
 from peftbench.report.evidence.compare import Comparison, Line
 from peftbench.report.evidence.significance import ALPHA, NUM_DRAWS
 from peftbench.report.formats.columns import Column
+from peftbench.report.formats.data import of_metric
 from peftbench.report.formats.text import draw, grids, note
 from peftbench.report.notes.caveats import conventions
 from peftbench.report.rows import units
 from peftbench.report.rows.confidence import CONFIDENCE
+from peftbench.report.rows.metric import ACCURACY, heading
 from peftbench.report.rows.select import Selection
 from peftbench.report.rows.units import points, probability
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 TASK_WIDTH = 15
 """Characters beyond which a task's name may fold."""
 
@@ -35,7 +38,7 @@ def terminal(comparison: Comparison, findings: Sequence[str], console: Console) 
         f"B: {_selection(comparison.b)}",
         paired(comparison),
         "",
-        *grids(_columns(comparison), console.width),
+        *_grids(comparison, console.width),
         Text(verdict(comparison), style="bold"),
         "",
         *(note(text, "") for text in findings),
@@ -47,7 +50,7 @@ def terminal(comparison: Comparison, findings: Sequence[str], console: Console) 
 def to_json(comparison: Comparison, findings: Sequence[str]) -> dict[str, Any]:
     """Return a comparison as one JSON object; its `schema_version` changes when a field changes its meaning.
 
-    Accuracies, differences and intervals are shares, 0 to 1; `difference` is accuracy_b - accuracy_a.
+    Scores, differences and intervals are fractions of 1; `difference` is score_b - score_a.
     """
     return {
         "schema_version": SCHEMA_VERSION,
@@ -55,11 +58,11 @@ def to_json(comparison: Comparison, findings: Sequence[str]) -> dict[str, Any]:
         "b": _facts(comparison.b),
         "tasks": [_line(line) for line in comparison.lines],
         "mean": _line(comparison.mean) if comparison.mean else None,
-        "is_different": comparison.overall.is_different,
+        "is_different": comparison.overall and comparison.overall.is_different,
         "verdict": verdict(comparison),
         "alpha": ALPHA,
         "confidence": CONFIDENCE,
-        "correction": "Holm" if comparison.mean else None,
+        "correction": "Holm" if len(comparison.lines) > 1 else None,
         "num_draws": NUM_DRAWS,
         "paired": paired(comparison),
         "findings": list(findings),
@@ -91,6 +94,9 @@ def _counted(numbers: Sequence[int], noun: str) -> str:
 def verdict(comparison: Comparison) -> str:
     """Write in one sentence whether A and B are different."""
     a, b, line, num_tasks = comparison.a, comparison.b, comparison.overall, len(comparison.lines)
+    if line is None:
+        titles = ", ".join(metric.title for metric in comparison.metrics)
+        return f"No verdict over all {num_tasks} tasks: their metrics differ ({titles}). Each task has its own line."
     where = f"on the mean over {num_tasks} tasks" if num_tasks > 1 else f"on {line.task}"
     evidence = f"p = {probability(line.p_value)}".replace("= <", "< ")
     if line.interval:
@@ -100,11 +106,12 @@ def verdict(comparison: Comparison) -> str:
             f"No difference shown {where} between A ({a.title}) and B ({b.title}): B minus A is "
             f"{points(line.difference)} points ({evidence})."
         )
-    ahead, behind = f"A ({a.title})", f"B ({b.title})"
-    if line.difference > 0:
-        ahead, behind = behind, ahead
+    better, worse = f"A ({a.title})", f"B ({b.title})"
+    if line.is_b_better:
+        better, worse = worse, better
+    how = "is right more often" if line.metric.name == ACCURACY else f"has the better {line.metric.title}"
     by = f"B minus A is {points(line.difference)} points"
-    return f"Different {where}: {ahead} is right more often than {behind}: {by} ({evidence})."
+    return f"Different {where}: {better} {how} than {worse}: {by} ({evidence})."
 
 
 def _selection(selection: Selection) -> str:
@@ -121,11 +128,21 @@ def _facts(selection: Selection) -> dict[str, Any]:
 
 
 def _line(line: Line) -> dict[str, Any]:
-    return asdict(line) | {"is_different": line.is_different}
+    return asdict(line) | {"metric": of_metric(line.metric), "is_different": line.is_different}
 
 
-def _columns(comparison: Comparison) -> list[Column]:
-    lines = [*comparison.lines, *([comparison.mean] if comparison.mean else [])]
+def _grids(comparison: Comparison, width: int) -> Iterator[RenderableType]:
+    """Draw a table for each metric, with its name above it where it is not accuracy alone."""
+    for metric in comparison.metrics:
+        lines = [line for line in (*comparison.lines, comparison.mean) if line and line.metric == metric]
+        if comparison.metrics != [registry.metric(ACCURACY)]:
+            yield Text(heading(metric), style="bold")
+        yield from grids(_columns(lines, has_several=len(comparison.lines) > 1), width)
+
+
+def _columns(lines: Sequence[Line], *, has_several: bool) -> list[Column]:
+    """Lay out the lines of one metric."""
+    unit = lines[0].metric.unit
 
     def column(*header: str, of: Callable[[Line], str], is_text: bool = False) -> Column:
         return Column(header, tuple(of(line) for line in lines), is_text=is_text)
@@ -135,13 +152,13 @@ def _columns(comparison: Comparison) -> list[Column]:
     return [
         Column(("task",), names, is_text=True, is_key=True, fold_at=TASK_WIDTH),
         column("n", of=lambda line: f"{line.num_examples:,}"),
-        column("A %", of=lambda line: units.percent(line.accuracy_a)),
-        column("B %", of=lambda line: units.percent(line.accuracy_b)),
+        column(f"A {unit}", of=lambda line: units.percent(line.score_a)),
+        column(f"B {unit}", of=lambda line: units.percent(line.score_b)),
         column("B - A", "points", of=lambda line: points(line.difference)),
         column("95 %", "interval", of=_interval),
         *_ahead(lines),
         column("p", of=lambda line: probability(line.p_value)),
-        *(corrected if comparison.mean else []),
+        *(corrected if has_several else []),
         column("difference", "shown", of=_shown, is_text=True),
     ]
 
@@ -160,4 +177,4 @@ def _interval(line: Line) -> str:
 def _shown(line: Line) -> str:
     if not line.is_different:
         return "no"
-    return "B better" if line.difference > 0 else "A better"
+    return "B better" if line.is_b_better else "A better"

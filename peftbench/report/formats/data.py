@@ -6,6 +6,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+from peftbench.metrics.base import Metric
 from peftbench.report.formats.schema import SCHEMA_VERSION
 from peftbench.report.notes.document import Document
 from peftbench.report.rows.field import Field
@@ -42,6 +43,11 @@ def to_csv(document: Document) -> str:
     writer.writeheader()
     writer.writerows(lines)
     return file.getvalue()
+
+
+def of_metric(metric: Metric) -> dict[str, Any]:
+    """Return what tells how scores are to be read: `schema.MetricFields`."""
+    return {name: getattr(metric, name) for name in ("name", "title", "unit", "higher_is_better")}
 
 
 def _task(task: Task) -> dict[str, Any]:

@@ -89,6 +89,15 @@ class ReportFields(Strict):
     conventions: Annotated[list[str], _is("how the numbers were had")]
 
 
+class MetricFields(Strict):
+    """What scores are."""
+
+    name: Annotated[str, _is("as tasks name it")]
+    title: str
+    unit: Annotated[str, _is("of a hundred times a score, as tables show it")]
+    higher_is_better: bool
+
+
 class SideFields(Strict):
     """One side of a comparison."""
 
@@ -105,13 +114,14 @@ class LineFields(Strict):
     num_examples: Annotated[int, _is("that both sides answered")]
     num_templates: Annotated[int | None, _is("under which both did; null for the mean")]
     num_seeds: Annotated[int | None, _is("of the side that draws shots; null for the mean")]
-    accuracy_a: Annotated[float, _is("share of right answers over examples, templates and seeds")]
-    accuracy_b: float
-    difference: Annotated[float, _is("accuracy_b - accuracy_a")]
-    interval: Annotated[tuple[float, float] | None, _is("95 %; null where all examples differ by the same")]
+    metric: MetricFields
+    score_a: Annotated[float, _is("mean over templates and seeds of the metric over examples, a fraction of 1")]
+    score_b: float
+    difference: Annotated[float, _is("score_b - score_a")]
+    interval: Annotated[tuple[float, float] | None, _is("95 %; null where all draws of the difference are equal")]
     p_value: Annotated[float, _is("two-sided")]
     p_corrected: Annotated[float, _is("by Holm over the tasks; of the mean, and of a single task, p_value itself")]
-    test: Literal["exact McNemar", "sign-flip permutation"]
+    test: Literal["exact McNemar", "sign-flip permutation", "approximate randomisation"]
     num_a_ahead: Annotated[int, _is("examples that A gets right under more templates and seeds than B")]
     num_b_ahead: int
     is_different: Annotated[bool, _is("whether p_corrected is below alpha")]
@@ -120,12 +130,12 @@ class LineFields(Strict):
 class ComparisonFields(Strict):
     """What `peftbench compare A B` found."""
 
-    schema_version: Literal[1]
+    schema_version: Literal[2]
     a: SideFields
     b: SideFields
     tasks: list[LineFields]
-    mean: Annotated[LineFields | None, _is("over tasks; null where there is one")]
-    is_different: Annotated[bool, _is("of the mean, or of the only task")]
+    mean: Annotated[LineFields | None, _is("over tasks; null where there is one, or where their metrics differ")]
+    is_different: Annotated[bool | None, _is("of the mean, or of the only task; null where metrics differ")]
     verdict: Annotated[str, _is("one sentence")]
     alpha: float
     confidence: Annotated[float, _is("of the intervals")]

@@ -3,11 +3,13 @@
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
 
+from peftbench.metrics.base import Metric
 from peftbench.report.evidence.compare import Comparison
-from peftbench.report.evidence.significance import MCNEMAR, NUM_DRAWS, SIGN_FLIP
+from peftbench.report.evidence.significance import MCNEMAR, NUM_DRAWS, RANDOMISATION, SIGN_FLIP
 from peftbench.report.notes import commands, remarks
 from peftbench.report.rows import select, setting, units
 from peftbench.report.rows.confidence import CONFIDENCE
+from peftbench.report.rows.metric import ACCURACY
 from peftbench.report.rows.select import Selection, Stored
 from peftbench.report.rows.table import build
 from peftbench.report.rows.units import points
@@ -42,10 +44,11 @@ def _other_shots(comparison: Comparison) -> Iterator[str]:
     means = [sum(pairs.by_seed[pairs.seeds.index(seed)] for pairs in by_task) / len(by_task) for seed in sorted(seeds)]
     if len(means) > 1:
         above, below = sum(value > 0 for value in means), sum(value < 0 for value in means)
-        yield (
-            f"seed by seed B minus A is {points(min(means))} to {points(max(means))} points: above 0 with {above} of "
-            f"{len(means)} seeds, below with {below}"
-        )
+        if comparison.overall:
+            yield (
+                f"seed by seed B minus A is {points(min(means))} to {points(max(means))} points: above 0 with {above} "
+                f"of {len(means)} seeds, below with {below}"
+            )
         yield "the test is over examples, for these tasks, templates and seeds: it does not speak of other shots"
     else:
         yield "the test is over examples, for one draw of shots: with another seed the sides may change places"
@@ -100,29 +103,46 @@ def _same_model(comparison: Comparison, rows: Mapping[str, Selection]) -> Iterat
             yield commands.transfer(moved.first, fixed.first, tasks)
 
 
+def _scored(metric: Metric) -> str:
+    """Write what scores and differences are."""
+    if metric.name == ACCURACY:
+        return (
+            "accuracy: mean over examples, templates and seeds (the report shows medians); answers ranked by "
+            "log-probability per token; difference: accuracy of B minus accuracy of A, in percentage points"
+        )
+    return (
+        f"{metric.title}: over all examples, mean over templates and seeds (the report shows medians); answers ranked "
+        f"by log-probability per token; difference: {metric.title} of B minus that of A, in points, hundredths of it"
+    )
+
+
 def conventions(comparison: Comparison) -> Iterator[str]:
     """Write how the numbers were had."""
     tests = [line.test for line in comparison.lines]
-    yield (
-        "accuracy: mean over examples, templates and seeds (the report shows medians); answers ranked by "
-        "log-probability per token; difference: accuracy of B minus accuracy of A, in percentage points; ahead: "
-        "examples that one side gets right under more of the templates and seeds than the other (with one of each: "
-        "that it alone gets right); shown: a difference with (corrected) p < 0.05"
+    ahead = (
+        "ahead: examples that one side gets right under more of the templates and seeds than the other (with one of "
+        "each: that it alone gets right); shown: a difference with (corrected) p < 0.05"
     )
-    over = "; over several tasks the mean of their differences, the tasks kept fixed" if len(tests) > 1 else ""
+    *others, last = map(_scored, comparison.metrics)
+    yield from others
+    yield f"{last}; {ahead}"
+    over = "; over several tasks the mean of their differences, the tasks kept fixed" if comparison.mean else ""
     yield (
         f"interval: {CONFIDENCE:.0%} percentile, cluster bootstrap over examples within tasks, {NUM_DRAWS:,} draws, "
         f"fixed seed; an example stays together with all its templates and seeds{over}"
     )
     if MCNEMAR in tests:
         yield f"p: {MCNEMAR} test, two-sided (McNemar 1947)"
-    if SIGN_FLIP in tests or len(tests) > 1:
+    if RANDOMISATION in tests:
+        yield (
+            f"p: {RANDOMISATION} over examples, which change sides with all their templates and seeds, two-sided, "
+            f"{NUM_DRAWS:,} draws (Noreen 1989; Yeh 2000, cs/0008005)"
+        )
+    if SIGN_FLIP in (*tests, comparison.mean and comparison.mean.test):
         of_mean = " of the mean" if SIGN_FLIP not in tests else ""
         yield (
             f"p{of_mean}: {SIGN_FLIP} test over examples, two-sided, {NUM_DRAWS:,} draws (Dror et al. 2018, P18-1128)"
         )
     if len(tests) > 1:
-        yield (
-            f"p Holm: corrected for {len(tests)} tasks (Holm 1979); it decides on each task, while the mean is one "
-            "test of its own"
-        )
+        of_mean = ", while the mean is one test of its own" if comparison.mean else ""
+        yield f"p Holm: corrected for {len(tests)} tasks (Holm 1979); it decides on each task{of_mean}"

@@ -2,9 +2,12 @@ import json
 import re
 from itertools import product
 
+import numpy as np
 import pytest
 from rich.console import Console
 
+from peftbench import registry
+from peftbench.errors import RecordError
 from peftbench.report.evidence.compare import compare
 from peftbench.report.formats import compare_text
 from peftbench.report.formats.compare_text import verdict
@@ -74,7 +77,7 @@ def test_two_records_by_hand(tmp_path):
     comparison = two_by_two(tmp_path, both=6, only_a=1, only_b=8, neither=5)
     line = comparison.overall
     assert (line.num_examples, line.num_a_ahead, line.num_b_ahead) == (20, 1, 8)
-    assert (line.accuracy_a, line.accuracy_b, line.difference) == (7 / 20, 14 / 20, pytest.approx(7 / 20))
+    assert (line.score_a, line.score_b, line.difference) == (7 / 20, 14 / 20, pytest.approx(7 / 20))
     assert line.p_value == line.p_corrected
     assert line.interval[0] < 7 / 20 < line.interval[1]
     assert comparison.mean is None
@@ -107,7 +110,7 @@ def test_several_tasks_are_corrected_and_have_a_mean(tmp_path):
     assert (y.p_value, y.p_corrected) == (1, 1)
     mean = comparison.mean
     assert mean.difference == pytest.approx((6 / 8 + 0) / 2)
-    assert (mean.accuracy_a, mean.accuracy_b) == (pytest.approx((2 / 8 + 1 / 2) / 2), pytest.approx((1 + 1 / 2) / 2))
+    assert (mean.score_a, mean.score_b) == (pytest.approx((2 / 8 + 1 / 2) / 2), pytest.approx((1 + 1 / 2) / 2))
     assert (mean.num_examples, mean.num_a_ahead, mean.num_b_ahead) == (12, 2, 8)
     assert mean.p_value == pytest.approx(exact_mean(), abs=0.01)
     assert "on the mean over 2 tasks" in verdict(comparison)
@@ -190,7 +193,7 @@ def test_json_holds_what_the_text_says(tmp_path):
     for task in ("x", "y"):
         pair_of(tmp_path, {0: [0] * 40}, {0: [1] * 40}, task=task, sha256=task * 64)
     table = json.loads(json.dumps(compare_text.to_json(compared(tmp_path), []), allow_nan=False))
-    assert (table["schema_version"], table["verdict"]) == (1, verdict(compared(tmp_path)))
+    assert (table["schema_version"], table["verdict"]) == (2, verdict(compared(tmp_path)))
     assert table["mean"]["difference"] == 1
     assert table["mean"]["interval"] is None
     assert [line["task"] for line in table["tasks"]] == ["x", "y"]
@@ -254,3 +257,95 @@ def test_a_p_value_below_all_decimals_is_written_as_such(tmp_path):
     comparison = two_by_two(tmp_path, both=0, only_a=0, only_b=20, neither=4)
     assert verdict(comparison).endswith(", p < 0.0001).")
     assert not any("different models" in text for text in caveats.findings(comparison))
+
+
+MANY = {
+    seed: [[int(value) for value in np.random.default_rng(seed).random(40) < share] for share in (0.5, 0.9)]
+    for seed in range(2)
+}
+
+
+def pairs_of_metric(folder, metric, task="nli", sha256="d" * 64):
+    """Two rows with two seeds; B is right more often."""
+    for seed, (right_a, right_b) in MANY.items():
+        pair_of(folder, {0: right_a}, {0: right_b}, task=task, sha256=sha256, metric=metric, seed=seed)
+
+
+def of_answers(metric, right):
+    """The metric of answers of the tests' records: example i has label i % 2."""
+    labels = [example % 2 for example in range(len(right))]
+    predictions = [label if is_right else 1 - label for label, is_right in zip(labels, right, strict=True)]
+    return registry.metric(metric).of(predictions, labels)
+
+
+@pytest.mark.parametrize("metric", ["macro_f1", "matthews"])
+def test_another_metric_is_compared_in_its_own_values(tmp_path, metric):
+    pairs_of_metric(tmp_path, metric)
+    comparison = compared(tmp_path)
+    line, title = comparison.overall, registry.metric(metric).title
+    a, b = (np.mean([of_answers(metric, rights[side]) for rights in MANY.values()]) for side in (0, 1))
+    assert (line.score_a, line.score_b, line.difference) == (pytest.approx(a), pytest.approx(b), pytest.approx(b - a))
+    assert line.interval[0] < b - a < line.interval[1]
+    assert (line.test, line.is_different) == ("approximate randomisation", True)
+    assert f"B (ia3 on mini-gpt, 32 shots) has the better {title} than A" in verdict(comparison)
+    text = " ".join(drawn(comparison).split())
+    assert f"{registry.metric(metric).unit} B {registry.metric(metric).unit}" in text
+    assert "accuracy" not in text
+    assert "right more often" not in text
+    assert "Yeh 2000" in text
+    by_seed = [of_answers(metric, right_b) - of_answers(metric, right_a) for right_a, right_b in MANY.values()]
+    assert caveats.findings(comparison)[0].startswith(
+        f"seed by seed B minus A is {points(min(by_seed))} to {points(max(by_seed))} points"
+    )
+    (told,) = compare_text.to_json(comparison, [])["tasks"]
+    assert (told["metric"]["name"], told["score_a"]) == (metric, line.score_a)
+
+
+def test_the_other_way_round_another_metric_gives_the_mirrored_result(tmp_path):
+    pairs_of_metric(tmp_path, "macro_f1")
+    there, back = compared(tmp_path).overall, compared(tmp_path, B, A).overall
+    assert back.difference == pytest.approx(-there.difference)
+    assert back.interval == pytest.approx((-there.interval[1], -there.interval[0]))
+    assert back.p_value == there.p_value
+
+
+def test_tasks_of_one_metric_have_a_mean_and_tasks_of_two_have_none(tmp_path):
+    for folder, metrics in (("same", ("macro_f1", "macro_f1")), ("mixed", ("accuracy", "macro_f1"))):
+        for task, metric in zip("xy", metrics, strict=True):
+            pairs_of_metric(tmp_path / folder, metric, task, task * 64)
+    same, mixed = compared(tmp_path / "same"), compared(tmp_path / "mixed")
+    assert same.mean.difference == pytest.approx(sum(line.difference for line in same.lines) / 2)
+    assert (same.mean.test, same.overall) == ("approximate randomisation", same.mean)
+    assert (mixed.mean, mixed.overall, len(mixed.lines)) == (None, None, 2)
+    assert [line.p_corrected for line in mixed.lines] == [2 * line.p_value for line in mixed.lines]
+    told = compare_text.to_json(mixed, caveats.findings(mixed))
+    assert (told["is_different"], told["mean"], told["correction"]) == (None, None, "Holm")
+    assert verdict(mixed).startswith("No verdict over all 2 tasks: their metrics differ (accuracy, macro F1).")
+    assert not any("seed by seed" in text for text in caveats.findings(mixed))
+
+
+def test_no_column_holds_two_metrics(tmp_path):
+    for task, metric in (("x", "accuracy"), ("y", "macro_f1"), ("z", "matthews")):
+        pairs_of_metric(tmp_path, metric, task, task * 64)
+    text = drawn(compared(tmp_path)).splitlines()
+    heads = [place for place, line in enumerate(text) if line.startswith("task  ")]
+    assert [[line.split()[0] for line in text[place + 2 : place + 3]] for place in heads] == [["x"], ["y"], ["z"]]
+    captions = [line for line in text if line in {"accuracy %", "macro F1 %", "Matthews correlation x 100"}]
+    assert captions == ["accuracy %", "macro F1 %", "Matthews correlation x 100"]
+
+
+def test_a_task_whose_sides_have_other_metrics_is_refused(tmp_path):
+    stored(tmp_path, {0: [1, 0]}, metric="macro_f1")
+    stored(tmp_path, {0: [1, 0]}, "ia3")
+    with pytest.raises(RecordError) as caught:
+        compared(tmp_path)
+    assert caught.value.message == "task 'nli' is scored by several metrics: A has macro_f1; B has accuracy"
+    assert "--force" in caught.value.hint
+
+
+def test_the_side_of_the_better_score_is_named_where_less_is_better(tmp_path, error):
+    pairs_of_metric(tmp_path, error)
+    comparison = compared(tmp_path)
+    assert comparison.overall.difference < 0
+    assert "B (ia3 on mini-gpt, 32 shots) has the better error than A" in verdict(comparison)
+    assert "B better" in drawn(comparison)

@@ -196,6 +196,30 @@ def test_of_packed_records_the_right_answers_are_the_records_own(tmp_path):
     assert (a.templates, a.by_seed, left_out) == (b.templates, b.by_seed, left_out_of_packed)
 
 
+def test_of_packed_records_of_another_metric_the_predictions_are_the_records_own(tmp_path):
+    one, other = tmp_path / "single", tmp_path / "packed"
+    for folder in (one, other):
+        stored(folder, {0: [1, 0, 1], 2: [0, 0, 1]}, metric="macro_f1")
+        stored(folder, {0: [1, 1, 0], 2: [0, 1, 1]}, "ia3", "mini-t0", metric="macro_f1")
+    pack(other)
+    for path in other.glob("*/*"):
+        path.unlink()
+    (((a,), _), ((b,), _)) = (paired(folder) for folder in (one, other))
+    # example i has label i % 2
+    assert a.predictions.labels.tolist() == [[0, 1, 0]] * 2
+    assert (a.predictions.a.tolist(), a.predictions.b.tolist()) == ([[0, 0, 0], [1, 0, 0]], [[0, 1, 1], [1, 1, 0]])
+    for part in ("a", "b", "labels"):
+        assert getattr(a.predictions, part).tolist() == getattr(b.predictions, part).tolist()
+
+
+def test_edited_scores_that_keep_the_number_of_right_answers_are_found_where_the_record_has_predictions(tmp_path):
+    made = stored(tmp_path, {0: [1, 1, 0]}, metric="macro_f1")
+    stored(tmp_path, {0: [1, 0, 0]}, "ia3", "mini-t0", metric="macro_f1")
+    assert paired(tmp_path)
+    scores({0: [0, 1, 1]}).to_parquet(tmp_path / "scores" / f"{made.id}.parquet")
+    assert "tell different accuracies" in refused(tmp_path)[0]
+
+
 def test_a_packed_record_that_does_not_say_which_answers_are_right_is_refused(pieces):
     folder, path, scores_path = pieces
     table = json.loads(path.read_text())

@@ -1,12 +1,8 @@
 """What a table, its pictures and its notes show of a score comes from the task's metric."""
 
-import sys
-from types import SimpleNamespace
-
 import pytest
 
 from peftbench import registry
-from peftbench.metrics.base import Metric
 from peftbench.report.evidence.advise import advise
 from peftbench.report.formats import advise_text, columns
 from peftbench.report.notes import remarks
@@ -18,21 +14,11 @@ from peftbench.report.rows.table import build
 from tests.report.records import record, under
 
 
-def error(counts):
-    """The share of wrong predictions."""
-    return 1 - registry.metric("accuracy").value(counts)
-
-
-ERROR = Metric("error", "error", "per cent", False, error, lambda labels, num_choices: 0.5, lowest=-1.0)
-
-
 @pytest.fixture
-def error_rate(monkeypatch):
+def error_rate(error):
     """A table of a metric of which less is better."""
-    monkeypatch.setitem(sys.modules, "tests.made_up_metric", SimpleNamespace(METRIC=ERROR))
-    monkeypatch.setitem(registry.METRICS, "error", "tests.made_up_metric")
     shares = (("ICL", 0.9), ("ia3", 0.4))
-    (table,) = build([under("error", record(method, "mini-t0"), share) for method, share in shares])
+    (table,) = build([under(error, record(method, "mini-t0"), share) for method, share in shares])
     return table
 
 
