@@ -1,4 +1,4 @@
-"""`peftbench advise`: which row is the cheapest that is accurate enough, from what was recorded."""
+"""`peftbench advise`: which row is the cheapest that is good enough, from what was recorded."""
 
 import json
 from typing import Annotated
@@ -12,25 +12,25 @@ from peftbench.cli.options import OutputOptions, Table
 def advise(
     output: OutputOptions,
     queries: Annotated[int, Option(help="How many queries will be asked.", metavar="N", min=1)],
-    min_accuracy: Annotated[
+    min_score: Annotated[
         float | None,
         Option(
-            help="Good enough: 0.6, or 60 (%). \\[default: what is not shown to be worse than the best]",
-            metavar="A",
+            help="Good enough in the task's metric: 0.6, or 60. \\[default: not shown to be worse than the best]",
+            metavar="S",
             min=0,
             max=100,
         ),
     ] = None,
     form: Table = "table",
 ) -> None:
-    """Say which row is the cheapest that is accurate enough for N queries, or what to run to find out."""
+    """Say which row is the cheapest that is good enough for N queries, or what to run to find out."""
     from peftbench.cli.report import readable
     from peftbench.cli.screen import stdout
     from peftbench.report.evidence.advise import advise as judge
     from peftbench.report.formats import advise_text
     from peftbench.report.notes.document import compose
 
-    share = min_accuracy / 100 if min_accuracy and min_accuracy > 1 else min_accuracy
+    share = min_score / 100 if min_score and min_score > 1 else min_score
     records, _ = readable(output)
     document = compose(records)
     tables = [judge(table, queries, share) for table in document.tables]

@@ -29,4 +29,4 @@ def chance(labels: Sequence[int], num_choices: Sequence[int]) -> float:
     return 0.0
 
 
-METRIC = Metric("matthews", "Matthews correlation", "x 100", True, value, chance, lowest=-1.0)
+METRIC = Metric("matthews", "Matthews correlation", "points", True, value, chance, lowest=-1.0)

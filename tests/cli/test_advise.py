@@ -25,19 +25,19 @@ def run(capsys, *words):
 
 
 def test_it_answers(folder, capsys):
-    code, out, err = run(capsys, "--queries", "10000", "--min-accuracy", "60")
+    code, out, err = run(capsys, "--queries", "10000", "--min-score", "60")
     assert (code, err) == (0, "")
     assert "10,000 queries, at least 60.0 % accuracy" in out
     assert "Cheapest over all: ia3 on mini-gpt, 32 shots (~9.6e12 FLOPs), whether prompts are cached or not." in out
 
 
-def test_an_accuracy_is_a_share_or_a_percentage(folder, capsys):
-    share, percent = (run(capsys, "--queries", "10", "--min-accuracy", text)[1] for text in ("0.6", "60"))
+def test_a_score_is_a_share_or_a_percentage(folder, capsys):
+    share, percent = (run(capsys, "--queries", "10", "--min-score", text)[1] for text in ("0.6", "60"))
     assert share == percent
 
 
 def test_few_queries_have_another_answer(folder, capsys):
-    out = run(capsys, "--queries", "10", "--min-accuracy", "0.35")[1]
+    out = run(capsys, "--queries", "10", "--min-score", "0.35")[1]
     assert "Cheapest over all: ICL on mini-gpt, 32 shots (1.6e10 FLOPs)" in out
 
 
@@ -68,7 +68,7 @@ def test_a_damaged_record_is_said(folder, capsys):
     [
         ([], "Missing option '--queries'"),
         (["--queries", "0"], "Invalid value for '--queries'"),
-        (["--queries", "10", "--min-accuracy", "101"], "Invalid value for '--min-accuracy'"),
+        (["--queries", "10", "--min-score", "101"], "Invalid value for '--min-score'"),
         (["--queries", "10", "--results", "nowhere"], "no records in 'nowhere'"),
     ],
 )

@@ -59,7 +59,7 @@ def test_json_is_as_its_schema_says(folder, capsys):
     tables = json.loads(out)["tables"]
     measured, published = tables[0]["rows"][0], tables[1]["rows"][0]
     assert len(tables) == 2
-    assert measured["accuracy_interval"][0] < measured["accuracy_median"] < measured["accuracy_interval"][1]
+    assert measured["score_interval"][0] < measured["score_median"] < measured["score_interval"][1]
     assert len(measured["tasks"][0]["records"]) == 2
     assert published["tasks"][0]["records"] == []
 

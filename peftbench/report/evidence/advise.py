@@ -1,4 +1,4 @@
-"""Rows, a number of queries, an accuracy -> what is the cheapest that is good enough, if that can be told."""
+"""Rows, a number of queries, a score -> what is the cheapest that is good enough, if that can be told."""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -25,7 +25,7 @@ class Choice:
     Args:
         flops: Of all queries, with training; None where the row does not know.
         cached_flops: The same with the shots' keys and values in a cache that is filled once; what is not ICL has none.
-        is_enough: Whether it is accurate enough: shown, shown not to be, or neither.
+        is_enough: Whether it is good enough: shown, shown not to be, or neither.
     """
 
     row: Row
@@ -46,7 +46,7 @@ class Choice:
 
 @dataclass(frozen=True)
 class Pick:
-    """The cheapest that is accurate enough.
+    """The cheapest that is good enough.
 
     Args:
         model: On which it has to be; None for any.
@@ -68,7 +68,7 @@ class Gap:
         row: The row that shows it; None where there is none.
     """
 
-    kind: Literal["task", "icl", "tuned", "interval", "seeds", "accuracy"]
+    kind: Literal["task", "icl", "tuned", "interval", "seeds", "score"]
     row: Row | None = None
 
 
@@ -77,7 +77,7 @@ class Advice:
     """What a table says about a decision.
 
     Args:
-        best: The most accurate row.
+        best: The row of the best score.
         choices: Cheapest first.
         picks: Over all, then on each model.
         gaps: Why that is not enough evidence; none where it is.
@@ -85,7 +85,7 @@ class Advice:
 
     table: Table
     num_queries: int
-    min_accuracy: float | None
+    min_score: float | None
     best: Row
     choices: tuple[Choice, ...]
     picks: tuple[Pick, ...]
@@ -93,25 +93,23 @@ class Advice:
     gaps: tuple[Gap, ...]
 
 
-def advise(table: Table, num_queries: int, min_accuracy: float | None = None) -> Advice:
-    """Find the cheapest row that is accurate enough for so many queries.
+def advise(table: Table, num_queries: int, min_score: float | None = None) -> Advice:
+    """Find the cheapest row that is good enough for so many queries.
 
     total = training + queries x FLOPs per query;  or, with a cache, filling it + queries x FLOPs per cached query
 
     Args:
         table: Rows over the same tasks.
         num_queries: That will be asked.
-        min_accuracy: Accurate enough is what has its whole 95 % interval at or above it; None for what is not shown
-            to be less accurate than the most accurate row.
+        min_score: Good enough is what has its whole 95 % interval at or above it, or below it where lower is
+            better; None for what is not shown to be worse than the best row.
     """
     best = table.best
-    if min_accuracy is None:
-        standings = _not_below(table.rows, best)
-    else:
-        standings = [_standing(row, min_accuracy) for row in table.rows]
-    pairs = zip(table.rows, standings, strict=True)
+    rows = table.rows
+    standings = _not_worse(rows, best) if min_score is None else [_standing(row, min_score) for row in rows]
+    pairs = zip(rows, standings, strict=True)
     choices = sorted((_choice(row, num_queries, standing) for row, standing in pairs), key=_flops)
-    models = list(dict.fromkeys(row.model for row in table.rows))
+    models = list(dict.fromkeys(row.model for row in rows))
     of_each = models if len(models) > 1 else []
     picks = [
         Pick(model, _cheapest(choices, model, False), _cheapest(choices, model, True)) for model in (None, *of_each)
@@ -119,7 +117,7 @@ def advise(table: Table, num_queries: int, min_accuracy: float | None = None) ->
     return Advice(
         table,
         num_queries,
-        min_accuracy,
+        min_score,
         best,
         tuple(choices),
         tuple(picks),
@@ -143,15 +141,16 @@ def _total(row: Row, num_queries: int, query: str, once: str) -> float | None:
     return None if per_query is None or first is None else first + num_queries * per_query
 
 
-def _standing(row: Row, accuracy: float) -> Standing:
+def _standing(row: Row, score: float) -> Standing:
     low, high = row.interval or (-math.inf, math.inf)
-    if low >= accuracy:
+    worst, best = (low - score, high - score) if row.metric.higher_is_better else (score - high, score - low)
+    if worst >= 0:
         return "yes"
-    return "no" if high < accuracy else "unclear"
+    return "no" if best < 0 else "unclear"
 
 
-def _not_below(rows: Sequence[Row], best: Row) -> list[Standing]:
-    """Judge which rows are not shown to be less accurate than the best one.
+def _not_worse(rows: Sequence[Row], best: Row) -> list[Standing]:
+    """Judge which rows are not shown to be worse than the best one.
 
     z = (best - row) / s, s the standard deviation of that difference over the bootstrap's draws, which are of the same
     examples for each row; p by the normal distribution, two-sided, corrected by Holm.
@@ -188,7 +187,7 @@ def _p_value(difference: float, best: "np.ndarray | None", row: "np.ndarray | No
 
 
 def _cheapest(choices: Sequence[Choice], model: str | None, cached: bool) -> Choice | None:
-    """Return the choice of the least price that is accurate enough, on one model or on any."""
+    """Return the choice of the least price that is good enough, on one model or on any."""
     candidates = [choice for choice in choices if choice.is_enough == "yes" and model in {None, choice.row.model}]
     priced = [(price, choice) for choice in candidates if (price := choice.price(cached)) is not None]
     return min(priced, key=lambda pair: pair[0])[1] if priced else None
@@ -211,4 +210,4 @@ def _gaps(table: Table, choices: Sequence[Choice], pick: Pick) -> Iterator[Gap]:
             yield Gap("seeds", choice.row)
     unclear = [choice for choice in choices if choice.is_enough == "unclear"]
     if unclear and not picked:
-        yield Gap("accuracy", unclear[0].row)
+        yield Gap("score", unclear[0].row)

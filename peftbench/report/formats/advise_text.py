@@ -9,6 +9,7 @@ from rich.text import Text
 from peftbench.report.evidence.advise import Advice, Choice, Pick
 from peftbench.report.formats import columns
 from peftbench.report.formats.columns import Column
+from peftbench.report.formats.data import of_metric
 from peftbench.report.formats.text import draw, grids, note
 from peftbench.report.notes import advice as notes
 from peftbench.report.notes import break_even
@@ -16,7 +17,7 @@ from peftbench.report.rows import names, texts, units
 from peftbench.report.rows.confidence import CONVENTION
 from peftbench.report.rows.units import MARK
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 
 def terminal(tables: Sequence[Advice], console: Console, options: str = "") -> str:
@@ -46,11 +47,12 @@ def to_json(tables: Sequence[Advice], options: str = "") -> dict[str, Any]:
 def question(advice: Advice) -> str:
     """Write what the advice is on."""
     score = advice.table.metric
-    if advice.min_accuracy is not None:
-        what = f"at least {units.percent(advice.min_accuracy)} {score.unit} {score.title}"
+    if advice.min_score is not None:
+        bound = "at least" if score.higher_is_better else "at most"
+        what = f"{bound} {units.percent(advice.min_score)} {score.unit} {score.title}"
     else:
         best = f"{names.full(advice.best)} ({units.percent(advice.best.score)} {score.unit})"
-        what = f"not shown to be less accurate than {best}"
+        what = f"not shown to be worse than {best}"
     return f"{advice.num_queries:,} queries, {what}"
 
 
@@ -66,12 +68,13 @@ def answers(advice: Advice, options: str = "") -> Iterator[str]:
 
 def conventions(advice: Advice) -> Iterator[str]:
     """Write how it was judged."""
-    if advice.min_accuracy is not None:
-        yield "enough: yes where the whole interval is at or above the accuracy, no where it is below"
+    if advice.min_score is not None:
+        at, beyond = ("above", "below") if advice.table.metric.higher_is_better else ("below", "above")
+        yield f"enough: yes where the whole interval is at or {at} the score, no where it is {beyond}"
     else:
         yield (
-            "enough: no where a row is shown to be less accurate than the most accurate one (z test, standard error by "
-            "the cluster bootstrap over examples, p < 0.05 after Holm's correction for all rows)"
+            "enough: no where a row is shown to be worse than the best one (z test, standard error by the cluster "
+            "bootstrap over examples, p < 0.05 after Holm's correction for all rows)"
         )
     yield "total FLOPs: training, or filling the cache, and all queries; a multiply-add is two"
     yield CONVENTION
@@ -80,7 +83,7 @@ def conventions(advice: Advice) -> Iterator[str]:
 def _cheapest(pick: Pick) -> str:
     where = "over all" if pick.model is None else f"on {pick.model}"
     if pick.plain is None:
-        return f"Cheapest {where}: none of these is shown to be accurate enough."
+        return f"Cheapest {where}: none of these is shown to be good enough."
     text = f"Cheapest {where}: {_priced(pick.plain, False)}"
     if pick.cached and (pick.cached is not pick.plain or pick.cached.cached_flops is not None):
         return f"{text}; where the shots' keys and values are cached, {_priced(pick.cached, True)}."
@@ -112,8 +115,9 @@ def _columns(advice: Advice) -> list[Column]:
 def _table(advice: Advice, options: str) -> dict[str, Any]:
     return {
         "title": advice.table.title,
+        "metric": of_metric(advice.table.metric),
         "num_queries": advice.num_queries,
-        "min_accuracy": advice.min_accuracy,
+        "min_score": advice.min_score,
         "has_enough_evidence": not advice.gaps,
         "lacking": notes.lacking(advice),
         "run_next": notes.run_next(advice, options),
@@ -145,8 +149,8 @@ def _choice(choice: Choice | None) -> dict[str, Any] | None:
         "variant": names.settings(choice.row),
         "model": choice.row.model,
         "shots": names.shots(choice.row),
-        "accuracy": choice.row.score,
-        "accuracy_interval": choice.row.interval,
+        "score": choice.row.score,
+        "score_interval": choice.row.interval,
         "is_enough": choice.is_enough,
         "total_flops": choice.flops,
         "cached_total_flops": choice.cached_flops,

@@ -1,7 +1,8 @@
-"""Tables as data: JSON and CSV. Accuracies are shares from 0 to 1, FLOPs and bytes plain numbers, absent ones empty."""
+"""Tables as data: JSON and CSV. Scores are fractions of 1, FLOPs and bytes plain numbers, absent ones empty."""
 
 import csv
 import io
+import re
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -11,6 +12,7 @@ from peftbench.report.formats.schema import SCHEMA_VERSION
 from peftbench.report.notes.document import Document
 from peftbench.report.rows.field import Field
 from peftbench.report.rows.fields import FIELDS, ON_TASK
+from peftbench.report.rows.metric import ACCURACY
 from peftbench.report.rows.table import Row, Table, Task
 
 MEAN = "(mean)"
@@ -22,6 +24,7 @@ def to_json(document: Document) -> dict[str, Any]:
     tables = [
         {
             "title": table.title,
+            "metric": of_metric(table.metric),
             "tasks": [_task(task) for task in table.tasks],
             "rows": [_row(row) for row in table.rows],
         }
@@ -36,10 +39,13 @@ def to_json(document: Document) -> dict[str, Any]:
 
 
 def to_csv(document: Document) -> str:
-    """Write one line per table row and task, and one for the mean where a table has several tasks."""
+    """Write one line per table row and task, and one for the mean where a table has several tasks.
+
+    What a table says of its metric has columns of that metric's name, so that none holds two metrics.
+    """
     file = io.StringIO()
     lines = [line for table in document.tables for row in table.rows for line in _lines(table, row)]
-    writer = csv.DictWriter(file, list(lines[0]), lineterminator="\n")
+    writer = csv.DictWriter(file, list(dict.fromkeys(name for line in lines for name in line)), lineterminator="\n")
     writer.writeheader()
     writer.writerows(lines)
     return file.getvalue()
@@ -71,7 +77,15 @@ def _row(row: Row) -> dict[str, Any]:
 
 def _lines(table: Table, row: Row) -> list[dict[str, Any]]:
     on_tasks = [_on_task(row, task, has_costs=len(table.tasks) == 1) for task in row.spreads]
-    return [_line(partial(_over_tasks, row), MEAN), *on_tasks] if len(table.tasks) > 1 else on_tasks
+    lines = [_line(partial(_over_tasks, row), MEAN), *on_tasks] if len(table.tasks) > 1 else on_tasks
+    return [{_column(name, table.metric): value for name, value in line.items()} for line in lines]
+
+
+def _column(name: str, metric: Metric) -> str:
+    """Name the column of a field, or of an interval's end."""
+    if name == "chance":
+        return name if metric.name == ACCURACY else f"{metric.name}_chance"
+    return re.sub("^score_", f"{metric.name}_", name)
 
 
 def _over_tasks(row: Row, field: Field) -> Any:

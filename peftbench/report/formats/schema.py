@@ -1,6 +1,6 @@
 """What `--format json` gives, field by field: of `peftbench report`, `compare` and `advise`.
 
-Shares (accuracies, chance, intervals) are from 0 to 1; FLOPs, bytes, seconds and parameters are plain numbers; null is
+Scores, with chance and intervals, are fractions of 1; FLOPs, bytes, seconds and parameters are plain numbers; null is
 what is absent. docs/report.schema.json, compare.schema.json and advise.schema.json are made from here.
 """
 
@@ -14,7 +14,7 @@ from typing_extensions import TypedDict
 
 from peftbench.report.rows.fields import FIELDS, ON_TASK
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 """Changes when a field goes away or changes its meaning; new fields may come without. Each command has its own."""
 
 
@@ -28,11 +28,20 @@ class Strict(TypedDict):
     __pydantic_config__ = ConfigDict(extra="forbid")  # type: ignore[misc]
 
 
+class MetricFields(Strict):
+    """What scores are."""
+
+    name: Annotated[str, _is("as tasks name it")]
+    title: str
+    unit: Annotated[str, _is("of a hundred times a score, as tables show it")]
+    higher_is_better: bool
+
+
 class TaskFields(Strict):
     """A task as it was evaluated: the same rows, templates and number of examples."""
 
     name: str
-    chance: Annotated[float, _is("share right by guessing")]
+    chance: Annotated[float, _is("score of guessing")]
     num_examples: int
     sha256: Annotated[str, _is("of its rows and templates; empty where published")]
     is_mixture: Annotated[bool, _is("whether it is several tasks mixed, to tune on and start from")]
@@ -66,7 +75,7 @@ SpreadFields = _object(
 )
 RowFields = _object(
     "RowFields",
-    "One way of learning on one model with one number of shots; accuracies are means over the table's tasks.",
+    "One way of learning on one model with one number of shots; scores are means over the table's tasks.",
     {field.name: _described(field.type, field.about) for field in FIELDS if field.type}
     | {"tasks": list[SpreadFields], "costs": list[CostFields]},  # type: ignore[valid-type]
 )
@@ -76,6 +85,7 @@ class TableFields(Strict):
     """Rows that all cover the same tasks."""
 
     title: str
+    metric: Annotated[MetricFields, _is("of all its scores")]
     tasks: list[TaskFields]
     rows: list[RowFields]  # type: ignore[valid-type]
 
@@ -83,19 +93,10 @@ class TableFields(Strict):
 class ReportFields(Strict):
     """A whole report."""
 
-    schema_version: Literal[1]
+    schema_version: Literal[2]
     tables: list[TableFields]
     findings: Annotated[list[str], _is("what follows from the rows, and what must not be read into them")]
     conventions: Annotated[list[str], _is("how the numbers were had")]
-
-
-class MetricFields(Strict):
-    """What scores are."""
-
-    name: Annotated[str, _is("as tasks name it")]
-    title: str
-    unit: Annotated[str, _is("of a hundred times a score, as tables show it")]
-    higher_is_better: bool
 
 
 class SideFields(Strict):
@@ -153,11 +154,9 @@ class ChoiceFields(Strict):
     variant: str
     model: str
     shots: str
-    accuracy: Annotated[float, _is("mean over tasks of the median over templates x seeds")]
-    accuracy_interval: tuple[float, float] | None
-    is_enough: Annotated[
-        Literal["yes", "unclear", "no"], _is("whether it is shown to be accurate enough, or not to be")
-    ]
+    score: Annotated[float, _is("mean over tasks of the median over templates x seeds")]
+    score_interval: tuple[float, float] | None
+    is_enough: Annotated[Literal["yes", "unclear", "no"], _is("whether it is shown to be good enough, or not to be")]
     total_flops: Annotated[float | int | None, _is("training and all queries")]
     cached_total_flops: Annotated[
         float | int | None, _is("with the shots' keys and values in a cache; null but for ICL")
@@ -166,7 +165,7 @@ class ChoiceFields(Strict):
 
 
 class PickFields(Strict):
-    """The cheapest that is accurate enough; null where there is none."""
+    """The cheapest that is good enough; null where there is none."""
 
     model: Annotated[str | None, _is("on which it has to be; null for any")]
     uncached: ChoiceFields | None
@@ -186,8 +185,9 @@ class AdviceTableFields(Strict):
     """What one table of the report says about the decision."""
 
     title: str
+    metric: Annotated[MetricFields, _is("of all its scores")]
     num_queries: int
-    min_accuracy: float | None
+    min_score: float | None
     has_enough_evidence: bool
     lacking: Annotated[list[str], _is("why the evidence is not enough")]
     run_next: Annotated[list[str], _is("commands")]
@@ -202,7 +202,7 @@ class AdviceTableFields(Strict):
 class AdviceFields(Strict):
     """What `peftbench advise` said."""
 
-    schema_version: Literal[1]
+    schema_version: Literal[2]
     tables: list[AdviceTableFields]
 
 

@@ -32,10 +32,10 @@ def caveats(advice: Advice) -> Iterator[str]:
     """Write what is uncertain all the same."""
     rows = [choice.row for choice in advice.choices]
     unclear = [names.full(choice.row) for choice in advice.choices if choice.is_enough == "unclear"]
-    if advice.min_accuracy is None:
-        yield "not shown to be less accurate is no proof of being as accurate: see the intervals"
+    if advice.min_score is None:
+        yield "not shown to be worse is no proof of being as good: see the intervals"
     elif unclear:
-        line = f"{units.percent(advice.min_accuracy)} {advice.table.metric.unit}"
+        line = f"{units.percent(advice.min_score)} {advice.table.metric.unit}"
         yield f"unclear whether they reach {line}: {'; '.join(unclear)}"
     if any(choice.is_estimated for choice in advice.choices):
         yield "~ training FLOPs by the paper's rule come out too high: the answer then errs against tuning"
@@ -59,8 +59,8 @@ def _reason(gap: Gap) -> str:
             return f"rows without a 95 % interval: {why}"
         case "seeds":
             return f"{names.title(_row(gap))} has one seed: one draw of shots"
-        case "accuracy":
-            return "no row is shown to be accurate enough, and some are not shown not to be"
+        case "score":
+            return "no row is shown to be good enough, and some are not shown not to be"
 
 
 def _commands(table: Table, gap: Gap) -> list[str]:
@@ -75,7 +75,7 @@ def _commands(table: Table, gap: Gap) -> list[str]:
             return [f"{command} --force" for command in commands.again(table, _row(gap))]
         case "seeds":
             return commands.again(table, _row(gap), range(NUM_SEEDS))
-        case "accuracy":
+        case "score":
             return commands.again(table, _row(gap))
         case _:
             return []

@@ -53,7 +53,7 @@ def png(document: Document) -> bytes:
     with rc_context(STYLE):
         drawn = [_picture(table) for table in document.tables if figures(table)]
     if not drawn:
-        raise RecordError("there is nothing to draw: no row has both an accuracy and a cost", hint="--format table")
+        raise RecordError("there is nothing to draw: no row has both a score and a cost", hint="--format table")
     from PIL.PngImagePlugin import PngInfo
 
     made_by = PngInfo()

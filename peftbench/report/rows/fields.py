@@ -239,7 +239,7 @@ def of_metric(metric: Metric) -> list[Field]:
 def _scores(metric: Metric) -> Iterator[Field]:
     """List what a row has of its metric."""
     yield Field(
-        "accuracy_median",
+        "score_median",
         value=lambda row: rounded(row.score),
         type=float,
         about="mean over tasks of the median over templates x seeds",
@@ -252,7 +252,7 @@ def _scores(metric: Metric) -> Iterator[Field]:
         heading=Heading((heading(metric), "(IQR)"), spread=_iqr),
     )
     yield Field(
-        "accuracy_iqr",
+        "score_iqr",
         value=lambda row: rounded(row.iqr),
         type=float | None,
         about="mean over tasks of the interquartile range",
@@ -263,7 +263,7 @@ def _scores(metric: Metric) -> Iterator[Field]:
         sort_by=lambda row: row.iqr,
     )
     yield Field(
-        "accuracy_interval",
+        "score_interval",
         value=lambda row: _both(row.interval),
         type=Interval | None,
         about="95 %, cluster bootstrap over examples in tasks",
@@ -286,7 +286,7 @@ def _chance(metric: Metric) -> Field:
         "chance",
         value=lambda row: rounded(row.chance),
         type=float | None,
-        about="mean over tasks",
+        about="score of guessing, mean over tasks",
         of_record=lambda record: record.task.chance,
         title="chance",
         unit=metric.unit,
@@ -352,19 +352,19 @@ def _of_task(task: Task, metric: Metric) -> Field:
 ON_TASK = (
     TaskField("task", lambda task, _: task.name, str),
     TaskField(
-        "accuracy_median",
+        "score_median",
         lambda _, spread: rounded(spread.median),
         float,
         "over templates x seeds x orders of the shots",
     ),
     TaskField(
-        "accuracy_iqr",
+        "score_iqr",
         lambda _, spread: rounded(spread.iqr),
         float | None,
         "interquartile range over the same; null for one value",
     ),
     TaskField(
-        "accuracy_interval",
+        "score_interval",
         lambda _, spread: _both(spread.interval),
         Interval | None,
         "95 %, cluster bootstrap over examples",

@@ -4,12 +4,13 @@ import random
 import pytest
 from rich.console import Console
 
+from peftbench import registry
 from peftbench.report.evidence.advise import advise
 from peftbench.report.formats import advise_text
 from peftbench.report.notes import advice as notes
 from peftbench.report.rows import names as row_names
 from peftbench.report.rows.table import build
-from tests.report.records import record
+from tests.report.records import record, under
 
 COSTS = {"inference_flops_per_example": 0, "training_flops": 1}
 
@@ -37,9 +38,9 @@ def row(method, share, *, each, once=0, cached=None, model="mini-gpt", shots=32,
     return made
 
 
-def told(*rows, queries=100, accuracy=None):
+def told(*rows, queries=100, score=None):
     (table,) = build([one for some in rows for one in some])
-    return advise(table, queries, accuracy)
+    return advise(table, queries, score)
 
 
 def names(advice):
@@ -62,7 +63,7 @@ def test_totals_by_hand():
 
 def test_the_answer_turns_with_the_queries_at_the_break_even():
     # 50,000 / (1,000 - 10) = 50.5; cached (50,000 - 500) / (20 - 10) = 4,950
-    found = {n: names(told(ZERO, ICL, IA3, queries=n, accuracy=0.5))[0][1:] for n in (50, 51, 4_949, 4_951)}
+    found = {n: names(told(ZERO, ICL, IA3, queries=n, score=0.5))[0][1:] for n in (50, 51, 4_949, 4_951)}
     icl, ia3 = "ICL on mini-gpt", "ia3 on mini-gpt"
     assert found == {50: (icl, icl), 51: (ia3, icl), 4_949: (ia3, icl), 4_951: (ia3, ia3)}
     (one,) = told(ZERO, ICL, IA3).break_evens
@@ -70,7 +71,7 @@ def test_the_answer_turns_with_the_queries_at_the_break_even():
 
 
 def test_what_is_too_inaccurate_is_never_picked_however_cheap():
-    advice = told(ZERO, ICL, IA3, accuracy=0.5)
+    advice = told(ZERO, ICL, IA3, score=0.5)
     assert {one.row.method: one.is_enough for one in advice.choices} == {"zero-shot": "no", "ICL": "yes", "ia3": "yes"}
     assert advice.choices[0].row.method == "zero-shot"
     assert names(advice)[0][1] != "zero-shot on mini-gpt"
@@ -78,23 +79,23 @@ def test_what_is_too_inaccurate_is_never_picked_however_cheap():
 
 def test_a_point_above_the_line_is_not_enough_where_its_interval_is_not():
     low, high = next(one.row.interval for one in told(ICL, IA3).choices if one.row.method == "ICL")
-    advice = told(ICL, IA3, accuracy=(low + high) / 2)
+    advice = told(ICL, IA3, score=(low + high) / 2)
     assert {one.is_enough for one in advice.choices if one.row.method == "ICL"} == {"unclear"}
-    advice = told(ICL, IA3, accuracy=high + 0.001)
+    advice = told(ICL, IA3, score=high + 0.001)
     assert {one.is_enough for one in advice.choices if one.row.method == "ICL"} == {"no"}
     assert any(
-        text.startswith("unclear whether they reach") for text in notes.caveats(told(ICL, IA3, accuracy=low + 0.01))
+        text.startswith("unclear whether they reach") for text in notes.caveats(told(ICL, IA3, score=low + 0.01))
     )
 
 
 def test_nothing_reaches_it_and_it_says_so():
-    advice = told(ICL, IA3, accuracy=0.95)
+    advice = told(ICL, IA3, score=0.95)
     assert names(advice) == [(None, None, None)]
     assert not advice.gaps
-    assert list(advise_text.answers(advice)) == ["Cheapest over all: none of these is shown to be accurate enough."]
+    assert list(advise_text.answers(advice)) == ["Cheapest over all: none of these is shown to be good enough."]
 
 
-def test_without_an_accuracy_what_is_shown_to_be_worse_than_the_best_is_out():
+def test_without_a_score_what_is_shown_to_be_worse_than_the_best_is_out():
     advice = told(ZERO, row("ICL", 0.69, each=1000), row("ia3", 0.7, each=10, once=50_000))
     assert {one.row.method: one.is_enough for one in advice.choices} == {"zero-shot": "no", "ICL": "yes", "ia3": "yes"}
     assert advice.best.score == max(one.row.score for one in advice.choices)
@@ -102,7 +103,7 @@ def test_without_an_accuracy_what_is_shown_to_be_worse_than_the_best_is_out():
 
 
 def test_zero_shot_needs_no_second_seed():
-    advice = told(ZERO, ICL, IA3, accuracy=0.1)
+    advice = told(ZERO, ICL, IA3, score=0.1)
     assert advice.picks[0].plain.row.method == "zero-shot"
     assert advice.gaps == ()
 
@@ -113,13 +114,13 @@ def test_a_price_that_is_estimated_is_marked_and_said():
         for one in IA3
     ]
     for rows, is_said in (((ICL, guessed), True), ((ICL, IA3), False)):
-        advice = told(*rows, accuracy=0.5)
+        advice = told(*rows, score=0.5)
         assert any("by the paper's rule" in text for text in notes.caveats(advice)) is is_said
         assert ("(~5.1e4 FLOPs)" in next(advise_text.answers(advice))) is is_said
 
 
 def test_each_model_has_an_answer_of_its_own():
-    advice = told(ICL, IA3, row("ia3", 0.75, each=5, once=9_000_000, model="mini-t0"), accuracy=0.5)
+    advice = told(ICL, IA3, row("ia3", 0.75, each=5, once=9_000_000, model="mini-t0"), score=0.5)
     assert names(advice) == [
         (None, "ia3 on mini-gpt", "ICL on mini-gpt"),
         ("mini-gpt", "ia3 on mini-gpt", "ICL on mini-gpt"),
@@ -155,15 +156,15 @@ def test_what_is_not_enough_evidence_names_what_to_run(rows, reason, command):
 def test_no_row_for_sure_and_some_perhaps_is_not_enough_evidence():
     low, high = next(one.row.interval for one in told(ICL, IA3).choices if one.row.method == "ICL")
     few = [row(name, 0.7, each=10, once=9, n=30) for name in ("ICL", "ia3")]
-    advice = told(*few, accuracy=(low + high) / 2)
-    assert "no row is shown to be accurate enough, and some are not shown not to be" in notes.lacking(advice)
+    advice = told(*few, score=(low + high) / 2)
+    assert "no row is shown to be good enough, and some are not shown not to be" in notes.lacking(advice)
 
 
 def test_the_text_fits_100_columns_and_answers_in_bold_words():
-    text = advise_text.terminal([told(ZERO, ICL, IA3, accuracy=0.5)], Console(width=100))
+    text = advise_text.terminal([told(ZERO, ICL, IA3, score=0.5)], Console(width=100))
     assert max(map(len, text.splitlines())) <= 100
     assert "100 queries, at least 50.0 % accuracy" in text
-    narrow = advise_text.terminal([told(ZERO, ICL, IA3, accuracy=0.5)], Console(width=60))
+    narrow = advise_text.terminal([told(ZERO, ICL, IA3, score=0.5)], Console(width=60))
     assert max(map(len, narrow.splitlines())) <= 60
     assert sum(line.startswith("method") for line in narrow.splitlines()) == 2
     answer = " ".join(text.split())
@@ -181,9 +182,9 @@ def test_not_enough_evidence_is_the_first_thing_it_says():
 
 
 def test_json_holds_what_the_text_says():
-    table = json.loads(json.dumps(advise_text.to_json([told(ZERO, ICL, IA3, accuracy=0.5)]), allow_nan=False))
+    table = json.loads(json.dumps(advise_text.to_json([told(ZERO, ICL, IA3, score=0.5)]), allow_nan=False))
     (one,) = table["tables"]
-    assert (table["schema_version"], one["num_queries"], one["has_enough_evidence"]) == (1, 100, True)
+    assert (table["schema_version"], one["num_queries"], one["has_enough_evidence"]) == (2, 100, True)
     assert one["cheapest"][0]["uncached"]["method"] == "ia3"
     assert one["cheapest"][0]["cached"]["cached_total_flops"] == 2_500
     assert one["break_evens"][0]["uncached_queries"] == 51
@@ -200,3 +201,41 @@ def test_json_says_what_is_lacking_and_what_to_run():
     (one,) = advise_text.to_json([told(ICL)])["tables"]
     assert (one["has_enough_evidence"], one["lacking"]) == (False, ["no row was tuned"])
     assert one["run_next"] == ["peftbench tune --model mini-gpt --method ia3 --task nli"]
+
+
+def priced(made, each, once=0):
+    """The record with these costs of a query and of training."""
+    values = {"inference_flops_per_example": each, "training_flops": once}
+    costs = [made.costs[0].model_copy(update={"name": name, "value": value}) for name, value in values.items()]
+    return made.model_copy(update={"costs": costs})
+
+
+def of_metric(metric):
+    """A dear ICL row that is nearly always right, and a cheap tuned one that guesses."""
+    rows = (("ICL", 0.95, 1000), ("ia3", 0.1, 10))
+    made = [
+        priced(under(metric, record(method, seed=seed), share), each) for method, share, each in rows for seed in (0, 1)
+    ]
+    return build(made)[0]
+
+
+@pytest.mark.parametrize("metric", registry.METRICS)
+def test_the_score_of_any_metric_decides(metric):
+    advice = advise(of_metric(metric), 10, 0.7)
+    assert {choice.row.method: choice.is_enough for choice in advice.choices} == {"ICL": "yes", "ia3": "no"}
+    unit, title = registry.metric(metric).unit, registry.metric(metric).title
+    assert advise_text.question(advice) == f"10 queries, at least 70.0 {unit} {title}"
+    text = advise_text.terminal([advice], Console(width=100))
+    assert ("accuracy" in text) is (metric == "accuracy")
+    without = advise(of_metric(metric), 10)
+    assert {choice.row.method: choice.is_enough for choice in without.choices} == {"ICL": "yes", "ia3": "no"}
+    assert f"({100 * without.best.score:.1f} {unit})" in advise_text.question(without)
+
+
+def test_where_less_is_better_what_lies_below_is_enough(error):
+    advice = advise(of_metric(error), 10, 0.3)
+    assert {choice.row.method: choice.is_enough for choice in advice.choices} == {"ICL": "yes", "ia3": "no"}
+    assert "at most 30.0 per cent error" in advise_text.question(advice)
+    low, high = advice.choices[-1].row.interval
+    assert {choice.is_enough for choice in advise(of_metric(error), 10, (low + high) / 2).choices} == {"unclear", "no"}
+    assert advise(of_metric(error), 10).best.method == "ICL"

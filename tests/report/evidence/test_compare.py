@@ -330,8 +330,8 @@ def test_no_column_holds_two_metrics(tmp_path):
     text = drawn(compared(tmp_path)).splitlines()
     heads = [place for place, line in enumerate(text) if line.startswith("task  ")]
     assert [[line.split()[0] for line in text[place + 2 : place + 3]] for place in heads] == [["x"], ["y"], ["z"]]
-    captions = [line for line in text if line in {"accuracy %", "macro F1 %", "Matthews correlation x 100"}]
-    assert captions == ["accuracy %", "macro F1 %", "Matthews correlation x 100"]
+    captions = [line for line in text if line in {"accuracy %", "macro F1 %", "Matthews correlation points"}]
+    assert captions == ["accuracy %", "macro F1 %", "Matthews correlation points"]
 
 
 def test_a_task_whose_sides_have_other_metrics_is_refused(tmp_path):

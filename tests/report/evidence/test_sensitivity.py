@@ -4,7 +4,7 @@ from peftbench.report.formats import columns
 from peftbench.report.notes import remarks
 from peftbench.report.rows import fields, names, setting
 from peftbench.report.rows.table import build
-from tests.report.records import record
+from tests.report.records import record, under
 
 # By order, by template: right of 300.
 RIGHT = {0: (150, 180), 1: (156, 180), 2: (162, 186)}
@@ -53,3 +53,17 @@ def test_orders_stand_beside_seeds_and_templates_where_rows_have_several():
     (table,) = build([record("ICL", shots=4)])
     assert columns.summary(table.rows)[-1].values == ("1 x 2",)
     assert "orders" not in remarks.conventions([table])[0]
+
+
+def test_another_metric_varies_in_its_own_values():
+    made = [
+        under("macro_f1", record(shots=16, icl={"order": order}, correct=(0,)), share=0.5 + order / 5)
+        for order in (1, 2)
+    ]
+    (moves, normalised) = remarks.sensitivity(build(made)[0])
+    values = [one.results[0].value() for one in made]
+    assert (
+        f"standard deviation of macro F1, in points, the others held: {100 * statistics.stdev(values):.1f} over"
+        in moves
+    )
+    assert normalised.endswith(f"mean macro F1 by length normalisation: token {100 * statistics.fmean(values):.1f}")

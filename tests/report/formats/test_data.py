@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
+from peftbench import registry
 from peftbench.report.evidence.advise import advise
 from peftbench.report.evidence.compare import compare
 from peftbench.report.formats import advise_text, compare_text, data, schema
@@ -15,7 +16,7 @@ from peftbench.report.rows.reference import published
 from peftbench.report.rows.select import choose, read
 from peftbench.report.rows.table import build
 from tests.report.pictured import document, records
-from tests.report.records import record
+from tests.report.records import record, under
 from tests.report.stored import stored
 
 DOCS = Path(__file__).parents[3] / "docs"
@@ -48,7 +49,7 @@ def test_json_is_plain_and_versioned():
     table = json.loads(json.dumps(data.to_json(compose([record()]))))
     assert table["schema_version"] == schema.SCHEMA_VERSION
     (row,) = table["tables"][0]["rows"]
-    assert row["accuracy_median"] == 0.55
+    assert row["score_median"] == 0.55
     assert row["tasks"][0]["num_templates"] == 2
     assert {cost["kind"] for cost in row["costs"]} == {"counted", "measured"}
 
@@ -153,7 +154,7 @@ def test_the_examples_have_a_value_in_every_field(command, examples):
     assert names - told(examples[command]) == set()
 
 
-@pytest.mark.parametrize("spoil", [lambda row: row.pop("chance"), lambda row: row.update(accuracy_median="0.5")])
+@pytest.mark.parametrize("spoil", [lambda row: row.pop("chance"), lambda row: row.update(score_median="0.5")])
 def test_a_report_without_a_field_or_with_another_type_is_none(spoil):
     report = data.to_json(document())
     schema.check("report", json.dumps(report))
@@ -164,7 +165,7 @@ def test_a_report_without_a_field_or_with_another_type_is_none(spoil):
 
 def test_intervals_are_in_both():
     report, found = data.to_json(document()), lines(document())
-    low, high = report["tables"][0]["rows"][0]["accuracy_interval"]
+    low, high = report["tables"][0]["rows"][0]["score_interval"]
     assert (found[0]["accuracy_interval_low"], found[0]["accuracy_interval_high"]) == (str(low), str(high))
     assert lines(compose([record()]))[0]["accuracy_interval_low"] == ""
 
@@ -174,3 +175,46 @@ def test_orders_of_the_shots_are_in_both():
     assert (row["num_orders"], row["tasks"][0]["num_orders"]) == ("2", 2)
     assert lines(in_orders())[0]["num_orders"] == "2"
     assert data.to_json(compose([], published("t-few")))["tables"][0]["rows"][0]["num_orders"] is None
+
+
+def of_metrics(*metrics):
+    return [under(metric, record(method, task=metric)) for metric in metrics for method in ("ICL", "ia3")]
+
+
+def test_no_column_of_csv_holds_two_metrics():
+    made = of_metrics(*registry.METRICS)
+    found = lines(compose(made))
+    for metric in registry.METRICS:
+        names = [f"{metric}_median", f"{metric}_interval_low", "chance" if metric == "accuracy" else f"{metric}_chance"]
+        for line in found:
+            assert {bool(line[name]) for name in names} == {line["task"] == metric}
+    scored = {
+        (row.method, task.name): row.score
+        for table in compose(made).tables
+        for row in table.rows
+        for task in table.tasks
+    }
+    assert [float(line[f"{line['task']}_median"]) for line in found] == pytest.approx(
+        [scored[line["method"], line["task"]] for line in found]
+    )
+
+
+def test_csv_of_accuracy_alone_has_the_columns_of_accuracy():
+    (line, _) = lines(compose(of_metrics("accuracy")))
+    assert [name for name in line if "accuracy" in name or name == "chance"] == [
+        "accuracy_median", "accuracy_iqr", "chance", "accuracy_interval_low", "accuracy_interval_high"
+    ]  # fmt: skip
+
+
+def test_each_table_of_json_says_its_metric():
+    document = compose(of_metrics(*registry.METRICS))
+    report = data.to_json(document)
+    schema.check("report", json.dumps(report))
+    assert [table["metric"]["name"] for table in report["tables"]] == list(registry.METRICS)
+    matthews = report["tables"][-1]
+    assert matthews["metric"] == {
+        "name": "matthews", "title": "Matthews correlation", "unit": "points", "higher_is_better": True
+    }  # fmt: skip
+    advice = advise_text.to_json([advise(table, 10, 0.5) for table in document.tables])
+    schema.check("advise", json.dumps(advice))
+    assert [table["metric"]["name"] for table in advice["tables"]] == list(registry.METRICS)
