@@ -15,6 +15,7 @@ from peftbench.report.notes import advice as notes
 from peftbench.report.notes import break_even
 from peftbench.report.rows import names, texts, units
 from peftbench.report.rows.confidence import CONVENTION
+from peftbench.report.rows.metric import wrapped
 from peftbench.report.rows.units import MARK
 
 SCHEMA_VERSION = 2
@@ -104,7 +105,7 @@ def _columns(advice: Advice) -> list[Column]:
     rows = [choice.row for choice in choices]
     return [
         *columns.select(rows),
-        Column((score.title, score.unit), tuple(units.percent(row.score) for row in rows)),
+        Column((*wrapped(score.title), score.unit), tuple(units.percent(row.score) for row in rows)),
         Column(("95 %", "interval"), tuple(texts.interval(row.interval) for row in rows)),
         Column(("enough",), tuple(choice.is_enough for choice in choices), is_text=True),
         Column(("total", "FLOPs"), tuple(_flops(choice, choice.flops) for choice in choices)),

@@ -11,7 +11,7 @@ from peftbench import registry
 from peftbench.metrics.base import Metric
 from peftbench.report.rows import names, setting, texts, units
 from peftbench.report.rows.field import Field, Heading, TaskField
-from peftbench.report.rows.metric import ACCURACY, heading
+from peftbench.report.rows.metric import ACCURACY, heading, wrapped
 from peftbench.report.rows.table import Interval, Row, Table, Task
 from peftbench.report.rows.units import Range
 
@@ -249,7 +249,7 @@ def _scores(metric: Metric) -> Iterator[Field]:
         text=lambda row: units.percent(row.score),
         sort_by=lambda row: row.score,
         best_is_high=metric.higher_is_better,
-        heading=Heading((heading(metric), "(IQR)"), spread=_iqr),
+        heading=Heading((*wrapped(heading(metric)), "(IQR)"), spread=_iqr),
     )
     yield Field(
         "score_iqr",
