@@ -210,6 +210,14 @@ class Record(Part):
     versions: dict[str, str]
 
     @property
+    def metric(self) -> str:
+        """Name of the metric that its results hold.
+
+        Records that were made before metrics were computed hold accuracies, whatever their task named.
+        """
+        return "accuracy" if any(result.values is None for result in self.results) else self.task.metric
+
+    @property
     def num_shots(self) -> list[int]:
         """Shots that were used with each template."""
         used = [result.num_shots for result in self.results]

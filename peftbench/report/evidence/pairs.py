@@ -10,8 +10,9 @@ from peftbench.metrics.base import Metric
 from peftbench.report.evidence import answers, randomisation
 from peftbench.report.evidence.answers import Answers, Condition
 from peftbench.report.evidence.randomisation import Predictions
-from peftbench.report.rows import metric, setting
+from peftbench.report.rows import setting
 from peftbench.report.rows.confidence import MIXTURE
+from peftbench.report.rows.metric import ACCURACY
 from peftbench.report.rows.select import Selection
 
 if TYPE_CHECKING:
@@ -134,7 +135,7 @@ def _metric(a: Selection, b: Selection, sha256: str, task: str) -> Metric:
         RecordError: They do not.
     """
     names = {
-        letter: {metric.name(record) for record in selection.records if record.task.sha256 == sha256}
+        letter: {record.metric for record in selection.records if record.task.sha256 == sha256}
         for letter, selection in (("A", a), ("B", b))
     }
     if len(names["A"] | names["B"]) > 1:
@@ -160,7 +161,7 @@ def _pair_task(a: Selection, b: Selection, sha256: str, name: str) -> Pairs:
     if conditions and len(rows) < num_all:
         left_out.append(f"{num_all - len(rows)} of {num_all} examples that not all of these have answered")
     differences, predictions = (right_b - right_a).to_numpy(), None  # (examples, conditions)
-    if of_task.name != metric.ACCURACY and conditions and len(rows):
+    if of_task.name != ACCURACY and conditions and len(rows):
         predictions = _predictions(of_a, of_b, conditions, rows)
         scores_a, scores_b = randomisation.scores(of_task, predictions)
         differences = (scores_b - scores_a)[None]  # (1, conditions)

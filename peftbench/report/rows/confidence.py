@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from peftbench import registry
 from peftbench.metrics.base import Metric, confusion
-from peftbench.report.rows import metric
+from peftbench.report.rows.metric import ACCURACY
 from peftbench.store.record import Record
 
 if TYPE_CHECKING:
@@ -32,8 +32,8 @@ def drawn(records: Sequence[Record]) -> "np.ndarray | None":
     if _unknown(records):
         return None
     results = [result for record in records for result in record.results]
-    name, stream = metric.name(records[0]), records[0].task.sha256
-    if name == metric.ACCURACY:
+    name, stream = records[0].metric, records[0].task.sha256
+    if name == ACCURACY:
         return medians([result.right or "" for result in results], stream)
     predictions, labels = ([getattr(result, part) for result in results] for part in ("predictions", "labels"))
     return medians_of(registry.metric(name), predictions, labels, stream)

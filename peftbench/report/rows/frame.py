@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from peftbench.report.rows import costs, metric, setting
+from peftbench.report.rows import costs, setting
 from peftbench.report.rows.fields import FIELDS
 from peftbench.store.record import Record
 from peftbench.store.results import Store
@@ -60,7 +60,7 @@ def _of_record(record: Record) -> Iterator[dict[str, Any]]:
         "created_at": record.created_at,
         "task": record.task.name,
         "task_sha256": record.task.sha256,
-        "metric": metric.name(record),
+        "metric": record.metric,
         "seed": record.seed,
         "order": setting.order(record),
         **{field.name: field.of_record(record) for field in FIELDS if field.of_record},

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from peftbench import registry
 from peftbench.metrics.base import Metric
 from peftbench.registry import METHODS, is_method
-from peftbench.report.rows import confidence, costs, metric, setting
+from peftbench.report.rows import confidence, costs, setting
 from peftbench.report.rows.confidence import MIXTURE
 from peftbench.report.rows.setting import Setting
 from peftbench.report.rows.units import Range
@@ -229,7 +229,7 @@ def _task(record: Record) -> Task:
     if is_mixture:
         # Each row stands under the templates of its own task, which are named "task: template".
         num_examples = sum({result.name.partition(": ")[0]: result.num_examples for result in record.results}.values())
-    return Task(task.name, task.chance, num_examples, task.sha256, is_mixture, metric.name(record))
+    return Task(task.name, task.chance, num_examples, task.sha256, is_mixture, record.metric)
 
 
 def _order(row: Row) -> tuple[Any, ...]:
