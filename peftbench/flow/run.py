@@ -40,7 +40,7 @@ def run(cells: Sequence[Cell], store: Store, watch: Watch = SILENT, *, force: bo
     planned = plans(cells)
     store.check_writable()
     for _, alike in itertools.groupby(planned, weights):
-        to_try = [(trial, None if force else store.find(trial.id)) for trial in trials(list(alike))]
+        to_try = [(trial, None if force else trial.recorded(store)) for trial in trials(list(alike))]
         for trial, record in to_try:
             if record is None:
                 trial.check()

@@ -17,7 +17,8 @@ from peftbench.models.load import load
 from peftbench.scoring.score import SCORER_VERSION
 from peftbench.spec.cell import Cell, Scoring, Training
 from peftbench.spec.settings import checked
-from peftbench.store.record import identify
+from peftbench.store.record import Record, identify
+from peftbench.store.results import Store
 
 # Which fields of a cell make it this cell, so that a new field is put into one of these tables and a test asks for it.
 ALWAYS = frozenset({"learner", "model", "revision", "shots", "seed", "templates", "limit", "method", "dtype"})
@@ -91,6 +92,11 @@ class Trial:
     def id(self) -> str:
         """Id of its record."""
         return identify(self.identity)
+
+    def recorded(self, store: Store) -> Record | None:
+        """Find its record; one of another metric, as the task had before its file was edited, does not count."""
+        record = store.find(self.id)
+        return record if record and record.metric == self.plan.task.metric else None
 
     def check(self) -> None:
         """Find its faults before anything is computed.

@@ -243,3 +243,8 @@ def test_a_task_with_another_metric_is_recorded_with_its_value_under_each_templa
     assert result.value() != result.accuracy()
     assert (record.task.metric, record.task.chance) == ("macro_f1", 0.5)
     assert watch.told[-1][-1] == f"macro F1 {100 * result.value():.1f} with template 0"
+    assert not only(run([cell], store, watch)).is_new
+    (tmp_path / "mine.toml").write_text((tmp_path / "mine.toml").read_text().replace("macro_f1", "accuracy"))
+    again = only(run([cell], store, watch))
+    assert (again.is_new, again.record.id, again.record.metric) == (True, record.id, "accuracy")
+    assert store.find(record.id).metric == "accuracy"

@@ -142,7 +142,7 @@ def _metric(a: Selection, b: Selection, sha256: str, task: str) -> Metric:
         sides = "; ".join(f"{letter} has {', '.join(sorted(of_side))}" for letter, of_side in names.items())
         raise RecordError(
             f"task '{task}' is scored by several metrics: {sides}",
-            hint="type the command that made the older records again, with --force",
+            hint="type the command that made the older records again: it scores them by the task's metric of now",
         )
     return registry.metric(names["A"].pop())
 
