@@ -15,7 +15,7 @@ from torch import Tensor
 from peftbench import registry
 from peftbench.errors import MethodError
 from peftbench.methods.base import MethodConfig
-from peftbench.models import weights
+from peftbench.models import foreign, weights
 from peftbench.models.backbone import Backbone
 from peftbench.spec.settings import checked
 from peftbench.store.files import replacing_folder
@@ -116,6 +116,7 @@ def read(folder: Path) -> Card:
         MethodError: No adapter there, a damaged card, or one of a later format.
     """
     path = folder / CARD
+    foreign.check_name(str(folder), MethodError)
     try:
         table = json.loads(path.read_text(encoding="utf-8"))
         version = table["format_version"]

@@ -35,6 +35,9 @@ LIMITS: dict[str, tuple[int, int]] = {
 }
 """Field of a config.json, in any family's words -> least and greatest value; the weights' files bound their product."""
 
+SHARES = ("dropout", "dropout_rate", "pdrop", "layerdrop", "rotary_pct", "partial_rotary_factor")
+"""How the names of fields end that are shares of 1."""
+
 
 @contextmanager
 def reading(
@@ -138,7 +141,7 @@ def check_depth(path: Path, table: Any, error: type[PeftbenchError] = ModelError
 
 
 def check_limits(path: Path, config: Mapping[str, Any]) -> None:
-    """Refuse sizes in a config.json that are no whole numbers or outside of `LIMITS`.
+    """Refuse sizes in a config.json that are no whole numbers or outside of `LIMITS`, and shares outside of 0 to 1.
 
     Raises:
         ModelError: Names the field.
@@ -149,6 +152,9 @@ def check_limits(path: Path, config: Mapping[str, Any]) -> None:
             raise ModelError(
                 f"'{path}' has {name} = {line(repr(value))}", hint=f"a whole number from {least:,} to {most:,}"
             )
+    for name, value in config.items():
+        if value is not None and name.endswith(SHARES) and (type(value) not in (int, float) or not 0 <= value <= 1):
+            raise ModelError(f"'{path}' has {line(name)} = {line(repr(value))}", hint="a number from 0 to 1")
 
 
 def _kind(value: Any) -> str:

@@ -1,15 +1,17 @@
 """A trial's identity: what is in it, and that it stays what it was."""
 
+import json
 from pathlib import Path
 
 import pytest
 
 from peftbench.cli.run import expanded
 from peftbench.flow import trial
-from peftbench.flow.plan import plans
-from peftbench.spec.cell import Cell
+from peftbench.flow.plan import plan, plans
+from peftbench.spec.cell import Cell, TaskSpec
 from peftbench.spec.recipe import find
 from peftbench.store.results import Store
+from tests.tiny import tiny_folder
 
 REFERENCE = Path(__file__).parents[2] / "results" / "reference"
 
@@ -30,3 +32,44 @@ def test_the_cells_of_a_recipe_have_the_ids_of_the_records_that_were_made_of_it_
         mine = [cell for cell in cells if cell.model == model]
         chosen = [*mine[:: max(1, len(mine) // 12)], mine[-1]]
         assert {made.id for made in trial.trials(plans(chosen))} <= known
+
+
+def identity(folder):
+    """Return the identity of a cell on a model's folder."""
+    rows = folder.parent / "rows.jsonl"
+    rows.write_text('{"text": "a fine day", "label": "good"}\n{"text": "rain", "label": "bad"}\n')
+    task = TaskSpec(name="mine", train=rows, test=rows, template="{{text}} ||| {{label}}", choices=("good", "bad"))
+    (made,) = trial.trials([plan(Cell(learner="icl", model=str(folder), task=task, shots=2))])
+    return made.identity
+
+
+def mend_config(folder):
+    path = folder / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"rms_norm_eps": 5.0}))
+
+
+def mend_tokenizer(folder):
+    """Swap the ids of two words."""
+    path = folder / "tokenizer.json"
+    table = json.loads(path.read_text())
+    vocab = table["model"]["vocab"]
+    (first, a), (second, b) = list(vocab.items())[-2:]
+    vocab |= {first: b, second: a}
+    path.write_text(json.dumps(table))
+
+
+@pytest.mark.parametrize("mend", [mend_config, mend_tokenizer])
+def test_f4_a_mended_config_or_tokenizer_makes_another_cell(mend, tmp_path):
+    folder = tiny_folder("llama", tmp_path / "model")
+    before = identity(folder)
+    assert identity(folder) == before
+    mend(folder)
+    after = identity(folder)
+    assert {name for name in after if after[name] != before[name]} == {"model_sha256"}
+
+
+def test_f4_the_identity_of_an_embedded_model_has_no_hash_of_its_config():
+    """Its folder's checksums cover all files: what was measured before keeps its id."""
+    (made,) = trial.trials([plan(Cell(learner="icl", model="mini-gpt", task=TaskSpec(name="lab-hazard"), limit=2))])
+    assert "model_sha256" not in made.identity
+    assert made.backbone.model_sha256 is None

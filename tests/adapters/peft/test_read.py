@@ -2,6 +2,8 @@
 
 import copy
 import json
+import re
+import time
 from functools import cache
 
 import peft
@@ -171,3 +173,87 @@ def test_a_tensor_of_another_width_and_a_damaged_folder_are_refused(tmp_path):
     (tmp_path / "adapter_config.json").write_text("{")
     with pytest.raises(MethodError, match="is damaged"):
         attached(tmp_path, backbone)
+
+
+def edit(folder, **fields):
+    path = folder / "adapter_config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | fields))
+
+
+def lora(folder, **fields):
+    """Let peft write a LoRA on the queries and values of a Llama, and change fields of its config."""
+    backbone = bare("llama")
+    written(folder, backbone, peft.LoraConfig, {"r": 2, "lora_alpha": 4, "target_modules": ["q_proj", "v_proj"]})
+    edit(folder, **fields)
+    return backbone
+
+
+@pytest.mark.parametrize(
+    "pattern", ["q_proj", r"self_attn\.q_proj", r"model\.layers\.\d", "^q_proj", "^model.layers.0.self_attn.q_proj"]
+)
+def test_a_pattern_gives_the_layers_that_peft_gives_it(pattern, tmp_path):
+    """Where all layers end up with one scale: a pattern that no layer matches leaves them as they are."""
+    backbone = lora(tmp_path, alpha_pattern={pattern: 4})
+    if "\\d" in pattern:
+        with pytest.raises(MethodError, match="regular expression"):
+            attached(tmp_path, backbone)
+        return
+    assert attached(tmp_path, backbone) == "lora"
+    edit(tmp_path, alpha_pattern={pattern: 8})
+    names = [f"model.layers.{layer}.self_attn.{name}" for layer in (0, 1) for name in ("q_proj", "v_proj")]
+    matched = [name for name in names if re.match(rf"(.*\.)?({pattern})$", name)]  # peft's own rule
+    if matched:
+        with pytest.raises(MethodError, match="has scale"):
+            attached(tmp_path, bare("llama"))
+    else:
+        assert attached(tmp_path, bare("llama")) == "lora"
+
+
+@pytest.mark.parametrize("pattern", ["(a+)+$", "(.*)*x", "(", "[", "q_proj|v_proj", "x" * 2000])
+def test_f13_a_strangers_pattern_ends_soon(pattern, tmp_path):
+    backbone = lora(tmp_path, alpha_pattern={pattern: 1, "(.|[a-z]|_)*#": 2})
+    started = time.monotonic()
+    with pytest.raises(MethodError) as error:
+        attached(tmp_path, backbone)
+    assert time.monotonic() - started < 1
+    assert error.value.hint
+
+
+FIELDS = [
+    {"lora_alpha": "x"}, {"lora_alpha": float("nan")}, {"lora_alpha": None}, {"peft_type": ["LORA"]}, {"peft_type": {}},
+    {"peft_type": 3}, {"task_type": "\x1b[31m"}, {"task_type": [1]}, {"alpha_pattern": 3}, {"alpha_pattern": {"x": ""}},
+    {"base_model_name_or_path": 3}, {"num_virtual_tokens": "x"}, {"init_r": 0}, {"target_r": 1e30},
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("fields", FIELDS, ids=[json.dumps(fields) for fields in FIELDS])
+def test_f9_a_field_of_another_kind_is_refused_in_one_line(fields, tmp_path):
+    backbone = lora(tmp_path, **fields)
+    with pytest.raises(MethodError) as error:
+        attached(tmp_path, backbone)
+    assert error.value.hint
+    assert error.value.message.isprintable()
+
+
+NOTES = ["[]", "3", "{", "[" * 9999, '{"config": 3}', '{"method": "lora", "config": {"rank": "x"}}']
+NOTES += ['{"method": "lora", "config": {"roles": 3}}', '{"fingerprint": 3}']
+
+
+@pytest.mark.parametrize("note", NOTES, ids=[note[:40] for note in NOTES])
+def test_f9_a_note_of_another_kind_is_refused_in_one_line(note, tmp_path):
+    backbone = lora(tmp_path)
+    path = tmp_path / "adapter_model.safetensors"
+    save_file(load_file(path), path, metadata={"peftbench": note})
+    with pytest.raises(MethodError, match=r"adapter_model\.safetensors") as error:
+        attached(tmp_path, backbone)
+    assert error.value.hint
+
+
+@pytest.mark.parametrize("change", [torch.Tensor.flatten, torch.Tensor.int, lambda tensor: tensor[:0]])
+def test_f9_tensors_of_another_kind_are_refused_in_one_line(change, tmp_path):
+    backbone = lora(tmp_path)
+    path = tmp_path / "adapter_model.safetensors"
+    save_file({name: change(tensor).clone() for name, tensor in load_file(path).items()}, path)
+    with pytest.raises(MethodError) as error:
+        attached(tmp_path, backbone)
+    assert error.value.hint

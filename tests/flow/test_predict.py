@@ -1,0 +1,60 @@
+"""What was learned is used on the model that it was learned on: weights, config and tokenizer."""
+
+import contextlib
+from pathlib import Path
+
+import pytest
+
+from peftbench.adapters import starts
+from peftbench.errors import MethodError, RecordError
+from peftbench.flow import predict
+from peftbench.flow.run import run
+from peftbench.models.load import load
+from peftbench.spec.cell import Cell, TaskSpec
+from peftbench.store.results import Store
+from tests.flow.test_trial import mend_config, mend_tokenizer
+from tests.tiny import tiny_folder
+
+
+class Watch:
+    @contextlib.contextmanager
+    def stage(self, title, total):
+        yield lambda advance, remark: None
+
+
+def learned(learner, model, tmp_path):
+    """Learn from two rows; return the path that `predict` takes."""
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text('{"text": "a fine day", "label": "good"}\n{"text": "rain", "label": "bad"}\n')
+    task = TaskSpec(name="mine", train=rows, test=rows, template="{{text}} ||| {{label}}", choices=("good", "bad"))
+    method = {"method": "ia3", "training": {"num_steps": 1}} if learner == "tune" else {}
+    store = Store(tmp_path / "results")
+    (outcome,) = run([Cell(learner=learner, model=str(model), task=task, shots=2, **method)], store, Watch())
+    return (store.adapters / outcome.record.id) if learner == "tune" else store.location(outcome.record.id)
+
+
+@pytest.mark.parametrize("learner", ["tune", "icl"])
+@pytest.mark.parametrize("mend", [mend_config, mend_tokenizer])
+def test_f4_another_config_or_tokenizer_than_it_was_learned_with_is_refused(learner, mend, tmp_path):
+    model = tiny_folder("llama", tmp_path / "model")
+    path = learned(learner, model, tmp_path)
+    usages = [predict.open_usage(path)]
+    assert usages[0].model_sha256
+    predict.load({"": path}, usages, None, "adapter")
+    mend(model)
+    with pytest.raises(MethodError, match=r"another config\.json or tokenizer") as error:
+        predict.load({"": path}, usages, None, "adapter")
+    assert "--model" in error.value.hint
+
+
+def test_f4_tuning_does_not_start_from_an_adapter_of_another_tokenizer(tmp_path):
+    model = tiny_folder("llama", tmp_path / "model")
+    start = starts.read(learned("tune", model, tmp_path))
+    mend_tokenizer(model)
+    with pytest.raises(MethodError, match=r"another config\.json or tokenizer"):
+        starts.load(start, load(str(model), device="cpu"), [])
+
+
+def test_f10_the_name_of_no_file_is_no_adapter():
+    with pytest.raises(RecordError, match="256 characters"):
+        predict.open_usage(Path("a" * 256))
