@@ -78,7 +78,12 @@ def adapters(tries: int, seed: int) -> list[str]:
     return _drill(tries, seed, _mutated_adapter, _use_adapter)
 
 
-DRILLS = {"model folders": models, "adapter folders": adapters}
+def checkpoints(tries: int, seed: int) -> list[str]:
+    """Start from mutated checkpoints of T-Few's authors."""
+    return _drill(tries, seed, _mutated_checkpoint, _use_checkpoint)
+
+
+DRILLS = {"model folders": models, "adapter folders": adapters, "checkpoints": checkpoints}
 
 
 def _drill(
@@ -143,7 +148,7 @@ def _mutated_model(folder: Path, rng: random.Random) -> str:
 
 
 def _use_model(folder: Path) -> None:
-    backbone = load(str(folder), device="cpu")
+    backbone = load(str(folder), device="cpu", allow_pickle=True)
     backbone.settings("lora")
     prompt = encode_one(backbone, "the premise says that", ["yes it does", "no"], end="eos", separator="", label=0)
     with torch.no_grad():
@@ -183,6 +188,35 @@ def _use_adapter(folder: Path) -> None:
     backbone = _backbone((folder / "family").read_text())
     try:
         start = starts.read(folder, lambda: read.describe(backbone.name))
+        method = registry.method(start.method)
+        starts.load(start, backbone, method.attach(backbone, method.Config(**start.settings(start.method, {}))))
+    finally:
+        backbone.detach_all()
+
+
+def _mutated_checkpoint(folder: Path, rng: random.Random) -> str:
+    folder.mkdir()
+    sites = [site for site in _backbone("t5").family.sites(_backbone("t5").sizes) if site.side == "output"]
+    widths = {site.module: site.features for site in sites if site.role in ("k", "v", "ff_up")}
+    table: dict[Any, Any] = {f"{name}.multi_lora_b": torch.ones(width, 1) for name, width in widths.items()}
+    first = next(iter(table))
+    odd = [3, None, "x", [torch.ones(2, 1)], torch.ones(7, 1, dtype=torch.int8), torch.ones(7), torch.ones(6, 2)]
+    odd += [torch.ones(6, 1).to_sparse(), torch.ones(6, 1, device="meta"), torch.ones(6, 1, dtype=torch.complex64)]
+    odd += [torch.ones(0, 1), torch.ones(99, 1)]
+    change = rng.choice(["value", "value", "name", "whole", "bytes", "bytes"])
+    if change == "value":
+        table[first] = rng.choice(odd)
+    if change == "name":
+        table[rng.choice([3, None, "", "x\x1b[31m", "a" * 5000, "\udcff", (1, 2)])] = table.pop(first)
+    torch.save(rng.choice([*VALUES, *odd]) if change == "whole" else table, folder / "checkpoint.pt")
+    what = _mutate(folder, rng, [_text, _cut, _flip]) if change == "bytes" else ""
+    return f"{change} {what}"
+
+
+def _use_checkpoint(folder: Path) -> None:
+    backbone = _backbone("t5")
+    try:
+        start = starts.read(folder / "checkpoint.pt")
         method = registry.method(start.method)
         starts.load(start, backbone, method.attach(backbone, method.Config(**start.settings(start.method, {}))))
     finally:
@@ -285,6 +319,20 @@ def _added(folder: Path, rng: random.Random) -> str:
     return f"{name} added: {content[:40]!r}"
 
 
+def _pickled(folder: Path, rng: random.Random) -> str:
+    """Write the weights as a pickle, or what is none, in place of safetensors."""
+    path = folder / "model.safetensors"
+    try:
+        tensors = load_file(path)
+    except Exception:  # another mutation's
+        return "nothing"
+    path.unlink()
+    contents = [tensors, tensors, tensors, list(tensors), {"x": 3}, {3: next(iter(tensors.values()))}, None, {}]
+    contents.append({name: tensor.to("meta") for name, tensor in tensors.items()})
+    torch.save(rng.choice(contents), folder / "pytorch_model.bin")
+    return f"pickled, {_mutate(folder, rng, [_cut, _flip, _text])}" if rng.random() < 0.5 else "pickled"
+
+
 def _index(folder: Path, rng: random.Random) -> str:
     name = rng.choice(VALUES)
     weight_map = rng.choice([name, {"x": name}, {"model.norm.weight": "model.safetensors", "x": name}])
@@ -333,5 +381,5 @@ def _tensors(folder: Path, rng: random.Random) -> str:
 
 
 EVERYWHERE: list[Mutation] = [_remove, _text, _cut, _flip, _as_folder, _json_value, _json_value, _field, _field, _field]
-MODEL = [*EVERYWHERE, _swapped, _added, _added, _index, _tensors, _json_value]
+MODEL = [*EVERYWHERE, _swapped, _pickled, _added, _added, _index, _tensors, _json_value]
 ADAPTER = [*EVERYWHERE, _tensors, _tensors, _field]
