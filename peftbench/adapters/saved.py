@@ -1,6 +1,7 @@
 """Adapters on disk: a folder with adapter.safetensors (what was trained) and adapter.json (how to put it back)."""
 
 import json
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,9 +19,12 @@ from peftbench.methods.base import MethodConfig
 from peftbench.models import foreign, weights
 from peftbench.models.backbone import Backbone
 from peftbench.spec.settings import checked
-from peftbench.store.files import replacing_folder
+from peftbench.store import files
+from peftbench.store.seal import FIELD, broken, sealed
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+"""Version 1 had no digest."""
+AGAIN = "copy it again, or tune again with --force"
 TENSORS, CARD = "adapter.safetensors", "adapter.json"
 
 
@@ -54,7 +58,7 @@ def save(
     method_name: str,
     config: MethodConfig,
     names: Sequence[str],
-    files: Mapping[str, str] | None = None,
+    beside: Mapping[str, str] | None = None,
 ) -> Path:
     """Write the parameters `names` and how they were made; the folder is there whole or not at all.
 
@@ -64,14 +68,14 @@ def save(
         method_name: As in the registry.
         config: The method's settings.
         names: What `attach` returned, or what the method made of it when training ended.
-        files: Name -> text of what lies beside them.
+        beside: Name -> text of what lies beside them.
 
     Raises:
         MethodError: The folder cannot be written.
     """
     values = {name: value.detach().cpu().contiguous() for name, value in backbone.tensors_named(names).items()}
     try:
-        with replacing_folder(folder) as temporary:
+        with files.replacing_folder(folder) as temporary:
             save_file(values, temporary / TENSORS, metadata={"format": "pt"})
             card = Card(
                 method=method_name,
@@ -83,7 +87,7 @@ def save(
                 parameters={name: tuple(value.shape) for name, value in values.items()},
                 sha256=weights.fingerprint([temporary / TENSORS]),
             )
-            for name, text in {CARD: card.model_dump_json(indent=2) + "\n", **(files or {})}.items():
+            for name, text in {CARD: sealed(card.model_dump_json(indent=2)), **(beside or {})}.items():
                 (temporary / name).write_text(text, encoding="utf-8")
     except (OSError, SafetensorError) as error:
         raise MethodError(f"cannot write adapter '{folder}': {error}", hint="nothing half-written was left") from None
@@ -118,19 +122,23 @@ def read(folder: Path) -> Card:
     path = folder / CARD
     foreign.check_name(str(folder), MethodError)
     try:
-        table = json.loads(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
+        table = json.loads(text)
         version = table["format_version"]
-        if version != FORMAT_VERSION:
+        if version not in range(1, FORMAT_VERSION + 1):
             raise MethodError(
-                f"adapter '{folder}' has format {version}, this peftbench reads {FORMAT_VERSION}",
+                f"adapter '{folder}' has format {version}, this peftbench reads up to {FORMAT_VERSION}",
                 hint="update peftbench",
             )
+        if fault := broken(text, table, is_needed=version > 1):
+            raise MethodError(f"adapter file '{path}' {fault}", hint=AGAIN)
+        table.pop(FIELD, None)
         return Card.model_validate(table)
     except OSError:
         why = f"it has no {CARD}" if folder.exists() else "there is no such folder"
         hint = "give a folder that `peftbench tune` wrote"
         raise MethodError(f"'{folder}' is no adapter: {why}", hint=hint) from None
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         faults = f"{error.error_count()} faulty fields" if isinstance(error, ValidationError) else "no such JSON"
         raise _damaged(path, faults) from None
 
@@ -191,7 +199,7 @@ def _copy(folder: Path, backbone: Backbone, names: Sequence[str], values: dict[s
 
 
 def _damaged(path: Path, why: str) -> MethodError:
-    return MethodError(f"adapter file '{path}' is damaged: {why}", hint="copy it again, or tune again with --force")
+    return MethodError(f"adapter file '{path}' is damaged: {why}", hint=AGAIN)
 
 
 @contextmanager
@@ -201,11 +209,13 @@ def new_folder(out: Path) -> Iterator[Path]:
     Raises:
         MethodError: `out` is there already, or cannot be written.
     """
-    if out.exists():
+    if os.path.lexists(out):
         raise MethodError(f"'{out}' is there already", hint="remove it, or give another folder")
     try:
-        with replacing_folder(out) as temporary:
+        with files.new_folder(out) as temporary:
             yield temporary
+    except FileExistsError:
+        raise MethodError(f"'{out}' is there already: it came up meanwhile", hint="give another folder") from None
     except (OSError, SafetensorError) as error:
         reason = getattr(error, "strerror", None) or error
         raise MethodError(f"cannot write '{out}': {reason}", hint="nothing half-written stays") from None

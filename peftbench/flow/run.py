@@ -4,12 +4,9 @@ Read from `run` downwards for the whole experiment; everything else is a noun th
 """
 
 import itertools
-import shutil
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 
 from peftbench.flow import usage
 from peftbench.flow.outcome import Evaluation, to_frame, to_record
@@ -38,27 +35,40 @@ def run(cells: Sequence[Cell], store: Store, watch: Watch = SILENT, *, force: bo
             that failed. The records of finished cells stay.
     """
     planned = plans(cells)
-    store.check_writable()
+    if force or not store.records.is_dir():
+        store.check_writable()
     for _, alike in itertools.groupby(planned, weights):
-        to_try = [(trial, None if force else trial.recorded(store)) for trial in trials(list(alike))]
+        to_try = [(trial, None if force else _finished(trial, store)) for trial in trials(list(alike))]
+        if any(record is None for _, record in to_try):
+            store.check_writable()
         for trial, record in to_try:
             if record is None:
                 trial.check()
         for trial, record in to_try:
-            yield Outcome(record or _run(trial, store, watch), is_new=record is None)
+            yield Outcome(record or _run(trial, store, watch, force=force), is_new=record is None)
 
 
-def _run(trial: Trial, store: Store, watch: Watch) -> Record:
-    """Learn, evaluate, and write down what came out; the backbone is left as it was loaded."""
+def _finished(trial: Trial, store: Store) -> Record | None:
+    """Return a trial's record, if what was learned is there with it."""
+    record = store.find(trial.id)
+    return record if record is not None and store.is_complete(record) else None
+
+
+def _run(trial: Trial, store: Store, watch: Watch, *, force: bool) -> Record:
+    """Learn, evaluate, and write down what came out; the backbone is left as it was loaded.
+
+    Returns:
+        The record that is there now: another process may have been first, and then its record stays.
+    """
     try:
         learned = trial.learn(watch)
         evaluations = list(_evaluate(trial, learned, watch))
-        with _saved(trial, learned, store.adapters / trial.id) as adapter:
+        with store.staging() as staged:
+            adapter = save(learned, staged / "adapter", usage.beside_adapters(trial))
             record = to_record(trial, learned, evaluations, adapter)
-            store.write(record, to_frame(evaluations), usage.prompt(trial))
+            return store.write(record, to_frame(evaluations), usage.prompt(trial), adapter, force=force)
     finally:
         trial.backbone.detach_all()
-    return record
 
 
 def _evaluate(trial: Trial, learned: Learned, watch: Watch) -> Iterator[Evaluation]:
@@ -72,15 +82,3 @@ def _evaluate(trial: Trial, learned: Learned, watch: Watch) -> Iterator[Evaluati
             evaluation = Evaluation(plan.task.metric, template, predictor, queries, scores, seconds)
             advance(0, evaluation.remark)
             yield evaluation
-
-
-@contextmanager
-def _saved(trial: Trial, learned: Learned, folder: Path) -> Iterator[Path | None]:
-    """Save what was learned as adapters for as long as a record of it comes about: none is left alone."""
-    was_there = folder.exists()
-    try:
-        yield save(learned, folder, usage.beside_adapters(trial))
-    except BaseException:
-        if not was_there:
-            shutil.rmtree(folder, ignore_errors=True)
-        raise

@@ -17,8 +17,7 @@ from peftbench.models.load import load
 from peftbench.scoring.score import SCORER_VERSION
 from peftbench.spec.cell import Cell, Scoring, Training
 from peftbench.spec.settings import checked
-from peftbench.store.record import Record, identify
-from peftbench.store.results import Store
+from peftbench.store.record import identify
 
 # Which fields of a cell make it this cell, so that a new field is put into one of these tables and a test asks for it.
 ALWAYS = frozenset({"learner", "model", "revision", "shots", "seed", "templates", "limit", "method", "dtype"})
@@ -62,6 +61,8 @@ class Trial:
         cell = self.plan.cell
         always = cell.model_dump(mode="json", include=set(ALWAYS))
         when_set = cell.model_dump(mode="json", include=set(WHEN_SET), exclude_defaults=True)
+        metric = self.plan.task.metric
+        when_set |= {} if metric == "accuracy" else {"metric": metric}
         return always | when_set | self._learner_identity | self._model_identity | {
             "fingerprint": self.backbone.fingerprint,
             "task": self.plan.task.name,
@@ -92,11 +93,6 @@ class Trial:
     def id(self) -> str:
         """Id of its record."""
         return identify(self.identity)
-
-    def recorded(self, store: Store) -> Record | None:
-        """Find its record; one of another metric, as the task had before its file was edited, does not count."""
-        record = store.find(self.id)
-        return record if record and record.metric == self.plan.task.metric else None
 
     def check(self) -> None:
         """Find its faults before anything is computed.

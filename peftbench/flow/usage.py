@@ -1,19 +1,22 @@
 """What turns rows into predictions, as a run leaves it behind: model, wordings, shots, and how answers are scored."""
 
+import json
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 
 from peftbench.errors import RecordError
 from peftbench.flow.trial import Trial
 from peftbench.spec.cell import IclOptions, Scoring
 from peftbench.spec.settings import Settings
+from peftbench.store.seal import FIELD, broken, sealed
 from peftbench.tasks.schema import Wording
 from peftbench.tasks.task import Row
 from peftbench.tasks.template import Template
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+"""Version 1 had no digest."""
 FILE = "usage.json"
 
 
@@ -56,15 +59,15 @@ class Usage(Settings):
     task: str
     label: str
     classes: tuple[str, ...] | None
-    templates: tuple[NumberedWording, ...]
+    templates: Annotated[tuple[NumberedWording, ...], Field(min_length=1)]
     scoring: Scoring
     shots: tuple[Shot, ...] = ()
     icl: IclOptions = IclOptions()
     seed: int = 0
 
     def text(self) -> str:
-        """Write it as the JSON of its file."""
-        return self.model_dump_json(indent=2) + "\n"
+        """Write it as the JSON of its file, with its digest."""
+        return sealed(self.model_dump_json(indent=2))
 
     def alone(self) -> dict[str, "Usage"]:
         """Describe for each template how it is used without shots in the prompt: by the folder of its own adapter."""
@@ -141,10 +144,14 @@ def read(path: Path) -> Usage:
     """
     hint = "it is written by `peftbench tune` beside the adapter, by `peftbench icl` beside the record; run that again"
     try:
-        return Usage.model_validate_json(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
+        table = json.loads(text)
+        if fault := broken(text, table, is_needed=table.get("format_version") != 1):
+            raise RecordError(f"'{path}' {fault}", hint=hint)
+        return Usage.model_validate_json(json.dumps({name: table[name] for name in table if name != FIELD}))
     except OSError as error:
         raise RecordError(f"cannot read '{path}': {error.strerror}", hint=hint) from None
     except ValidationError as faults:
         raise RecordError(f"'{path}' is damaged: {faults.error_count()} faulty fields", hint=hint) from None
-    except ValueError as error:
+    except (ValueError, AttributeError, TypeError, RecursionError) as error:
         raise RecordError(f"'{path}' is damaged: {error}", hint=hint) from None

@@ -10,6 +10,7 @@ from functools import cached_property
 from pathlib import Path
 
 from peftbench.errors import PeftbenchError, RecordError
+from peftbench.store import scores
 from peftbench.store.files import replacing
 
 FILE = "records.parquet"
@@ -79,9 +80,7 @@ def pack(root: Path) -> int:
 
 def _check_rows(path: Path) -> None:
     """See that scores are of rows 0, 1, 2, ... under each template."""
-    import pandas as pd
-
-    rows = pd.read_parquet(path, columns=["template", "row_id"]).drop_duplicates()
+    rows = scores.read(path)[["template", "row_id"]].drop_duplicates()
     if (rows["row_id"] != rows.groupby("template").cumcount()).any():
         raise RecordError(
             f"'{path}' has scores of rows that are not numbered from 0 on", hint="leave this folder as it is"

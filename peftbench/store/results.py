@@ -1,8 +1,10 @@
 """A results folder: finds and writes records, each once, and refuses edited ones."""
 
-import hashlib
+import os
+import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,9 +12,10 @@ from pydantic import ValidationError
 from pydantic_core import from_json
 
 from peftbench.errors import RecordError
-from peftbench.store.files import replacing
+from peftbench.store import files, scores
 from peftbench.store.pack import Pack
-from peftbench.store.record import SCHEMA_VERSION, Record
+from peftbench.store.record import SCHEMA_VERSION, Record, identify
+from peftbench.store.seal import FIELD, broken, sealed
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -23,21 +26,15 @@ UPGRADES: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {
 }
 """Schema version -> function that lifts a record's JSON to the next version."""
 
-SEAL, END = ',\n  "digest": "', "\n}"
+SEALED_SINCE = 2
+"""Schema version from which on a record has a digest."""
+FINISHED = ".finished-"
+KINDS = ("adapters", "scores", "prompts", "records")
+"""Folders of what a cell leaves; the record, which says that all the rest is there, comes last."""
 AGAIN = "type the command that made it again, with --force"
 SINGLE_HINT = f"remove the file, or {AGAIN}"
 PACKED_HINT = f"{AGAIN}: a single file stands for the packed one"
 DAMAGE = (OSError, ValueError, KeyError, TypeError)
-
-
-def sealed(text: str) -> str:
-    """Add the SHA-256 of a JSON object's text as its last field, by which an edited file is recognised."""
-    return f'{text.removesuffix(END)}{SEAL}{hashlib.sha256(text.encode()).hexdigest()}"{END}\n'
-
-
-def _is_unbroken(text: str) -> bool:
-    head, _, tail = text.rpartition(SEAL)
-    return text == sealed(head + END) if tail else False
 
 
 class Store:
@@ -62,9 +59,10 @@ class Store:
             RecordError: The folder cannot be made or written.
         """
         try:
-            for folder in (self.records, self.scores, self.adapters):
-                # In what is there already: input that turns out to be wrong must leave no folders behind.
-                nearest = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+            for folder in (self.root, self.records, self.scores, self.adapters, self.prompts):
+                # In what is there already: input that turns out to be wrong must leave no folders behind. A link that
+                # leads nowhere is there, and nothing can be written in it.
+                nearest = next(path for path in (folder, *folder.absolute().parents) if os.path.lexists(path))
                 with tempfile.TemporaryFile(dir=nearest):
                     pass
         except OSError as error:
@@ -86,6 +84,10 @@ class Store:
         Raises:
             RecordError: The record is there and damaged.
         """
+        self._settle()
+        return self._find(record_id)
+
+    def _find(self, record_id: str) -> Record | None:
         path = self.records / f"{record_id}.json"
         if path.exists():
             return _read(path)
@@ -105,6 +107,7 @@ class Store:
 
     def readable(self) -> tuple[list[Record], list[RecordError]]:
         """Return the records that are whole, oldest first, and for each other one what is wrong with it."""
+        self._settle()
         records: list[Record] = []
         faults: list[RecordError] = []
         names = {path.stem for path in self.records.glob("*.json")}
@@ -114,7 +117,7 @@ class Store:
             faults.append(error)
         for name in sorted(names):
             try:
-                record = self.find(name)
+                record = self._find(name)
             except RecordError as error:
                 faults.append(error)
             else:
@@ -132,35 +135,96 @@ class Store:
 
     def read_scores(self, record_id: str) -> "pd.DataFrame":
         """Return the scores that were stored as a single file, one row per (template, example, choice)."""
-        import pandas as pd
+        return scores.read(self.scores / f"{record_id}.parquet")
 
-        return pd.read_parquet(self.scores / f"{record_id}.parquet")
+    def staging(self) -> AbstractContextManager[Path]:
+        """Make a folder on the results' disk, for what is to become a part of them; what stays in it is removed."""
+        return files.temporary_folder(self.root)
 
-    def write(self, record: Record, scores: "pd.DataFrame", prompt: str | None = None) -> Path:
-        """Write the scores, then the record: a record that is there is complete.
+    def write(
+        self,
+        record: Record,
+        frame: "pd.DataFrame",
+        prompt: str | None = None,
+        adapter: Path | None = None,
+        *,
+        force: bool = True,
+    ) -> Record:
+        """Write a cell's record and all that belongs to it: all of it is there, or nothing.
+
+        It is put together in a folder beside, and one rename says that it is whole. From then on it counts: if the
+        writer is stopped before all files are in their places, whoever reads or writes next brings them there.
 
         Args:
             record: Of a finished cell.
-            scores: One row per (template, example, choice).
+            frame: Its scores, one row per (template, example, choice).
             prompt: In-context learning: what stood before the queries, for those to come.
+            adapter: What was learned, a folder in `staging()`; it is moved.
+            force: Replace a record that is there; otherwise it stays, with all that belongs to it.
+
+        Returns:
+            The record that is there now.
 
         Raises:
             RecordError: The disk is full or the folder went away; no half-written file stays.
         """
-        path = self.records / f"{record.id}.json"
         try:
-            with replacing(self.scores / f"{record.id}.parquet") as temporary:
-                scores.to_parquet(temporary, index=False, compression="zstd")
-            if prompt is not None:
-                with replacing(self.prompts / f"{record.id}.json") as temporary:
-                    temporary.write_text(prompt, encoding="utf-8")
-            with replacing(path) as temporary:
-                temporary.write_text(sealed(record.model_dump_json(indent=2)), encoding="utf-8")
+            with self.staging() as staged:
+                _lay_out(staged, record, frame, prompt, adapter)
+                files.sync_whole(staged)
+                with files.locked(self.root):
+                    self._place_finished()
+                    standing = None if force else self._find(record.id)
+                    if standing is not None and self.is_complete(standing):
+                        return standing
+                    for folder in staged.iterdir():
+                        files.make_folder(self.root / folder.name)
+                    staged.rename(self.root / f"{FINISHED}{record.id}")
+                    files.sync(self.root)
+                    self._place_finished()
         except OSError as error:
+            path = self.records / f"{record.id}.json"
             raise RecordError(
                 f"cannot write '{path}': {error.strerror}", hint="nothing half-written was left"
             ) from None
-        return path
+        return record
+
+    def is_complete(self, record: Record) -> bool:
+        """Tell whether what was learned is there with a record; of packed records it is not kept."""
+        has_adapter = record.learned.learner == "tune" or record.identity.get("icl", {}).get("as_prefix", False)
+        return not has_adapter or self.is_packed(record.id) or (self.adapters / record.id).is_dir()
+
+    def _settle(self) -> None:
+        """Bring to its place what a stopped writer had finished, where this folder may be written."""
+        if any(self._finished()):
+            with suppress(OSError), files.locked(self.root):
+                self._place_finished()
+
+    def _finished(self) -> Iterator[Path]:
+        return self.root.glob(f"{FINISHED}*")
+
+    def _place_finished(self) -> None:
+        """Move what is finished to its places, the record last; under the folder's lock, from wherever it stopped."""
+        for finished in sorted(self._finished()):
+            for kind in KINDS:
+                for path in sorted((finished / kind).glob("*")):
+                    files.move(path, self.root / kind / path.name)
+            shutil.rmtree(finished)
+
+
+def _lay_out(staged: Path, record: Record, frame: "pd.DataFrame", prompt: str | None, adapter: Path | None) -> None:
+    """Put together what a cell leaves, as in a results folder of its own."""
+    (staged / "scores").mkdir()
+    scores.write(staged / "scores" / f"{record.id}.parquet", frame)
+    if adapter is not None:
+        (staged / "adapters").mkdir()
+        adapter.rename(staged / "adapters" / record.id)
+    if prompt is not None:
+        (staged / "prompts").mkdir()
+        (staged / "prompts" / f"{record.id}.json").write_text(prompt, encoding="utf-8")
+    (staged / "records").mkdir()
+    text = sealed(record.model_dump_json(indent=2))
+    (staged / "records" / f"{record.id}.json").write_text(text, encoding="utf-8")
 
 
 def _read(path: Path) -> Record:
@@ -173,11 +237,11 @@ def _read(path: Path) -> Record:
 
 
 def _parse(text: str, path: Path, hint: str) -> Record:
-    """Check a record's text against its digest, and lift it to this version of the schema.
+    """Check a record's text against its digest, its name and its identity, and lift it to this version of the schema.
 
     Args:
         text: The record's JSON.
-        path: Names the record in messages.
+        path: Names the record in messages; its stem is the record's id.
         hint: What to do about a record that is damaged.
 
     Raises:
@@ -192,11 +256,26 @@ def _parse(text: str, path: Path, hint: str) -> Record:
                 f"record '{path}' has schema version {version}; this peftbench reads up to {SCHEMA_VERSION}",
                 hint="update peftbench",
             )
-        if table.pop("digest", None) is not None and not _is_unbroken(text):
-            raise RecordError(f"record '{path}' was edited: its digest is not that of its content", hint=hint)
+        if fault := broken(text, table, is_needed=version >= SEALED_SINCE):
+            raise RecordError(f"record '{path}' {fault}", hint=hint)
+        table.pop(FIELD, None)
         for step in range(version, SCHEMA_VERSION):
             table = UPGRADES[step](table)
-        return Record.model_validate(table)
+        record = Record.model_validate(table)
+    except ValidationError as error:
+        raise RecordError(f"record '{path}' is damaged: {_first(error)}", hint=hint) from None
     except (ValueError, KeyError, TypeError) as error:
-        why = f"{error.error_count()} faulty fields" if isinstance(error, ValidationError) else str(error)
-        raise RecordError(f"record '{path}' is damaged: {why}", hint=hint) from None
+        raise RecordError(f"record '{path}' is damaged: {error}", hint=hint) from None
+    if record.id != path.stem:
+        raise RecordError(f"record '{path}' is a copy of {record.id} under another name", hint=f"remove '{path}'")
+    if record.id != identify(record.identity):
+        raise RecordError(f"record '{path}' was edited: its id is not the hash of its identity", hint=hint)
+    return record
+
+
+def _first(error: ValidationError) -> str:
+    """Describe the first faulty field, and count the others."""
+    fault = error.errors()[0]
+    where = ".".join(map(str, fault["loc"]))
+    more = error.error_count() - 1
+    return f"{where}: {fault['msg']}" + (f", and {more} more faulty fields" if more else "")

@@ -6,6 +6,7 @@ import torch
 from peftbench.adapters import saved
 from peftbench.errors import MethodError
 from peftbench.methods import full, ia3, lora
+from peftbench.store.seal import sealed
 from tests.tiny import tiny_backbone
 
 
@@ -67,7 +68,9 @@ def test_a_damaged_file_of_tensors_is_refused_before_anything_is_attached(folder
 
 
 def edited(card, **changes):
-    return json.dumps(card | changes)
+    """Change a card and seal it again, as if it had been made so."""
+    del card["digest"]
+    return sealed(json.dumps(card | changes, indent=2))
 
 
 @pytest.mark.parametrize(
@@ -75,8 +78,10 @@ def edited(card, **changes):
     [
         (lambda card: json.dumps(card)[:-5], "damaged"),
         (lambda card: "[]", "damaged"),
+        (lambda card: json.dumps(card | {"method": "ia3"}, indent=2), "was edited"),
+        (lambda card: json.dumps({name: card[name] for name in card if name != "digest"}), "has no digest"),
         (lambda card: edited(card, parameters=None), "damaged: 1 faulty fields"),
-        (lambda card: edited(card, format_version=2), "format 2"),
+        (lambda card: edited(card, format_version=3), "format 3"),
         (lambda card: edited(card, method="lorra"), "unknown method 'lorra'"),
         (lambda card: edited(card, config={"rank": 0}), "rank"),
         (lambda card: edited(card, config={"rank": 3}), "not those of its method and settings"),

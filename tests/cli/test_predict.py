@@ -16,6 +16,7 @@ from peftbench.cli.app import main
 from peftbench.scoring.ranking import NORMALIZATIONS
 from peftbench.store.growing import Output
 from peftbench.store.results import Store
+from peftbench.store.seal import sealed
 from tests.tiny import tiny_folder
 
 ROWS = [(f"the premise number {i}", "yes" if i % 2 else "no") for i in range(8)]
@@ -216,7 +217,9 @@ def test_adapters_of_two_models_do_not_share_a_batch(root, capsys, tmp_path):
     for path in Path(adapter(root, "ia3")).iterdir():
         (copied / path.name).write_bytes(path.read_bytes())
     card = json.loads((copied / "usage.json").read_text())
-    (copied / "usage.json").write_text(json.dumps(card | {"fingerprint": "0" * 64, "model": "another"}))
+    del card["digest"]
+    card |= {"fingerprint": "0" * 64, "model": "another"}
+    (copied / "usage.json").write_text(sealed(json.dumps(card, indent=2)))
     adapters = ["--adapter", adapter(root, "ia3"), "--adapter", str(copied)]
     assert main(["predict", *adapters, "--input", str(root / "rows.csv")]) == 2
     assert "adapters of one batch share a model" in capsys.readouterr().err

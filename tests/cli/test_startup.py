@@ -3,6 +3,8 @@ import sys
 
 import pytest
 
+from peftbench.store.record import identify
+from peftbench.store.seal import sealed
 from tests.report.records import record
 
 HEAVY = ("torch", "transformers", "datasets", "pandas")
@@ -46,7 +48,8 @@ def test_a_report_over_records_imports_nothing_heavy(tmp_path):
     records = tmp_path / "records"
     records.mkdir()
     for written in (record(), record("ia3", "mini-t0")):
-        (records / f"{written.id}.json").write_text(written.model_dump_json())
+        named = written.model_copy(update={"id": identify(written.identity)})
+        (records / f"{named.id}.json").write_text(sealed(named.model_dump_json(indent=2)))
     assert imported("report", "--results", str(tmp_path)) == []
 
 

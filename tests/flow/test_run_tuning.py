@@ -161,7 +161,7 @@ class Impatient(Watch):
 def test_an_interrupted_tuning_leaves_no_adapter_and_takes_none_away(cell, tmp_path, monkeypatch, when):
     store = Store(tmp_path / "results")
 
-    def interrupt(*_):
+    def interrupt(*_, **__):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:

@@ -10,7 +10,7 @@ from typing import Any
 from peftbench.store.record import Record
 
 # A row pools seeds and averages over tasks. `limit` shows as n, and `templates` by their number, beside the accuracy.
-NOT_SETTING = {"seed", "task", "task_sha256", "limit"}
+NOT_SETTING = {"seed", "task", "task_sha256", "metric", "limit"}
 # These have columns of their own.
 IN_COLUMNS = {"learner", "model", "method", "shots"}
 PREFIX = "ICL->prefix"

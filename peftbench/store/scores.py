@@ -1,0 +1,45 @@
+"""Scores of single answer choices, as Parquet with the SHA-256 of their values."""
+
+import hashlib
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+DIGEST = b"peftbench.sha256"
+
+
+def write(path: Path, scores: "pd.DataFrame") -> None:
+    """Write scores, one row per (template, example, choice)."""
+    import pyarrow
+    from pyarrow import parquet
+
+    table = pyarrow.Table.from_pandas(scores, preserve_index=False)
+    metadata = {**(table.schema.metadata or {}), DIGEST: _digest(scores)}
+    parquet.write_table(table.replace_schema_metadata(metadata), path, compression="zstd")
+
+
+def read(path: Path) -> "pd.DataFrame":
+    """Read scores; those that were written without a digest are taken as they are.
+
+    Raises:
+        OSError: The file cannot be read; or ValueError, KeyError, TypeError, where it is damaged.
+    """
+    from pyarrow import parquet
+
+    table = parquet.read_table(path)
+    scores: pd.DataFrame = table.to_pandas()
+    digest = (table.schema.metadata or {}).get(DIGEST)
+    if digest is not None and digest != _digest(scores):
+        raise ValueError("their digest is not that of their values")
+    return scores
+
+
+def _digest(scores: "pd.DataFrame") -> bytes:
+    digest = hashlib.sha256()
+    for name in scores.columns:
+        values = scores[name].to_numpy()
+        digest.update(f"{name}\0{values.dtype}\0{len(values)}\0".encode())
+        digest.update(repr(values.tolist()).encode() if values.dtype == object else values.tobytes())
+    return digest.hexdigest().encode()
