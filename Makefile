@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: demo test lint bench render clean
+.PHONY: demo test lint bench drill render clean
 
 demo: $(READY)
 	$(BIN)/peftbench icl --shots 32
@@ -21,6 +21,10 @@ lint: $(READY)
 
 bench: $(READY)
 	for script in benchmarks/*.py; do $(BIN)/python $$script || exit 1; done
+
+# Kills, damaged files and hostile input, with a seed that is printed: about 20 minutes.
+drill: $(READY)
+	$(BIN)/python -m tests.drills
 
 # What is made from code and records: results/reference/, the README's table, docs/commands.md, docs/*.schema.json.
 render: $(READY)

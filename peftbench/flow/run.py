@@ -35,6 +35,7 @@ def run(cells: Sequence[Cell], store: Store, watch: Watch = SILENT, *, force: bo
             that failed. The records of finished cells stay.
     """
     planned = plans(cells)
+    store.tidy()
     if force or not store.records.is_dir():
         store.check_writable()
     for _, alike in itertools.groupby(planned, weights):

@@ -105,12 +105,14 @@ class Output:
 
     def close(self) -> None:
         """Let go of the file, which goes away where nothing was written to it."""
-        if self._file.closed:
-            return
+        if not self._file.closed:
+            self._let_go(self._file)
+
+    def _let_go(self, file: BinaryIO) -> None:
         with suppress(OSError):
-            if not os.fstat(self._file.fileno()).st_size and files.is_at(self._partial, self._file.fileno()):
+            if not os.fstat(file.fileno()).st_size and files.is_at(self._partial, file.fileno()):
                 self._partial.unlink()
-        self._file.close()
+        file.close()
 
     def append(self, rows: list[dict[str, Any]]) -> None:
         """Write a chunk; its rows survive whatever happens afterwards.
@@ -173,7 +175,7 @@ class Output:
             has_lock = files.lock(file.fileno(), wait=False)
             if has_lock is not False and files.is_at(self._partial, file.fileno()):
                 if os.path.lexists(self.path):
-                    file.close()
+                    self._let_go(file)
                     raise self._is_there()
                 return file
             file.close()
@@ -185,8 +187,11 @@ class Output:
         return RecordError(f"'{self.path}' is there already", hint="remove it, or give another name with --output")
 
     def _drop_rest(self) -> None:
-        """Remove what a run left that was stopped just after its file had got its name."""
-        with suppress(OSError, ValueError, AttributeError):
+        """Remove what a run left that was stopped just after its file had got its name, or before its first row."""
+        files.sweep(self.path.absolute().parent)
+        with suppress(OSError, ValueError, AttributeError, RecordError):
+            if not self._note.exists() and not self._partial.stat().st_size:
+                self._opened()  # which lets go of an empty file beside one that is whole
             if json.loads(self._note.read_text(encoding="utf-8")).get("finished_bytes") == self.path.stat().st_size:
                 self._partial.unlink(missing_ok=True)
                 self._note.unlink()
@@ -238,13 +243,12 @@ class Output:
         """Return the numbers of rows, faults and bytes that are written and can be continued."""
         try:
             text = self._note.read_text(encoding="utf-8")
-        except FileNotFoundError:
-            return 0, 0, 0
-        try:
             state = json.loads(text)
             if broken(text, state, is_needed=True):
                 raise ValueError
             source, *counts = (state[name] for name in ("source", "num_rows", "num_faults", "num_bytes"))
+        except FileNotFoundError:
+            return 0, 0, 0
         except (OSError, ValueError, KeyError, TypeError):
             raise self._damaged(f"'{self._note}' was edited or damaged") from None
         if source != self._source:

@@ -12,6 +12,7 @@ from pathlib import Path
 from peftbench.errors import PeftbenchError, RecordError
 from peftbench.store import scores
 from peftbench.store.files import replacing
+from peftbench.store.parquet import read_table
 
 FILE = "records.parquet"
 
@@ -35,9 +36,7 @@ class Pack:
         """
         if not self.path.exists():
             return {}
-        from pyarrow import parquet
-
-        columns = parquet.read_table(self.path).to_pydict()
+        columns = read_table(self.path).to_pydict()
         return dict(zip(columns["id"], columns["record"], strict=True))
 
 

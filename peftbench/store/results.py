@@ -194,6 +194,12 @@ class Store:
         has_adapter = record.learned.learner == "tune" or record.identity.get("icl", {}).get("as_prefix", False)
         return not has_adapter or self.is_packed(record.id) or (self.adapters / record.id).is_dir()
 
+    def tidy(self) -> None:
+        """Remove what dead writers left, and bring to its place what they had finished, where that may be done."""
+        for folder in (self.root, *(self.root / kind for kind in KINDS)):
+            files.sweep(folder)
+        self._settle()
+
     def _settle(self) -> None:
         """Bring to its place what a stopped writer had finished, where this folder may be written."""
         if any(self._finished()):

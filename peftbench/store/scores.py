@@ -4,6 +4,8 @@ import hashlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from peftbench.store.parquet import read_table
+
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -24,12 +26,14 @@ def read(path: Path) -> "pd.DataFrame":
     """Read scores; those that were written without a digest are taken as they are.
 
     Raises:
-        OSError: The file cannot be read; or ValueError, KeyError, TypeError, where it is damaged.
+        OSError: There is no such file, or it may not be read.
+        ValueError: It is damaged.
     """
-    from pyarrow import parquet
-
-    table = parquet.read_table(path)
-    scores: pd.DataFrame = table.to_pandas()
+    table = read_table(path)
+    try:
+        scores: pd.DataFrame = table.to_pandas()
+    except Exception as error:
+        raise ValueError(str(error).partition("\n")[0] or type(error).__name__) from None
     digest = (table.schema.metadata or {}).get(DIGEST)
     if digest is not None and digest != _digest(scores):
         raise ValueError("their digest is not that of their values")

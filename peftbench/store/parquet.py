@@ -1,0 +1,23 @@
+"""Reading of Parquet files that may be damaged."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import pyarrow
+
+
+def read_table(path: Path) -> "pyarrow.Table":
+    """Read a Parquet file.
+
+    Raises:
+        OSError: There is none, or it may not be read.
+        ValueError: It is damaged: pyarrow has a dozen kinds of errors for that.
+    """
+    from pyarrow import parquet
+
+    with path.open("rb") as file:
+        try:
+            return parquet.read_table(file)
+        except Exception as error:
+            raise ValueError(str(error).partition("\n")[0] or type(error).__name__) from None
