@@ -7,6 +7,7 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -16,9 +17,10 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSeq2SeqLM
 
 from peftbench import registry
 from peftbench.costs.describe import Described
+from peftbench.errors import CostError
 from peftbench.methods.base import MethodConfig
 from peftbench.methods.stages import Stages
-from peftbench.models import attention
+from peftbench.models import attention, foreign
 from peftbench.models.backbone import Backbone
 from peftbench.models.load import quiet
 
@@ -40,7 +42,7 @@ class Written:
 
 def without_weights(model: Described, dtype: str) -> Backbone:
     """Build a model on the meta device: names and shapes of all parameters, and no memory for their values."""
-    with quiet(), torch.device("meta"):
+    with quiet(), torch.device("meta"), foreign.reading(Path(model.name), CostError, hint="check its config.json"):
         config = AutoConfig.for_model(**model.shape.config)
         auto = AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM
         body = auto.from_config(config, attn_implementation=attention.NAME, dtype=getattr(torch, dtype))

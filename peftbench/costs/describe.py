@@ -4,7 +4,7 @@ A config.json that names every field the family reads is read as it is. Where it
 wrong, transformers reads it, which knows the defaults and what is wrong.
 """
 
-import json
+import contextlib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,7 +14,7 @@ from peftbench import registry
 from peftbench.costs import count
 from peftbench.costs.published import SHAPES, Shape, num_parameters
 from peftbench.errors import CostError, ModelError, PeftbenchError
-from peftbench.models import weights
+from peftbench.models import foreign, weights
 from peftbench.models.family import Family
 from peftbench.models.shapes import Sizes
 from peftbench.models.source import HUB_ID
@@ -46,6 +46,7 @@ def describe(name: str) -> Described:
         CostError: A config with shapes that no transformer has.
         ModelError: Nothing of that name, or an unknown family.
     """
+    foreign.check_name(name)
     published = SHAPES.get(name if Path(name).exists() else name.lower())  # T0-11B is t0-11b, unless it lies here
     if published is not None:
         return Described(name, published, num_parameters(published), has_weights=False)
@@ -83,23 +84,33 @@ class Fields:
 
 
 def _shape(path: Path) -> Shape:
-    try:
-        table = json.loads(path.read_text(encoding="utf-8"))
-        model_type = table["model_type"]
-    except (OSError, ValueError, KeyError, TypeError):
+    table: dict[str, Any] = {}
+    with contextlib.suppress(ModelError):
+        table = foreign.read_object(path)
+    model_type = table.get("model_type")
+    if not isinstance(model_type, str):
         raise ModelError(
             f"'{path}' is no model config: not a JSON object with a model_type",
             hint="a config.json in the Hugging Face layout, or the folder that holds one",
-        ) from None
+        )
     family = registry.family(model_type)
+    _check_layers(path, table)
     try:
         return _as_written(path, table, family) or _as_transformers_reads(path, table, family)
     except PeftbenchError as error:
         raise CostError(f"'{path}': {error.message}", hint=error.hint) from None
     except Exception as error:  # transformers checks fields in classes of its own, each with its own error
-        reason = (str(error) or type(error).__name__).strip().splitlines()[-1].strip()
-        reason = "heads or sizes are 0" if isinstance(error, ZeroDivisionError) else reason
+        reason = "heads or sizes are 0" if isinstance(error, ZeroDivisionError) else foreign.reason(error)
         raise CostError(f"'{path}' describes no model: {reason}", hint="check the sizes in it") from None
+
+
+def _check_layers(path: Path, table: Mapping[str, Any]) -> None:
+    """Refuse more layers than any model has, before something is made for each of them."""
+    most = foreign.LAYERS[1]
+    for name in foreign.NUM_LAYERS:
+        value = table.get(name)
+        if isinstance(value, int) and value > most:
+            raise CostError(f"'{path}': {name} = {foreign.line(str(value))}", hint=f"at most {most:,} layers")
 
 
 def _as_written(path: Path, table: Mapping[str, Any], family: Family) -> Shape | None:

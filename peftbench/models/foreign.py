@@ -23,15 +23,16 @@ MAX_TEXT = 200
 COPY = "copy or download it again"
 
 LAYERS, HEADS, WIDTH, TOKENS = (1, 1_000), (1, 10_000), (1, 1_000_000), (1, 100_000_000)
+NUM_LAYERS = ("num_hidden_layers", "n_layer", "num_layers", "num_decoder_layers", "encoder_layers", "decoder_layers")
 LIMITS: dict[str, tuple[int, int]] = {
-    **dict.fromkeys(("num_hidden_layers", "n_layer", "num_layers", "num_decoder_layers"), LAYERS),
-    **dict.fromkeys(("encoder_layers", "decoder_layers"), LAYERS),
+    **dict.fromkeys(NUM_LAYERS, LAYERS),
     **dict.fromkeys(("num_attention_heads", "num_key_value_heads", "n_head", "num_heads"), HEADS),
     **dict.fromkeys(("encoder_attention_heads", "decoder_attention_heads"), HEADS),
     **dict.fromkeys(("hidden_size", "n_embd", "d_model", "d_kv", "head_dim", "word_embed_proj_dim"), WIDTH),
     **dict.fromkeys(("intermediate_size", "n_inner", "d_ff", "ffn_dim", "encoder_ffn_dim", "decoder_ffn_dim"), WIDTH),
     **dict.fromkeys(("vocab_size", "max_position_embeddings", "n_positions", "sliding_window"), TOKENS),
     **dict.fromkeys(("relative_attention_num_buckets", "relative_attention_max_distance"), TOKENS),
+    "num_labels": (0, 100_000),
 }
 """Field of a config.json, in any family's words -> least and greatest value; the weights' files bound their product."""
 

@@ -56,6 +56,7 @@ def load(
         model = _model(folder, config, paths, getattr(torch, dtype))
         tokenizer = _tokenizer(folder)
     _check_vocabulary(folder, config, tokenizer)
+    _check_start(folder, family, config)
     torch.set_num_threads(1 if model.num_parameters() < SMALL else ALL_THREADS)
     return Backbone(
         name=name,
@@ -122,6 +123,16 @@ def _check_vocabulary(folder: Path, config: Any, tokenizer: Any) -> None:
             f"the tokenizer in '{folder}' has a token {max(ids)}, and the model has {config.vocab_size} tokens",
             hint="model and tokenizer must be saved together",
         )
+
+
+def _check_start(folder: Path, family: Family, config: Any) -> None:
+    """Refuse an encoder-decoder whose decoder starts from what is none of its tokens."""
+    for token in family.start(config) if config.is_encoder_decoder else ():
+        if type(token) is not int or not 0 <= token < config.vocab_size:
+            raise ModelError(
+                f"'{folder / CONFIG}' starts the decoder from {foreign.line(repr(token))}, which is none of its tokens",
+                hint=f"decoder_start_token_id from 0 to {config.vocab_size - 1}; {foreign.COPY}",
+            )
 
 
 def _model(folder: Path, config: Any, paths: list[Path], dtype: torch.dtype) -> PreTrainedModel:

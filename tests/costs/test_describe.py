@@ -102,6 +102,27 @@ def test_what_is_no_config_of_a_known_family_is_refused(table, told, tmp_path):
         describe(config(tmp_path, table))
 
 
+@pytest.mark.parametrize("text", ["[" * 100_000, '{"model_type": null}', '{"model_type": ["llama"]}', "\xe9"])
+def test_f9_what_is_no_config_at_all_is_refused_in_one_line(text, tmp_path):
+    (tmp_path / "config.json").write_bytes(text.encode("latin-1"))
+    with pytest.raises(ModelError, match="no model config") as caught:
+        describe(str(tmp_path))
+    assert caught.value.hint
+
+
+@pytest.mark.parametrize("table", [LLAMA, GPT2, BLOOM])
+def test_f13_a_million_layers_are_refused_at_once(table, tmp_path):
+    change = {name: 10**6 for name in ("num_hidden_layers", "n_layer") if name in table}
+    with pytest.raises(CostError, match=r"_layers? = 1000000") as caught:
+        describe(config(tmp_path, table | change))
+    assert caught.value.hint == "at most 1,000 layers"
+
+
+def test_f10_a_name_that_no_file_has_is_refused():
+    with pytest.raises(ModelError, match="256 characters"):
+        describe("a" * 256)
+
+
 def test_a_folder_without_a_config_is_not_an_unknown_name(tmp_path):
     with pytest.raises(ModelError, match=r"has no config\.json"):
         describe(str(tmp_path))

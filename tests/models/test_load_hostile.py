@@ -131,11 +131,14 @@ def test_f9_a_config_of_other_values_is_used_or_refused_in_one_line(fields, fold
         load(str(folder), device="cpu")
 
 
-@pytest.mark.parametrize("fields", [{"num_hidden_layers": 10**6}, {"hidden_size": 900_000}, {"vocab_size": 90_000_000}])
+@pytest.mark.parametrize(
+    "fields",
+    [{"num_hidden_layers": 10**6}, {"num_labels": 10**9}, {"hidden_size": 900_000}, {"vocab_size": 90_000_000}],
+)
 def test_f13_a_config_of_a_giant_is_refused_at_once(fields, folder):
     change(folder / "config.json", **fields)
     started = time.monotonic()
-    refused("num_hidden_layers|do not fit its config.json", folder)
+    refused("num_hidden_layers|num_labels|do not fit its config.json", folder)
     assert time.monotonic() - started < 2
 
 
@@ -181,6 +184,14 @@ def test_f9_a_tokenizer_of_tokens_that_the_model_does_not_have_is_refused(folder
     table["model"]["vocab"][first] = 99_999
     path.write_text(json.dumps(table))
     refused("has a token 99999, and the model has 320 tokens", folder)
+
+
+@pytest.mark.parametrize("token", [None, "0", -1, 320, 1.0, [0], {"a": 1}])
+@pytest.mark.parametrize("family", ["t5", "bart"])
+def test_f9_a_decoder_starts_from_a_token(family, token, tmp_path):
+    folder = tiny_folder(family, tmp_path / "model")
+    change(folder / "config.json", decoder_start_token_id=token)
+    refused("starts the decoder from|decoder_start_token_id", folder)
 
 
 def test_f10_a_name_that_no_file_has_is_refused():
