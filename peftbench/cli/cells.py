@@ -97,7 +97,7 @@ def carry_out(cells: Sequence[Cell], run: RunOptions, output: OutputOptions, for
 def _line(record: Record) -> str:
     values = [result.value() for result in record.results]
     run = f"{setting.method(record)} on {record.model.name}, {_shots(record)}, seed {record.seed}"
-    metric, value = registry.metric(record.task.metric).title, units.percent(statistics.median(values))
+    metric, value = registry.metric(record.metric).title, units.percent(statistics.median(values))
     over = f"median of {len(values)} templates" if len(values) > 1 else "one template"
     return f"{record.task.name}: {run}: {metric} {value}, {over}, chance {units.percent(record.task.chance)}"
 

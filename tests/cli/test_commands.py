@@ -5,7 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from peftbench.cli import cells
 from peftbench.cli.app import main
+from tests.report.records import record
 from tests.tiny import tiny_folder
 
 ROWS = "text,label\n" + "".join(f"the premise number {i},{'yes' if i % 2 else 'no'}\n" for i in range(8))
@@ -192,3 +194,9 @@ def test_a_task_is_shown_as_models_see_it(capsys):
     out, err = capsys.readouterr()
     assert out.count("\ntemplate ") == 4
     assert "peftbench icl --task lab-nli2" in err
+
+
+def test_a_record_of_before_metrics_were_computed_is_read_back_as_an_accuracy():
+    made = record()
+    old = made.model_copy(update={"task": made.task.model_copy(update={"metric": "f1"})})
+    assert cells._line(old).startswith("nli: ICL on mini-gpt, 32 shots, seed 0: accuracy 55.0, median of 2 templates")

@@ -90,7 +90,8 @@ def typed(folder, *words):
     return out.getvalue()
 
 
-def test_the_report_shows_the_metric_of_the_task(study):
+def test_the_report_shows_the_metric_of_the_task(study, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "160")
     folder, metric, values = study
     _, title, unit, chance = HAND[metric]
     (table,) = json.loads(typed(folder, "report", "--format", "json"))["tables"]
