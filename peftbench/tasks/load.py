@@ -139,6 +139,9 @@ def _templates(file: TaskFile) -> tuple[Template, ...]:
         except TaskError as fault:
             faults.append(fault)
             continue
+        if not template.reads_rows:
+            message = f"template '{wording.name}' names no column before the answer: all rows would read the same"
+            faults.append(TaskError(message, hint="for example {{text}}, by the column's name"))
         if num_classes and template.fixed_choices and len(template.fixed_choices) != num_classes:
             message = f"template '{wording.name}' has {len(template.fixed_choices)} choices for {num_classes} classes"
             faults.append(TaskError(message, hint="one choice for each of the label's names, in their order"))

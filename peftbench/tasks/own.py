@@ -7,8 +7,9 @@ import jinja2
 from peftbench.errors import TaskError
 from peftbench.spec.cell import TaskSpec
 from peftbench.spec.settings import checked
+from peftbench.tasks.sandbox import BudgetError, variables
 from peftbench.tasks.schema import TaskFile
-from peftbench.tasks.template import CHOICE, CHOICES, ROW, SEPARATOR, variables
+from peftbench.tasks.template import CHOICE, CHOICES, ROW, SEPARATOR
 
 DEFAULT = "label"
 FAMILY = "own data"
@@ -64,8 +65,8 @@ def _refuse(choices: Sequence[str]) -> None:
 def _label_column(template: str) -> str:
     """Find the column that the target names; `Template` judges the input, and refuses what is no Jinja."""
     try:
-        names = variables(template.partition(SEPARATOR)[2])
-    except jinja2.TemplateSyntaxError:
+        names = variables(template.partition(SEPARATOR)[2].strip())
+    except (jinja2.TemplateSyntaxError, BudgetError):
         return DEFAULT
     columns = names - {CHOICE, CHOICES, ROW}
     if CHOICE in names or DEFAULT in columns or not columns:

@@ -1,16 +1,18 @@
 """A template turns a row into an input and its answer choices; strangers' templates run in Jinja's sandbox."""
 
 import difflib
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 import jinja2
-from jinja2 import meta
-from jinja2.sandbox import ImmutableSandboxedEnvironment, SecurityError
+from jinja2.sandbox import SecurityError
 
 from peftbench.errors import TaskError
+from peftbench.tasks import limits
+from peftbench.tasks.sandbox import ENVIRONMENT, BudgetError, MissingValueError, NotTextError, compiled
 from peftbench.tasks.task import Example, Row
 
 SEPARATOR = "|||"
@@ -18,36 +20,8 @@ SEPARATOR = "|||"
 CHOICE, CHOICES, ROW = "choice", "choices", "row"
 # Most targets are the choice and nothing else: it need not go through Jinja again for each row.
 PLAIN_TARGET = re.compile(r"\{\{\s*choice\s*\}\}")
-
-
-class _MissingValueError(Exception):
-    """A column is there, but holds null."""
-
-
-def _shown(value: Any) -> Any:
-    # Jinja would print null as the word "None", and a model would read it.
-    if value is None:
-        raise _MissingValueError
-    return value
-
-
-def _environment() -> ImmutableSandboxedEnvironment:
-    environment = ImmutableSandboxedEnvironment(undefined=jinja2.StrictUndefined, finalize=_shown)
-    # Rendering is pure: nothing random.
-    del environment.globals["lipsum"], environment.filters["random"]
-    return environment
-
-
-ENVIRONMENT = _environment()
-
-
-def variables(source: str) -> set[str]:
-    """Return the names that a template part takes from the row.
-
-    Raises:
-        jinja2.TemplateSyntaxError: The part is no Jinja.
-    """
-    return meta.find_undeclared_variables(ENVIRONMENT.parse(source)) - set(ENVIRONMENT.globals)
+MAX_SHOWN = 200
+NOT_TEXT = "name what it holds: {{column.field}}, {{column | join(', ')}}; methods are called: {{text.upper()}}"
 
 
 class Template:
@@ -65,6 +39,7 @@ class Template:
         label: Name of the label's column.
 
     Attributes:
+        reads_rows: Whether its input or its choices name a column.
         fixed_choices: The choices where all rows share them; None where they come from the row.
         task: Name of the task whose rows it reads, in a mixture of several; None where it reads all.
 
@@ -86,11 +61,15 @@ class Template:
                 hint='for example "{{text}} Sentiment: ||| {{choice}}"',
             )
         sources = (self.choices,) if isinstance(self.choices, str) else self.choices
-        self._input, self._target, *self._choices = (self._compile(source.strip()) for source in (*parts, *sources))
-        self._refuse_label(parts[0], *sources)
-        self._variables = set().union(*(variables(source) for source in (*parts, *sources)))
+        self._num_chars = len(text) + sum(map(len, sources))
+        read = [self._compile(source.strip()) for source in (*parts, *sources)]
+        self._input, self._target, *self._choices = (part for part, _ in read)
+        (of_input, _, *of_choices) = (names for _, names in read)
+        self._refuse_label(of_input, *of_choices)
+        self._variables = set().union(*(names for _, names in read))
+        self.reads_rows = bool(of_input or any(of_choices))
         self._is_plain = PLAIN_TARGET.fullmatch(parts[1].strip()) is not None
-        self.fixed_choices = None if any(map(variables, sources)) else self._rendered_choices(None)
+        self.fixed_choices = None if any(of_choices) else self._rendered_choices(None)
 
     def reads(self, row: Row) -> bool:
         """Whether the row is one of its task's."""
@@ -112,6 +91,7 @@ class Template:
                 equal choices or targets, or a label beyond the choices.
         """
         choices = self.choices_of(row)
+        ENVIRONMENT.start(self._num_chars)
         fields = self._visible(row) | {CHOICES: choices}
         source = row if content is None else replace(row, fields=_emptied(row.fields, content))
         text = self._render(self._input, fields | self._visible(source), row)
@@ -149,6 +129,7 @@ class Template:
         return self.fixed_choices or self._rendered_choices(row)
 
     def _rendered_choices(self, row: Row | None) -> tuple[str, ...]:
+        ENVIRONMENT.start(self._num_chars)
         fields = {} if row is None else self._visible(row)
         rendered = [self._render(choice, fields, row) for choice in self._choices]
         if isinstance(self.choices, str):
@@ -158,6 +139,9 @@ class Template:
                 f"template '{self.name}' has the choices {rendered}{_place(row)}",
                 hint="choices must be at least two, not empty, and each different",
             )
+        if len(rendered) > limits.MAX_CHOICES:
+            message = f"template '{self.name}' has {len(rendered):,} choices{_place(row)}"
+            raise TaskError(message, hint=f"{limits.MAX_CHOICES} choices for a row are the most")
         return tuple(rendered)
 
     def _visible(self, row: Row) -> dict[str, Any]:
@@ -170,17 +154,22 @@ class Template:
         except SecurityError as error:
             message = f"template '{self.name}' reads what no template may: {str(error).rstrip('.')}"
             raise TaskError(message, hint="templates see the row's columns, nothing behind them") from None
-        except _MissingValueError:
-            empty = [name for name in sorted(self._variables) if row and row.fields.get(name, "") is None]
+        except MissingValueError:
+            empty = [name for name in sorted(self._variables) if row and _is_missing(row.fields.get(name, ""))]
             message = f"template '{self.name}' reads null{_place(row)}: {', '.join(empty)}"
             raise TaskError(
                 message, hint="fill the value in, or say what stands for it: {{column or 'nothing'}}"
             ) from None
         except jinja2.UndefinedError as error:
             raise self._undefined(error, row) from None
+        except NotTextError as error:
+            message = f"template '{self.name}' shows{_place(row)} what is no text: {error}"
+            raise TaskError(message, hint=NOT_TEXT) from None
+        except BudgetError as error:
+            raise self._too_large(error, _place(row)) from None
         except Exception as error:  # whatever a stranger's expression runs into: wrong types, division by zero
             message = f"template '{self.name}' fails{_place(row)}: {type(error).__name__}: {error}"
-            raise TaskError(message, hint=f"it stands in: {self.text}") from None
+            raise TaskError(message, hint=f"it stands in: {_excerpt(self.text)}") from None
 
     def _undefined(self, error: jinja2.UndefinedError, row: Row | None) -> TaskError:
         fields = row.fields if row else {}
@@ -193,19 +182,33 @@ class Template:
         guess = f"did you mean '{near[0]}'? " if near else ""
         return TaskError(f"template '{self.name}' {fault}", hint=f"{guess}columns: {', '.join(columns)}")
 
-    def _compile(self, source: str) -> jinja2.Template:
+    def _compile(self, source: str) -> tuple[jinja2.Template, frozenset[str]]:
         try:
-            return ENVIRONMENT.from_string(source)
+            return compiled(source)
         except jinja2.TemplateSyntaxError as error:
             message = f"template '{self.name}' has a syntax error: {str(error.message).rstrip('.')}"
-            raise TaskError(message, hint=f"it stands in: {source}") from None
+            raise TaskError(message, hint=f"it stands in: {_excerpt(source)}") from None
+        except BudgetError as error:
+            raise self._too_large(error) from None
 
-    def _refuse_label(self, *sources: str) -> None:
-        if any(self.label in variables(source) for source in sources):
+    def _too_large(self, error: BudgetError, place: str = "") -> TaskError:
+        message = f"template '{self.name}' goes beyond its budget{place}: {error}"
+        return TaskError(message, hint="peftbench/tasks/limits.py says how much a template may do for one row")
+
+    def _refuse_label(self, *names: frozenset[str]) -> None:
+        if any(self.label in read for read in names):
             raise TaskError(
                 f"template '{self.name}' reads the label '{self.label}' before the answer",
                 hint="only the part after '|||' may name it",
             )
+
+
+def _is_missing(value: Any) -> bool:
+    return value is None or (isinstance(value, float) and math.isnan(value))
+
+
+def _excerpt(text: str) -> str:
+    return text if len(text) <= MAX_SHOWN else f"{text[:MAX_SHOWN]} ..."
 
 
 def _emptied(value: Any, content: str) -> Any:
