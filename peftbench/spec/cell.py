@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
+from peftbench.spec import limits
 from peftbench.spec.settings import Settings
 
 End = Literal["eos", "separator", "none"]
@@ -64,8 +65,8 @@ class Training(Settings):
 
     optimizer: Literal["adafactor", "adamw"] = "adafactor"
     lr: float = Field(3e-3, gt=0, allow_inf_nan=False)
-    num_steps: int = Field(1000, ge=0)
-    batch_size: int = Field(8, ge=1)
+    num_steps: int = Field(1000, ge=0, le=limits.MAX_STEPS_OF_TRAINING)
+    batch_size: int = Field(8, ge=1, le=limits.MAX_BATCH_SIZE)
     warmup_ratio: float = Field(0.06, ge=0, le=1)
     weight_decay: float = Field(0.0, ge=0)
     scale_parameter: bool = True
@@ -100,7 +101,7 @@ class IclOptions(Settings):
     """
 
     fit_shots: bool = False
-    order: int = Field(0, ge=0)
+    order: int = Field(0, ge=0, lt=limits.MAX_ORDERS)
     labels: Literal["gold", "random", "flipped"] = "gold"
     ensemble: Literal["none", "mean", "vote"] = "none"
     calibrate: bool = False
@@ -172,8 +173,8 @@ class Cell(Settings):
     model: str
     revision: str | None = None
     task: TaskSpec
-    shots: int = Field(32, ge=0)
-    seed: int = Field(0, ge=0)
+    shots: int = Field(32, ge=0, le=limits.MAX_SHOTS)
+    seed: int = Field(0, ge=0, le=limits.MAX_SEED)
     templates: tuple[int, ...] | None = None
     limit: int | None = Field(None, ge=1)
     draw: Draw = "plain"

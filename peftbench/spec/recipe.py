@@ -1,7 +1,7 @@
 """A recipe says what to run; it expands to cells, and one cell gives one record."""
 
 import itertools
-import tomllib
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -10,6 +10,7 @@ from pydantic import Field
 
 from peftbench.errors import RecipeError
 from peftbench.registry import PACKAGE
+from peftbench.spec import limits, values
 from peftbench.spec.cell import Cell, Draw, IclOptions, ScoringOptions, Sweep, TaskSpec
 from peftbench.spec.settings import Settings, checked
 
@@ -38,7 +39,7 @@ class Run(Settings):
     templates: list[int] | None = None
     limit: int | None = None
     draw: Draw = "plain"
-    orders: int = Field(1, ge=1)
+    orders: int = Field(1, ge=1, le=limits.MAX_ORDERS)
     revision: str | None = None
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
 
@@ -61,9 +62,18 @@ def cells(run: Run, tasks: Sequence[str]) -> list[Cell]:
     Args:
         run: The table.
         tasks: The names for which `run.task` stands, groups resolved.
+
+    Raises:
+        RecipeError: They are more than `limits.MAX_CELLS`.
     """
     shared = run.model_dump(exclude={"model", "task", "shots", "seeds", "orders", "method", "set", "training", "icl"})
     axes = [_listed(run.model), tasks, *map(_listed, (run.method, run.set, run.training, run.shots)), run.seeds]
+    num_cells = math.prod(map(len, axes)) * run.orders
+    if num_cells > limits.MAX_CELLS:
+        message = f"a run of {num_cells:,} cells, and {limits.MAX_CELLS:,} are the most"
+        raise RecipeError(
+            message, hint="several recipes, or fewer values: each of one list goes with each of the others"
+        )
     return [
         Cell(
             **shared,
@@ -93,13 +103,13 @@ def read(path: Path) -> Recipe:
         RecipeError: The file is missing, is no TOML, or has faults; all faults are listed at once.
     """
     try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
+        table = values.toml(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise RecipeError(
             f"cannot read recipe '{path}': {error.strerror}",
             hint="`peftbench list recipes` names those that come along",
         ) from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except ValueError as error:  # no TOML, no UTF-8, or a value beyond the limits
         hint = "`peftbench list recipes` names those that come along; each is a TOML to copy from"
         raise RecipeError(f"recipe '{path}' is not valid TOML: {error}", hint=hint) from None
     return checked(Recipe, table, f"recipe '{path}'", RecipeError)

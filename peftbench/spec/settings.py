@@ -3,17 +3,24 @@
 import difflib
 from typing import Any, ClassVar, TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 from peftbench.errors import PeftbenchError
+from peftbench.spec import values
 
 Table = TypeVar("Table", bound=BaseModel)
 
 
 class Settings(BaseModel):
-    """A frozen table of settings; unknown names are refused."""
+    """A frozen table of settings; unknown names, and values beyond the limits of `spec.limits`, are refused."""
 
     model_config: ClassVar[ConfigDict] = ConfigDict(frozen=True, extra="forbid")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _within_limits(cls, table: Any) -> Any:
+        values.check(table)
+        return table
 
 
 def checked(schema: type[Table], table: dict[str, Any], what: str, error: type[PeftbenchError]) -> Table:

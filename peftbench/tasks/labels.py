@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from typing import Any
 
+MAX_DIGITS = 9
+"""Of an index: a longer number means none of the classes, and Python reads none of more than 4,300 digits."""
 YES_NO = {"true": "yes", "false": "no"}
 
 
@@ -24,7 +26,8 @@ def index(value: Any, names: Sequence[str]) -> int | None:
         return None
     if key in YES_NO and len(names) == 2:
         return int(key == "true")
-    return int(text) if text.isdecimal() and int(text) < len(names) else None
+    is_short = len(text) <= MAX_DIGITS
+    return int(text) if text.isdecimal() and is_short and int(text) < len(names) else None
 
 
 def index_in_row(value: Any, choices: Sequence[str]) -> int | None:

@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from peftbench import registry
 from peftbench.errors import TaskError
@@ -20,6 +21,7 @@ NUM_CHECKED_ROWS = 1000
 # A task of six templates says six times that a column is not there.
 NUM_SHOWN_FAULTS = 3
 NUM_SHOWN_LABELS = 8
+MAX_SHOWN_CHARS = 60
 
 
 @dataclass(frozen=True)
@@ -211,14 +213,19 @@ def _label_faults(
     if wrong:
         known = ", ".join(file.label.names) if file.label.names else "the row's choices"
         count = f" ({len(wrong)} such rows)" if len(wrong) > 1 else ""
-        message = f"label {wrong[0].fields.get(field)!r} in row {wrong[0].id + 1} is none of {known}{count}"
-        values = ", ".join(sorted({repr(row.fields.get(field)) for row in table})[:NUM_SHOWN_LABELS])
+        message = f"label {_brief(wrong[0].fields.get(field))} in row {wrong[0].id + 1} is none of {known}{count}"
+        values = ", ".join(sorted({_brief(row.fields.get(field)) for row in table})[:NUM_SHOWN_LABELS])
         hint = f"column '{field}' holds {values}; labels are written as a name or as an index from 0"
         return [TaskError(message, hint=hint)]
     if len(set(indices)) == 1 and templates[0].fixed_choices:
-        message = f"all {len(table)} rows have one label, {table[0].fields[field]!r}"
+        message = f"all {len(table)} rows have one label, {_brief(table[0].fields[field])}"
         return [TaskError(message, hint="rows of at least two classes are needed")]
     return []
+
+
+def _brief(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= MAX_SHOWN_CHARS else f"{text[:MAX_SHOWN_CHARS]}..."
 
 
 def _chance(metric: str, template: Template, test: Sequence[Row]) -> float:

@@ -22,7 +22,7 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment, SecurityError
 from jinja2.utils import Cycler
 from jinja2.visitor import NodeTransformer
 
-from peftbench.tasks import limits
+from peftbench.spec import limits
 
 PLAIN = (str, int, float, decimal.Decimal, datetime.date, datetime.time, datetime.timedelta)
 """What a prompt shows as it is; lists of it as well."""
@@ -61,7 +61,7 @@ class BudgetError(Exception):
 
 
 class MissingValueError(Exception):
-    """A value is there, but null or NaN."""
+    """A value is there, but null, NaN or infinite."""
 
 
 class NotTextError(Exception):
@@ -104,15 +104,15 @@ class Environment(ImmutableSandboxedEnvironment):
         """Let through what a prompt may show: texts, numbers and dates, and lists of them.
 
         Raises:
-            MissingValueError: It is null or NaN: Jinja would print the words, and a model would read them.
+            MissingValueError: It is null, NaN or infinite: Jinja would print the word, and a model would read it.
             NotTextError: It is anything else.
         """
         if value.__class__ is str:
             self.left -= 1 + len(value) // limits.CHARS_PER_STEP
             if self.left < 0:
                 self.spend(0)
-        elif value is None or (isinstance(value, float) and math.isnan(value)):
-            raise MissingValueError
+        elif value is None or (isinstance(value, float) and not math.isfinite(value)):
+            raise MissingValueError("null" if value is None else str(value))
         else:
             self._show(value)
         return value

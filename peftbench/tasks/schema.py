@@ -1,12 +1,12 @@
 """The fields of a task's TOML file."""
 
-import tomllib
 from pathlib import Path
 
 from pydantic import Field, field_validator, model_validator
 
 from peftbench import registry
 from peftbench.errors import TaskError
+from peftbench.spec import values
 from peftbench.spec.settings import Settings, checked
 
 
@@ -103,12 +103,12 @@ def read(path: Path) -> TaskFile:
             hint="rows of your own go in with --train, --test, --template and --choices",
         )
     try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
+        table = values.toml(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise TaskError(
             f"cannot read task '{path}': {error.strerror}", hint="`peftbench list tasks` names those that come along"
         ) from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except ValueError as error:  # no TOML, no UTF-8, or a value beyond the limits
         hint = "text of several lines stands between three quotes; docs/adding-a-task.md has a whole task"
         raise TaskError(f"task '{path}' is not valid TOML: {error}", hint=hint) from None
     return checked(TaskFile, table, f"task '{path}'", TaskError)

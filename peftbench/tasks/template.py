@@ -11,7 +11,7 @@ import jinja2
 from jinja2.sandbox import SecurityError
 
 from peftbench.errors import TaskError
-from peftbench.tasks import limits
+from peftbench.spec import limits
 from peftbench.tasks.sandbox import ENVIRONMENT, BudgetError, MissingValueError, NotTextError, compiled
 from peftbench.tasks.task import Example, Row
 
@@ -154,9 +154,9 @@ class Template:
         except SecurityError as error:
             message = f"template '{self.name}' reads what no template may: {str(error).rstrip('.')}"
             raise TaskError(message, hint="templates see the row's columns, nothing behind them") from None
-        except MissingValueError:
+        except MissingValueError as error:
             empty = [name for name in sorted(self._variables) if row and _is_missing(row.fields.get(name, ""))]
-            message = f"template '{self.name}' reads null{_place(row)}: {', '.join(empty)}"
+            message = f"template '{self.name}' reads {error}{_place(row)}: {', '.join(empty)}"
             raise TaskError(
                 message, hint="fill the value in, or say what stands for it: {{column or 'nothing'}}"
             ) from None
@@ -193,7 +193,7 @@ class Template:
 
     def _too_large(self, error: BudgetError, place: str = "") -> TaskError:
         message = f"template '{self.name}' goes beyond its budget{place}: {error}"
-        return TaskError(message, hint="peftbench/tasks/limits.py says how much a template may do for one row")
+        return TaskError(message, hint="peftbench/spec/limits.py says how much a template may do for one row")
 
     def _refuse_label(self, *names: frozenset[str]) -> None:
         if any(self.label in read for read in names):
@@ -204,7 +204,7 @@ class Template:
 
 
 def _is_missing(value: Any) -> bool:
-    return value is None or (isinstance(value, float) and math.isnan(value))
+    return value is None or (isinstance(value, float) and not math.isfinite(value))
 
 
 def _excerpt(text: str) -> str:

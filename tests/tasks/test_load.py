@@ -205,6 +205,48 @@ def test_own_data_that_is_incomplete_or_wrong_is_refused(tmp_path, changes, mess
         load(own(write(tmp_path / "rows.csv", ROWS), **changes))
 
 
+def test_a_label_of_five_thousand_digits_is_none_of_the_classes(tmp_path):
+    path = write(tmp_path / "rows.csv", [*ROWS, {"text": "x", "label": "9" * 5000}])
+    with pytest.raises(TaskError, match="in row 4 is none of negative, positive"):
+        load(own(path))
+
+
+def test_a_template_that_names_no_column_is_refused(tmp_path):
+    with pytest.raises(TaskError, match="'own' names no column before the answer") as caught:
+        load(own(write(tmp_path / "rows.csv", ROWS), template="{{true}} ||| {{label}}"))
+    assert "{{text}}" in str(caught.value.hint)
+
+
+def test_more_choices_than_a_row_may_have_are_refused(tmp_path):
+    names = [f"n{number}" for number in range(501)]
+    path = write(tmp_path / "rows.csv", [{"text": name, "label": name} for name in names])
+    with pytest.raises(TaskError, match="template 'own' has 501 choices"):
+        load(own(path, choices=tuple(names)))
+
+
+def test_a_comment_that_never_ends_is_a_syntax_error(tmp_path):
+    with pytest.raises(TaskError, match="template 'own' has a syntax error: Missing end of comment tag"):
+        load(own(write(tmp_path / "rows.csv", ROWS), template="{{text}} {# ||| {{label}}"))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (f"version = {'9' * 5000}", "is not valid TOML: a whole number beyond"),
+        ("version = 99999999999999999999999", "is not valid TOML: version: a whole number beyond"),
+        (f"x = {'[' * 3000}{']' * 3000}", "is not valid TOML: tables and lists in each other, deeper than 32"),
+        (f"x = {'[' * 40}{']' * 40}", "is not valid TOML: x.*: tables and lists in each other, deeper than 32"),
+        ("x.y." * 2000 + "z = 1", "is not valid TOML"),
+    ],
+)
+def test_a_toml_beyond_the_limits_is_refused(tmp_path, text, message):
+    path = tmp_path / "task.toml"
+    path.write_text(text)
+    with pytest.raises(TaskError, match=message) as caught:
+        load(TaskSpec(name=str(path)))
+    assert caught.value.hint
+
+
 def test_of_many_alike_faults_some_are_shown_and_the_others_counted(tmp_path):
     wordings = ", ".join(f'{{name = "{name}", text = "{{{{txt}}}} ||| x", choices = ["p", "q"]}}' for name in "abcde")
     write(tmp_path / "rows.jsonl", ROWS)

@@ -4,7 +4,7 @@ import pytest
 from jinja2.filters import FILTERS
 
 from peftbench.errors import TaskError
-from peftbench.tasks import limits
+from peftbench.spec import limits
 from peftbench.tasks.sandbox import ENVIRONMENT, NOT_FILTERS
 from peftbench.tasks.task import Row
 from peftbench.tasks.template import Template
@@ -111,7 +111,7 @@ def test_methods_that_nobody_bounded_are_refused(source):
 
 
 def test_nan_is_refused_like_null():
-    with pytest.raises(TaskError, match="reads null in row 1: nan"):
+    with pytest.raises(TaskError, match="reads nan in row 1: nan"):
         shown("{{nan}}")
 
 
