@@ -1,5 +1,6 @@
 """The `peftbench` program: its commands by name, and its exit codes."""
 
+import os
 from collections.abc import Callable, Sequence
 from typing import Annotated
 
@@ -19,6 +20,7 @@ from peftbench.cli.report import report
 from peftbench.cli.run import run
 from peftbench.cli.tune import tune
 from peftbench.errors import PeftbenchError
+from peftbench.report.formats import escape
 
 INTERRUPTED = 130
 """Exit code of a program that Ctrl-C ended: 128 + SIGINT."""
@@ -35,6 +37,8 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "advise": advise,
     "list": show_list,
 }
+
+HINT_OF_FILES = "paths start from the folder that you are in"
 
 # typer does not export the class of all errors of usage; this is it.
 UsageError = typer.BadParameter.__base__
@@ -75,7 +79,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: Words after the program's name; those of the process where None.
 
     Returns:
-        Exit code: 0 done, 2 wrong input, 1 a failed run, 130 interrupted. Other exceptions are bugs and go through.
+        Exit code: 0 done, 2 wrong input, 1 a failed run, 130 interrupted. Files that the system refuses are
+            wrong input wherever that shows. Other exceptions are bugs and go through.
     """
     try:
         code = app(arguments, prog_name="peftbench", standalone_mode=False)
@@ -83,6 +88,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _fail(error.message, error.hint, error.exit_code)
     except UsageError as error:  # type: ignore[misc]
         return _usage(error)
+    except OSError as error:
+        if error.filename is None:
+            raise
+        return _fail(f"cannot use '{os.fsdecode(error.filename)}': {error.strerror}", HINT_OF_FILES, 2)
     except (KeyboardInterrupt, typer.Abort):
         code = INTERRUPTED
     if code == INTERRUPTED:
@@ -104,11 +113,6 @@ def _usage(error: Exception) -> int:
 
 
 def _fail(message: str, hint: str | None, code: int) -> int:
-    text = f"error: {_one_line(message)}" + (f"\n\nhint: {_one_line(hint)}" if hint else "")
+    text = f"error: {escape.line(message)}" + (f"\n\nhint: {escape.line(hint)}" if hint else "")
     typer.echo(text, err=True)
     return code
-
-
-def _one_line(text: str) -> str:
-    """Show line breaks, of a template for example, as they are typed."""
-    return text.replace("\n", "\\n")

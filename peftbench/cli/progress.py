@@ -1,4 +1,7 @@
-"""Progress and remarks, on stderr: bars for a terminal, now and then a line for a file, nothing when quiet."""
+"""Progress and remarks, on stderr: bars for a terminal, now and then a line for a file, nothing when quiet.
+
+Titles and remarks hold names of strangers: they are text, no markup, and no terminal obeys them.
+"""
 
 import time
 from collections.abc import Iterator
@@ -7,9 +10,11 @@ from typing import Protocol
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.text import Text
 
 from peftbench.learners import progress as stages
 from peftbench.learners.progress import Advance
+from peftbench.report.formats import escape
 
 SECONDS_BETWEEN_LINES = 10.0
 
@@ -36,30 +41,30 @@ class Bars:
     def stage(self, title: str, total: int) -> Iterator[Advance]:
         """Show a bar with the last remark, the time elapsed and the time left."""
         columns = (
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=24),
             MofNCompleteColumn(),
             TimeElapsedColumn(),
             TimeRemainingColumn(),
-            TextColumn("{task.fields[remark]}"),
+            TextColumn("{task.fields[remark]}", markup=False),
         )
         with Progress(*columns, console=self.console, transient=True) as progress:
-            task = progress.add_task(title, total=total or None, remark="")
+            task = progress.add_task(escape.line(title), total=total or None, remark="")
 
             def advance(steps: int, remark: str) -> None:
                 progress.advance(task, steps)
                 if remark:
-                    progress.update(task, remark=remark)
+                    progress.update(task, remark=escape.line(remark))
 
             yield advance
 
     def waiting(self, title: str) -> AbstractContextManager[object]:
         """Turn a spinner."""
-        return self.console.status(title)
+        return self.console.status(Text(escape.line(title)))
 
     def say(self, text: str) -> None:
         """Print above the bars."""
-        self.console.print(text, markup=False, highlight=False)
+        self.console.print(escape.terminal(text), markup=False, highlight=False, emoji=False)
 
 
 class Lines:
@@ -89,7 +94,7 @@ class Lines:
 
     def say(self, text: str) -> None:
         """Print one line, however long."""
-        self.console.print(text, markup=False, highlight=False, soft_wrap=True)
+        self.console.print(escape.terminal(text), markup=False, highlight=False, emoji=False, soft_wrap=True)
 
 
 class Silence(stages.Silent):

@@ -75,6 +75,22 @@ def test_line_breaks_in_an_error_are_shown_as_they_are_typed(monkeypatch, capsys
     assert capsys.readouterr().err == "error: template 'a\\nb' fails\n\nhint: it stands in: {{a}\\n{{b}}\n"
 
 
+def test_no_terminal_obeys_what_stands_in_an_error(monkeypatch, capsys):
+    raising(monkeypatch, RunError("task 'a\x1b]0;title\x07\r' fails", hint="\u202eabc\ud800"))
+    assert capsys.readouterr().err == ("error: task 'a\\x1b]0;title\\x07\\r' fails\n\nhint: \\u202eabc\\ud800\n")
+
+
+def test_a_file_that_the_system_refuses_is_one_line_wherever_that_shows(monkeypatch, capsys):
+    assert raising(monkeypatch, OSError(36, "File name too long", "x" * 300)) == 2
+    err = capsys.readouterr().err
+    assert err.startswith(f"error: cannot use '{'x' * 300}': File name too long\n\nhint: ")
+
+
+def test_a_fault_of_the_system_without_a_file_keeps_its_traceback(monkeypatch):
+    with pytest.raises(OSError, match="out of sockets"):
+        raising(monkeypatch, OSError(24, "out of sockets"))
+
+
 def test_ctrl_c_is_one_line(monkeypatch, capsys):
     assert raising(monkeypatch, KeyboardInterrupt()) == 130
     err = capsys.readouterr().err

@@ -36,6 +36,30 @@ def test_remarks_are_printed_as_they_are(stream):
     assert stream.getvalue() == "[1/2] " + "long " * 10 + "\n"
 
 
+@pytest.mark.parametrize("name", ["x [/]", "[red]x", ":smile: x"])
+def test_names_in_titles_and_remarks_are_no_markup(stream, name):
+    console = Console(file=stream, force_terminal=True, width=120, color_system=None)
+    bars = progress.Bars(console)
+    with bars.stage(name, 2) as advance:
+        advance(1, f"on {name}")
+    with bars.waiting(f"loading {name}"):
+        pass
+    bars.say(name)
+    progress.Lines(console).say(name)
+    assert {text for text in (name, f"on {name}", f"loading {name}") if text not in stream.getvalue()} == set()
+
+
+@pytest.mark.parametrize("kind", [progress.Bars, progress.Lines])
+def test_no_terminal_obeys_a_remark_or_a_title(stream, kind):
+    watch = kind(Console(file=stream, force_terminal=True, width=120, color_system=None))
+    with watch.stage("a\x1b]0;b\x07c", 2) as advance:
+        advance(1, "d\x1b[2Je\rf")
+    watch.say("g\x1b[2Jh\ri\nj")
+    assert "\x1b]0;" not in stream.getvalue()
+    assert "\x1b[2J" not in stream.getvalue()
+    assert "g\\x1b[2Jh\\ri\nj\n" in stream.getvalue()
+
+
 def test_quiet_says_nothing(capsys):
     silent = progress.watch(quiet=True)
     with silent.waiting("w"), silent.stage("s", 2) as advance:
