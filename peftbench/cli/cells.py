@@ -1,6 +1,7 @@
 """Shared by `icl`, `tune` and `run`: make cells, run them, print their records, name the next command."""
 
 import re
+import shlex
 import statistics
 import time
 from collections.abc import Sequence
@@ -13,6 +14,7 @@ from peftbench.cli.options import TASK, Format, OutputOptions, RunOptions, TaskO
 from peftbench.cli.progress import watch
 from peftbench.errors import RecipeError
 from peftbench.report.rows import setting, units
+from peftbench.spec import limits
 from peftbench.spec.cell import Cell, TaskSpec
 from peftbench.spec.settings import checked
 from peftbench.store.record import Record
@@ -51,6 +53,9 @@ def requested_cells(
         for spec in _specs(task, as_mixture=as_mixture)
         for seed in numbers(task.seeds, "seeds")
     ]
+    if len(tables) > limits.MAX_CELLS:
+        message = f"{len(tables):,} cells, and {limits.MAX_CELLS:,} are the most"
+        raise RecipeError(message, hint="fewer tasks, or fewer --seeds")
     return distinct([checked(Cell, table, "options", RecipeError) for table in tables])
 
 
@@ -88,9 +93,11 @@ def carry_out(cells: Sequence[Cell], run: RunOptions, output: OutputOptions, for
     cards = [path for record in records for path in sorted((store.adapters / record.id).glob("**/adapter.json"))]
     folders = [path.parent for path in cards]
     if len(folders) == 1:
-        progress.say(f"\nadapter: {folders[0]}; `peftbench predict --adapter {folders[0]} --input ROWS` uses it")
+        use = shlex.join(["peftbench", "predict", "--adapter", str(folders[0]), "--input", "ROWS"])
+        progress.say(f"\nadapter: {folders[0]}; `{use}` uses it")
     elif folders and len(records) == 1:  # of shots as a prefix there is one for each template
-        progress.say(f"\nadapters: {folders[0].parent}/template-*; `peftbench predict --adapter {folders[0]}` uses one")
+        use = shlex.join(["peftbench", "predict", "--adapter", str(folders[0])])
+        progress.say(f"\nadapters: {folders[0].parent}/template-*; `{use}` uses one")
     say_next(progress, step)
 
 

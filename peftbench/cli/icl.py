@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 from typer import Option
 
 from peftbench.cli.options import FLAG, OutputOptions, RunOptions, ScoringOptions, Table, TaskOptions, WeightOptions
+from peftbench.spec.limits import MAX_ORDERS
 
 MODEL = "mini-gpt"
 SHOTS = 32
@@ -27,7 +28,14 @@ class ShotOptions:
         ),
     ] = False
     orders: Annotated[
-        int, Option(help="Run N orders of the shots, a record each.", metavar="N", min=1, rich_help_panel=SHOTS_PANEL)
+        int,
+        Option(
+            help="Run N orders of the shots, a record each.",
+            metavar="N",
+            min=1,
+            max=MAX_ORDERS,
+            rich_help_panel=SHOTS_PANEL,
+        ),
     ] = 1
     labels: Annotated[
         Literal["gold", "random", "flipped"],

@@ -1,17 +1,19 @@
 """`peftbench lab`: how the embedded models were made, and what a task looks like."""
 
+import shlex
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from typer import Argument, Option
 
-from peftbench.cli.options import Command, Group
+from peftbench.cli.options import Command, Group, flatten
 
 lab = typer.Typer(cls=Group, no_args_is_help=True, help="How the embedded models were made; what a task looks like.")
 
 
 @lab.command("show", cls=Command)
+@flatten
 def show(
     task: Annotated[str, Argument(help="A task's name, or the path to its TOML.", metavar="TASK")],
     rows: Annotated[int, Option(help="Test rows to show, each under every template.", metavar="N", min=1)] = 2,
@@ -32,10 +34,11 @@ def show(
             typer.echo("  " + example.input.replace("\n", "\n  "))
             marked = (f"[{text}]" if index == example.label else text for index, text in enumerate(example.choices))
             typer.echo(f"  ->  {'  |  '.join(marked)}\n")
-    say_next(watch(quiet=False), f"peftbench icl --task {task} --shots 32")
+    say_next(watch(quiet=False), f"peftbench icl --task {shlex.quote(task)} --shots 32")
 
 
 @lab.command("build", cls=Command)
+@flatten
 def build(
     model: Annotated[
         list[str] | None, Option(help="Which model; may be repeated; all where none is named.", metavar="NAME")
@@ -60,4 +63,4 @@ def build(
         read_spec(name, steps)
     for name in names:
         typer.echo(build_model(name, out / name, device, steps))
-    say_next(progress, f"peftbench icl --model {out / names[0]} --shots 32")
+    say_next(progress, f"peftbench icl --model {shlex.quote(str(out / names[0]))} --shots 32")

@@ -11,11 +11,19 @@ from typing import Annotated, Any, Literal, get_type_hints
 
 from typer import Option
 from typer.core import TyperCommand, TyperGroup
+from typer.models import ArgumentInfo
 
 from peftbench.errors import RecipeError
+from peftbench.spec import limits, values
 
 TASK = "lab"
 RESULTS = Path("results")
+NAMES = ("adapter", "model", "recipes", "task")
+"""Options and arguments that are texts, and yet names of files where they are no other names."""
+WRITTEN = ("out", "output")
+"""Files that commands write; `export`'s OUT is a folder, and says so itself."""
+NUM_DIGITS = 10
+MAX_SHOWN = 60
 # Without it a flag looks as if it took a value: "--quiet <bool>".
 FLAG = ""
 DATA, RUNNING, SCORING, OUTPUT = "Task and data", "Running", "Prompts and scoring", "Output"
@@ -195,6 +203,8 @@ def flatten(command: Callable[..., None]) -> Callable[..., None]:
 
     @functools.wraps(command)
     def flat(**values: Any) -> None:
+        for option in options:
+            _check(option, values[option.name])
         objects = {
             name: group(**{field.name: values.pop(field.name) for field in fields(group)})
             for name, group in groups.items()
@@ -221,16 +231,69 @@ def _parameters(group: Any) -> list[inspect.Parameter]:
     ]
 
 
+def _check(option: inspect.Parameter, value: Any) -> None:
+    """Refuse what cannot be saved or opened, whichever option it comes by.
+
+    Raises:
+        RecipeError: A text that is no UTF-8, a name that no file system holds, a number beyond the limits, or a folder
+            where a file is to be written.
+    """
+    name = _typed_name(option)
+    for item in value if isinstance(value, list) else [value]:
+        if isinstance(item, int):
+            _check_number(name, item)
+        if isinstance(item, str | Path):
+            _check_text(name, str(item), is_name=isinstance(item, Path) or option.name in NAMES)
+    if option.name == "device" and value.partition(":")[0] == "meta":
+        message = "device 'meta' holds no values, and nothing can be computed on it"
+        raise RecipeError(message, hint="auto, cpu, cuda, cuda:0, mps")
+    if option.name in WRITTEN and isinstance(value, Path) and _is_folder(value):
+        raise RecipeError(f"{name} '{value}' is a folder, and a file is to be written", hint=f"{name} FILE")
+
+
+def _typed_name(option: inspect.Parameter) -> str:
+    """Return an option as it is typed, or an argument as help calls it."""
+    (info,) = getattr(option.annotation, "__metadata__", (None,))
+    if isinstance(info, ArgumentInfo):
+        return str(info.metavar)
+    # Typer takes the first of an annotation's names for a default, until the command is made.
+    names = (getattr(info, "default", None), *(getattr(info, "param_decls", None) or ()))
+    return next((name for name in names if str(name).startswith("--")), f"--{option.name.replace('_', '-')}")
+
+
+def _check_text(option: str, text: str, *, is_name: bool) -> None:
+    if not values.is_utf8(text):
+        raise RecipeError(f"{option} {text[:MAX_SHOWN]!a} has bytes that are no UTF-8", hint="type it as UTF-8")
+    longest = max(len(part.encode()) for part in text.split("/"))
+    if is_name and longest > limits.MAX_NAME_BYTES:
+        message = f"{option} '{text[:MAX_SHOWN]}...' has a name of {longest:,} bytes"
+        raise RecipeError(message, hint=f"{limits.MAX_NAME_BYTES} are the most; {option} takes a name or a path")
+
+
+def _check_number(option: str, number: int) -> None:
+    if abs(number) > limits.MAX_NUMBER:
+        raise RecipeError(f"{option} is a whole number beyond {limits.MAX_NUMBER}", hint="a smaller one")
+
+
+def _is_folder(path: Path) -> bool:
+    try:
+        return path.is_dir()
+    except OSError:  # nothing that can be looked at; whoever opens it says more
+        return False
+
+
 def numbers(text: str, option: str) -> list[int]:
     """Read a list of whole numbers such as "0,1,2".
 
     Raises:
-        RecipeError: The text is no such list.
+        RecipeError: The text is no such list, or has numbers beyond the limits.
     """
     parts = [part.strip() for part in text.split(",")]
     if not all(part.isdecimal() for part in parts):
-        message = f"--{option} '{text}' is no list of whole numbers"
+        message = f"--{option} '{text[:MAX_SHOWN]}' is no list of whole numbers"
         raise RecipeError(message, hint=f"for example --{option} 0,1,2")
+    if max(map(len, parts)) > NUM_DIGITS or max(map(int, parts)) > limits.MAX_SEED:
+        raise RecipeError(f"--{option} has a number beyond {limits.MAX_SEED}", hint=f"for example --{option} 0,1,2")
     return [int(part) for part in parts]
 
 
@@ -238,19 +301,21 @@ def assignments(texts: Sequence[str]) -> dict[str, Any]:
     """Read "KEY=VALUE" pairs; a value is read as TOML, and as plain text where it is none.
 
     Raises:
-        RecipeError: There is no "=".
+        RecipeError: There is no "=", or a value is beyond the limits.
     """
     table = {}
     for text in texts:
         name, equals, value = text.partition("=")
         if not equals or not name.strip():
-            raise RecipeError(f"--set '{text}' is no KEY=VALUE", hint="for example --set rank=8")
-        table[name.strip()] = _value(value.strip())
+            raise RecipeError(f"--set '{text[:MAX_SHOWN]}' is no KEY=VALUE", hint="for example --set rank=8")
+        table[name.strip()] = _value(name.strip(), value.strip())
     return table
 
 
-def _value(text: str) -> Any:
+def _value(name: str, text: str) -> Any:
     try:
-        return tomllib.loads(f"value = {text}")["value"]
+        return values.toml(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:
         return text
+    except ValueError as error:
+        raise RecipeError(f"--set {name[:MAX_SHOWN]}: {error}", hint="for example --set rank=8") from None

@@ -17,6 +17,13 @@ OWN = '--template "{{text}} Sentiment: ||| {{label}}" --choices good,bad --shots
 ROWS = "--train IN/rows.csv --test IN/rows.csv"
 GPT = "--model IN/gpt2"
 
+RECIPES = {
+    "orders": "orders = 10000000",
+    "huge": "orders = 99999999999999999999999",
+    "cells": f"seeds = {list(range(1000))}\nshots = {list(range(1000))}",
+    "deep": f"set = {{x = {'[' * 3000}{']' * 3000}}}",
+}
+
 
 @pytest.fixture(scope="module")
 def inputs(tmp_path_factory):
@@ -34,6 +41,9 @@ def inputs(tmp_path_factory):
     (root / "other.csv").write_text("review,label\nfine,good\npoor,bad\n")
     (root / "broken.jsonl").write_text('{"text": "a", "label": "good"}\n{"text"')
     (root / "file").write_text("")
+    for name, line in RECIPES.items():
+        run = f'learner = "icl"\nmodel = "mini-gpt"\ntask = "lab-nli2"\n{line}\n'
+        (root / f"{name}.toml").write_text(f'name = "x"\ndescription = "x"\n[[run]]\n{run}')
     for family in ("t5", "gpt2"):
         tiny_folder(family, root / family)
     for name in ("no-weights", "cut-weights"):
@@ -128,6 +138,46 @@ CASES = {
         "--max-input-tokens",
     ),
     "no bar": (f'icl {ROWS} {OWN} --template "{{{{text}}}}"', "takes one, between input and target", "||| {{choice}}"),
+    "device without values": (f"icl --device meta {ROWS} {OWN}", "device 'meta' holds no values", "auto, cpu"),
+    "many orders": (
+        f"icl --orders 10000000 {ROWS} {OWN}",
+        "'--orders': Input should be less than or equal to 1000",
+        "--help",
+    ),
+    "large batch": (
+        f"tune --method ia3 --set batch_size=99999999999999999999 {ROWS} {OWN}",
+        "--set batch_size: value: a whole number beyond",
+        "--set rank=8",
+    ),
+    "quite large batch": (
+        f"tune --method ia3 --set batch_size=999999999999999999 {ROWS} {OWN}",
+        "training: batch_size: Input should be less than or equal to 100000",
+        "default: batch_size = 8",
+    ),
+    "digits of a setting": (f"tune --method ia3 --set x={'9' * 5000}", "--set x: a whole number beyond", "rank=8"),
+    "depth of a setting": (
+        f"tune --method ia3 --set x={'[' * 3000}{']' * 3000}",
+        "--set x: tables and lists in each other, deeper than 32",
+        "rank=8",
+    ),
+    "large seed": ("icl --seeds 18446744073709551616", "--seeds has a number beyond 4294967295", "--seeds 0,1,2"),
+    "digits of a seed": (f"icl --seeds {'9' * 5000}", "--seeds has a number beyond 4294967295", "--seeds 0,1,2"),
+    "digits of a template": (f"icl --templates {'9' * 5000}", "--templates has a number beyond", "--templates 0,1,2"),
+    "many shots": (f"icl {ROWS} {OWN} --shots 99999999999999999999", "--shots is a whole number beyond", "smaller"),
+    "report over a folder": ("report --out /", "--out '/' is a folder, and a file is to be written", "--out FILE"),
+    "prediction over a folder": (
+        "predict --adapter IN --input IN/rows.csv --output IN",
+        "--output 'IN' is a folder, and a file is to be written",
+        "--output FILE",
+    ),
+    "recipe of many orders": ("run IN/orders.toml", "run.0.orders: Input should be less than", "known fields"),
+    "recipe of large numbers": ("run IN/huge.toml", "is not valid TOML: run[0].orders: a whole number", "list recipes"),
+    "recipe of many cells": ("run IN/cells.toml", "a run of 1,000,000 cells, and 100,000 are the most", "several"),
+    "recipe with a deep setting": (
+        "run IN/deep.toml",
+        "tables and lists in each other, deeper than 32",
+        "list recipes",
+    ),
     "no results folder": ("report --results IN", "no records in 'IN'", "`peftbench icl --shots 32 --results IN`"),
     "results in a file": (f"icl {GPT} {ROWS} {OWN} --results IN/file", "cannot write results to", "--results DIR"),
     "results below a file": (f"icl {GPT} {ROWS} {OWN} --results IN/file/r", "cannot write results to", "--results DIR"),
@@ -207,3 +257,54 @@ def test_a_damaged_record_is_named_by_report_and_by_the_run_that_made_it(inputs,
         assert "--force" in hint
     assert main([*words, "--force"]) == 0
     assert json.loads(path.read_text())["results"] == json.loads(whole)["results"]
+
+
+LONG = "x" * 300
+
+
+@pytest.mark.parametrize(
+    ("option", "words"),
+    [
+        ("--model", ["icl", "--model", LONG]),
+        ("--model", ["icl", "--model", "a sentence that was passed by mistake " * 10]),
+        ("--task", ["icl", "--task", f"{LONG}.toml"]),
+        ("--train", ["icl", "--train", f"{LONG}.csv"]),
+        ("--results", ["icl", "--results", LONG]),
+        ("--adapter", ["predict", "--input", "rows.csv", "--adapter", f"a={LONG}"]),
+        ("--shots-from", ["predict", "--input", "rows.csv", "--shots-from", LONG]),
+        ("--output", ["predict", "--input", "rows.csv", "--adapter", "a", "--output", f"{LONG}.csv"]),
+        ("--start-from", ["tune", "--method", "ia3", "--start-from", f"folder/{LONG}"]),
+        ("--out", ["report", "--out", LONG]),
+        ("RECIPE", ["run", LONG]),
+        ("ADAPTER", ["export", LONG, "out", "--to", "peft"]),
+        ("OUT", ["export", "adapter", LONG, "--to", "peft"]),
+        ("TASK", ["lab", "show", LONG]),
+    ],
+)
+def test_a_name_that_no_file_system_holds_is_refused_at_once(capsys, option, words):
+    error, hint = refused(capsys, words)
+    assert error.startswith(f"{option} '")
+    assert " has a name of " in error
+    assert "255 are the most" in hint
+
+
+@pytest.mark.parametrize(
+    ("option", "words"),
+    [
+        ("--template", ["icl", "--template", "{{text}}\udcff ||| {{label}}"]),
+        ("--task", ["icl", "--task", "a\udcff"]),
+        ("--choices", ["icl", "--choices", "a,\udcff"]),
+        ("--separator", ["icl", "--separator", "\udcff"]),
+        ("--results", ["report", "--results", "a\udcff"]),
+        ("--content-free", ["icl", "--content-free", "\udcff"]),
+        ("--set", ["tune", "--method", "ia3", "--set", "x=\udcff"]),
+        ("--adapter", ["predict", "--input", "rows.csv", "--adapter", "\udcff"]),
+        ("RECIPE", ["run", "\udcff"]),
+        ("TASK", ["lab", "show", "\udcff"]),
+    ],
+)
+def test_bytes_that_are_no_utf8_are_refused_at_once(capsys, option, words):
+    error, hint = refused(capsys, words)
+    assert error.startswith(f"{option} '")
+    assert "has bytes that are no UTF-8" in error
+    assert hint == "type it as UTF-8"
