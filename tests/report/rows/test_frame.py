@@ -10,6 +10,7 @@ from peftbench.report.rows.fields import FIELDS
 from peftbench.report.rows.frame import frame
 from peftbench.report.rows.select import read
 from peftbench.report.rows.table import build
+from peftbench.store.record import identify
 from peftbench.store.results import Store
 from tests.report.records import record, under
 from tests.report.stored import scores, stored
@@ -29,13 +30,14 @@ def test_a_row_for_each_record_and_template(tmp_path):
 
 
 def test_the_metric_stands_beside_the_accuracy(tmp_path):
-    made = {name: under(name, record(task=name, correct=(0,))) for name in registry.METRICS}
-    for one in made.values():
-        Store(tmp_path).write(one, scores({0: [1]}))
+    records = {name: under(name, record(task=name, correct=(0,))) for name in registry.METRICS}
+    for written in records.values():
+        named = written.model_copy(update={"id": identify(written.identity)})
+        Store(tmp_path).write(named, scores({0: [1]}))
     table = frame(tmp_path).set_index("metric")
-    for name, one in made.items():
-        assert table.loc[name, "score"] == one.results[0].value()
-        assert table.loc[name, "accuracy"] == one.results[0].accuracy()
+    for name, written in records.items():
+        assert table.loc[name, "score"] == written.results[0].value()
+        assert table.loc[name, "accuracy"] == written.results[0].accuracy()
     assert table.loc["macro_f1", "score"] != table.loc["macro_f1", "accuracy"]
 
 
