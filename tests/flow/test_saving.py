@@ -1,7 +1,11 @@
 """What a run leaves on disk, whoever else writes there, and what is read back of it."""
 
+import itertools
 import json
+import os
 import shutil
+import signal
+import sys
 
 import pytest
 
@@ -62,6 +66,37 @@ def test_f5_a_run_that_fails_takes_nothing_away_that_another_made_meanwhile(cell
     assert list((store.adapters / again.record.id).rglob("adapter.json"))
 
 
+def killed_before_rename(number, act):
+    """Act in a process that is killed before a rename; return whether it was."""
+    process = os.fork()
+    if process:
+        return os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]) == -signal.SIGKILL
+
+    renames = itertools.count(1)
+
+    def hook(event, _):
+        if event == "os.rename" and next(renames) == number:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    sys.addaudithook(hook)
+    try:
+        act()
+    finally:
+        os._exit(0)
+
+
+def test_f5_with_force_no_kill_leaves_a_record_without_its_adapter(cells, tmp_path):
+    store = Store(tmp_path)
+    whole = only(flow.run([cells["tune"]], store, Watch())).record
+    number = 1
+    while killed_before_rename(number, lambda: list(flow.run([cells["tune"]], store, Watch(), force=True))):
+        record = only(flow.run([cells["tune"]], store, Watch())).record
+        assert record.results == whole.results
+        assert (store.adapters / record.id / "adapter.json").exists(), f"killed before rename {number}"
+        number += 1
+    assert number > 3
+
+
 @pytest.mark.parametrize("kind", ["prefix", "tune"])
 def test_f5_a_record_whose_adapter_is_gone_is_not_there_already(cells, tmp_path, kind):
     store = Store(tmp_path)
@@ -72,8 +107,7 @@ def test_f5_a_record_whose_adapter_is_gone_is_not_there_already(cells, tmp_path,
     assert list((store.adapters / record.id).rglob("adapter.json"))
 
 
-def test_f14_with_a_stray_beside_them_the_adapters_of_a_prefix_are_found(cells, tmp_path):
-    """A stray is never among the adapters of a record."""
+def test_of_a_prefix_there_are_the_adapters_of_its_templates_and_nothing_beside_them(cells, tmp_path):
     store = Store(tmp_path)
     record = only(flow.run([cells["prefix"]], store, Watch())).record
     folders = [path.parent.name for path in (store.adapters / record.id).rglob("adapter.json")]
