@@ -18,6 +18,7 @@ from peftbench.scoring.score import SCORER_VERSION
 from peftbench.spec.cell import Cell, Scoring, Training
 from peftbench.spec.settings import checked
 from peftbench.store.record import identify
+from peftbench.tasks.shots import OWN_DRAW_VERSION
 
 # Which fields of a cell make it this cell, so that a new field is put into one of these tables and a test asks for it.
 ALWAYS = frozenset({"learner", "model", "revision", "shots", "seed", "templates", "limit", "method", "dtype"})
@@ -69,6 +70,7 @@ class Trial:
             "task_sha256": self.plan.task.sha256,
             "scoring": self.scoring.model_dump(mode="json"),
             "scorer_version": SCORER_VERSION,
+            **({"draw_version": OWN_DRAW_VERSION} if self.plan.task.is_own and cell.shots else {}),
         }  # fmt: skip
 
     @property

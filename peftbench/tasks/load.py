@@ -77,6 +77,7 @@ def load(spec: TaskSpec) -> Task:
         sha256=fingerprint(train, test, templates),
         group=file.group,
         classes=file.label.names,
+        is_own=_is_own(spec),
     )
 
 
@@ -130,6 +131,13 @@ def _path(name: str) -> Path:
     if name in registry.TASK_GROUPS:
         raise TaskError(f"'{name}' is a group of tasks, not a task", hint="`peftbench list tasks` names its tasks")
     return registry.task_file(name)
+
+
+def _is_own(spec: TaskSpec) -> bool:
+    """Whether the training rows did not come with the package."""
+    if spec.template is not None or spec.train is not None:
+        return True
+    return _path(spec.name).resolve() not in {path.resolve() for path in registry.task_files().values()}
 
 
 def _templates(file: TaskFile) -> tuple[Template, ...]:

@@ -10,12 +10,17 @@ from peftbench.errors import TaskError
 from peftbench.spec.cell import Draw
 from peftbench.tasks.task import Example, Row, Task
 
+OWN_DRAW_VERSION = 2
+"""Of the draw from own rows, told in their identity: what version 1 drew depended on the test file's name."""
+
 
 def draw(task: Task, num_shots: int, seed: int, kind: Draw = "plain") -> tuple[Row, ...]:
     """Draw shots without replacement; k shots are the first k of k + 1 shots.
 
     Rows stand in the order of sha256(task, seed, row id): no random generator whose stream a new version of Python,
-    or another caller, could shift.
+    or another caller, could shift. The user's own rows stand in the order of sha256(seed, what is in the row), whatever
+    their file, their place in it and the task are called: one file of training rows has the same shots under each test
+    file. Rows are one's own where they come by --train, by --template, or by a task TOML that is not the package's.
 
     Args:
         task: Shots are drawn from its training rows.
@@ -33,8 +38,19 @@ def draw(task: Task, num_shots: int, seed: int, kind: Draw = "plain") -> tuple[R
             f"{num_shots} shots were asked for, and task '{task.name}' has {len(task.train)} training rows",
             hint=f"--shots {len(task.train)} or fewer, or a longer file with --train",
         )
-    rows = sorted(task.train, key=lambda row: _hash(task.name, seed, row.id))
+    if task.is_own:
+        rows = [row for _, row in sorted(zip(_own_hashes(task, seed), task.train, strict=True), key=_first)]
+    else:
+        rows = sorted(task.train, key=lambda row: _hash(task.name, seed, row.id))
     return tuple(rows[:num_shots] if kind == "plain" else itertools.islice(_by_label(rows), num_shots))
+
+
+def _own_hashes(task: Task, seed: int) -> list[bytes]:
+    return [_hash(key, seed) for key in task.train_keys]
+
+
+def _first(pair: tuple[bytes, Row]) -> bytes:
+    return pair[0]
 
 
 def _by_label(rows: Sequence[Row]) -> Iterator[Row]:

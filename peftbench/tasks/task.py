@@ -2,8 +2,10 @@
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
 from peftbench.errors import TaskError
@@ -63,6 +65,8 @@ class Task:
         sha256: Hash of all rows and templates: an edited file at the same path is another task's data.
         group: Name of the group that it belongs to, if any.
         classes: Names of the classes; None where each row brings its own choices.
+        is_own: Whether its training rows are the user's own: shots are drawn by what stands in the rows, and not by the
+            task's name (see `tasks.shots.draw`).
     """
 
     name: str
@@ -77,6 +81,18 @@ class Task:
     sha256: str
     group: str | None = None
     classes: tuple[str, ...] | None = None
+    is_own: bool = False
+
+    @cached_property
+    def train_keys(self) -> tuple[str, ...]:
+        """For each training row what stands in it, and how many equal rows stand before it: no two are equal."""
+        seen: Counter[str] = Counter()
+        keys = []
+        for row in self.train:
+            text = content(row)
+            keys.append(f"{seen[text]}\0{text}")
+            seen[text] += 1
+        return tuple(keys)
 
     def select(self, templates: Literal["all"] | Sequence[int]) -> tuple["Template", ...]:
         """Pick templates by number, each once.
@@ -96,12 +112,17 @@ class Task:
         return tuple(known[int(number)] for number in dict.fromkeys(templates))
 
 
+def content(row: Row) -> str:
+    """Write a row's fields and its label, in one way whatever the order of the columns."""
+    return json.dumps([dict(row.fields), row.label], sort_keys=True, default=str)
+
+
 def fingerprint(train: Sequence[Row], test: Sequence[Row], templates: Sequence["Template"]) -> str:
     """Return the SHA-256 of all that decides what models read and which answer is right."""
     digest = hashlib.sha256()
     for rows in (train, test):
         for row in rows:
-            digest.update(json.dumps([dict(row.fields), row.label], sort_keys=True, default=str).encode())
+            digest.update(content(row).encode())
         digest.update(b"\0")
     for template in templates:
         digest.update(json.dumps([template.name, template.text, template.choices]).encode())

@@ -150,6 +150,16 @@ def test_rows_that_do_not_fit_are_met_with_what_was_found(tmp_path, rows, messag
     assert hint in str(caught.value.hint)
 
 
+def test_rows_are_ones_own_unless_they_came_with_the_package(tmp_path, monkeypatch):
+    path = write(tmp_path / "rows.jsonl", ROWS)
+    assert load(own(path)).is_own
+    assert load(TaskSpec(name=str(toml(tmp_path)))).is_own
+    monkeypatch.setattr(registry, "TASK_FOLDERS", (tmp_path,))
+    assert [load(TaskSpec(name=name)).is_own for name in ("toy", str(tmp_path / "toy.toml"))] == [False, False]
+    assert load(TaskSpec(name="toy", train=path)).is_own
+    assert not load(TaskSpec(name="toy", test=path)).is_own
+
+
 def test_all_faults_of_a_file_come_at_once(tmp_path):
     path = write(tmp_path / "rows.jsonl", [{"txt": "x", "label": "odd"}])
     with pytest.raises(TaskError, match=r"label 'odd' in row 1 is none of .*; template 'own' names 'text'"):

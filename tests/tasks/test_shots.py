@@ -1,5 +1,7 @@
 import hashlib
+import json
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 
@@ -31,6 +33,50 @@ def test_a_draw_is_the_order_of_hashes():
 def test_seeds_and_tasks_draw_apart():
     draws = {tuple(row.id for row in draw(task(name), 8, seed)) for name in ("a", "b") for seed in range(20)}
     assert len(draws) == 40
+
+
+def own(texts, name: str = "toy", labels: int = 2) -> Task:
+    rows = tuple(Row(number, {"text": text}, int(text[-1]) % labels) for number, text in enumerate(texts))
+    return replace(task(name), train=rows, is_own=True)
+
+
+TEXTS = [f"row {number}" for number in range(50)]
+
+
+def shown(rows) -> list[str]:
+    return [row.fields["text"] for row in rows]
+
+
+def test_the_name_of_ones_own_rows_draws_nothing():
+    assert draw(own(TEXTS, "dev"), 8, 3) == draw(own(TEXTS, "test"), 8, 3)
+    assert draw(own(TEXTS), 8, 3) != draw(own(TEXTS), 8, 4)
+
+
+def test_ones_own_rows_are_drawn_by_what_stands_in_them_and_not_by_their_place():
+    backwards = shown(draw(own(TEXTS[::-1]), 8, 0))
+    assert backwards == shown(draw(own(TEXTS), 8, 0))
+    longer = shown(draw(own([*TEXTS, "row 50"]), 9, 0))
+    assert [text for text in longer if text != "row 50"][:8] == backwards
+
+
+def test_an_order_of_own_rows_is_that_of_the_hashes_of_their_content():
+    def key(text):
+        content = json.dumps([{"text": text}, int(text[-1]) % 2])
+        return hashlib.sha256(f"0\0{content}\0{5}".encode()).hexdigest()
+
+    assert shown(draw(own(TEXTS), 4, 5)) == sorted(TEXTS, key=key)[:4]
+
+
+def test_equal_rows_of_ones_own_are_all_drawn_and_stand_apart():
+    rows = draw(own(["a 1"] * 30 + ["b 2"] * 30), 60, 0)
+    assert len({row.id for row in rows}) == 60
+    assert set(shown(rows[:20])) == {"a 1", "b 2"}
+
+
+@pytest.mark.parametrize("kind", ["plain", "balanced"])
+def test_fewer_of_ones_own_shots_are_the_first_of_more(kind):
+    all_rows = draw(own(TEXTS), 50, 1, kind)
+    assert all(draw(own(TEXTS), k, 1, kind) == all_rows[:k] for k in (1, 8, 49))
 
 
 def test_each_row_is_drawn_about_equally_often():
