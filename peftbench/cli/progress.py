@@ -20,14 +20,10 @@ SECONDS_BETWEEN_LINES = 10.0
 
 
 class Watch(stages.Watch, Protocol):
-    """A listener to progress that also hears remarks and waits."""
+    """A listener to progress that also waits."""
 
     def waiting(self, title: str) -> AbstractContextManager[object]:
         """Open a stage of unknown length."""
-        ...
-
-    def say(self, text: str) -> None:
-        """Print a remark, which is no result."""
         ...
 
 

@@ -14,6 +14,7 @@ from peftbench.learners.tune import Tuning
 from peftbench.methods.base import MethodConfig
 from peftbench.spec.cell import Cell, TaskSpec, Training
 from peftbench.spec.settings import checked
+from peftbench.tasks import overlap
 from peftbench.tasks.load import load as load_task
 from peftbench.tasks.shots import draw
 from peftbench.tasks.task import Row, Task
@@ -59,6 +60,18 @@ def plans(cells: Sequence[Cell]) -> list[Plan]:
             rendered[key] = _queries(templates, task.test[: cell.limit])
         planned.append(Plan(cell, task, templates, shots, rendered[key], learner))
     return planned
+
+
+def remarks(planned: Sequence[Plan]) -> list[str]:
+    """List what somebody should know about the data of plans before they are run: a line for each task, at most."""
+    alike: dict[tuple[str, int | None], list[Plan]] = {}
+    for cell_plan in planned:
+        alike.setdefault((cell_plan.task.sha256, cell_plan.cell.limit), []).append(cell_plan)
+    lines = []
+    for (_, limit), group in alike.items():
+        task, shots = group[0].task, [row for cell_plan in group for row in cell_plan.shots]
+        lines.append(overlap.remark(task, task.test[:limit], shots))
+    return [line for line in lines if line]
 
 
 def plan(cell: Cell) -> Plan:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from peftbench.flow import usage
 from peftbench.flow.outcome import Evaluation, to_frame, to_record
-from peftbench.flow.plan import plans
+from peftbench.flow.plan import plans, remarks
 from peftbench.flow.trial import Trial, trials, weights
 from peftbench.learners.learn import Learned, save
 from peftbench.learners.progress import SILENT, Watch
@@ -35,6 +35,8 @@ def run(cells: Sequence[Cell], store: Store, watch: Watch = SILENT, *, force: bo
             that failed. The records of finished cells stay.
     """
     planned = plans(cells)
+    for remark in remarks(planned):
+        watch.say(remark)
     store.tidy()
     if force or not store.records.is_dir():
         store.check_writable()

@@ -15,6 +15,10 @@ class Watch(Protocol):
         """Open a stage of `total` steps, 0 where that is not known."""
         ...
 
+    def say(self, text: str) -> None:
+        """Say something that is no result."""
+        ...
+
 
 class Silent:
     """A listener that shows nothing."""
@@ -23,6 +27,9 @@ class Silent:
     def stage(self, title: str, total: int) -> Iterator[Advance]:
         """Open a stage that shows nothing."""
         yield lambda _steps, _remark: None
+
+    def say(self, text: str) -> None:
+        """Say nothing."""
 
 
 SILENT = Silent()

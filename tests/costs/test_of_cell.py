@@ -1,6 +1,5 @@
 """What a finished cell ran, against the kernels that ran; and what its costs say."""
 
-import contextlib
 import json
 from collections import Counter
 
@@ -15,6 +14,7 @@ from peftbench.costs.of_cell import costs as costs_of
 from peftbench.flow.run import run
 from peftbench.learners import tune
 from peftbench.learners.optimizer import Optimizer
+from peftbench.learners.progress import SILENT
 from peftbench.methods.base import Added, Place
 from peftbench.models.shapes import Sizes
 from peftbench.scoring.encoding import Encoded
@@ -26,14 +26,6 @@ from peftbench.store.results import Store
 from tests.scoring.prompts import example
 
 TEMPLATE = "{{text}} How is it? ||| {{label}}"
-
-
-class Quiet:
-    """Looks on and says nothing."""
-
-    @contextlib.contextmanager
-    def stage(self, title, total):
-        yield lambda advance, remark: None
 
 
 PROMPTS = [
@@ -179,7 +171,7 @@ def rows(tmp_path_factory):
 def dispatched(cell, store):
     """Run a cell; give its record, and the matmuls that were dispatched."""
     found = []
-    return found, kernel_flops(lambda: found.extend(run([cell], store, Quiet())))
+    return found, kernel_flops(lambda: found.extend(run([cell], store, SILENT)))
 
 
 @pytest.mark.parametrize("way", ICL)

@@ -1,6 +1,5 @@
 """What was learned is used on the model that it was learned on: weights, config and tokenizer."""
 
-import contextlib
 from pathlib import Path
 
 import pytest
@@ -9,17 +8,12 @@ from peftbench.adapters import starts
 from peftbench.errors import MethodError, RecordError
 from peftbench.flow import predict
 from peftbench.flow.run import run
+from peftbench.learners.progress import SILENT
 from peftbench.models.load import load
 from peftbench.spec.cell import Cell, TaskSpec
 from peftbench.store.results import Store
 from tests.flow.test_trial import mend_config, mend_tokenizer
 from tests.tiny import tiny_folder
-
-
-class Watch:
-    @contextlib.contextmanager
-    def stage(self, title, total):
-        yield lambda advance, remark: None
 
 
 def learned(learner, model, tmp_path):
@@ -29,7 +23,7 @@ def learned(learner, model, tmp_path):
     task = TaskSpec(name="mine", train=rows, test=rows, template="{{text}} ||| {{label}}", choices=("good", "bad"))
     method = {"method": "ia3", "training": {"num_steps": 1}} if learner == "tune" else {}
     store = Store(tmp_path / "results")
-    (outcome,) = run([Cell(learner=learner, model=str(model), task=task, shots=2, **method)], store, Watch())
+    (outcome,) = run([Cell(learner=learner, model=str(model), task=task, shots=2, **method)], store, SILENT)
     return (store.adapters / outcome.record.id) if learner == "tune" else store.location(outcome.record.id)
 
 

@@ -1,0 +1,92 @@
+"""One's own rows on the command line: what draws the shots, and what is said of rows that are no test."""
+
+import json
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from peftbench.cli.app import main
+
+WORDS = "--shots 4 --template '{{text}} Sentiment: ||| {{label}}' --choices good,bad"
+NAME = "x; touch PWNED #"
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name, number in (("train", 12), ("test", 6)):
+        rows = "".join(f"{name} row {row},{('good', 'bad')[row % 2]}\n" for row in range(number))
+        Path(f"{name}.csv").write_text(f"text,label\n{rows}")
+    return tmp_path
+
+
+def icl(train: str, test: str, capsys, words: str = "") -> str:
+    assert main(shlex.split(f"icl --train {train} --test {test} {WORDS} {words}")) == 0
+    return capsys.readouterr().err
+
+
+def shots() -> dict[str, list[int]]:
+    records = [json.loads(path.read_text()) for path in Path("results/records").glob("*.json")]
+    assert {record["identity"].get("draw_version") for record in records} == {2}
+    return {record["task"]["name"]: record["learned"]["shot_ids"] for record in records}
+
+
+def test_the_test_files_name_does_not_decide_which_rows_are_the_shots(capsys):
+    Path("test_b.csv").write_text(Path("test.csv").read_text())
+    icl("train.csv", "test.csv", capsys)
+    icl("train.csv", "test_b.csv", capsys)
+    drawn = shots()
+    assert list(drawn) != []
+    assert drawn["test"] == drawn["test_b"]
+
+
+def test_zero_shot_of_own_rows_draws_nothing_and_keeps_its_id(capsys):
+    icl("train.csv", "test.csv", capsys, "--shots 0")
+    (path,) = Path("results/records").glob("*.json")
+    assert "draw_version" not in json.loads(path.read_text())["identity"]
+
+
+def test_test_rows_among_the_shots_are_counted_before_anything_is_computed(capsys):
+    first, *_ = icl("test.csv", "test.csv", capsys).splitlines()
+    assert first.startswith("test: 4 of 6 test rows are among the shots; ")
+
+
+def test_repeated_test_rows_are_counted(capsys):
+    header, *rows = Path("test.csv").read_text().splitlines()
+    Path("test.csv").write_text("\n".join([header, *rows, *rows[:2]]))
+    first, *_ = icl("train.csv", "test.csv", capsys).splitlines()
+    assert first.startswith("test: 2 of 8 test rows repeat another one; ")
+
+
+def test_rows_that_are_all_new_are_not_remarked_upon(capsys):
+    assert "test rows" not in icl("train.csv", "test.csv", capsys)
+
+
+def suggestions(text: str) -> list[list[str]]:
+    """List the commands of a text as a shell would split them."""
+    joined = re.sub(r"\s*\n\s+", " ", text)
+    return [
+        shlex.split(line.partition("peftbench ")[2].partition("`")[0])
+        for line in joined.splitlines()
+        if "PWNED" in line
+    ]
+
+
+def test_commands_for_copying_quote_the_tasks_name(capsys):
+    command = f"icl --task {shlex.quote(NAME)} --train train.csv --test test.csv {WORDS}"
+    assert main(shlex.split(command)) == 0
+    out = capsys.readouterr().err
+    for words in ("report", "advise --queries 10"):
+        assert main(shlex.split(words)) in (0, 2)
+        out += "".join(capsys.readouterr())
+    typed = [words for words in suggestions(out) if "--task" in words]
+    assert len(typed) >= 3, out
+    assert {words[words.index("--task") + 1] for words in typed} == {NAME}
+
+
+@pytest.mark.parametrize("name", ["x [/]", "[red]x"])
+def test_a_task_may_be_called_like_markup(capsys, name):
+    assert main(shlex.split(f"icl --task '{name}' --train train.csv --test test.csv {WORDS}")) == 0
+    assert f"{name}: ICL on mini-gpt" in capsys.readouterr().err
