@@ -38,6 +38,8 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "list": show_list,
 }
 
+MAX_CHARS = 2_000
+"""Of an error, or of its hint: what strangers wrote may be long."""
 HINT_OF_FILES = "paths start from the folder that you are in"
 
 # typer does not export the class of all errors of usage; this is it.
@@ -113,6 +115,11 @@ def _usage(error: Exception) -> int:
 
 
 def _fail(message: str, hint: str | None, code: int) -> int:
-    text = f"error: {escape.line(message)}" + (f"\n\nhint: {escape.line(hint)}" if hint else "")
+    text = f"error: {_short(message)}" + (f"\n\nhint: {_short(hint)}" if hint else "")
     typer.echo(text, err=True)
     return code
+
+
+def _short(text: str) -> str:
+    line = escape.line(text)
+    return line if len(line) <= MAX_CHARS else f"{line[:MAX_CHARS]} ..."

@@ -42,4 +42,5 @@ def expanded(path: Path) -> list[Cell]:
         return [cell for run in read(path).run for cell in cells(run, tasks(run))]
     except ValidationError as faults:
         text = "; ".join(dict.fromkeys(fault["msg"].removeprefix("Value error, ") for fault in faults.errors()))
-        raise RecipeError(f"recipe '{path}': {text}") from None
+        hint = "`peftbench list recipes` names those that come along; each is a TOML to copy from"
+        raise RecipeError(f"recipe '{path}': {text}", hint=hint) from None

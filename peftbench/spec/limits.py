@@ -11,6 +11,7 @@ MAX_DEPTH = 32
 # Of settings, from a TOML or the command line.
 MAX_NAME_BYTES = 255
 """Of a file's or folder's name: what file systems hold."""
+MAX_TOML_BYTES = 10_000_000
 MAX_CELLS = 100_000
 """Of a recipe or a command line."""
 MAX_ORDERS = 1_000

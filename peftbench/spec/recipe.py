@@ -103,7 +103,7 @@ def read(path: Path) -> Recipe:
         RecipeError: The file is missing, is no TOML, or has faults; all faults are listed at once.
     """
     try:
-        table = values.toml(path.read_text(encoding="utf-8"))
+        table = values.toml_file(path)
     except OSError as error:
         raise RecipeError(
             f"cannot read recipe '{path}': {error.strerror}",

@@ -10,6 +10,9 @@ from peftbench.spec import values
 
 Table = TypeVar("Table", bound=BaseModel)
 
+MAX_SHOWN = 8
+"""Of the faults of one table."""
+
 
 class Settings(BaseModel):
     """A frozen table of settings; unknown names, and values beyond the limits of `spec.limits`, are refused."""
@@ -32,9 +35,10 @@ def checked(schema: type[Table], table: dict[str, Any], what: str, error: type[P
     try:
         return schema.model_validate(table)
     except ValidationError as faults:
-        raise error(
-            f"{what}: {'; '.join(_fault(fault) for fault in faults.errors())}", hint=_hint(schema, faults)
-        ) from None
+        texts = [_fault(fault) for fault in faults.errors()]
+        if len(texts) > MAX_SHOWN:
+            texts[MAX_SHOWN:] = [f"and {len(texts) - MAX_SHOWN} faults like these"]
+        raise error(f"{what}: {'; '.join(texts)}", hint=_hint(schema, faults)) from None
 
 
 def _fault(fault: Any) -> str:

@@ -2,6 +2,7 @@
 
 import tomllib
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from peftbench.spec import limits
@@ -57,6 +58,20 @@ def is_utf8(text: str) -> bool:
     except UnicodeEncodeError:
         return False
     return True
+
+
+def toml_file(path: Path) -> dict[str, Any]:
+    """Read a TOML file; see `toml`. No more is read than a file may hold: a device would never end.
+
+    Raises:
+        OSError: It cannot be read.
+        ValueError: It is no TOML, no UTF-8, or beyond the limits.
+    """
+    with path.open("rb") as file:
+        content = file.read(limits.MAX_TOML_BYTES + 1)
+    if len(content) > limits.MAX_TOML_BYTES:
+        raise ValueError(f"more than {limits.MAX_TOML_BYTES:,} bytes")
+    return toml(content.decode().replace("\r\n", "\n"))
 
 
 def toml(text: str) -> dict[str, Any]:

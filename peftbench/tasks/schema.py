@@ -103,7 +103,7 @@ def read(path: Path) -> TaskFile:
             hint="rows of your own go in with --train, --test, --template and --choices",
         )
     try:
-        table = values.toml(path.read_text(encoding="utf-8"))
+        table = values.toml_file(path)
     except OSError as error:
         raise TaskError(
             f"cannot read task '{path}': {error.strerror}", hint="`peftbench list tasks` names those that come along"

@@ -173,6 +173,7 @@ CASES = {
     "recipe of many orders": ("run IN/orders.toml", "run.0.orders: Input should be less than", "known fields"),
     "recipe of large numbers": ("run IN/huge.toml", "is not valid TOML: run[0].orders: a whole number", "list recipes"),
     "recipe of many cells": ("run IN/cells.toml", "a run of 1,000,000 cells, and 100,000 are the most", "several"),
+    "recipe without an end": ("run /dev/zero", "is not valid TOML: more than 10,000,000 bytes", "list recipes"),
     "recipe with a deep setting": (
         "run IN/deep.toml",
         "tables and lists in each other, deeper than 32",

@@ -80,6 +80,11 @@ def test_no_terminal_obeys_what_stands_in_an_error(monkeypatch, capsys):
     assert capsys.readouterr().err == ("error: task 'a\\x1b]0;title\\x07\\r' fails\n\nhint: \\u202eabc\\ud800\n")
 
 
+def test_a_long_error_is_cut(monkeypatch, capsys):
+    raising(monkeypatch, RunError("x" * 5000, hint="y" * 5000))
+    assert capsys.readouterr().err == f"error: {'x' * 2000} ...\n\nhint: {'y' * 2000} ...\n"
+
+
 def test_a_file_that_the_system_refuses_is_one_line_wherever_that_shows(monkeypatch, capsys):
     assert raising(monkeypatch, OSError(36, "File name too long", "x" * 300)) == 2
     err = capsys.readouterr().err
