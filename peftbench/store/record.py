@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 SCHEMA_VERSION = 2
+SORTED = json.JSONEncoder(sort_keys=True, default=str)
 Normalization = Literal["token", "char", "byte", "none"]
 Count = Annotated[int, Field(ge=0)]
 # No cost comes near: sums, squares and products with numbers of queries stay finite.
@@ -230,8 +231,7 @@ class Record(Part):
 
 def identify(identity: Mapping[str, Any]) -> str:
     """Hash an identity, independent of the order of its keys."""
-    text = json.dumps(identity, sort_keys=True, default=str)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
+    return hashlib.sha256(SORTED.encode(identity).encode()).hexdigest()[:16]
 
 
 def now() -> str:
