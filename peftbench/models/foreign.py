@@ -104,13 +104,26 @@ def read_text(path: Path, error: type[PeftbenchError] = ModelError) -> str:
     """
     with reading(path, error):
         check_regular(path, error)
+        check_bytes(path, error)
         return path.read_text(encoding="utf-8")
 
 
 def check_regular(path: Path, error: type[PeftbenchError] = ModelError) -> None:
-    """Refuse a folder, pipe or device, which a library might read for ever, and a text file that is too large."""
+    """Refuse a folder, pipe or device, which a library might read for ever."""
     if path.exists() and not path.is_file():
         raise error(f"'{path}' is no regular file", hint=COPY)
+
+
+def check_folder(folder: Path, error: type[PeftbenchError] = ModelError) -> None:
+    """Refuse a folder with a pipe or device in it: libraries look for files of many names."""
+    with reading(folder, error):
+        for path in folder.iterdir():
+            if not path.is_dir():
+                check_regular(path, error)
+
+
+def check_bytes(path: Path, error: type[PeftbenchError] = ModelError) -> None:
+    """Refuse a text file that is too large."""
     if path.stat().st_size > MAX_BYTES:
         raise error(f"'{path}' has {path.stat().st_size:,} bytes", hint=f"at most {MAX_BYTES:,} are read")
 

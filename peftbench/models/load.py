@@ -43,6 +43,7 @@ def load(
     """
     place = _device(device)
     folder = source.find(name, revision, allow_pickle)
+    foreign.check_folder(folder)
     config = read_config(folder)
     family = registry.family(config.model_type)
     paths = weights.files(folder, allow_pickle)
@@ -176,6 +177,8 @@ def _tokenizer(folder: Path) -> Any:
     for name in ("tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"):
         if (folder / name).exists():
             foreign.read_object(folder / name)
+    if (folder / "tokenizer.json").is_file():
+        foreign.check_bytes(folder / "tokenizer.json")
     with foreign.reading(folder, fault="has no tokenizer that can be loaded", hint=hint):
         tokenizer = AutoTokenizer.from_pretrained(folder, use_fast=True, trust_remote_code=False)
         tokenizer("")  # some faults come out only where it is used

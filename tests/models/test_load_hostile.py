@@ -3,6 +3,7 @@
 import contextlib
 import hashlib
 import json
+import os
 import shutil
 import time
 
@@ -192,6 +193,11 @@ def test_f9_a_decoder_starts_from_a_token(family, token, tmp_path):
     folder = tiny_folder(family, tmp_path / "model")
     change(folder / "config.json", decoder_start_token_id=token)
     refused("starts the decoder from|decoder_start_token_id", folder)
+
+
+def test_a_pipe_is_not_waited_for(folder):
+    os.mkfifo(folder / "generation_config.json")
+    refused("no regular file", folder)
 
 
 def test_f10_a_name_that_no_file_has_is_refused():
