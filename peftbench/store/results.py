@@ -4,7 +4,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -137,9 +137,19 @@ class Store:
         """Return the scores that were stored as a single file, one row per (template, example, choice)."""
         return scores.read(self.scores / f"{record_id}.parquet")
 
-    def staging(self) -> AbstractContextManager[Path]:
-        """Make a folder on the results' disk, for what is to become a part of them; what stays in it is removed."""
-        return files.temporary_folder(self.root)
+    @contextmanager
+    def staging(self) -> Iterator[Path]:
+        """Make a folder on the results' disk, for what is to become a part of them; what stays in it is removed.
+
+        Raises:
+            RecordError: It cannot be made or written.
+        """
+        try:
+            with files.temporary_folder(self.root) as staged:
+                yield staged
+        except OSError as error:
+            why = f"cannot write results to '{self.root}': {error.strerror or error}"
+            raise RecordError(why, hint="nothing half-written was left") from None
 
     def write(
         self,
@@ -169,7 +179,7 @@ class Store:
             RecordError: The disk is full or the folder went away; no half-written file stays.
         """
         try:
-            with self.staging() as staged:
+            with files.temporary_folder(self.root) as staged:
                 _lay_out(staged, record, frame, prompt, adapter)
                 files.sync_whole(staged)
                 with files.locked(self.root):

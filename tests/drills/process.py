@@ -8,6 +8,7 @@ import os
 import signal
 import sys
 import traceback
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,6 +16,13 @@ STEPS = {"os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.link", "os.trunca
 LIMIT = 60
 """Seconds after which a process counts as hanging."""
 FAILED, HANGING = 70, 71
+
+
+def fork() -> int:
+    """Fork, though torch has threads: the child uses none of them, and Python warns of that from 3.12 on."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        return os.fork()
 
 
 def start(act: Callable[[], int], root: Path, before: int | None = None, log: Path | None = None) -> int:
@@ -29,7 +37,7 @@ def start(act: Callable[[], int], root: Path, before: int | None = None, log: Pa
     Returns:
         Its process id.
     """
-    process = os.fork()
+    process = fork()
     if process:
         return process
     signal.signal(signal.SIGALRM, lambda *_: os._exit(HANGING))

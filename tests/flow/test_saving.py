@@ -16,6 +16,7 @@ from peftbench.flow import usage
 from peftbench.spec.cell import Cell, IclOptions, TaskSpec
 from peftbench.store import files
 from peftbench.store.results import Store
+from tests.drills.process import fork
 from tests.flow.test_run import ROWS, TEMPLATE, Watch, only
 from tests.tiny import tiny_folder
 
@@ -68,7 +69,7 @@ def test_f5_a_run_that_fails_takes_nothing_away_that_another_made_meanwhile(cell
 
 def killed_before_rename(number, act):
     """Act in a process that is killed before a rename; return whether it was."""
-    process = os.fork()
+    process = fork()
     if process:
         return os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]) == -signal.SIGKILL
 
@@ -195,3 +196,13 @@ def test_all_that_a_cell_leaves_is_on_the_disk_before_it_counts(cells, tmp_path,
     record = only(flow.run([cells["tune"]], Store(tmp_path), Watch())).record
     for name in ("adapter.safetensors", "adapter.json", "usage.json", f"{record.id}.parquet", f"{record.id}.json"):
         assert name in steps
+
+
+def test_results_that_go_away_while_a_cell_is_computed_are_one_line(cells, tmp_path, monkeypatch):
+    def gone(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(files, "make_folder", gone)
+    with pytest.raises(RecordError, match="No space left on device") as caught:
+        list(flow.run([cells["tune"]], Store(tmp_path), Watch()))
+    assert caught.value.hint

@@ -9,6 +9,7 @@ import pytest
 
 from peftbench.store import files
 from peftbench.store.files import replacing_folder
+from tests.drills.process import fork
 
 
 def names(folder):
@@ -41,7 +42,7 @@ def test_a_folder_that_is_not_finished_leaves_the_old_one_and_nothing_beside_it(
 
 def stopped(write):
     """Run `write` in a process that dies in the middle of it, and return its id."""
-    process = os.fork()
+    process = fork()
     if not process:
         try:
             write()
