@@ -1,7 +1,6 @@
 """Drills with folders that strangers wrote: each is used, or refused in one line with a hint; nothing else comes out.
 
-A drill takes a number of tries and a seed, and returns a line for each try that failed: number, mutations, what came.
-Try n of a seed is always the same folder.
+A drill takes a number of tries and a seed, and returns its tally. Try n of a seed is always the same folder.
 """
 
 import contextlib
@@ -28,6 +27,7 @@ from peftbench.errors import PeftbenchError
 from peftbench.models.load import load
 from peftbench.scoring.forward import choice_log_probs
 from tests.adapters.random_adapters import save_random
+from tests.drills.tally import Tally
 from tests.scoring.prompts import encode_one
 from tests.tiny import FAMILIES, tiny_backbone, tiny_folder
 
@@ -68,17 +68,17 @@ TOMLS += [b"x = " + b"9" * 5000, b"[tune.lora]\nlr = nan", b"[tune]\nfoo = 1"]
 Mutation = Callable[[Path, random.Random], str]
 
 
-def models(tries: int, seed: int) -> list[str]:
+def models(tries: int, seed: int) -> Tally:
     """Load mutated model folders of all families, and run a prompt through those that load."""
     return _drill(tries, seed, _mutated_model, _use_model)
 
 
-def adapters(tries: int, seed: int) -> list[str]:
+def adapters(tries: int, seed: int) -> Tally:
     """Start from mutated folders of the peft library, written here by each method that has a form there."""
     return _drill(tries, seed, _mutated_adapter, _use_adapter)
 
 
-def checkpoints(tries: int, seed: int) -> list[str]:
+def checkpoints(tries: int, seed: int) -> Tally:
     """Start from mutated checkpoints of T-Few's authors."""
     return _drill(tries, seed, _mutated_checkpoint, _use_checkpoint)
 
@@ -86,36 +86,33 @@ def checkpoints(tries: int, seed: int) -> list[str]:
 DRILLS = {"model folders": models, "adapter folders": adapters, "checkpoints": checkpoints}
 
 
-def _drill(
-    tries: int, seed: int, mutated: Callable[[Path, random.Random], str], use: Callable[[Path], None]
-) -> list[str]:
-    failures = []
+def _drill(tries: int, seed: int, mutated: Callable[[Path, random.Random], str], use: Callable[[Path], None]) -> Tally:
+    tally = Tally()
     for number in range(tries):
         with tempfile.TemporaryDirectory() as place:
             what = mutated(Path(place) / "folder", random.Random(f"{seed} {number}"))
-            fault = _fault(Path(place) / "folder", use)
-            if fault:
-                failures.append(f"{number} {what}: {fault}")
-    return failures
+            note, fault = _outcome(Path(place) / "folder", use)
+        tally.count(note)
+        tally.add(f"try {number} of seed {seed}, {what}", fault)
+    return tally
 
 
-def _fault(folder: Path, use: Callable[[Path], None]) -> str | None:
-    """Use a folder; say what came out that should not."""
+def _outcome(folder: Path, use: Callable[[Path], None]) -> tuple[str, str | None]:
+    """Use a folder; return a note of what came out, and what of it should not."""
     started = time.monotonic()
     try:
         with _bounded(), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             use(folder)
     except PeftbenchError as error:
-        if not error.hint:
-            return f"no hint: {error.message}"
-        if "\n" in error.message or len(error.message) > 1000 or not error.message.isprintable():
-            return f"no line: {error.message!r}"
+        is_line = error.hint and len(error.message) <= 1000 and error.message.isprintable()
+        return "refused", None if is_line else f"no line with a hint: {error.message!r}"
     except BaseException as error:  # a panic or what the clock raised
         if isinstance(error, KeyboardInterrupt):
             raise
-        return f"{type(error).__name__}: {str(error).splitlines()[:1]} after {time.monotonic() - started:.0f} s"
-    return None
+        seconds = time.monotonic() - started
+        return "tracebacks", f"{type(error).__name__}: {str(error).splitlines()[:1]} after {seconds:.0f} s"
+    return "used", None
 
 
 class TookTooLongError(BaseException):

@@ -1,4 +1,4 @@
-"""The drills with folders, in short: `peftbench` uses each or refuses it in one line; no traceback, no hang."""
+"""The drills with folders, in short: each is used or refused in one line; no traceback, no hang."""
 
 import pytest
 
@@ -7,7 +7,10 @@ from tests.drills import folders
 
 @pytest.mark.parametrize("name", folders.DRILLS)
 def test_hostile_folders_are_used_or_refused_in_one_line(name):
-    assert folders.DRILLS[name](80, 0) == []
+    tally = folders.DRILLS[name](80, 0)
+    assert tally.failures == []
+    assert tally.tries == 80
+    assert {*tally.notes} == {"used", "refused"}
 
 
 def test_a_drill_names_what_goes_wrong(monkeypatch):
@@ -18,5 +21,5 @@ def test_a_drill_names_what_goes_wrong(monkeypatch):
 
     monkeypatch.setattr(folders, "_use_adapter", fail)
     monkeypatch.setattr(folders, "_mutated_adapter", lambda folder, rng: "as it was")
-    (line,) = folders.adapters(1, 0)
-    assert line.startswith("0 as it was: KeyError")
+    (line,) = folders.adapters(1, 0).failures
+    assert line.startswith("try 0 of seed 0, as it was: KeyError")
