@@ -181,7 +181,10 @@ def _tokenizer(folder: Path) -> Any:
         foreign.check_bytes(folder / "tokenizer.json")
     with foreign.reading(folder, fault="has no tokenizer that can be loaded", hint=hint):
         tokenizer = AutoTokenizer.from_pretrained(folder, use_fast=True, trust_remote_code=False)
-        tokenizer("")  # some faults come out only where it is used
+        tokenizer("\N{TEST TUBE}")  # some faults come out only where it is used, and some by what it does not know
+        num_tokens = len(tokenizer("a 1", add_special_tokens=False).input_ids)
+    if not num_tokens:  # transformers makes an empty one where tokenizer.json is missing and the config names its class
+        raise ModelError(f"the tokenizer in '{folder}' makes no tokens of a text", hint=hint)
     if not tokenizer.is_fast:
         raise ModelError(
             f"the tokenizer in '{folder}' gives no character offsets",

@@ -222,7 +222,8 @@ def _head(core: Any, inputs: Sequence[str], texts: Sequence[str]) -> tuple[list[
     witnesses = (texts[0], texts[-1])
     wholes = core.encode_batch(list(witnesses), add_special_tokens=False)
     tails = core.encode_batch([text[place:] for text in witnesses], add_special_tokens=False)
-    head = wholes[0].ids[: next(index for index, (_, stop) in enumerate(wholes[0].offsets) if stop > place)]
+    behind = (index for index, (_, stop) in enumerate(wholes[0].offsets) if stop > place)
+    head = wholes[0].ids[: next(behind, None)]  # all of them where what is behind has no tokens
     exact = all(whole.ids == head + tail.ids for whole, tail in zip(wholes, tails, strict=True))
     return (head, place) if exact else ([], 0)
 

@@ -147,7 +147,8 @@ def _mutated_model(folder: Path, rng: random.Random) -> str:
 def _use_model(folder: Path) -> None:
     backbone = load(str(folder), device="cpu", allow_pickle=True)
     backbone.settings("lora")
-    prompt = encode_one(backbone, "the premise says that", ["yes it does", "no"], end="eos", separator="", label=0)
+    text = "the premise says that\n" * 20  # long enough for a head that is shared
+    prompt = encode_one(backbone, text, ["yes it does", "no"], end="eos", separator="", label=0)
     with torch.no_grad():
         choice_log_probs(backbone, [prompt])
 

@@ -187,6 +187,13 @@ def test_f9_a_tokenizer_of_tokens_that_the_model_does_not_have_is_refused(folder
     refused("has a token 99999, and the model has 320 tokens", folder)
 
 
+def test_f9_a_tokenizer_that_makes_no_tokens_is_refused(tmp_path):
+    """Without tokenizer.json transformers builds an empty one of the class that it knows for the family."""
+    folder = tiny_folder("qwen2", tmp_path / "model")
+    (folder / "tokenizer.json").unlink()
+    refused("makes no tokens of a text|has no tokenizer", folder)
+
+
 @pytest.mark.parametrize("token", [None, "0", -1, 320, 1.0, [0], {"a": 1}])
 @pytest.mark.parametrize("family", ["t5", "bart"])
 def test_f9_a_decoder_starts_from_a_token(family, token, tmp_path):
