@@ -8,6 +8,7 @@ import typer
 from typer import Argument, Option
 
 from peftbench.cli.options import Command, Group, flatten
+from peftbench.report.formats import escape
 
 lab = typer.Typer(cls=Group, no_args_is_help=True, help="How the embedded models were made; what a task looks like.")
 
@@ -25,15 +26,15 @@ def show(
     from peftbench.tasks.load import load
 
     loaded = load(TaskSpec(name=task))
-    typer.echo(f"{loaded.name}: {loaded.description}")
+    typer.echo(escape.terminal(f"{loaded.name}: {loaded.description}"))
     typer.echo(f"chance {100 * loaded.chance:.1f}, {len(loaded.train)} train rows, {len(loaded.test)} test rows")
     typer.echo("Shown is what stands in a prompt, then the answer choices, the right one in brackets.")
     for template in loaded.templates:
-        typer.echo(f"\ntemplate {template.index}: {template.name}")
+        typer.echo(f"\ntemplate {template.index}: {escape.terminal(template.name)}")
         for example in (template.render(row) for row in loaded.test[:rows]):
-            typer.echo("  " + example.input.replace("\n", "\n  "))
+            typer.echo("  " + escape.terminal(example.input).replace("\n", "\n  "))
             marked = (f"[{text}]" if index == example.label else text for index, text in enumerate(example.choices))
-            typer.echo(f"  ->  {'  |  '.join(marked)}\n")
+            typer.echo(f"  ->  {escape.terminal('  |  '.join(marked))}\n")
     say_next(watch(quiet=False), f"peftbench icl --task {shlex.quote(task)} --shots 32")
 
 

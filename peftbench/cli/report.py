@@ -110,6 +110,7 @@ def readable(output: OutputOptions, may_be_none: bool = False) -> "tuple[list[Re
         RecordError: None is whole.
     """
     from peftbench.errors import RecordError
+    from peftbench.report.formats import escape
     from peftbench.store.results import Store
 
     records, faults = Store(output.results).readable()
@@ -118,7 +119,7 @@ def readable(output: OutputOptions, may_be_none: bool = False) -> "tuple[list[Re
     if not records and not may_be_none:
         raise RecordError(f"no records in '{output.results}'", hint=f"`{_first(output)}` makes the first ones")
     for fault in faults:
-        typer.echo(f"left out: {fault.message}\nhint: {fault.hint}", err=True)
+        typer.echo(f"left out: {escape.line(fault.message)}\nhint: {escape.line(str(fault.hint))}", err=True)
     return records, [fault.message for fault in faults]
 
 

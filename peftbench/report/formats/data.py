@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any
 
 from peftbench.metrics.base import Metric
+from peftbench.report.formats import escape
 from peftbench.report.formats.schema import SCHEMA_VERSION
 from peftbench.report.notes.document import Document
 from peftbench.report.rows.field import Field
@@ -47,7 +48,7 @@ def to_csv(document: Document) -> str:
     lines = [line for table in document.tables for row in table.rows for line in _lines(table, row)]
     writer = csv.DictWriter(file, list(dict.fromkeys(name for line in lines for name in line)), lineterminator="\n")
     writer.writeheader()
-    writer.writerows(lines)
+    writer.writerows({name: escape.csv(value) for name, value in line.items()} for line in lines)
     return file.getvalue()
 
 

@@ -10,6 +10,7 @@ from rich.console import Console, RenderableType
 from rich.table import Table as RichTable
 from rich.text import Text
 
+from peftbench.report.formats import escape
 from peftbench.report.formats.columns import Column, per_task, summary
 from peftbench.report.notes.document import Document
 from peftbench.report.rows.confidence import CONVENTION, INTERVAL
@@ -17,12 +18,6 @@ from peftbench.report.rows.table import Row, Table
 
 INDENT = " "
 """Of what goes on from the line above, in a cell."""
-LATEX_SPECIAL = {character: f"\\{character}" for character in "&%$#_{}"} | {
-    "~": r"$\sim$",
-    "\\": r"\textbackslash{}",
-    "^": r"\textasciicircum{}",
-    "[": "{[}",
-}
 
 
 def terminal(document: Document, console: Console) -> str:
@@ -51,18 +46,25 @@ def draw(console: Console, parts: Iterable[RenderableType]) -> str:
     """Return what the console would print, one part below the other; no blanks at line ends if it is no terminal."""
     with console.capture() as captured:
         for part in parts:
-            console.print(part, markup=False, highlight=False)
+            console.print(_plain(part), markup=False, highlight=False, emoji=False)
     text = captured.get()
     return text if console.is_terminal else "".join(f"{line.rstrip()}\n" for line in text.splitlines())
+
+
+def _plain(part: RenderableType) -> RenderableType:
+    """Write a line of text as such; what stands in grids is text already."""
+    if isinstance(part, Text):
+        return Text(escape.terminal(part.plain), part.style)
+    return escape.terminal(part) if isinstance(part, str) else part
 
 
 def markdown(document: Document) -> str:
     """Write the tables as GitHub Markdown."""
     parts = []
     for table in document.tables:
-        parts.append(f"**{table.title}**\n")
+        parts.append(f"**{escape.markdown(table.title)}**\n")
         parts += [_markdown_table(columns) for columns in _layouts(table)]
-    parts.append("".join(f"- {note}\n" for note in (*document.findings, *document.conventions)))
+    parts.append("".join(f"- {escape.markdown(text)}\n" for text in (*document.findings, *document.conventions)))
     return "\n".join(parts)
 
 
@@ -71,10 +73,10 @@ def latex(document: Document) -> str:
     parts = ["% \\usepackage{booktabs}\n"]
     for table in document.tables:
         ordered = replace(table, rows=tuple(sorted(table.rows, key=_place)))
-        parts.append(f"% {table.title}\n")
+        parts.append(f"% {escape.line(table.title)}\n")
         parts += [_latex_table([column for column in columns if not column.is_spare]) for columns in _layouts(ordered)]
     notes = (*document.findings, *_conventions(document, has_spares=False))
-    parts.append("".join(f"% {note}\n" for note in notes))
+    parts.append("".join(f"% {escape.line(text)}\n" for text in notes))
     return "\n".join(parts)
 
 
@@ -129,14 +131,17 @@ def _grid(columns: Sequence[Column], width: int) -> RichTable:
         extra = min(column.width - column.least_width, spare)
         spare -= extra
         grid.add_column(
-            Text("\n" * (height - len(column.header)) + "\n".join(column.header), style="bold"),
+            Text("\n" * (height - len(column.header)) + escape.terminal("\n".join(column.header)), style="bold"),
             justify="left" if column.is_text else "right",
             overflow="fold",
             no_wrap=column.fold_at is None,
             width=column.least_width + extra,
         )
         folded.append(
-            [_folded(value, column.least_width + extra) if column.fold_at else value for value in column.texts]
+            [
+                _folded(value, column.least_width + extra) if column.fold_at else value
+                for value in map(escape.line, column.texts)
+            ]
         )
     for values in zip(*folded, strict=True):
         grid.add_row(*(Text(value) for value in values))
@@ -162,7 +167,7 @@ def _broken(line: str, width: int) -> Iterator[str]:
 def note(text: str, style: str) -> RichTable:
     """Hang a note on a dash."""
     grid = RichTable.grid(padding=(0, 1, 0, 0))
-    grid.add_row(Text("-", style=style), Text(text, style=style))
+    grid.add_row(Text("-", style=style), Text(escape.terminal(text), style=style))
     return grid
 
 
@@ -177,7 +182,7 @@ def _markdown_table(columns: Sequence[Column]) -> str:
 
 def _escaped(text: str) -> str:
     # Two tildes would strike a text through.
-    return text.replace("|", "\\|").replace("~", "\\~")
+    return escape.markdown(text).replace("|", "\\|").replace("~", "\\~")
 
 
 def _latex_table(columns: Sequence[Column]) -> str:
@@ -187,7 +192,7 @@ def _latex_table(columns: Sequence[Column]) -> str:
         [
             rf"\begin{{tabular}}{{{spec}}}",
             r"\toprule",
-            _latex_row([_latex_text(" ".join(column.header)) for column in columns]),
+            _latex_row([escape.latex(" ".join(column.header)) for column in columns]),
             r"\midrule",
             *(_latex_row(row) for row in rows),
             r"\bottomrule",
@@ -202,12 +207,8 @@ def _latex_row(cells: Iterable[str]) -> str:
 
 def _latex_cells(column: Column) -> list[str]:
     """Write a column's values, their spreads as subscripts."""
-    values = [_latex_text(value) for value in column.values]
+    values = [escape.latex(value) for value in column.values]
     if not column.spreads:
         return values
     pairs = zip(values, column.spreads, strict=True)
     return [f"{value}$_{{{spread}}}$" if spread else value for value, spread in pairs]
-
-
-def _latex_text(text: str) -> str:
-    return "".join(LATEX_SPECIAL.get(character, character) for character in text)
