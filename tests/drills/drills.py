@@ -2,13 +2,31 @@
 
 from collections.abc import Callable
 
-from tests.drills import flips, kills
+from tests.drills import flips, folders, inputs, kills
 from tests.drills.tally import Tally
 
 DRILLS: dict[str, Callable[[int, int], Tally]] = {
     "kill a run": kills.run,
     "kill predictions": kills.predict,
     "flip what is read back": flips.flips,
+    "hostile model folders": folders.models,
+    "hostile adapters": folders.adapters,
+    "hostile checkpoints": folders.checkpoints,
+    "rows": inputs.files,
+    "templates": inputs.templates,
+    "TOML": inputs.tomls,
+    "command lines": inputs.commands,
 }
-TRIES = {"kill a run": 700, "kill predictions": 300, "flip what is read back": 1000}
+TRIES = {
+    "kill a run": 700,
+    "kill predictions": 300,
+    "flip what is read back": 1000,
+    "hostile model folders": 200,
+    "hostile adapters": 70,
+    "hostile checkpoints": 30,
+    "rows": 9000,
+    "templates": 5000,
+    "TOML": 5000,
+    "command lines": 1000,
+}
 """Tries of `make drill`; of a drill that is not named here, 100."""
