@@ -1,6 +1,7 @@
 """What a finished trial leaves: its evaluations, its record and its per-example scores."""
 
 import platform
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -59,8 +60,15 @@ class Evaluation:
             num_correct={normalization: sum(is_right) for normalization, is_right in right.items()},
             num_shots=self.predictor.num_shots,
             right="".join("01"[is_right] for is_right in right["token"]),
+            num_predicted=self._counts(predictions["token"]),
+            num_labelled=self._counts(labels),
             **({} if self.metric == "accuracy" else self._other_metric(predictions, labels)),
         )
+
+    def _counts(self, indices: Sequence[int]) -> list[int]:
+        """Count how often each index of a choice occurs."""
+        counts = Counter(indices)
+        return [counts[index] for index in range(max(len(query.choices) for query in self.queries))]
 
     @property
     def remark(self) -> str:

@@ -51,6 +51,9 @@ class TemplateResult(Part):
         values: The task's metric by each length normalisation; None where that is accuracy.
         predictions: By log-probability per token, the index of each example's choice; None where `right` is enough.
         labels: The index of each example's right choice; None where `right` is enough.
+        num_predicted: By log-probability per token, how often each choice was predicted, by its index; None where the
+            record does not say it.
+        num_labelled: How often each choice is right, by its index; None likewise.
     """
 
     template: int
@@ -62,6 +65,8 @@ class TemplateResult(Part):
     values: dict[Normalization, float] | None = None
     predictions: list[int] | None = None
     labels: list[int] | None = None
+    num_predicted: list[Count] | None = None
+    num_labelled: list[Count] | None = None
 
     @model_validator(mode="after")
     def _is_possible(self) -> "TemplateResult":

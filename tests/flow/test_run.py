@@ -238,6 +238,8 @@ def test_a_task_with_another_metric_is_recorded_with_its_value_under_each_templa
     scores = store.read_scores(record.id)
     best = scores.loc[scores.groupby("row_id").ranked_by.idxmax()]
     assert (result.predictions, result.labels) == (list(best.choice), list(best.label))
+    assert result.num_predicted == [(best.choice == choice).sum() for choice in (0, 1)]
+    assert result.num_labelled == [3, 2]
     f1 = []
     for label in (0, 1):
         right = ((best.choice == label) & (best.label == label)).sum()

@@ -7,7 +7,7 @@ from peftbench.spec.cell import TaskSpec
 from peftbench.store.record import StartingPoint, Sweep, SweepPoint
 from peftbench.tasks.group import mix
 from peftbench.tasks.load import load
-from tests.report.records import record
+from tests.report.records import record, under
 
 
 def table(*records):
@@ -121,3 +121,35 @@ def test_rows_that_are_right_throughout_have_no_interval_and_say_why():
     results = [made.results[0].model_copy(update={"right": "1" * 300})]
     (reason,) = [text for text in compose([made.model_copy(update={"results": results})]).conventions if "95 %" in text]
     assert reason == "95 % interval: n/a because all examples weigh the same, so that drawing them again shows nothing"
+
+
+def counted(made, *, predicted, labelled):
+    """The record with these counts of answers, under each of its templates."""
+    results = [
+        result.model_copy(update={"num_predicted": list(counts), "num_labelled": list(labelled)})
+        for result, counts in zip(made.results, predicted, strict=True)
+    ]
+    return made.model_copy(update={"results": results})
+
+
+def test_rows_that_answer_one_choice_are_told_and_under_how_many_prompts():
+    stuck = counted(record(), predicted=[(294, 6), (293, 7)], labelled=(150, 150))
+    free = counted(record(seed=1), predicted=[(150, 150), (0, 300)], labelled=(150, 150))
+    (note,) = remarks.cautions(table(stuck, free))
+    assert note.startswith("ICL on mini-gpt: one and the same answer to 98 % of the examples or more")
+    assert note.endswith(" under 2 of 4 tasks x templates x seeds")
+    assert not list(remarks.cautions(table(record())))  # of before, which do not say it
+
+
+def test_the_most_frequent_answer_is_told_where_it_is_more_than_chance():
+    uneven = counted(record(), predicted=[(150, 150)] * 2, labelled=(216, 84))
+    (note,) = remarks.cautions(table(uneven))
+    assert note == "always the most frequent answer: accuracy 72.0 on nli"
+    assert not list(remarks.cautions(table(counted(record(), predicted=[(150, 150)] * 2, labelled=(150, 150)))))
+
+
+@pytest.mark.parametrize(("number", "is_few"), [(12, True), (29, True), (30, False)])
+def test_intervals_of_few_examples_are_said_to_be_narrow(number, is_few):
+    made = under("accuracy", record(num_examples=number, correct=(5,)))
+    notes = list(remarks.intervals([table(made)]))
+    assert any(f"a little too narrow below 30 examples (nli {number})" in note for note in notes) == is_few
