@@ -4,7 +4,7 @@ import math
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from peftbench.spec import limits
 from peftbench.spec.settings import Settings
@@ -202,6 +202,14 @@ class Cell(Settings):
         if self.sweep and self.shots < 2:
             raise ValueError("a sweep sets some shots aside to choose by: it takes 2 shots or more")
         return self
+
+    @field_validator("method_config")
+    @classmethod
+    def _settings_are_sizes_of_models(cls, config: dict[str, Any]) -> dict[str, Any]:
+        for name, value in config.items():
+            if isinstance(value, int) and abs(value) > limits.MAX_SETTING:
+                raise ValueError(f"{name} = {value:,}, and {limits.MAX_SETTING:,} is the most")
+        return config
 
     @model_validator(mode="after")
     def _options_go_with_shots(self) -> "Cell":

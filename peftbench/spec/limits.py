@@ -19,6 +19,8 @@ MAX_ORDERS = 1_000
 MAX_SHOTS = 1_000_000
 MAX_STEPS_OF_TRAINING = 100_000_000
 MAX_BATCH_SIZE = 100_000
+MAX_SETTING = 1_000_000
+"""Of a method's whole numbers: ranks, widths, virtual tokens."""
 MAX_SEED = 2**32 - 1
 
 # Of rows.

@@ -154,6 +154,11 @@ CASES = {
         "training: batch_size: Input should be less than or equal to 100000",
         "default: batch_size = 8",
     ),
+    "many virtual tokens": (
+        f"tune --method prompt_tuning --set num_virtual_tokens=1000000000000 {ROWS} {OWN}",
+        "num_virtual_tokens = 1,000,000,000,000, and 1,000,000 is the most",
+        "known fields",
+    ),
     "digits of a setting": (f"tune --method ia3 --set x={'9' * 5000}", "--set x: a whole number beyond", "rank=8"),
     "depth of a setting": (
         f"tune --method ia3 --set x={'[' * 3000}{']' * 3000}",
