@@ -7,7 +7,8 @@ import jinja2
 from peftbench.errors import TaskError
 from peftbench.spec.cell import TaskSpec
 from peftbench.spec.settings import checked
-from peftbench.tasks.sandbox import BudgetError, variables
+from peftbench.tasks.growth import BudgetError
+from peftbench.tasks.sandbox import variables
 from peftbench.tasks.schema import TaskFile
 from peftbench.tasks.template import CHOICE, CHOICES, ROW, SEPARATOR
 

@@ -10,7 +10,6 @@ import datetime
 import decimal
 import functools
 import math
-import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
@@ -20,9 +19,10 @@ from jinja2.filters import FILTERS
 from jinja2.runtime import Context, LoopContext, Undefined
 from jinja2.sandbox import ImmutableSandboxedEnvironment, SecurityError
 from jinja2.utils import Cycler
-from jinja2.visitor import NodeTransformer
 
 from peftbench.spec import limits
+from peftbench.tasks.growth import BudgetError, refuse_format, refuse_power, refuse_work, size, times
+from peftbench.tasks.rewriting import COUNTED, JOINED, WEIGHED, Guard
 
 PLAIN = (str, int, float, decimal.Decimal, datetime.date, datetime.time, datetime.timedelta)
 """What a prompt shows as it is; lists of it as well."""
@@ -49,15 +49,6 @@ select selectattr slice sort sum tojson unique
 """Filters that take lists and tables; the others show a text or a number."""
 NOT_FILTERS = ("pprint", "random", "urlize", "xmlattr")
 """Of Jinja's: what shows Python's objects, is drawn by chance, or searches with patterns."""
-WIDTH = re.compile(r"\d+")
-FORMAT_FIELD = re.compile(r"%(?:\([^)]*\))?[-+ #0-9.*]*|\{[^}]*\}")
-NESTED_FIELD = re.compile(r"\{[^{}]+\{")
-COUNTED, JOINED, WEIGHED = " counted", " joined", " weighed"
-"""Filters that the rewriting puts in; no template can write a name that begins with a space."""
-
-
-class BudgetError(Exception):
-    """A rendering that takes too many steps, or would make something too large."""
 
 
 class MissingValueError(Exception):
@@ -162,12 +153,12 @@ class Environment(ImmutableSandboxedEnvironment):
     def call_binop(self, context: Context, operator: str, left: Any, right: Any) -> Any:
         """Apply `+`, `*`, `%` or `**`, unless the outcome is large."""
         if operator == "**":
-            _refuse_power(left, right)
+            refuse_power(left, right)
         if operator == "*":
-            _refuse_work(_size(left) * _times(right), _size(right) * _times(left))
+            refuse_work(size(left) * times(right), size(right) * times(left))
         if operator == "%" and isinstance(left, str):
             self._show(list(right.values()) if isinstance(right, Mapping) and "%(" in left else right)
-            _refuse_format(left, right)
+            refuse_format(left, right)
         return self._weighed_data(super().call_binop(context, operator, left, right))
 
     def call(__self, __context: Context, __obj: Any, *args: Any, **kwargs: Any) -> Any:
@@ -195,7 +186,7 @@ class Environment(ImmutableSandboxedEnvironment):
         if isinstance(owner, str):
             self._refuse_growth(name, owner, [*args, *kwargs.values()])
         elif name == "strftime":
-            _refuse_format("".join(args), ())
+            refuse_format("".join(args), ())
         result = function(*args, **kwargs)
         return list(result) if isinstance(owner, Mapping) and name != "get" else result
 
@@ -245,8 +236,8 @@ class Environment(ImmutableSandboxedEnvironment):
         self.weighed(others)
         if name == "format":
             self._show(others)
-            _refuse_format(value, others)
-        _refuse_work((1 + _size(value)) * (1 + sum(map(_size, others))))
+            refuse_format(value, others)
+        refuse_work((1 + size(value)) * (1 + sum(map(size, others))))
 
     def _parse(self, source: str, name: str | None, filename: str | None) -> nodes.Template:
         tree = Guard().visit(super()._parse(source, name, filename))
@@ -254,86 +245,8 @@ class Environment(ImmutableSandboxedEnvironment):
         return tree
 
 
-class Guard(NodeTransformer):
-    """Puts what counts and weighs into a parsed template."""
-
-    def visit_For(self, node: nodes.For) -> nodes.Node:
-        """Count rounds."""
-        self.generic_visit(node)
-        node.iter = _filter(node.iter, COUNTED)
-        return node
-
-    def visit_Concat(self, node: nodes.Concat) -> nodes.Node:
-        """Weigh what `~` joins."""
-        self.generic_visit(node)
-        return _filter(nodes.List(node.nodes, lineno=node.lineno), JOINED)
-
-    def visit_List(self, node: nodes.List) -> nodes.Node:
-        """Weigh lists that a template writes: one that holds another twice doubles it."""
-        self.generic_visit(node)
-        return _filter(node, WEIGHED)
-
-    def visit_Tuple(self, node: nodes.Tuple) -> nodes.Node:
-        """Weigh tuples, but for those that names are set by."""
-        self.generic_visit(node)
-        return node if node.ctx == "store" else _filter(node, WEIGHED)
-
-    def visit_Dict(self, node: nodes.Dict) -> nodes.Node:
-        """Weigh tables."""
-        self.generic_visit(node)
-        return _filter(node, WEIGHED)
-
-    def visit_Call(self, node: nodes.Call) -> nodes.Node:
-        """Let methods be called by `Environment.method` alone."""
-        self.generic_visit(node)
-        if isinstance(node.node, nodes.Getattr):
-            owner, name = node.node.node, nodes.Const(node.node.attr, lineno=node.lineno)
-            node.node = nodes.EnvironmentAttribute("method", lineno=node.lineno)
-            node.args = [owner, name, *node.args]
-        return node
-
-
-def _filter(node: Any, name: str) -> nodes.Filter:
-    return nodes.Filter(node, name, [], [], None, None, lineno=node.lineno)
-
-
 def _kind(value: Any) -> str:
     return f"a value of type '{type(value).__name__}'"
-
-
-def _size(value: Any) -> int:
-    """Count characters and items, of lists in lists as well; a number has none."""
-    if isinstance(value, str):
-        return len(value)
-    if isinstance(value, Mapping):
-        return _size([*value.keys(), *value.values()])
-    if isinstance(value, list | tuple | set | frozenset):
-        return len(value) + sum(map(_size, value))
-    return len(value) if isinstance(value, range) else 0
-
-
-def _times(value: Any) -> int:
-    return abs(value) if isinstance(value, int) else 0
-
-
-def _refuse_work(*chars: int) -> None:
-    if max(chars) > limits.MAX_WORK:
-        raise BudgetError(f"it would make {max(chars):.1e} characters or more")
-
-
-def _refuse_power(base: Any, exponent: Any) -> None:
-    if isinstance(base, int) and isinstance(exponent, int) and base.bit_length() * exponent > limits.MAX_POWER_BITS:
-        raise BudgetError(f"a power of more than {limits.MAX_POWER_BITS:,} bits")
-
-
-def _refuse_format(text: str, values: Any) -> None:
-    """Refuse widths that are large, or come from a value."""
-    fields = "".join(FORMAT_FIELD.findall(text.replace("{{", "").replace("}}", "")))
-    widths = sum(int(digits[:18]) for digits in WIDTH.findall(fields))
-    from_value = "*" in fields or NESTED_FIELD.search(text) is not None
-    if widths > limits.MAX_ARGUMENT or from_value:
-        raise BudgetError(f"a format with {'a width that is a value' if from_value else f'widths of {widths:,}'}")
-    _refuse_work((1 + len(text)) * (1 + _size(values)))
 
 
 ENVIRONMENT = Environment()

@@ -12,7 +12,8 @@ from jinja2.sandbox import SecurityError
 
 from peftbench.errors import TaskError
 from peftbench.spec import limits
-from peftbench.tasks.sandbox import ENVIRONMENT, BudgetError, MissingValueError, NotTextError, compiled
+from peftbench.tasks.growth import BudgetError
+from peftbench.tasks.sandbox import ENVIRONMENT, MissingValueError, NotTextError, compiled
 from peftbench.tasks.task import Example, Row
 
 SEPARATOR = "|||"
