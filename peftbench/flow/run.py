@@ -35,8 +35,7 @@ def run(cells: Sequence[Cell], store: Store, watch: Watch = SILENT, *, force: bo
             that failed. The records of finished cells stay.
     """
     planned = plans(cells)
-    for remark in remarks(planned):
-        watch.say(remark)
+    notes = iter(remarks(planned))
     store.tidy()
     if force or not store.records.is_dir():
         store.check_writable()
@@ -47,6 +46,8 @@ def run(cells: Sequence[Cell], store: Store, watch: Watch = SILENT, *, force: bo
         for trial, record in to_try:
             if record is None:
                 trial.check()
+        for note in notes:  # once, and not above an error
+            watch.say(note)
         for trial, record in to_try:
             yield Outcome(record or _run(trial, store, watch, force=force), is_new=record is None)
 
