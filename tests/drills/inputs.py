@@ -1,7 +1,8 @@
-"""Drills with files, templates and command lines that strangers wrote: used, or refused in one line with a hint.
+"""Drills with files, templates and command lines that strangers wrote: each is used, or refused by an error of ours.
 
 A drill takes a number of tries and a seed, and returns its tally. Try n of a seed is always the same input; no try may
-leave by a traceback, take more than 30 s, or bring the process over 2 GB.
+leave by a traceback, take more than 30 s, or bring the process over 2 GB. That an error is one line is looked at on the
+command line alone, where it is written; hints are not looked at.
 """
 
 import contextlib

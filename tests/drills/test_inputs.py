@@ -5,7 +5,7 @@ from tests.drills.inputs import DRILLS
 
 
 @pytest.mark.parametrize("name", DRILLS)
-def test_what_strangers_wrote_is_used_or_refused_in_one_line(name):
+def test_what_strangers_wrote_is_used_or_refused(name):
     tally = DRILLS[name](60, seed=0)
     assert tally.failures == []
     assert tally.tries == 60
