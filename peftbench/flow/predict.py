@@ -1,6 +1,7 @@
 """Use what was learned: rows in, predictions out in their order; memory does not grow with the number of rows."""
 
 import itertools
+import shlex
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -226,9 +227,10 @@ def open_usage(path: Path) -> Usage:
     foreign.check_name(str(path), RecordError)
     if path.is_dir():
         if (path / write.CONFIG).exists() and not (path / usage.FILE).exists():
+            command = f"peftbench tune --start-from {shlex.quote(str(path))}"
             raise RecordError(
                 f"'{path}' is an adapter of the peft library, which says nothing of templates and answer choices",
-                hint=f"`peftbench tune --start-from {path}` with your rows; --set num_steps=0 changes nothing in it",
+                hint=f"`{command}` with your rows; --set num_steps=0 changes nothing in it",
             )
         return usage.read(path / usage.FILE)
     beside = path.parent.parent / "prompts" / path.name
