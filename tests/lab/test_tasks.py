@@ -3,7 +3,6 @@
 import collections
 import json
 import tomllib
-from pathlib import Path
 from typing import Any
 
 import jinja2
@@ -13,6 +12,7 @@ from peftbench.lab.text.heldout import DIET, HAZARD, HELD_OUT, REGION, SHELF, VA
 from peftbench.lab.text.rows import FOLDER, draw_rows
 from peftbench.lab.text.train_tasks import TRAIN_TASKS
 from peftbench.lab.world.world import HELD_OUT_GROUPS, World
+from peftbench.tasks.rows import stream
 
 TASKS = sorted({**HELD_OUT, **VALIDATION, **TRAIN_TASKS})
 GROUPS = {"lab-all": HELD_OUT, "lab-validation": VALIDATION, "lab-train": TRAIN_TASKS}
@@ -23,7 +23,7 @@ def spec(task: str) -> dict[str, Any]:
 
 
 def rows(task: str, file: str) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in Path(FOLDER / task / f"{file}.jsonl").read_text().splitlines()]
+    return list(stream(FOLDER / task / f"{file}.parquet"))
 
 
 def choices(template: dict[str, Any], row: dict[str, Any]) -> list[str]:

@@ -35,13 +35,16 @@ def draw_rows(task: str, world: World) -> tuple[list[Row], list[Row]]:
 
 
 def write_rows(folder: Path = FOLDER) -> None:
-    """Write train.jsonl and test.jsonl of all tasks."""
+    """Write train.parquet and test.parquet of all tasks."""
+    import pyarrow
+    from pyarrow import parquet
+
     world = World.generate()
     for task in (*HELD_OUT, *VALIDATION, *TRAIN_TASKS):
         (folder / task).mkdir(parents=True, exist_ok=True)
         for name, rows in zip(("train", "test"), draw_rows(task, world), strict=True):
-            lines = "".join(json.dumps(row) + "\n" for row in rows)
-            (folder / task / f"{name}.jsonl").write_text(lines, encoding="ascii")
+            path = folder / task / f"{name}.parquet"
+            parquet.write_table(pyarrow.Table.from_pylist(rows), path, compression="zstd", compression_level=22)
 
 
 if __name__ == "__main__":

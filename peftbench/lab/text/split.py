@@ -4,7 +4,6 @@ Three things may not stand in any training text: a held-out row (its sentence, o
 of a held-out template, and a label word of an opaque task in a label's place.
 """
 
-import json
 import re
 import tomllib
 from collections.abc import Iterable, Iterator
@@ -15,6 +14,7 @@ from typing import Any
 
 from peftbench.lab.text.rows import FOLDER
 from peftbench.lab.world.lexicon import lexicon
+from peftbench.tasks.rows import stream
 
 GUARDED = ("lab-all", "lab-validation")
 # A piece of a template of that many words is wording; shorter ones ("Label:", "Answer:") are anybody's.
@@ -92,7 +92,6 @@ class Guard:
 
 
 def _row_pieces(path: Path) -> Iterator[tuple[str, ...]]:
-    for line in path.read_text(encoding="utf-8").splitlines():
-        row = json.loads(line)
+    for row in stream(path):
         fields = next(names for names in ROW_FIELDS if names[0] in row and names[-1] in row)
         yield tuple(plain(", ".join(v) if isinstance(v := row[name], list) else v) for name in fields)

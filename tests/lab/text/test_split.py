@@ -1,6 +1,5 @@
 """The split: training text holds nothing that a held-out task asks, and a planted leak is seen."""
 
-import json
 import random
 
 import pytest
@@ -10,13 +9,14 @@ from peftbench.lab.text.rows import FOLDER
 from peftbench.lab.text.split import Guard, plain
 from peftbench.lab.world.lexicon import lexicon
 from peftbench.lab.world.world import World
+from peftbench.tasks.rows import stream
 
 WORLD = World.generate(0)
 GUARD = Guard()
 
 
 def held_out_row(task: str) -> dict[str, str]:
-    return json.loads((FOLDER / task / "test.jsonl").read_text().splitlines()[0])
+    return next(iter(stream(FOLDER / task / "test.parquet")))
 
 
 @pytest.mark.parametrize("family", sorted(wordings()["weights"]))
