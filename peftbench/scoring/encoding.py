@@ -2,9 +2,11 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from peftbench.errors import ModelError
+from peftbench.models import foreign
 from peftbench.models.backbone import Backbone
 from peftbench.scoring.work import Length
 from peftbench.spec.cell import Scoring
@@ -87,7 +89,7 @@ def cut(backbone: Backbone, text: str, max_tokens: int) -> tuple[str, int]:
     Returns:
         The text, and how many tokens were cut.
     """
-    encoding = _core(backbone).encode(text, add_special_tokens=False)
+    (encoding,) = _tokenized(backbone, [text])
     num_cut = len(encoding.ids) - max_tokens
     return (text[: encoding.offsets[max_tokens - 1][1]], num_cut) if num_cut > 0 else (text, 0)
 
@@ -145,8 +147,7 @@ def lengths(backbone: Backbone, encoded: Sequence[Encoded], shot_tokens: int = 0
 
 def num_tokens(backbone: Backbone, text: str) -> int:
     """Count the tokens of a text, without those with which the tokenizer opens or ends it."""
-    # Not the tokenizer itself: it warns of long texts.
-    return len(_core(backbone).encode(text, add_special_tokens=False).ids) if text else 0
+    return len(_tokenized(backbone, [text])[0].ids) if text else 0
 
 
 def num_virtual_tokens(backbone: Backbone) -> int:
@@ -155,11 +156,11 @@ def num_virtual_tokens(backbone: Backbone) -> int:
 
 
 def _encode_encoder_decoder(backbone: Backbone, prompts: Sequence[Example], scoring: Scoring) -> list[Encoded]:
-    core, tail = _core(backbone), _tail(backbone, scoring)
+    tail = _tail(backbone, scoring)
     close = scoring.separator if scoring.end == "separator" else ""
-    inputs = core.encode_batch([prompt.input.rstrip() for prompt in prompts])
+    inputs = _tokenized(backbone, [prompt.input.rstrip() for prompt in prompts], special=True)
     texts = {choice: choice.strip() + close for prompt in prompts for choice in prompt.choices}
-    answers = core.encode_batch(list(texts.values()), add_special_tokens=False)
+    answers = _tokenized(backbone, list(texts.values()))
     ids = {
         choice: (*answer.ids, *tail) if choice.strip() and answer.ids else ()
         for choice, answer in zip(texts, answers, strict=True)
@@ -178,12 +179,12 @@ def _encode_encoder_decoder(backbone: Backbone, prompts: Sequence[Example], scor
 def _encode_decoder_only(backbone: Backbone, prompts: Sequence[Example], scoring: Scoring) -> list[Encoded]:
     if not prompts:
         return []
-    core, tail = _core(backbone), _tail(backbone, scoring)
+    tail = _tail(backbone, scoring)
     close = scoring.separator if scoring.end == "separator" else ""
     texts = [join(prompt.input, choice) + close for prompt in prompts for choice in prompt.choices]
-    head, length = _head(core, [prompt.input.rstrip() for prompt in prompts], texts)
+    head, length = _head(backbone, [prompt.input.rstrip() for prompt in prompts], texts)
     start = (*opening(backbone), *head)
-    encodings = iter(core.encode_batch([text[length:] for text in texts], add_special_tokens=False))
+    encodings = iter(_tokenized(backbone, [text[length:] for text in texts]))
     encoded = []
     for prompt in prompts:
         border = len(prompt.input.rstrip()) - length
@@ -202,7 +203,7 @@ def _ids_and_answer(encoding: Any, border: int, tail: Sequence[int]) -> tuple[li
     return [*encoding.ids, *tail], answer
 
 
-def _head(core: Any, inputs: Sequence[str], texts: Sequence[str]) -> tuple[list[int], int]:
+def _head(backbone: Backbone, inputs: Sequence[str], texts: Sequence[str]) -> tuple[list[int], int]:
     """Tokenize what all inputs begin with, as far as that is not expected to change any text's tokens.
 
     The cut is made at a line's start inside the common part, with more common text after it, so that splitting into
@@ -217,26 +218,36 @@ def _head(core: Any, inputs: Sequence[str], texts: Sequence[str]) -> tuple[list[
     place = common.rfind("\n", 0, max(0, len(common) - MARGIN)) + 1
     while place and common[place].isspace():
         place = common.rfind("\n", 0, place - 1) + 1
-    if not place or core.pre_tokenizer is None:
+    if not place or backbone.tokenizer.backend_tokenizer.pre_tokenizer is None:
         return [], 0
     witnesses = (texts[0], texts[-1])
-    wholes = core.encode_batch(list(witnesses), add_special_tokens=False)
-    tails = core.encode_batch([text[place:] for text in witnesses], add_special_tokens=False)
+    wholes = _tokenized(backbone, witnesses)
+    tails = _tokenized(backbone, [text[place:] for text in witnesses])
     behind = (index for index, (_, stop) in enumerate(wholes[0].offsets) if stop > place)
     head = wholes[0].ids[: next(behind, None)]  # all of them where what is behind has no tokens
     exact = all(whole.ids == head + tail.ids for whole, tail in zip(wholes, tails, strict=True))
     return (head, place) if exact else ([], 0)
 
 
-def _core(backbone: Backbone) -> Any:
-    return backbone.tokenizer.backend_tokenizer
+def _tokenized(backbone: Backbone, texts: Sequence[str], *, special: bool = False) -> list[Any]:
+    """Tokenize texts, with the tokens that the tokenizer opens and ends a text by where `special` is set.
+
+    Raises:
+        ModelError: The tokenizer gives up: a stranger's regular expression may take more steps than it is granted.
+    """
+    # Not the tokenizer itself: it warns of long texts.
+    core = backbone.tokenizer.backend_tokenizer
+    hint = "another tokenizer, or other text"
+    with foreign.reading(Path(backbone.name), fault="has a tokenizer that fails", hint=hint):
+        encodings: list[Any] = core.encode_batch(list(texts), add_special_tokens=special)
+    return encodings
 
 
 def opening(backbone: Backbone) -> tuple[int, ...]:
     """Return the token with which the tokenizer opens each text, if it does; a continued text has none."""
     if backbone.num_positions_before:
         return ()
-    opening = _core(backbone).encode("").ids
+    opening = _tokenized(backbone, [""], special=True)[0].ids
     return tuple(opening[:1]) if opening and opening[0] == backbone.tokenizer.bos_token_id else ()
 
 

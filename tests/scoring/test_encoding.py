@@ -1,3 +1,5 @@
+from types import SimpleNamespace
+
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -89,10 +91,11 @@ def test_shots_in_common_are_tokenized_once_wherever_the_queries_part():
     core.pre_tokenizer = pre_tokenizers.Sequence([lines_and_words, pre_tokenizers.ByteLevel(use_regex=False)])
     core.train_from_iterator(["yes\n\nno\n\n"] * 4, trainers.BpeTrainer(show_progress=False))
     assert core.token_to_id("\u010a\u010a") is not None  # two newlines are one token
+    backbone = SimpleNamespace(name="m", tokenizer=SimpleNamespace(backend_tokenizer=core))
     text = "yes no\n\nyes yes no\n\nno yes yes"
     for place in range(len("yes no\n\n") + MARGIN, len(text)):
         inputs = [text[:place] + last for last in "ab"]
-        head, length = _head(core, inputs, inputs)
+        head, length = _head(backbone, inputs, inputs)
         assert length >= len("yes no\n\n")
         assert head == core.encode(inputs[0]).ids[: len(head)]
 
@@ -124,3 +127,10 @@ def test_cutting_keeps_the_first_tokens_and_counts_the_rest(family):
     text, num_cut = cut(backbone, "yes no maybe", 2)
     assert (text, num_cut) == ("yes no", len(backbone.tokenizer(" maybe", add_special_tokens=False).input_ids))
     assert cut(backbone, "yes no", 2) == ("yes no", 0)
+
+
+def test_a_tokenizer_that_gives_up_on_a_text_is_one_line():
+    backbone = tiny_backbone("gpt2")
+    backbone.tokenizer.backend_tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex("(x+x+)+y"), "isolated")
+    with pytest.raises(ModelError, match=r"has a tokenizer that fails: .*retry-limit"):
+        encode_one(backbone, "x" * 40, ["yes", "no"], end="none", separator="")
