@@ -3,6 +3,7 @@
 The public API is `__all__`. Nothing of it is imported before it is used: torch comes with `run`, pandas with `frame`.
 """
 
+import os
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -50,3 +51,17 @@ def __getattr__(name: str) -> Any:
 
 def __dir__() -> list[str]:
     return [*__all__, "__version__"]
+
+
+def _let_threads_sleep() -> None:
+    """Let OpenMP's threads ask for work for some microseconds and then sleep, unless the user has chosen.
+
+    Threads that stay awake make training three times slower beside one other busy process on two cores; those that
+    sleep at once make it a fifth slower where nothing else runs (benchmarks/busy.py). Read when torch is imported.
+    """
+    if "OMP_WAIT_POLICY" not in os.environ:
+        os.environ["OMP_WAIT_POLICY"] = "passive"
+        os.environ.setdefault("GOMP_SPINCOUNT", "1000")
+
+
+_let_threads_sleep()

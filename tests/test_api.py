@@ -2,8 +2,11 @@
 
 import ast
 import inspect
+import os
 import re
 import runpy
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -68,3 +71,19 @@ def test_the_code_on_the_page_runs(tmp_path, monkeypatch, capsys):
     exec(code, names)
     assert 0 <= float(capsys.readouterr().out) <= 1
     assert len(names["table"]) == len(names["outcome"].record.results)
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ({}, "passive 1000"),
+        ({"OMP_WAIT_POLICY": "active"}, "active None"),
+        ({"GOMP_SPINCOUNT": "7"}, "passive 7"),
+    ],
+)
+def test_threads_wait_asleep_unless_the_user_says_otherwise(before, after):
+    names = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")
+    environment = {name: value for name, value in os.environ.items() if name not in names} | before
+    script = f"import peftbench, os; print(*map(os.environ.get, {names}))"
+    done = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == after
