@@ -13,7 +13,7 @@ from peftbench.learners.progress import Watch
 from peftbench.learners.sweep import Swept, num_steps, sweep
 from peftbench.learners.tune import TunePredictor, Tuning
 from peftbench.models.backbone import Backbone
-from peftbench.spec.cell import Scoring, Training
+from peftbench.spec.cell import Scoring
 from peftbench.tasks.task import Example
 
 Learner = Icl | Tuning
@@ -68,11 +68,6 @@ class Tuned:
     def num_cut_tokens(self) -> int:
         """Tokens that were cut from the shots."""
         return self.predictor.num_cut_tokens
-
-    @property
-    def training(self) -> Training:
-        """Settings of the training that counts."""
-        return self.tuning.training
 
 
 Learned = Prompted | Tuned

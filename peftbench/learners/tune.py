@@ -2,7 +2,6 @@
 
 import itertools
 import random
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
@@ -77,7 +76,6 @@ class TunePredictor:
         shot_bytes: No shots stand in the prompt.
         log: Losses of each step by name: "loss" is the weighted sum, beside it those that are on.
         work: What training ran.
-        seconds: Wall time of training.
     """
 
     backbone: Backbone
@@ -91,7 +89,6 @@ class TunePredictor:
     shot_bytes: int = 0
     log: list[dict[str, float]] = field(default_factory=list)
     work: TrainingWork = field(default_factory=TrainingWork)
-    seconds: float = 0.0
 
     @property
     def num_saved_parameters(self) -> int:
@@ -232,7 +229,7 @@ def _train(
     stages: Stages,
     progress: Progress | None,
 ) -> None:
-    backbone, training, started = predictor.backbone, tuning.training, time.perf_counter()
+    backbone, training = predictor.backbone, tuning.training
     parameters = backbone.parameters_named(predictor.names)
     num_members = backbone.num_members
     optimizer = Optimizer(parameters.values(), training, apart=num_members > 1)
@@ -255,7 +252,6 @@ def _train(
     finally:
         backbone.model.eval()
     predictor.num_unreached_parameters = optimizer.num_unreached
-    predictor.seconds = time.perf_counter() - started
 
 
 def draw_batches(encoded: Sequence[Sequence[Encoded]], batch_size: int, seed: int) -> Iterator[list[Encoded]]:
