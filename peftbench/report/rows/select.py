@@ -11,7 +11,7 @@ from peftbench.registry import known
 from peftbench.report.rows import setting
 from peftbench.report.rows.setting import Setting, shots
 from peftbench.report.rows.table import distinguish
-from peftbench.store.record import Record, identify
+from peftbench.store.record import Record
 from peftbench.store.results import Store
 
 SPELLING = "METHOD@MODEL[:SHOTS][,KEY=VALUE]"
@@ -107,18 +107,10 @@ def choose(word: str, all_stored: Sequence[Stored]) -> Selection:
         all_stored: All records that there are.
 
     Raises:
-        RecordError: It names nothing, or more than one thing; the hint lists what there is. Or a record was edited.
+        RecordError: It names nothing, or more than one thing; the hint lists what there is.
     """
     selections = rows(all_stored)
-    selection = _row(word, selections) if "@" in word else _record(word, all_stored, selections)
-    for stored in selection.stored:
-        if stored.record.id != identify(stored.record.identity):
-            path = stored.store.location(stored.record.id)
-            raise RecordError(
-                f"record '{path}' was edited: its id is not the hash of its identity",
-                hint="remove the file, or type the command that made it again, with --force",
-            )
-    return selection
+    return _row(word, selections) if "@" in word else _record(word, all_stored, selections)
 
 
 def check_apart(a: Selection, b: Selection) -> None:
