@@ -264,7 +264,7 @@ def _typed_name(option: inspect.Parameter) -> str:
 def _check_text(option: str, text: str, *, is_name: bool) -> None:
     if not values.is_utf8(text):
         raise RecipeError(f"{option} {text[:MAX_SHOWN]!a} has bytes that are no UTF-8", hint="type it as UTF-8")
-    longest = max(len(part.encode()) for part in text.split("/"))
+    longest = len(values.longest_name(text).encode())
     if is_name and longest > limits.MAX_NAME_BYTES:
         message = f"{option} '{text[:MAX_SHOWN]}...' has a name of {longest:,} bytes"
         raise RecipeError(message, hint=f"{limits.MAX_NAME_BYTES} are the most; {option} takes a name or a path")

@@ -11,13 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from peftbench.errors import ModelError, PeftbenchError
+from peftbench.spec import limits, values
 
 MAX_BYTES = 256 * 2**20
 """Of a text file; the largest tokenizer.json in use, Gemma 3's, has 33 MB."""
-MAX_DEPTH = 32
-"""Of lists and tables in each other; configs in use have 5."""
-MAX_NAME = 255
-"""Bytes of a file's name, on all common file systems."""
 MAX_TEXT = 200
 """Characters of a stranger's text in a message."""
 COPY = "copy or download it again"
@@ -88,10 +85,10 @@ def check_name(name: str, error: type[PeftbenchError] = ModelError) -> None:
         PeftbenchError: As `error`: a part between slashes is too long, or there are bytes that are no UTF-8.
     """
     try:
-        longest = max(name.split("/"), key=lambda part: len(part.encode()))
+        longest = values.longest_name(name)
     except UnicodeEncodeError:
         raise error(f"the name {name!r} is no UTF-8", hint="rename the file or folder") from None
-    if len(longest.encode()) > MAX_NAME or "\0" in name:
+    if len(longest.encode()) > limits.MAX_NAME_BYTES or "\0" in name:
         start = repr(longest[:40])
         raise error(f"{start}... is no name of a file: {len(longest):,} characters", hint="a path, or a shorter name")
 
@@ -145,12 +142,12 @@ def read_object(path: Path, error: type[PeftbenchError] = ModelError) -> dict[st
 
 
 def check_depth(path: Path, table: Any, error: type[PeftbenchError] = ModelError) -> None:
-    """Refuse lists and tables that lie in each other more than `MAX_DEPTH` deep."""
+    """Refuse lists and tables that lie in each other more than `limits.MAX_DEPTH` deep."""
     level, depth = [table], 0
     while level := [value for value in level if isinstance(value, dict | list)]:
         depth += 1
-        if depth > MAX_DEPTH:
-            raise error(f"'{path}' is nested too deep", hint=f"at most {MAX_DEPTH} levels are read")
+        if depth > limits.MAX_DEPTH:
+            raise error(f"'{path}' is nested too deep", hint=f"at most {limits.MAX_DEPTH} levels are read")
         level = [inner for value in level for inner in (value.values() if isinstance(value, dict) else value)]
 
 

@@ -60,6 +60,15 @@ def is_utf8(text: str) -> bool:
     return True
 
 
+def longest_name(path: str) -> str:
+    """Return the part between slashes that takes the most bytes.
+
+    Raises:
+        UnicodeEncodeError: The path is no UTF-8.
+    """
+    return max(path.split("/"), key=lambda part: len(part.encode()))
+
+
 def toml_file(path: Path) -> dict[str, Any]:
     """Read a TOML file; see `toml`. No more is read than a file may hold: a device would never end.
 
