@@ -5,6 +5,7 @@ interprets the values of a stranger's file; exceptions of other code are bugs an
 """
 
 import json
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +18,8 @@ MAX_BYTES = 256 * 2**20
 """Of a text file; the largest tokenizer.json in use, Gemma 3's, has 33 MB."""
 MAX_TEXT = 200
 """Characters of a stranger's text in a message."""
+SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
+"""An escape in JSON, by which alone half a character comes into a table."""
 COPY = "copy or download it again"
 
 LAYERS, HEADS, WIDTH, TOKENS = (1, 1_000), (1, 10_000), (1, 1_000_000), (1, 100_000_000)
@@ -134,7 +137,8 @@ def read_object(path: Path, error: type[PeftbenchError] = ModelError) -> dict[st
     text = read_text(path, error)
     with reading(path, error):
         table = json.loads(text)
-        json.dumps(table, ensure_ascii=False).encode()  # a lone surrogate is no text
+        if SURROGATE.search(text):  # two of them may be one character; a lone one is no text
+            json.dumps(table, ensure_ascii=False).encode()
     if not isinstance(table, dict):
         raise error(f"'{path}' is damaged: no JSON object but {_kind(table)}", hint=COPY)
     check_depth(path, table, error)
