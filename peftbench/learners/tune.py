@@ -18,7 +18,7 @@ from peftbench.learners.optimizer import Optimizer
 from peftbench.methods.base import MethodConfig
 from peftbench.methods.stages import Stages
 from peftbench.models.backbone import Backbone
-from peftbench.scoring import encoding
+from peftbench.scoring import encoding, packing
 from peftbench.scoring.batches import memory_for
 from peftbench.scoring.encoding import Encoded, check_fits, encode
 from peftbench.scoring.forward import choice_log_probs, of_members
@@ -292,19 +292,22 @@ def _preparation_loss(predictor: TunePredictor, batch: Sequence[Encoded], traini
     return _losses(predictor.backbone, batch, training)["loss"]
 
 
-def _shapes(backbone: Backbone, batch: Sequence[Encoded]) -> tuple[list[Length], Pass]:
-    """Return the length of each example of a batch, and the shape that the batch is padded to."""
+def _shapes(backbone: Backbone, batch: Sequence[Encoded]) -> tuple[list[Length], Pass, int]:
+    """Return the length of each example of a batch, the shape that it is run in, and what examples share of a row."""
     lengths = encoding.lengths(backbone, batch)
     if not backbone.sizes.is_encoder_decoder:
-        longest = max(length.total for length in lengths)
-        return lengths, Pass.of_decoder(rows=len(lengths), tokens=longest, head=sum(map(_num_predicting, batch)))
-    return lengths, Pass.of_encoder_decoder(
+        rows, num_virtual = packing.rows(backbone, batch), encoding.num_virtual_tokens(backbone)
+        longest = max(num_virtual + sum(lengths[prompt].total - num_virtual for prompt in row) for row in rows)
+        shape = Pass.of_decoder(rows=len(rows), tokens=longest, head=sum(map(_num_predicting, batch)))
+        return lengths, shape, num_virtual * (len(batch) - len(rows))
+    shape = Pass.of_encoder_decoder(
         inputs=len(lengths),
         input_tokens=max(length.context for length in lengths),
         answers=len(lengths) * max(len(length.choices) for length in lengths),
         answer_tokens=max(max(length.choices) for length in lengths),
         head=sum(len(ids) for tokens in batch for ids in tokens.choices),
     )
+    return lengths, shape, 0
 
 
 def _num_predicting(encoded: Encoded) -> int:

@@ -1,8 +1,8 @@
 """Prompts and choices through the model: log-probabilities of the answer tokens, differentiable.
 
 Shapes: embeddings, hidden states and encoder states are (rows, tokens, d_model). A decoder-only model has a row for
-each example; an encoder-decoder has batch rows in its encoder, batch * choices in its decoder. Answer tokens are flat,
-(num_answer_tokens,), until `choice_log_probs` lays them out as (batch, choices, length).
+one or more examples; an encoder-decoder has batch rows in its encoder, batch * choices in its decoder. Answer tokens
+are flat, (num_answer_tokens,), until `choice_log_probs` lays them out as (batch, choices, length).
 """
 
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ from torch import Tensor
 from transformers import DynamicCache
 
 from peftbench.models.backbone import Backbone
-from peftbench.scoring import tree
+from peftbench.scoring import packing, tree
 from peftbench.scoring.encoding import Encoded, check_fits, num_virtual_tokens
 from peftbench.scoring.tree import Answers, Tokens
 
@@ -22,8 +22,9 @@ def choice_log_probs(backbone: Backbone, batch: Sequence[Encoded]) -> tuple[Tens
 
     log p(y_t | input, y_<t)
 
-    An encoder-decoder encodes each example once and computes cross-attention's keys and values once per example. A
-    decoder-only model gets one row per example, its choices branching off the context.
+    An encoder-decoder encodes each example once and computes cross-attention's keys and values once per example. In a
+    decoder-only model the choices of an example branch off its context, and examples share rows where that is cheaper
+    than to pad them (`scoring.packing`).
 
     Returns:
         log_probs (batch, choices, length) float32, 0 where there is no token; mask (batch, choices, length) bool.
@@ -32,7 +33,7 @@ def choice_log_probs(backbone: Backbone, batch: Sequence[Encoded]) -> tuple[Tens
     Raises:
         ModelError: A prompt is longer than the model's positions.
     """
-    picked, answers = answer_log_probs(backbone, batch)
+    picked, answers = answer_log_probs(backbone, batch, is_packed=True)
     shape = (len(batch), max(answers.choices) + 1, max(answers.slots) + 1)  # (batch, choices, length)
     where = torch.tensor([answers.prompts, answers.choices, answers.slots], device=picked.device).unbind()
     log_probs = picked.new_zeros(shape).index_put(where, picked)
@@ -41,16 +42,29 @@ def choice_log_probs(backbone: Backbone, batch: Sequence[Encoded]) -> tuple[Tens
     return log_probs, mask
 
 
-def answer_log_probs(backbone: Backbone, batch: Sequence[Encoded]) -> tuple[Tensor, Answers]:
-    """Compute the log-probabilities of answer tokens, (num_answer_tokens,) float32, and list which tokens these are."""
+def answer_log_probs(
+    backbone: Backbone, batch: Sequence[Encoded], *, is_packed: bool = False
+) -> tuple[Tensor, Answers]:
+    """Compute the log-probabilities of answer tokens, and list which tokens these are.
+
+    Args:
+        backbone: The model.
+        batch: Prompts with their choices.
+        is_packed: Whether prompts of a decoder-only model may share a row; else each has a row of its own.
+
+    Returns:
+        Log-probabilities (num_answer_tokens,) float32, and which tokens these are.
+    """
     check_fits(backbone, batch)
     if backbone.is_encoder_decoder:
         return _encoder_decoder(backbone, batch)
     num_virtual = num_virtual_tokens(backbone)
     answers = Answers()
-    rows = [tree.shared_tokens(num_virtual, ()) for _ in batch]
-    for index, (row, encoded) in enumerate(zip(rows, batch, strict=True)):
-        tree.add_prompt(row, answers, index, index, encoded, 0, num_virtual)
+    places = packing.rows(backbone, batch) if is_packed else [[prompt] for prompt in range(len(batch))]
+    rows = [tree.shared_tokens(num_virtual, ()) for _ in places]
+    for index, (row, prompts) in enumerate(zip(rows, places, strict=True)):
+        for prompt in prompts:
+            tree.add_prompt(row, answers, index, prompt, batch[prompt], 0, num_virtual)
     tree.pad(rows)
     hidden = decoder_states(backbone, rows, num_virtual=num_virtual)
     return log_probs_at(backbone, hidden, answers), answers

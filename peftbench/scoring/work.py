@@ -98,21 +98,25 @@ class TrainingWork:
         prepared: Length of an example -> how often one of it was run by itself before the first step, with the
             gradients of a step.
         passes: Shape of a step's batch, padding included -> how many steps had such a one.
+        num_shared_tokens: Virtual tokens that examples of a row had in common: `lengths` has them once for each.
     """
 
     lengths: Counter[Length] = field(default_factory=Counter)
     prepared: Counter[Length] = field(default_factory=Counter)
     passes: Counter[Pass] = field(default_factory=Counter)
+    num_shared_tokens: int = 0
 
-    def add_step(self, lengths: Iterable[Length], shape: Pass) -> None:
+    def add_step(self, lengths: Iterable[Length], shape: Pass, num_shared_tokens: int = 0) -> None:
         """Count the batch of one step."""
         self.lengths.update(lengths)
         self.passes[shape] += 1
+        self.num_shared_tokens += num_shared_tokens
 
     def __iadd__(self, other: "TrainingWork") -> "TrainingWork":
         self.lengths += other.lengths
         self.prepared += other.prepared
         self.passes += other.passes
+        self.num_shared_tokens += other.num_shared_tokens
         return self
 
     @property
@@ -128,7 +132,8 @@ class TrainingWork:
     @property
     def num_padding_tokens(self) -> int:
         """Tokens run for nothing."""
-        return sum(times * shape.num_tokens for shape, times in self.passes.items()) - self.num_tokens
+        num_run = sum(times * shape.num_tokens for shape, times in self.passes.items())
+        return num_run - (self.num_tokens - self.num_shared_tokens)
 
 
 @dataclass

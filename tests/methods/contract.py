@@ -25,6 +25,7 @@ from peftbench.learners.optimizer import Optimizer
 from peftbench.learners.tune import _losses
 from peftbench.methods.base import Place
 from peftbench.methods.stages import Stages
+from peftbench.scoring import packing
 from peftbench.scoring.forward import choice_log_probs
 from peftbench.spec.cell import Training
 from tests.scoring.prompts import encode_one
@@ -324,6 +325,27 @@ def the_order_of_the_batch_does_not_matter(state):
     assert torch.equal(turned_mask.flip(0), mask)
 
 
+def examples_that_share_a_row_are_as_alone(state):
+    """In values and gradients, whatever `scoring.packing` would choose; encoder-decoders have no rows to share."""
+    backbone, examples = state.backbone, batch(state.backbone)
+    if backbone.is_encoder_decoder:
+        return
+    parameters = backbone.parameters_named(state.names)
+    results = []
+    for places in ([[0], [1], [2]], [[2, 0], [1]], [[0, 1, 2]]):
+        with mock.patch.object(packing, "spread", lambda *_, places=places: places):
+            values = choice_log_probs(backbone, examples)[0]  # (batch, choices, length)
+        weights = torch.sin(torch.arange(values.numel())).view_as(values)  # no two examples may stand for each other
+        gradients = torch.autograd.grad((weights * values).sum(), parameters.values(), allow_unused=True)
+        results.append((values.detach(), gradients))
+    (alone, of_each), *others = results
+    largest = max(float(gradient.abs().max()) for gradient in of_each if gradient is not None)
+    for values, gradients in others:
+        torch.testing.assert_close(values, alone, atol=1e-5, rtol=1e-5)
+        for gradient, expected in zip(gradients, of_each, strict=True):
+            torch.testing.assert_close(gradient, expected, atol=1e-5 * max(1.0, largest), rtol=1e-4)
+
+
 # --- promises about what is left when training has ended
 
 
@@ -427,6 +449,7 @@ CONTRACT: dict[str, tuple[Callable, list[Promise]]] = {
             a_step_lowers_the_loss,
             the_lowest_adapted_layer_is_where_the_gradient_ends,
             the_order_of_the_batch_does_not_matter,
+            examples_that_share_a_row_are_as_alone,
         ],
     ),
     "finished": (

@@ -192,6 +192,11 @@ fault(order, "the first row is another")(
     wrong_forward(lambda self, y, x: self.weight * torch.cat((1.1 * y[:1], y[1:])))
 )
 
+shared = contract.examples_that_share_a_row_are_as_alone
+fault(shared, "a token feels all that stand before it in its row", family="gpt2")(
+    wrong_forward(lambda self, y, x: self.weight * (y + 0.1 * y.cumsum(1)))
+)
+
 # --- finished
 
 as_trained = contract.finished_it_is_as_trained
