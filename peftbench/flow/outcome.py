@@ -139,6 +139,7 @@ def _model_info(backbone: Backbone) -> ModelInfo:
         num_parameters=backbone.num_parameters,
         dtype=str(backbone.dtype).removeprefix("torch."),
         device=backbone.device.type,
+        quantization=backbone.quantization,
     )
 
 

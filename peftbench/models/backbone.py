@@ -26,7 +26,8 @@ class Backbone:
         revision: Branch, tag or commit on the hub; None: the default, or a local folder.
         fingerprint: SHA-256 over the weight files.
         model_sha256: SHA-256 over the config and the tokenizer's files; None for embedded models, which cannot change
-            without a word (`weights.check_sums`).
+            without a word (`weights.check_sums`), and for GGUF files, whose fingerprint covers both.
+        quantization: Type that the weights had in the file, before they were dequantised: Q4_1; None of others.
         model: The transformers model, loaded with this package's attention.
         tokenizer: A fast tokenizer (character offsets are needed).
         family: What is known of this kind of model: sizes, sites, windows, head.
@@ -43,9 +44,11 @@ class Backbone:
         tokenizer: "PreTrainedTokenizerFast",
         family: Family,
         model_sha256: str | None = None,
+        quantization: str | None = None,
         tables: Mapping[str, Any] | None = None,
     ) -> None:
         self.name, self.revision, self.fingerprint, self.model_sha256 = name, revision, fingerprint, model_sha256
+        self.quantization = quantization
         self.model, self.tokenizer, self.tables = model, tokenizer, dict(tables or {})
         self.family = family
         family.rewire(model)

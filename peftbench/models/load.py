@@ -4,6 +4,7 @@ import contextlib
 import pickle
 import tomllib
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,8 @@ from peftbench.errors import ModelError
 from peftbench.models import attention, foreign, source, weights
 from peftbench.models.backbone import Backbone
 from peftbench.models.family import Family
+from peftbench.models.gguf import config as gguf_config
+from peftbench.models.gguf import header, tensors, tokenizer
 
 CONFIG, SETTINGS = "config.json", "peftbench.toml"
 TOGETHER = "config and weights must be saved together"
@@ -25,13 +28,25 @@ SMALL = 20_000_000
 ALL_THREADS = torch.get_num_threads()
 
 
+@dataclass(frozen=True)
+class Parts:
+    """What a backbone is made of, as read from a folder or a file; see `Backbone`."""
+
+    model: PreTrainedModel
+    tokenizer: Any
+    family: Family
+    fingerprint: str
+    model_sha256: str | None = None
+    quantization: str | None = None
+
+
 def load(
     name: str, *, revision: str | None = None, device: str = "auto", dtype: str = "float32", allow_pickle: bool = False
 ) -> Backbone:
     """Load a backbone, frozen and in eval mode, and set torch's threads to suit its size.
 
     Args:
-        name: Embedded name, local folder in the Hugging Face layout, or hub id.
+        name: Embedded or packaged name, local folder in the Hugging Face layout, GGUF file, or hub id.
         revision: Branch, tag or commit of a hub id.
         device: "auto" (a GPU where there is one), or any device of torch.
         dtype: "float32", "bfloat16" or "float16".
@@ -42,7 +57,28 @@ def load(
             family, no fast tokenizer, an unknown device.
     """
     place = _device(device)
-    folder = source.find(name, revision, allow_pickle)
+    path = source.find(name, revision, allow_pickle)
+    tables = _tables(source.settings(name, path))
+    if header.is_gguf(path):
+        parts = _from_file(path, getattr(torch, dtype))
+    else:
+        is_embedded = name in registry.embedded_models()  # its checksums cover all files
+        parts = _from_folder(path, getattr(torch, dtype), allow_pickle, is_embedded)
+    torch.set_num_threads(1 if parts.model.num_parameters() < SMALL else ALL_THREADS)
+    return Backbone(
+        name=name,
+        revision=revision,
+        fingerprint=parts.fingerprint,
+        model_sha256=parts.model_sha256,
+        quantization=parts.quantization,
+        model=parts.model.to(place),
+        tokenizer=parts.tokenizer,
+        family=parts.family,
+        tables=tables,
+    )
+
+
+def _from_folder(folder: Path, dtype: torch.dtype, allow_pickle: bool, is_embedded: bool) -> Parts:
     foreign.check_folder(folder)
     config = read_config(folder)
     family = registry.family(config.model_type)
@@ -50,33 +86,35 @@ def load(
     weights.check(paths)
     weights.check_sums(folder)
     _check_bytes(folder, family, config, paths)
-    tables = _tables(folder / SETTINGS)
-    is_embedded = name in registry.embedded_models()  # its checksums cover all files
     model_sha256 = None if is_embedded else weights.model_sha256(folder)
     with quiet():
-        model = _model(folder, config, paths, getattr(torch, dtype))
+        model = _model(folder, config, paths, dtype)
         tokenizer = _tokenizer(folder)
     _check_vocabulary(folder, config, tokenizer)
     _check_start(folder, family, config)
-    torch.set_num_threads(1 if model.num_parameters() < SMALL else ALL_THREADS)
-    return Backbone(
-        name=name,
-        revision=revision,
-        fingerprint=weights.fingerprint(paths),
-        model_sha256=model_sha256,
-        model=model.to(place),
-        tokenizer=tokenizer,
-        family=family,
-        tables=tables,
-    )
+    return Parts(model, tokenizer, family, weights.fingerprint(paths), model_sha256)
+
+
+def _from_file(path: Path, dtype: torch.dtype) -> Parts:
+    """Load a GGUF file; its SHA-256 covers config and tokenizer, which lie in it."""
+    head = header.read(path)
+    config = _gguf_config(head)
+    with quiet():
+        words = tokenizer.tokenizer(head)
+        model = tensors.model(head, config, dtype)
+    _check_vocabulary(path, config, words)
+    family = registry.family(config.model_type)
+    return Parts(model, words, family, weights.fingerprint([path]), quantization=head.quantization)
 
 
 def read_config(folder: Path) -> Any:
-    """Read a model folder's config; no code from the folder is run.
+    """Read the config of a model's folder or GGUF file; no code from the folder is run.
 
     Raises:
         ModelError: There is none, it is damaged, its values are out of bounds, or its family is unknown.
     """
+    if header.is_gguf(folder):
+        return _gguf_config(header.read(folder))
     path = folder / CONFIG
     if not path.exists():
         hint = "a model folder holds config.json, tokenizer.json and model.safetensors"
@@ -92,6 +130,15 @@ def read_config(folder: Path) -> Any:
         raise ModelError(f"'{path}' names the weights' file ({weights.ELSEWHERE}), which is not read here", hint=hint)
     with quiet(), foreign.reading(path):
         config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
+        family.sizes(config), family.max_positions(config), family.window(config)  # they interpret its values
+        return config
+
+
+def _gguf_config(head: header.Header) -> Any:
+    table = gguf_config.table(head)
+    with quiet(), foreign.reading(head.path):
+        config = AutoConfig.for_model(**table)
+        family = registry.family(config.model_type)
         family.sizes(config), family.max_positions(config), family.window(config)  # they interpret its values
         return config
 

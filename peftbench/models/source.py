@@ -1,4 +1,4 @@
-"""Where a model lies: an embedded name, a local folder or a hub id -> a folder on disk."""
+"""Where a model lies: an embedded or packaged name, a local folder, a GGUF file or a hub id -> a path on disk."""
 
 import difflib
 import re
@@ -6,15 +6,17 @@ from pathlib import Path
 
 from peftbench import registry
 from peftbench.errors import ModelError
-from peftbench.models import foreign
+from peftbench.models import foreign, weights
+from peftbench.models.gguf.header import SUFFIX
 
+SETTINGS = "peftbench.toml"
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 # The top folder only: many repositories hold further formats in subfolders.
 WANTED = ["*.json", "*.safetensors", "*.model", "*.txt", "*.toml", "*.jinja"]
 
 
 def find(name: str, revision: str | None = None, allow_pickle: bool = False) -> Path:
-    """Find the folder of the model `name`, and download it where it is a hub id.
+    """Find the folder or GGUF file of the model `name`, and download it where it is a hub id.
 
     Raises:
         ModelError: Nothing is found under this name, it can be the name of no file, or the hub cannot be reached.
@@ -23,16 +25,51 @@ def find(name: str, revision: str | None = None, allow_pickle: bool = False) -> 
     embedded = registry.embedded_models()
     if name in embedded:
         return _local(embedded[name], name, revision)
-    if Path(name).is_dir():
-        return _local(Path(name), name, revision)
+    if name in registry.PACKAGED:
+        return _local(_packaged(name, registry.PACKAGED[name]), name, revision)
+    if Path(name).is_dir() or name.lower().endswith(SUFFIX):
+        return _local(_present(Path(name)), name, revision)
     if HUB_ID.fullmatch(name) and not Path(name).exists():
         return _download(name, revision, allow_pickle)
-    near = difflib.get_close_matches(name, embedded, n=1)
+    names = [*embedded, *registry.PACKAGED]
+    near = difflib.get_close_matches(name, names, n=1)
     guess = f"did you mean '{near[0]}'? " if near else ""
     raise ModelError(
         f"unknown model '{name}'",
-        hint=f"{guess}embedded: {', '.join(embedded) or 'none'}; or a Hugging Face folder, or a hub id OWNER/NAME",
+        hint=f"{guess}known: {', '.join(names)}; or a Hugging Face folder, a GGUF file, or a hub id OWNER/NAME",
     )
+
+
+def settings(name: str, path: Path) -> Path:
+    """Name the file with a model's own settings: that of its folder, or this package's of a packaged model."""
+    return (registry.PACKAGED[name].folder if name in registry.PACKAGED else path) / SETTINGS
+
+
+def _packaged(name: str, packaged: registry.Packaged) -> Path:
+    """Find the file of a packaged model in the installed package, which is not imported.
+
+    Raises:
+        ModelError: The package is not installed, or holds another file than the one that is known.
+    """
+    path = packaged.path()
+    if path is None:
+        raise ModelError(
+            f"model '{name}' is in the package {packaged.package}, which is not installed", hint=packaged.command
+        )
+    if weights.fingerprint([path]) != packaged.sha256:
+        raise ModelError(
+            f"the package {packaged.package} here holds another file than that of '{name}': '{path}'",
+            hint=packaged.command,
+        )
+    return path
+
+
+def _present(path: Path) -> Path:
+    if not path.exists():
+        raise ModelError(
+            f"there is no file '{path}'", hint="a GGUF file, a Hugging Face folder, or a hub id OWNER/NAME"
+        )
+    return path
 
 
 def _local(folder: Path, name: str, revision: str | None) -> Path:

@@ -86,7 +86,11 @@ class TemplateResult(Part):
 
 
 class ModelInfo(Part):
-    """The backbone that was run."""
+    """The backbone that was run.
+
+    Args:
+        quantization: Type that most weights had in a GGUF file before they were dequantised: Q4_1; None of others.
+    """
 
     name: str
     revision: str | None
@@ -96,6 +100,7 @@ class ModelInfo(Part):
     num_parameters: int
     dtype: str
     device: str
+    quantization: str | None = None
 
 
 class TaskInfo(Part):

@@ -67,7 +67,9 @@ def test_embedded_models_go_by_name(folder, monkeypatch):
     monkeypatch.setattr(registry, "MODEL_FOLDER", folder.parent)
     assert load("model", device="cpu").name == "model"
     hint = refused("unknown model 'modle'", "modle")
-    assert hint.startswith("did you mean 'model'? embedded: model; or a Hugging Face folder, or a hub id")
+    assert hint.startswith(
+        "did you mean 'model'? known: model, smollm2-135m; or a Hugging Face folder, a GGUF file, or a hub id"
+    )
 
 
 def test_a_shard_that_is_missing_is_named(folder):
