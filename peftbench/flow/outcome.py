@@ -14,6 +14,7 @@ import pandas as pd
 from peftbench import registry
 from peftbench.costs.of_cell import Facts, ScoredRows, costs
 from peftbench.costs.traced_cell import Traced, trace_cell
+from peftbench.flow.plan import Plan
 from peftbench.flow.trial import Trial
 from peftbench.learners.learn import Learned, Tuned
 from peftbench.learners.predictor import Predictor
@@ -23,7 +24,7 @@ from peftbench.scoring.score import Scores
 from peftbench.scoring.work import Work
 from peftbench.store import record as store
 from peftbench.store.record import ModelInfo, Normalization, Record, StartingPoint, TaskInfo, TemplateResult
-from peftbench.tasks.task import Example, Task
+from peftbench.tasks.task import Example
 from peftbench.tasks.template import Template
 
 PACKAGES = ("peftbench", "torch", "transformers", "tokenizers", "datasets", "safetensors")
@@ -97,7 +98,7 @@ def to_record(trial: Trial, learned: Learned, evaluations: Sequence[Evaluation],
         created_at=store.now(),
         identity=trial.identity,
         model=_model_info(trial.backbone),
-        task=_task_info(trial.plan.task),
+        task=_task_info(trial.plan),
         learned=_learned(trial, learned),
         seed=trial.cell.seed,
         end=trial.scoring.end,
@@ -143,7 +144,9 @@ def _model_info(backbone: Backbone) -> ModelInfo:
     )
 
 
-def _task_info(task: Task) -> TaskInfo:
+def _task_info(plan: Plan) -> TaskInfo:
+    task = plan.task
+    is_stratified = task.has_fixed_counts and all(len(rows) == len(task.test) for rows in plan.queries)
     return TaskInfo(
         name=task.name,
         family=task.family,
@@ -151,6 +154,7 @@ def _task_info(task: Task) -> TaskInfo:
         sha256=task.sha256,
         chance=task.chance,
         metric=task.metric,
+        labels=" ".join(str(row.label) for row in task.test) if is_stratified else None,
     )
 
 

@@ -110,6 +110,8 @@ class TaskInfo(Part):
         sha256: Of its rows and templates.
         chance: The value of its metric by guessing.
         metric: Name in the registry.
+        labels: Index of each test row's right choice, separated by spaces; None where the task does not say that its
+            label counts are fixed, or where not all of its test rows were scored.
     """
 
     name: str
@@ -118,6 +120,7 @@ class TaskInfo(Part):
     sha256: str
     chance: float
     metric: str
+    labels: str | None = Field(None, pattern=r"^\d{1,9}( \d{1,9})*$")
 
 
 class SweepPoint(Part):

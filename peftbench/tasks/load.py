@@ -78,6 +78,7 @@ def load(spec: TaskSpec) -> Task:
         group=file.group,
         classes=file.label.names,
         is_own=_is_own(spec),
+        has_fixed_counts=file.label.counts == "fixed" and spec.test is None,
     )
 
 

@@ -1,6 +1,7 @@
 """The fields of a task's TOML file."""
 
 from pathlib import Path
+from typing import Literal
 
 from pydantic import Field, field_validator, model_validator
 
@@ -39,10 +40,13 @@ class Label(Settings):
 
     Args:
         names: Class i is written names[i], or as the integer i; None where each row brings its own choices.
+        counts: How many test rows each label has: "fixed" where that was set when the rows were made (a balanced test
+            set), so that intervals draw rows within each label; "random" where it came as the rows came.
     """
 
     field: str = "label"
     names: tuple[str, ...] | None = Field(None, min_length=2)
+    counts: Literal["random", "fixed"] = "random"
 
     @field_validator("names")
     @classmethod

@@ -67,6 +67,7 @@ class Task:
         classes: Names of the classes; None where each row brings its own choices.
         is_own: Whether its training rows are the user's own: shots are drawn by what stands in the rows, and not by the
             task's name (see `tasks.shots.draw`).
+        has_fixed_counts: Whether the numbers of test rows of each label were set, and did not come as the rows came.
     """
 
     name: str
@@ -82,6 +83,7 @@ class Task:
     group: str | None = None
     classes: tuple[str, ...] | None = None
     is_own: bool = False
+    has_fixed_counts: bool = False
 
     @cached_property
     def train_keys(self) -> tuple[str, ...]:

@@ -253,3 +253,18 @@ def test_a_task_with_another_metric_is_recorded_with_its_value_under_each_templa
     again = only(run([cell], store, watch))
     assert (again.is_new, again.record.metric) == (True, "accuracy")
     assert store.find(record.id).metric == "macro_f1"
+
+
+def test_a_record_holds_labels_where_their_counts_are_fixed_and_all_rows_were_scored(folders, tmp_path):
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in ROWS))
+    head = 'name = "t"\nfamily = "f"\ndescription = "d"\ndata = {train = "rows.jsonl", test = "rows.jsonl"}\n'
+    wording = WORDING.replace("NAME", "w").replace("MORE", "")
+    held = {}
+    for counts in ("fixed", "random"):
+        path = tmp_path / f"{counts}.toml"
+        path.write_text(f'{head}[label]\nnames = ["bad", "good"]\ncounts = "{counts}"\n{wording}')
+        cell = Cell(learner="icl", model=str(folders / "llama"), task=TaskSpec(name=str(path)), shots=0)
+        for limit in (None, 4):
+            record = only(run([cell.model_copy(update={"limit": limit})], Store(tmp_path / counts))).record
+            held[counts, limit] = record.task.labels
+    assert held == {("fixed", None): "1 0 1 0 1 0", ("fixed", 4): None, ("random", None): None, ("random", 4): None}

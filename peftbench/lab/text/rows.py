@@ -8,6 +8,8 @@ from pathlib import Path
 from peftbench.lab.text.heldout import HELD_OUT, VALIDATION, Row
 from peftbench.lab.text.train_tasks import TRAIN_TASKS
 from peftbench.lab.world.world import HELD, World
+from peftbench.spec.cell import TaskSpec
+from peftbench.tasks.load import load
 
 FOLDER = Path(__file__).parents[1] / "tasks"
 NUM_TRAIN, NUM_TEST = 400, 300
@@ -47,5 +49,13 @@ def write_rows(folder: Path = FOLDER) -> None:
             parquet.write_table(pyarrow.Table.from_pylist(rows), path, compression="zstd", compression_level=22)
 
 
+def write_labels(folder: Path = FOLDER) -> None:
+    """Write labels.json: for each task's SHA-256 the labels of its test rows, as records of today hold them."""
+    tasks = [load(TaskSpec(name=str(path))) for path in sorted(folder.glob("*.toml"))]
+    table = {task.sha256: " ".join(str(row.label) for row in task.test) for task in tasks if task.has_fixed_counts}
+    (folder / "labels.json").write_text(json.dumps(table, indent=1) + "\n", encoding="utf-8")
+
+
 if __name__ == "__main__":
     write_rows()
+    write_labels()
