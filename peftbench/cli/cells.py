@@ -131,7 +131,7 @@ def _specs(task: TaskOptions, *, as_mixture: bool) -> list[TaskSpec]:
         raise RecipeError(message, hint="`peftbench list tasks` names its tasks")
     if as_mixture:
         names = expand(task.task or TASK, as_mixture=True)
-    return [TaskSpec(name=name, train=task.train, test=task.test) for name in names]
+    return [TaskSpec(name=name, train=task.train, test=task.test, data=task.data) for name in names]
 
 
 def _own(task: TaskOptions) -> TaskSpec:

@@ -31,6 +31,16 @@ DATA, RUNNING, SCORING, OUTPUT = "Task and data", "Running", "Prompts and scorin
 Format = Literal["table", "json"]
 Table = Annotated[Format, Option("--format", help="table, or json as one document.", rich_help_panel=OUTPUT)]
 
+DataFolder = Annotated[
+    Path | None,
+    Option(
+        help="Rows in place of the hub's: DIR/TASK/{train,test}.{jsonl,csv,parquet}.",
+        metavar="DIR",
+        envvar="PEFTBENCH_DATA",
+        rich_help_panel=DATA,
+    ),
+]
+
 
 @dataclass(frozen=True)
 class TaskOptions:
@@ -44,6 +54,7 @@ class TaskOptions:
             rich_help_panel=DATA,
         ),
     ] = None
+    data: DataFolder = None
     train: Annotated[
         Path | None, Option(help="Training rows: CSV, JSONL or Parquet.", metavar="FILE", rich_help_panel=DATA)
     ] = None

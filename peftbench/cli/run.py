@@ -6,7 +6,7 @@ from typing import Annotated
 from pydantic import ValidationError
 from typer import Argument
 
-from peftbench.cli.options import OutputOptions, RunOptions, Table
+from peftbench.cli.options import DataFolder, OutputOptions, RunOptions, Table
 from peftbench.errors import RecipeError
 from peftbench.spec.cell import Cell
 from peftbench.spec.recipe import Run, cells, find, read
@@ -16,13 +16,18 @@ def run(
     recipes: Annotated[list[str], Argument(metavar="RECIPE", help="TOML files, or names: `peftbench list recipes`.")],
     run: RunOptions,
     output: OutputOptions,
+    data: DataFolder = None,
     form: Table = "table",
 ) -> None:
     """Run everything that a recipe asks for and that has no record yet."""
     from peftbench.cli.cells import carry_out, distinct
 
     update = {"device": run.device, "allow_pickle": run.allow_pickle}
-    requested = [cell.model_copy(update=update) for name in recipes for cell in expanded(find(name))]
+    requested = [
+        cell.model_copy(update=update | {"task": cell.task.model_copy(update={"data": data})})
+        for name in recipes
+        for cell in expanded(find(name))
+    ]
     carry_out(distinct(requested), run, output, form, f"peftbench report{output.typed()}")
 
 

@@ -10,6 +10,7 @@ from peftbench import registry
 from peftbench.errors import TaskError
 from peftbench.spec.cell import TaskSpec
 from peftbench.tasks import labels, rows, schema
+from peftbench.tasks.data_folder import Split, split_file
 from peftbench.tasks.group import mix
 from peftbench.tasks.own import own_task
 from peftbench.tasks.schema import TaskFile
@@ -55,15 +56,15 @@ def load(spec: TaskSpec) -> Task:
     if spec.template is None and spec.choices is not None:
         raise TaskError("choices were given without a template", hint='add --template "{{text}} ... ||| {{label}}"')
     if spec.name in registry.MIXTURES and spec.template is None:
-        return mix(spec.name, [load(TaskSpec(name=name)) for name in expand(spec.name)])
+        return mix(spec.name, [load(TaskSpec(name=name, data=spec.data)) for name in expand(spec.name)])
     if spec.template is not None:
         file, folder = own_task(spec), Path()
     else:
         path = _path(spec.name)
         file, folder = schema.read(path), path.parent
     templates = _templates(file)
-    train = _rows(file, templates, *_read(file, file.data.train, folder, spec.train))
-    test = _rows(file, templates, *_read(file, file.data.test, folder, spec.test))
+    train = _rows(file, templates, *_read(file, "train", folder, spec))
+    test = _rows(file, templates, *_read(file, "test", folder, spec))
     return Task(
         name=file.name,
         family=file.family,
@@ -161,8 +162,12 @@ def _templates(file: TaskFile) -> tuple[Template, ...]:
     return tuple(templates)
 
 
-def _read(file: TaskFile, source: str, folder: Path, replacement: Path | None) -> tuple[str, list[rows.Fields]]:
+def _read(file: TaskFile, split: Split, folder: Path, spec: TaskSpec) -> tuple[str, list[rows.Fields]]:
     """Read a split: the words by which errors name it, and its rows."""
+    source = getattr(file.data, split)
+    replacement = getattr(spec, split)
+    if replacement is None and spec.data is not None and spec.template is None:
+        replacement = split_file(spec.data, file, split)
     if replacement is None and file.data.hub is not None:
         return f"{file.name}, split '{source}'", rows.from_hub(file.data, source)
     path = replacement or folder / source

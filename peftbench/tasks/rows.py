@@ -115,7 +115,7 @@ def from_hub(data: Data, split: str) -> list[Fields]:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise TaskError(
             f"cannot load split '{split}' of '{name}' from the hub: {reason}",
-            hint="`icl` and `tune` take local files as well: --train FILE --test FILE",
+            hint="`icl` and `tune` take local files as well: --data DIR, or --train FILE --test FILE",
         ) from None
     table = [dict(row) for row in rows]
     for number, fields in enumerate(table, start=1):
