@@ -73,6 +73,7 @@ TASK_GROUPS = {
     "lab-all": "all eight held-out tasks",
     "lab-train": "what mini-t0 was trained on",
     "lab-validation": "what its settings were chosen on",
+    "t0-heldout": "real tasks that T0 was not trained on",
 }
 # The tasks of each group; the tasks' own files say the same, and a test compares.
 GROUP_TASKS = {
@@ -82,6 +83,7 @@ GROUP_TASKS = {
     ),
     "lab-train": ("lab-choice", "lab-extraction", "lab-paraphrase", "lab-sentiment", "lab-topic", "lab-yes-no"),
     "lab-validation": ("lab-odd", "lab-same-kind", "lab-shelf"),
+    "t0-heldout": ("cb", "copa", "rte", "wic", "winogrande"),
 }  # fmt: skip
 # Groups that tuning takes as one task, a mixture: one adapter, to start from on other tasks.
 MIXTURES = ("lab-train",)
