@@ -11,14 +11,15 @@ YES_NO = {"true": "yes", "false": "no"}
 def index(value: Any, names: Sequence[str]) -> int | None:
     """Return the index of the name that a label means; None where it means none of them.
 
-    A name wins over an index. Where names are numbers themselves ("1" to "5" stars) no label is an index: 1 would be
-    the first name or the second, and nobody could tell. Without a name that fits, False is 0 and True is 1.
+    A name counts in any case, with blanks or with underscores, and wins over an index. Where names are numbers
+    themselves ("1" to "5" stars) no label is an index: 1 would be the first name or the second, and nobody could tell.
+    Without a name that fits, False is 0 and True is 1.
     """
     text = str(value).strip()
     if text in names:
         return names.index(text)
-    folded = [name.casefold() for name in names]
-    key = text.casefold()
+    folded = [_folded(name) for name in names]
+    key = _folded(text)
     for candidate in (key, YES_NO.get(key, key)):
         if folded.count(candidate) == 1:
             return folded.index(candidate)
@@ -35,6 +36,10 @@ def index_in_row(value: Any, choices: Sequence[str]) -> int | None:
     if isinstance(value, int) and not isinstance(value, bool):
         return value if 0 <= value < len(choices) else None
     return index(value, choices)
+
+
+def _folded(name: str) -> str:
+    return name.casefold().replace("_", " ")
 
 
 def _is_number(name: str) -> bool:

@@ -10,6 +10,13 @@ def test_a_class_may_be_written_in_many_ways(value):
     assert index(value, NLI) == 1
 
 
+def test_blanks_and_underscores_are_alike():
+    names = ("card arrival", "top_up")
+    assert [index(value, names) for value in ("card_arrival", "Card arrival", "top up", "top_up")] == [0, 0, 1, 1]
+    assert index("cardarrival", names) is None
+    assert [index(value, ("a b", "a_b")) for value in ("a b", "a_b")] == [0, 1]
+
+
 @pytest.mark.parametrize("value", [2, -1, "2", "maybe", "", None, 0.5, "1.0"])
 def test_what_is_no_label_is_told(value):
     assert index(value, NLI) is None
