@@ -83,7 +83,9 @@ GROUP_TASKS = {
     ),
     "lab-train": ("lab-choice", "lab-extraction", "lab-paraphrase", "lab-sentiment", "lab-topic", "lab-yes-no"),
     "lab-validation": ("lab-odd", "lab-same-kind", "lab-shelf"),
-    "t0-heldout": ("cb", "copa", "rte", "wic", "winogrande"),
+    "t0-heldout": (
+        "anli-r1", "anli-r2", "anli-r3", "cb", "copa", "hellaswag", "rte", "storycloze", "wic", "winogrande", "wsc",
+    ),
 }  # fmt: skip
 # Groups that tuning takes as one task, a mixture: one adapter, to start from on other tasks.
 MIXTURES = ("lab-train",)

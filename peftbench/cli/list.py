@@ -85,6 +85,7 @@ def tasks() -> Listing:
             "task": info.name,
             "groups": ", ".join(name for name in ("lab" if info.default else None, info.group) if name),
             "family": info.family,
+            "metric": info.metric,
             "chance": info.chance,
             "num_templates": info.num_templates,
             "num_train": info.num_train,
@@ -95,7 +96,7 @@ def tasks() -> Listing:
     ]
     remark = (
         f"Groups for --task: {'; '.join(f'{name}, {about}' for name, about in registry.TASK_GROUPS.items())}. "
-        "A task without row counts takes its rows from the hub, or from --train FILE --test FILE. "
+        "A task without row counts takes its rows from the hub, from --data DIR, or from --train FILE --test FILE. "
         "Rows of your own need --template and --choices besides."
     )
     return Listing(lines, "peftbench lab show lab-nli2", remark, hidden=frozenset({"description"}))

@@ -16,18 +16,20 @@ def split_file(data: Path, file: TaskFile, split: Split) -> Path | None:
     Args:
         data: Folder of tasks' rows.
         file: The task.
-        split: Where DIR/TASK has no file of this name, the hub's name for it counts: validation.jsonl for test.jsonl.
+        split: Where DIR/TASK has no file of this name, the one in the task's TOML counts: validation.jsonl for
+            test.jsonl where that is the hub's split.
 
     Returns:
         None where the rows come with the task, and the folder has none of it.
 
     Raises:
-        TaskError: The rows would come from the hub, and are not here; or two files have one name but for the suffix.
+        TaskError: The rows do not come with the task, and are not here; or two files have one name but for the suffix.
     """
     folder = data / file.name
-    if file.data.hub is None and not folder.is_dir():
+    if file.data.is_beside and not folder.is_dir():
         return None
-    names = [split] if file.data.hub is None else list(dict.fromkeys([split, getattr(file.data, split)]))
+    in_toml = [] if file.data.is_beside else [getattr(file.data, split).removesuffix(".csv")]
+    names = list(dict.fromkeys([split, *in_toml]))
     for name in names:
         paths = [path for suffix in READERS if (path := folder / f"{name}{suffix}").is_file()]
         if len(paths) > 1:

@@ -30,15 +30,17 @@ class TaskInfo:
     """A task as `list tasks` shows it, without its rows.
 
     Args:
-        chance: Share right by guessing, 0 to 1; None where only the rows can tell.
+        metric: Name in the registry.
+        chance: The metric's value by guessing; None where only the rows can tell.
         default: Whether it runs when no task is named.
-        num_train: Training rows; None for data on the hub.
-        num_test: Test rows; None for data on the hub.
+        num_train: Training rows; None where they do not come with the task.
+        num_test: Test rows; None likewise.
     """
 
     name: str
     family: str
     description: str
+    metric: str
     chance: float | None
     group: str | None
     default: bool
@@ -112,19 +114,26 @@ def catalogue() -> list[TaskInfo]:
 
 
 def _info(file: TaskFile, folder: Path) -> TaskInfo:
-    num_train = None if file.data.hub else rows.count(folder / file.data.train)
-    num_test = None if file.data.hub else rows.count(folder / file.data.test)
+    num_train = rows.count(folder / file.data.train) if file.data.is_beside else None
+    num_test = rows.count(folder / file.data.test) if file.data.is_beside else None
     return TaskInfo(
         name=file.name,
         family=file.family,
         description=file.description,
-        chance=file.chance if file.chance or not file.label.names else 1 / len(file.label.names),
+        metric=file.metric,
+        chance=_known_chance(file),
         group=file.group,
         default=file.default,
         num_templates=len(file.templates),
         num_train=num_train,
         num_test=num_test,
     )
+
+
+def _known_chance(file: TaskFile) -> float | None:
+    """Return the chance level as far as it is known without rows."""
+    has_classes = file.label.names is not None and file.metric == "accuracy"
+    return 1 / len(file.label.names or ()) if file.chance is None and has_classes else file.chance
 
 
 def _path(name: str) -> Path:
@@ -147,7 +156,8 @@ def _templates(file: TaskFile) -> tuple[Template, ...]:
     num_classes = len(file.label.names or ())
     for index, wording in enumerate(file.templates):
         try:
-            template = Template(wording.name, index, wording.text, wording.choices, file.label.field)
+            choices = wording.choices or file.label.names or ()
+            template = Template(wording.name, index, wording.text, choices, file.label.field)
         except TaskError as fault:
             faults.append(fault)
             continue
@@ -170,6 +180,10 @@ def _read(file: TaskFile, split: Split, folder: Path, spec: TaskSpec) -> tuple[s
         replacement = split_file(spec.data, file, split)
     if replacement is None and file.data.hub is not None:
         return f"{file.name}, split '{source}'", rows.from_hub(file.data, source)
+    if replacement is None and file.data.by_hand is not None:
+        message = f"nothing can download the rows of task '{file.name}': {file.data.by_hand}"
+        hint = f"with the files: --train FILE --test FILE, or --data DIR with DIR/{file.name}/train.csv and test.csv"
+        raise TaskError(message, hint=hint)
     path = replacement or folder / source
     return f"'{path}'", rows.read(path)
 

@@ -12,14 +12,15 @@ from peftbench.spec.settings import Settings, checked
 
 
 class Data(Settings):
-    """Where the rows are: two files, or two splits of a data set on the hub.
+    """Where the rows are: two files, two splits of a data set on the hub, or with whoever passes them on.
 
     Args:
-        train: Path relative to the TOML, or the name of a split.
+        train: Path relative to the TOML, or the name of a split, or of the file that comes by hand.
         test: As `train`.
         hub: Id of the data set; None where `train` and `test` are files.
         config: The data set's configuration.
         revision: Branch, tag or commit on the hub.
+        by_hand: How the files can be had, where nothing may download them: they come by --data, --train and --test.
     """
 
     train: str
@@ -27,12 +28,20 @@ class Data(Settings):
     hub: str | None = None
     config: str | None = None
     revision: str | None = None
+    by_hand: str | None = None
 
     @model_validator(mode="after")
     def _hub_settings_need_a_hub(self) -> "Data":
         if self.hub is None and (self.config or self.revision):
             raise ValueError("'config' and 'revision' go with 'hub'")
+        if self.hub is not None and self.by_hand is not None:
+            raise ValueError("rows come from the 'hub' or 'by_hand', not both")
         return self
+
+    @property
+    def is_beside(self) -> bool:
+        """Whether the rows lie beside the TOML."""
+        return self.hub is None and self.by_hand is None
 
 
 class Label(Settings):
@@ -57,11 +66,15 @@ class Label(Settings):
 
 
 class Wording(Settings):
-    """One [[templates]] table: see `peftbench.tasks.template.Template`."""
+    """One [[templates]] table: see `peftbench.tasks.template.Template`.
+
+    Args:
+        choices: Left out they are the label's names.
+    """
 
     name: str
     text: str
-    choices: str | tuple[str, ...]
+    choices: str | tuple[str, ...] = ()
 
 
 class TaskFile(Settings):

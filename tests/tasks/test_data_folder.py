@@ -98,3 +98,20 @@ def test_a_task_that_is_not_there_is_one_line_and_leaves_nothing(tmp_path, monke
     assert sorted(path.name for path in tmp_path.iterdir()) == ["data", "recipe.toml"]
     assert main([name, *(["--task", "rte"] if name == "icl" else ["recipe.toml"]), "--data", "nowhere"]) == 2
     assert "'nowhere' is no folder" in capsys.readouterr().err
+
+
+STORY = {f"InputSentence{number}": f"Sentence {number}." for number in range(1, 5)}
+ENDS = {"RandomFifthSentenceQuiz1": "Good.", "RandomFifthSentenceQuiz2": "Bad."}
+
+
+def test_rows_that_come_by_hand_are_told_how_to_get_and_read_under_their_authors_names(tmp_path):
+    with pytest.raises(TaskError, match=r"nothing can download the rows of task 'storycloze': .*rocstories") as caught:
+        load(TaskSpec(name="storycloze"))
+    assert "DIR/storycloze/train.csv" in str(caught.value.hint)
+    table = [STORY | ENDS | {"AnswerRightEnding": label} for label in (1, 2)]
+    write(tmp_path / "storycloze" / "cloze_test_val__spring2016 - cloze_test_ALL_val.csv", table)
+    with pytest.raises(TaskError, match="has no test rows of task 'storycloze'"):
+        load(TaskSpec(name="storycloze", data=tmp_path))
+    write(tmp_path / "storycloze" / "test.jsonl", table[::-1])
+    task = load(TaskSpec(name="storycloze", data=tmp_path))
+    assert ([row.label for row in task.train], [row.label for row in task.test]) == ([0, 1], [1, 0])
