@@ -1,6 +1,7 @@
 """Two-layer backbones of each family, made offline in a second; shapes are chosen to catch mix-ups."""
 
 import tempfile
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -50,12 +51,12 @@ def tiny_backbone(family: str) -> Backbone:
     return load(str(_folder(family)), device="cpu")
 
 
-def tiny_folder(family: str, path: Path, **more: Any) -> Path:
+def tiny_folder(family: str, path: Path, *, tokenizer: PreTrainedTokenizerFast | None = None, **more: Any) -> Path:
     """Write a tiny model of a family into `path` as a Hugging Face folder, and give the path back.
 
     `more` are fields of the config, where the family takes any.
     """
-    tokenizer = tiny_tokenizer(family)
+    tokenizer = tokenizer or tiny_tokenizer(family)
     with torch.random.fork_rng():
         torch.manual_seed(0)
         kinds = {"bart": bart, "opt": opt, "t5": _t5, "t5-v1.0": _t5}
@@ -67,12 +68,15 @@ def tiny_folder(family: str, path: Path, **more: Any) -> Path:
     return path
 
 
-def tiny_tokenizer(family: str) -> PreTrainedTokenizerFast:
-    """Train a byte-level BPE tokenizer on one line: common words are one token, any text can be encoded."""
+def tiny_tokenizer(family: str, turns: Sequence[str] = ()) -> PreTrainedTokenizerFast:
+    """Train a byte-level BPE tokenizer on one line: common words are one token, any text can be encoded.
+
+    `turns` are further special tokens.
+    """
     core = Tokenizer(models.BPE())
     core.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     core.decoder = decoders.ByteLevel()
-    special = ["<pad>", "</s>", "<s>"]
+    special = ["<pad>", "</s>", "<s>", *turns]
     alphabet = pre_tokenizers.ByteLevel.alphabet()
     trainer = trainers.BpeTrainer(
         vocab_size=320, special_tokens=special, initial_alphabet=alphabet, show_progress=False

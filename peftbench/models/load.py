@@ -224,8 +224,9 @@ def _tokenizer(folder: Path) -> Any:
     for name in ("tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"):
         if (folder / name).exists():
             foreign.read_object(folder / name)
-    if (folder / "tokenizer.json").is_file():
-        foreign.check_bytes(folder / "tokenizer.json")
+    for name in ("tokenizer.json", "chat_template.jinja"):
+        if (folder / name).is_file():
+            foreign.check_bytes(folder / name)
     with foreign.reading(folder, fault="has no tokenizer that can be loaded", hint=hint):
         tokenizer = AutoTokenizer.from_pretrained(folder, use_fast=True, trust_remote_code=False)
         tokenizer("\N{TEST TUBE}")  # some faults come out only where it is used, and some by what it does not know

@@ -62,24 +62,30 @@ class NotTextError(Exception):
 class Environment(ImmutableSandboxedEnvironment):
     """Jinja's sandbox with a budget: one rendering at a time, in one thread.
 
+    Args:
+        undefined: What stands for a name that is not there.
+        options: Further options of Jinja's environment.
+
     Attributes:
+        unit: What the budget is for.
         left: Steps that the rendering has left.
         cost: Steps of one loop round or call; it may write the whole of the template.
     """
 
     intercepted_binops = frozenset(("+", "*", "%", "**"))
+    unit = "row"
 
-    def __init__(self) -> None:
-        super().__init__(undefined=jinja2.StrictUndefined, finalize=self.shown)
+    def __init__(self, *, undefined: type[Undefined] = jinja2.StrictUndefined, **options: Any) -> None:
+        super().__init__(undefined=undefined, finalize=self.shown, **options)
         self.left, self.cost = limits.MAX_STEPS, 1
         # Rendering is pure: nothing random.
         del self.globals["lipsum"]
         self.filters = {name: self._bounded(name, do) for name, do in FILTERS.items() if name not in NOT_FILTERS}
         self.filters |= {COUNTED: self.counted, JOINED: self.joined, WEIGHED: self.weighed}
 
-    def start(self, num_chars: int) -> None:
-        """Begin a rendering of a template of so many characters with the whole budget."""
-        self.left, self.cost = limits.MAX_STEPS, 1 + num_chars // limits.CHARS_PER_STEP
+    def start(self, num_chars: int, num_units: int = 1) -> None:
+        """Begin a rendering of a template of so many characters with the whole budget, for one row or several units."""
+        self.left, self.cost = limits.MAX_STEPS * num_units, 1 + num_chars // limits.CHARS_PER_STEP
 
     def spend(self, steps: int) -> None:
         """Take steps from the budget.
@@ -89,7 +95,7 @@ class Environment(ImmutableSandboxedEnvironment):
         """
         self.left -= steps
         if self.left < 0:
-            raise BudgetError(f"it takes more than {limits.MAX_STEPS:,} steps for a row")
+            raise BudgetError(f"it takes more than {limits.MAX_STEPS:,} steps for a {self.unit}")
 
     def shown(self, value: Any) -> Any:
         """Let through what a prompt may show: texts, numbers and dates, and lists of them.
@@ -253,44 +259,43 @@ ENVIRONMENT = Environment()
 OPENING = frozenset(("for", "if", "macro", "call", "filter", "with", "block", "autoescape"))
 
 
-def compiled(source: str) -> tuple[jinja2.Template, frozenset[str]]:
+def compiled(source: str, environment: Environment = ENVIRONMENT) -> tuple[jinja2.Template, frozenset[str]]:
     """Compile a template part; return it, and the names that it takes from the row.
 
     Raises:
         jinja2.TemplateSyntaxError: It is no Jinja.
         BudgetError: It is longer, or nested deeper, than a template may be.
     """
-    tree = _parsed(source)
-    names = meta.find_undeclared_variables(tree) - set(ENVIRONMENT.globals)
+    tree = _parsed(source, environment)
+    names = meta.find_undeclared_variables(tree) - set(environment.globals)
     try:
-        return ENVIRONMENT.from_string(tree), frozenset(names)
+        return environment.from_string(tree), frozenset(names)
     except (RecursionError, MemoryError, SyntaxError):  # of Python's compiler
         raise BudgetError("it is nested too deeply") from None
 
 
 def variables(source: str) -> set[str]:
     """Return the names that a template part takes from the row; raises as `compiled`."""
-    return meta.find_undeclared_variables(_parsed(source)) - set(ENVIRONMENT.globals)
+    return meta.find_undeclared_variables(_parsed(source, ENVIRONMENT)) - set(ENVIRONMENT.globals)
 
 
-def _parsed(source: str) -> nodes.Template:
+def _parsed(source: str, environment: Environment) -> nodes.Template:
     if len(source) > limits.MAX_TEMPLATE_CHARS:
         raise BudgetError(f"it has {len(source):,} characters, and {limits.MAX_TEMPLATE_CHARS:,} is the most")
-    ENVIRONMENT.start(len(source))
-    _refuse_depth(source)
+    environment.start(len(source))
+    _refuse_depth(source, environment)
     try:
-        return ENVIRONMENT.parse(source)
+        return environment.parse(source)
     except RecursionError:
         raise BudgetError("it is nested too deeply") from None
 
 
-def _refuse_depth(source: str) -> None:
+def _refuse_depth(source: str, environment: Environment) -> None:
     """Refuse brackets and blocks that are nested deeper than anybody writes them, before they are parsed."""
     brackets = blocks = 0
     previous = ""
-    for _, kind, text in ENVIRONMENT.lex(
-        f"{source} "
-    ):  # without the space Jinja drops a comment that begins at the end
+    # Without the space Jinja drops a comment that begins at the end.
+    for _, kind, text in environment.lex(f"{source} "):
         if kind == "operator":
             brackets += (text in "([{") - (text in ")]}")
         elif kind == "name" and previous == "block_begin":
