@@ -14,11 +14,13 @@ from peftbench.scoring.encoding import (
     Encoded,
     cut_input,
     encode,
-    join,
+    layout_of,
     num_positions,
+    num_shot_tokens,
     num_tokens,
     num_virtual_tokens,
 )
+from peftbench.scoring.layout import Shot
 from peftbench.scoring.score import Scores, score
 from peftbench.spec.cell import IclOptions, Scoring
 from peftbench.tasks.shots import ranks, relabel
@@ -76,7 +78,7 @@ class IclPredictor:
     Args:
         backbone: The model, as it is.
         template: Name of the template that rendered the shots.
-        shots: The shots' texts, target included, in the order of the draw: the first ones stay where not all fit.
+        shots: The shots in the order of the draw: the first ones stay where not all fit.
         places: Each shot's place in the prompt, as compared with the others'.
         options: Whether shots are left out where they do not all fit.
         scoring: How choices are scored.
@@ -87,7 +89,7 @@ class IclPredictor:
         self,
         backbone: Backbone,
         template: str,
-        shots: Sequence[str],
+        shots: Sequence[Shot],
         places: Sequence[int],
         options: IclOptions,
         scoring: Scoring,
@@ -100,18 +102,19 @@ class IclPredictor:
 
     @property
     def shot_tokens(self) -> int:
-        """Tokens that the shots and their separators take up in each prompt."""
-        return num_tokens(self._backbone, self.text())
+        """Tokens that the shots and what separates them take up in each prompt."""
+        return num_shot_tokens(self._backbone, self._scoring, self.shown())
 
     @property
     def shot_bytes(self) -> int:
-        """Bytes of the shots' text, UTF-8, separators included."""
-        return len(self.text().encode())
+        """Bytes of the shots' text, UTF-8, with what separates them."""
+        with_shots, without = (layout_of(self._backbone, self._scoring, shots) for shots in (self.shown(), ()))
+        return len(with_shots.before.encode()) - len(without.before.encode())
 
-    def text(self, num_shots: int | None = None) -> str:
-        """Write what stands before a query: the shots in their order, each with a separator after it."""
-        shown = sorted(range(self.num_shots if num_shots is None else num_shots), key=self._places.__getitem__)
-        return "".join(self._shots[shot] + self._scoring.separator for shot in shown)
+    def shown(self, num_shots: int | None = None) -> list[Shot]:
+        """Return the shots that stand before a query, in their order."""
+        chosen = sorted(range(self.num_shots if num_shots is None else num_shots), key=self._places.__getitem__)
+        return [self._shots[shot] for shot in chosen]
 
     def score(self, examples: Sequence[Example], progress: Callable[[int], None] | None = None) -> Scores:
         """Score each example's choices after the shots; `fit` leaves out those that do not fit.
@@ -119,7 +122,7 @@ class IclPredictor:
         Raises:
             ModelError: A prompt is longer than the model's positions. Also what `scoring.score.score` raises.
         """
-        return score(self._backbone, examples, self._scoring, self.text(), progress=progress)
+        return score(self._backbone, examples, self._scoring, self.shown(), progress=progress)
 
     def check_choices(self, examples: Sequence[Example]) -> None:
         """Check that the model can tell the answer choices apart.
@@ -155,13 +158,15 @@ class IclPredictor:
         self.num_shots = num_shots
 
     def _encoded(self, examples: Sequence[Example], num_shots: int) -> list[Encoded]:
-        return encode(self._backbone, examples, self._scoring, self.text(num_shots))
+        return encode(self._backbone, examples, self._scoring, self.shown(num_shots))
 
     def _surely_fit(self, examples: Sequence[Example], limit: int) -> bool:
         """Whether all fit even if each byte were a token; then nothing needs to be tokenized to know."""
         queries = [cut_input(self._backbone, example, self._scoring.max_input_tokens)[0] for example in examples]
         longest = max(len((query.input + choice).encode()) for query in queries for choice in query.choices)
-        return self.shot_tokens + longest + num_virtual_tokens(self._backbone) + SLACK <= limit
+        layout = layout_of(self._backbone, self._scoring, self.shown())
+        around = sum(num_tokens(self._backbone, text) for text in (layout.before, layout.between, layout.after))
+        return around + longest + num_virtual_tokens(self._backbone) + SLACK <= limit
 
     def _num_positions(self, examples: Sequence[Example], num_shots: int) -> int:
         """Count the positions that the longest prompt takes, its longest choice included."""
@@ -182,7 +187,7 @@ def learn(backbone: Backbone, template: Template, icl: Icl, scoring: Scoring) ->
     options = icl.options
     examples = [relabel(template.render(row), options.labels, icl.seed) for row in icl.shots]
     cuts = [cut_input(backbone, example, scoring.max_input_tokens) for example in examples]
-    texts = [join(example.input, example.target) for example, _ in cuts]
+    shots = [(example.input, example.target) for example, _ in cuts]
 
     def calibrated(prompt: Prompting) -> Prompting:
         return CalibratedPredictor(prompt, template, options.content_free) if options.calibrate else prompt
@@ -190,13 +195,13 @@ def learn(backbone: Backbone, template: Template, icl: Icl, scoring: Scoring) ->
     if options.ensemble == "none":
         places = ranks(icl.shots, options.order, icl.seed)
         num_cut = sum(num_cut for _, num_cut in cuts)
-        prompt = IclPredictor(backbone, template.name, texts, places, options, scoring, num_cut)
-        return PrefixPredictor(backbone, prompt, prompt.text, scoring) if options.as_prefix else calibrated(prompt)
+        prompt = IclPredictor(backbone, template.name, shots, places, options, scoring, num_cut)
+        return PrefixPredictor(backbone, prompt, prompt.shown, scoring) if options.as_prefix else calibrated(prompt)
     # A prompt that does not fit with its one shot is no zero-shot one: nothing is left out.
     whole = options.model_copy(update={"fit_shots": False})
     members: list[Prompting] = [
-        IclPredictor(backbone, template.name, [text], [0], whole, scoring, num_cut)
-        for text, (_, num_cut) in zip(texts, cuts, strict=True)
+        IclPredictor(backbone, template.name, [shot], [0], whole, scoring, num_cut)
+        for shot, (_, num_cut) in zip(shots, cuts, strict=True)
     ]
     if options.ensemble == "mean":
         return calibrated(EnsemblePredictor(members, "mean"))

@@ -17,6 +17,7 @@ from peftbench.models.backbone import Backbone
 from peftbench.scoring import tree
 from peftbench.scoring.encoding import encode, opening
 from peftbench.scoring.forward import decoder_states
+from peftbench.scoring.layout import Shot
 from peftbench.scoring.score import Scores, score
 from peftbench.spec.cell import Scoring
 from peftbench.tasks.task import Example
@@ -33,14 +34,16 @@ class PrefixPredictor(Wrapped):
     Args:
         backbone: Decoder-only, with nothing attached.
         prompt: The prompt.
-        text: Gives what stands before a query.
+        shots: Gives the shots in the order in which they stand before a query.
         scoring: As of the prompt.
     """
 
-    def __init__(self, backbone: Backbone, prompt: Prompting, text: Callable[[], str], scoring: Scoring) -> None:
+    def __init__(
+        self, backbone: Backbone, prompt: Prompting, shots: Callable[[], Sequence[Shot]], scoring: Scoring
+    ) -> None:
         check_prefix(backbone)
         super().__init__(prompt)
-        self._backbone, self._text, self._scoring = backbone, text, scoring
+        self._backbone, self._shots, self._scoring = backbone, shots, scoring
         self._tensors: dict[str, Tensor] = {}
 
     @property
@@ -91,7 +94,7 @@ class PrefixPredictor(Wrapped):
         Raises:
             ModelError: A query has other tokens after the shots than by itself.
         """
-        alone, after = (encode(self._backbone, examples, self._scoring, shots) for shots in ("", self._text()))
+        alone, after = (encode(self._backbone, examples, self._scoring, shots) for shots in ((), self._shots()))
         skip = len(opening(self._backbone))
         ids = after[0].context[: len(after[0].context) - len(alone[0].context) + skip]
         for query, prompt in zip(alone, after, strict=True):

@@ -8,6 +8,7 @@ from typing import Any
 from peftbench.errors import ModelError
 from peftbench.models import foreign
 from peftbench.models.backbone import Backbone
+from peftbench.scoring.layout import Layout, Shot, plain
 from peftbench.scoring.work import Length
 from peftbench.spec.cell import Scoring
 from peftbench.tasks.task import Example
@@ -35,12 +36,9 @@ class Encoded:
     num_cut_tokens: int = 0
 
 
-def join(input: str, target: str) -> str:
-    """Write an input and a target as one text: the prompt ends without white space, the target brings the space."""
-    return f"{input.rstrip()} {target.strip()}"
-
-
-def encode(backbone: Backbone, examples: Sequence[Example], scoring: Scoring, shots: str = "") -> list[Encoded]:
+def encode(
+    backbone: Backbone, examples: Sequence[Example], scoring: Scoring, shots: Sequence[Shot] = ()
+) -> list[Encoded]:
     """Encode examples; the text that all prompts begin with (the shots) is tokenized once where that seems safe.
 
     Decoder-only models see prompt and choice as one text. A token belongs to the answer if its character span ends
@@ -50,20 +48,33 @@ def encode(backbone: Backbone, examples: Sequence[Example], scoring: Scoring, sh
         backbone: Its tokenizer is used.
         examples: Inputs with their answer choices.
         scoring: How inputs are cut, and what ends an answer.
-        shots: Text that stands before each input; it is not cut.
+        shots: What stands before each input, in this order; it is not cut.
 
     Raises:
         ModelError: A choice without tokens, or two choices with the same tokens.
     """
     cuts = [cut_input(backbone, example, scoring.max_input_tokens) for example in examples]
-    prompts = [replace(example, input=shots + example.input) if shots else example for example, _ in cuts]
+    queries = [example for example, _ in cuts]
+    layout = layout_of(backbone, scoring, shots)
+    layout.check(queries)
     encode_batch = _encode_encoder_decoder if backbone.is_encoder_decoder else _encode_decoder_only
-    encoded = encode_batch(backbone, prompts, scoring)
-    for prompt, tokens in zip(prompts, encoded, strict=True):
-        _check(prompt, tokens)
+    encoded = encode_batch(backbone, queries, scoring, layout)
+    for query, tokens in zip(queries, encoded, strict=True):
+        _check(query, tokens)
     if scoring.max_input_tokens is None:
         return encoded
     return [replace(tokens, num_cut_tokens=num_cut) for tokens, (_, num_cut) in zip(encoded, cuts, strict=True)]
+
+
+def layout_of(backbone: Backbone, scoring: Scoring, shots: Sequence[Shot] = ()) -> Layout:
+    """Lay out the prompts of a model.
+
+    Args:
+        backbone: The model.
+        scoring: How shots, inputs and answers are written.
+        shots: What stands before each input, in this order.
+    """
+    return plain(scoring, shots)
 
 
 def cut_input(backbone: Backbone, example: Example, max_input_tokens: int | None) -> tuple[Example, int]:
@@ -150,16 +161,23 @@ def num_tokens(backbone: Backbone, text: str) -> int:
     return len(_tokenized(backbone, [text])[0].ids) if text else 0
 
 
+def num_shot_tokens(backbone: Backbone, scoring: Scoring, shots: Sequence[Shot]) -> int:
+    """Count the tokens that shots add to a prompt, with what separates them."""
+    with_shots, without = (layout_of(backbone, scoring, shown).before for shown in (shots, ()))
+    return num_tokens(backbone, with_shots) - num_tokens(backbone, without)
+
+
 def num_virtual_tokens(backbone: Backbone) -> int:
     """Count the tokens that a soft prompt puts before the input."""
     return 0 if backbone.soft_prompt is None else backbone.num_prompt_tokens
 
 
-def _encode_encoder_decoder(backbone: Backbone, prompts: Sequence[Example], scoring: Scoring) -> list[Encoded]:
+def _encode_encoder_decoder(
+    backbone: Backbone, queries: Sequence[Example], scoring: Scoring, layout: Layout
+) -> list[Encoded]:
     tail = _tail(backbone, scoring)
-    close = scoring.separator if scoring.end == "separator" else ""
-    inputs = _tokenized(backbone, [prompt.input.rstrip() for prompt in prompts], special=True)
-    texts = {choice: choice.strip() + close for prompt in prompts for choice in prompt.choices}
+    inputs = _tokenized(backbone, [layout.prompt(query.input) for query in queries], special=True)
+    texts = {choice: choice.strip() + layout.after for query in queries for choice in query.choices}
     answers = _tokenized(backbone, list(texts.values()))
     ids = {
         choice: (*answer.ids, *tail) if choice.strip() and answer.ids else ()
@@ -168,32 +186,34 @@ def _encode_encoder_decoder(backbone: Backbone, prompts: Sequence[Example], scor
     return [
         Encoded(
             context=tuple(encoding.ids),
-            choices=tuple(ids[choice] for choice in prompt.choices),
-            starts=(0,) * len(prompt.choices),
-            label=prompt.label,
+            choices=tuple(ids[choice] for choice in query.choices),
+            starts=(0,) * len(query.choices),
+            label=query.label,
         )
-        for prompt, encoding in zip(prompts, inputs, strict=True)
+        for query, encoding in zip(queries, inputs, strict=True)
     ]
 
 
-def _encode_decoder_only(backbone: Backbone, prompts: Sequence[Example], scoring: Scoring) -> list[Encoded]:
-    if not prompts:
+def _encode_decoder_only(
+    backbone: Backbone, queries: Sequence[Example], scoring: Scoring, layout: Layout
+) -> list[Encoded]:
+    if not queries:
         return []
     tail = _tail(backbone, scoring)
-    close = scoring.separator if scoring.end == "separator" else ""
-    texts = [join(prompt.input, choice) + close for prompt in prompts for choice in prompt.choices]
-    head, length = _head(backbone, [prompt.input.rstrip() for prompt in prompts], texts)
+    prompts = [layout.prompt(query.input) for query in queries]
+    texts = [layout.text(query.input, choice) for query in queries for choice in query.choices]
+    head, length = _head(backbone, prompts, texts)
     start = (*opening(backbone), *head)
     encodings = iter(_tokenized(backbone, [text[length:] for text in texts]))
     encoded = []
-    for prompt in prompts:
-        border = len(prompt.input.rstrip()) - length
-        pairs = [_ids_and_answer(next(encodings), border, tail) for _ in prompt.choices]
+    for query, prompt in zip(queries, prompts, strict=True):
+        border = len(prompt) - length
+        pairs = [_ids_and_answer(next(encodings), border, tail) for _ in query.choices]
         first = start or _first_of_nothing(backbone, min(answer for _, answer in pairs))
         shared = min(*(answer for _, answer in pairs), num_common([ids for ids, _ in pairs]))
         context = (*first, *pairs[0][0][:shared])
         choices = tuple(tuple(ids[shared:]) for ids, _ in pairs)
-        encoded.append(Encoded(context, choices, tuple(answer - shared for _, answer in pairs), prompt.label))
+        encoded.append(Encoded(context, choices, tuple(answer - shared for _, answer in pairs), query.label))
     return encoded
 
 
@@ -203,8 +223,8 @@ def _ids_and_answer(encoding: Any, border: int, tail: Sequence[int]) -> tuple[li
     return [*encoding.ids, *tail], answer
 
 
-def _head(backbone: Backbone, inputs: Sequence[str], texts: Sequence[str]) -> tuple[list[int], int]:
-    """Tokenize what all inputs begin with, as far as that is not expected to change any text's tokens.
+def _head(backbone: Backbone, prompts: Sequence[str], texts: Sequence[str]) -> tuple[list[int], int]:
+    """Tokenize what all prompts begin with, as far as that is not expected to change any text's tokens.
 
     The cut is made at a line's start inside the common part, with more common text after it, so that splitting into
     words sees the same neighbourhood in all texts. That the tokens are the same is assumed, and spot-checked on the
@@ -214,7 +234,7 @@ def _head(backbone: Backbone, inputs: Sequence[str], texts: Sequence[str]) -> tu
     Returns:
         The head's ids and its length in characters; nothing and 0 where there is no such head.
     """
-    common = inputs[0][: num_common(inputs)]
+    common = prompts[0][: num_common(prompts)]
     place = common.rfind("\n", 0, max(0, len(common) - MARGIN)) + 1
     while place and common[place].isspace():
         place = common.rfind("\n", 0, place - 1) + 1
@@ -269,13 +289,13 @@ def _eos(backbone: Backbone) -> int:
     return backbone.tokenizer.eos_token_id
 
 
-def _check(prompt: Example, encoded: Encoded) -> None:
+def _check(query: Example, encoded: Encoded) -> None:
     answers = [ids[start:] for ids, start in zip(encoded.choices, encoded.starts, strict=True)]
-    for choice, answer in zip(prompt.choices, answers, strict=True):
+    for choice, answer in zip(query.choices, answers, strict=True):
         if not answer or not choice.strip():
             raise ModelError(f"answer choice '{choice}' has no tokens", hint="give every choice some text")
     if len(set(encoded.choices)) < len(encoded.choices):
-        twice = next(c for i, c in enumerate(prompt.choices) if encoded.choices[i] in encoded.choices[:i])
+        twice = next(c for i, c in enumerate(query.choices) if encoded.choices[i] in encoded.choices[:i])
         raise ModelError(
             f"answer choice '{twice}' has the same tokens as another one",
             hint="choices must differ for this model's tokenizer",

@@ -11,7 +11,8 @@ import torch
 from peftbench.errors import RunError
 from peftbench.models.backbone import Backbone
 from peftbench.scoring.batches import RowAdapters, batches
-from peftbench.scoring.encoding import Encoded, check_fits, encode, lengths, num_tokens
+from peftbench.scoring.encoding import Encoded, check_fits, encode, lengths, num_shot_tokens
+from peftbench.scoring.layout import Shot
 from peftbench.scoring.ranking import ChoiceScore, vote
 from peftbench.scoring.work import Length, Work
 from peftbench.spec.cell import Scoring
@@ -41,7 +42,7 @@ def score(
     backbone: Backbone,
     examples: Sequence[Example],
     scoring: Scoring,
-    shots: str = "",
+    shots: Sequence[Shot] = (),
     *,
     progress: Callable[[int], None] | None = None,
     token_budget: int | None = None,
@@ -59,7 +60,7 @@ def score(
         examples: Inputs with their answer choices.
         scoring: How inputs are cut and answers end. With `cache` off each (prompt, choice) is a row of its own through
             the plain model, unless prompts have adapters of their own.
-        shots: Text that stands before each input.
+        shots: What stands before each input, in this order.
         progress: Called with the number of examples that were just finished.
         token_budget: Tokens per forward pass; None suits the device. It does not change the scores beyond rounding.
         row_adapters: Where prompts have adapters of their own: selects those of each forward pass's prompts, each of
@@ -94,7 +95,7 @@ def score(
     choices = [_choice_scores(examples[index // members], tokens, sums[index]) for index, tokens in enumerate(encoded)]
     if members > 1:
         choices = [vote(choices[first : first + members]) for first in range(0, len(choices), members)]
-    return Scores(choices, lengths(backbone, encoded, num_tokens(backbone, shots)), work)
+    return Scores(choices, lengths(backbone, encoded, num_shot_tokens(backbone, scoring, shots)), work)
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from peftbench.adapters import saved
 from peftbench.errors import MethodError, ModelError, TaskError
 from peftbench.learners import icl
 from peftbench.learners.shots_as_prefix import PrefixPredictor
+from peftbench.scoring.layout import join
 from peftbench.scoring.ranking import NORMALIZATIONS, predict
 from peftbench.scoring.score import score
 from peftbench.spec.cell import IclOptions, Scoring
@@ -57,11 +58,11 @@ def test_flipped_labels_are_never_right(gpt2):
 def test_another_order_holds_the_same_shots(gpt2):
     texts = [shown(each, each.label) for each in ROWS[:3]]
     predictors = [learn(gpt2, order=order) for order in range(6)]
-    found = {predictor.text() for predictor in predictors}
-    assert len(found) == 6
-    assert {tuple(sorted(text.split("\n\n"))) for text in found} == {("", *sorted(texts))}
-    assert predictors[0].text() == "".join(f"{text}\n\n" for text in texts)
-    last = [text for text in predictors[4].text().split("\n\n") if text]
+    found = [[join(*shot) for shot in predictor.shown()] for predictor in predictors]
+    assert len(set(map(tuple, found))) == 6
+    assert {tuple(sorted(shots)) for shots in found} == {tuple(sorted(texts))}
+    assert found[0] == texts
+    last = found[4]
     assert sums(predictors[4].score(QUERIES)) == pytest.approx(sums(by_hand(gpt2, last)), abs=1e-4)
 
 

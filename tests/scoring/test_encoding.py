@@ -6,7 +6,8 @@ from hypothesis import strategies as st
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 
 from peftbench.errors import ModelError
-from peftbench.scoring.encoding import MARGIN, _head, cut, encode, join
+from peftbench.scoring.encoding import MARGIN, _head, cut, encode
+from peftbench.scoring.layout import join
 from peftbench.spec.cell import Scoring
 from tests.scoring.prompts import SEPARATOR, encode_one, example, prompts
 from tests.tiny import FAMILIES, TEXT, tiny_backbone
