@@ -173,7 +173,7 @@ def _draws(row: Row) -> "np.ndarray | None":
     import numpy as np
 
     tasks = [confidence.drawn(spread.records) for spread in row.spreads.values()]
-    present = [task for task in tasks if task is not None]
+    present = [task.values for task in tasks if task is not None]
     return np.asarray(np.mean(present, axis=0, dtype=np.float64)) if len(present) == len(tasks) else None
 
 

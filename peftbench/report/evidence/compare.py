@@ -32,6 +32,8 @@ class Line:
         num_a_ahead: Examples that A gets right under more of the (template, seed) than B; with one, those that A alone
             gets right.
         num_b_ahead: The same for B.
+        is_stratified: Whether examples are drawn within each label, whose counts are fixed; of the mean, whether those
+            of a task are.
     """
 
     task: str | None
@@ -49,6 +51,7 @@ class Line:
     test: str
     num_a_ahead: int
     num_b_ahead: int
+    is_stratified: bool
 
     @property
     def is_different(self) -> bool:
@@ -114,8 +117,9 @@ def compare(a: Selection, b: Selection) -> Comparison:
 def _drawn(pairs: Pairs) -> Draws:
     name = pairs.task + pairs.sha256
     if pairs.predictions:
-        return randomisation.draw(pairs.metric, pairs.predictions, name)
-    return significance.draw(pairs.num_right_b - pairs.num_right_a, pairs.num_pairs, name)
+        return randomisation.draw(pairs.metric, pairs.predictions, name, labels=pairs.labels)
+    sums = pairs.num_right_b - pairs.num_right_a
+    return significance.draw(sums, pairs.num_pairs, name, labels=pairs.labels)
 
 
 def _scores(pairs: Pairs) -> tuple[float, float, float]:
@@ -132,7 +136,7 @@ def _line(pairs: Pairs, draws: Draws) -> Line:
     a_ahead = int((pairs.num_right_a > pairs.num_right_b).sum())
     b_ahead = int((pairs.num_right_b > pairs.num_right_a).sum())
     score_a, score_b, difference = _scores(pairs)
-    is_single = pairs.num_pairs == 1 and pairs.predictions is None
+    is_single = pairs.num_pairs == 1 and pairs.predictions is None and pairs.labels is None
     p = significance.mcnemar(a_ahead, b_ahead) if is_single else significance.p_value(difference, draws)
     return Line(
         task=pairs.task,
@@ -150,6 +154,7 @@ def _line(pairs: Pairs, draws: Draws) -> Line:
         test=MCNEMAR if is_single else SIGN_FLIP if pairs.predictions is None else RANDOMISATION,
         num_a_ahead=a_ahead,
         num_b_ahead=b_ahead,
+        is_stratified=pairs.labels is not None,
     )
 
 
@@ -172,4 +177,5 @@ def _mean(lines: Sequence[Line], draws: Draws) -> Line:
         test=RANDOMISATION if lines[0].test == RANDOMISATION else SIGN_FLIP,
         num_a_ahead=sum(line.num_a_ahead for line in lines),
         num_b_ahead=sum(line.num_b_ahead for line in lines),
+        is_stratified=any(line.is_stratified for line in lines),
     )

@@ -10,10 +10,11 @@ from peftbench.metrics.base import Metric
 from peftbench.report.evidence import answers, randomisation
 from peftbench.report.evidence.answers import Answers, Condition
 from peftbench.report.evidence.randomisation import Predictions
-from peftbench.report.rows import setting
+from peftbench.report.rows import setting, strata
 from peftbench.report.rows.confidence import MIXTURE
 from peftbench.report.rows.metric import ACCURACY
 from peftbench.report.rows.select import Selection
+from peftbench.store.record import Record
 
 if TYPE_CHECKING:
     import numpy as np
@@ -33,6 +34,7 @@ class Pairs:
         by_seed: B's score minus A's with each seed alone.
         left_out: What one side has and the other has not.
         predictions: Of both sides; None for accuracy, which needs no more than what is right.
+        labels: (examples,) int; None where their counts are not fixed, or these are not all test rows.
     """
 
     task: str
@@ -46,6 +48,7 @@ class Pairs:
     by_seed: tuple[float, ...]
     left_out: tuple[str, ...]
     predictions: Predictions | None
+    labels: "np.ndarray | None"
 
 
 def pair(a: Selection, b: Selection) -> tuple[list[Pairs], list[str]]:
@@ -177,7 +180,14 @@ def _pair_task(a: Selection, b: Selection, sha256: str, name: str) -> Pairs:
         by_seed=tuple(_by_seed(conditions, differences)),
         left_out=tuple(left_out),
         predictions=predictions,
+        labels=_labels([record for side in (a, b) for record in side.records if record.task.sha256 == sha256], rows),
     )
+
+
+def _labels(records: Sequence[Record], rows: "pd.Index") -> "np.ndarray | None":
+    """Return the labels of the rows, where their counts are fixed and no test row is missing."""
+    labels = strata.indices(strata.labels(records))
+    return labels if labels is not None and rows.tolist() == list(range(len(labels))) else None
 
 
 def _right(of_side: Answers) -> "pd.DataFrame":

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from peftbench.metrics.base import Metric, confusion
 from peftbench.report.evidence.significance import NUM_DRAWS, Draws
+from peftbench.report.rows import strata
 
 if TYPE_CHECKING:
     import numpy as np
@@ -97,30 +98,41 @@ def swapped(metric: Metric, predictions: Predictions, swaps: "np.ndarray") -> "n
     return np.asarray(np.mean(values, axis=0))
 
 
-def draw(metric: Metric, predictions: Predictions, name: str, num_draws: int = NUM_DRAWS) -> Draws:
+def draw(
+    metric: Metric,
+    predictions: Predictions,
+    name: str,
+    num_draws: int = NUM_DRAWS,
+    labels: "np.ndarray | None" = None,
+) -> Draws:
     """Draw a task's difference again, under what was seen and under the null hypothesis.
 
     An example stays together with all its conditions: it is a cluster, and only examples are independent of each other.
-    If it makes no difference which side is which, each example's predictions may as well change sides. The draws of B
-    against A mirror those of A against B.
+    If it makes no difference which side is which, each example's predictions may as well change sides. Where the
+    label counts are fixed, examples are drawn within each label, and those of a group (`strata.groups`) change sides
+    together. The draws of B against A mirror those of A against B.
 
     Args:
         metric: Of which the difference is.
         predictions: Of both sides.
         name: Of the task; decides the stream of random numbers, so that a task's draws do not depend on other tasks.
         num_draws: How many.
+        labels: (examples,) int; None where their counts are not fixed.
 
     Paper: Field and Welsh 2007 (cluster bootstrap); Noreen 1989, Yeh 2000 (cs/0008005) (approximate randomisation).
     """
     import numpy as np
 
     generator, num_examples = np.random.default_rng(zlib.crc32(name.encode())), predictions.labels.shape[1]
-    again, flipped = [], []
+    again, flipped, groups = [], [], strata.groups(num_examples, labels)
     for first in range(0, num_draws, BLOCK):
-        shape = (min(BLOCK, num_draws - first), num_examples)
-        again.append(resampled(metric, predictions, _times(generator.integers(num_examples, size=shape))))
-        flipped.append(swapped(metric, predictions, generator.integers(2, size=shape).astype(float)))
-    return Draws(np.concatenate(again), np.concatenate(flipped))
+        num = min(BLOCK, num_draws - first)
+        again.append(resampled(metric, predictions, _times(strata.drawn(generator, (num, num_examples), labels))))
+        swaps = generator.integers(2, size=(num, 1 + groups.max()))[:, groups]  # (draws, examples)
+        flipped.append(swapped(metric, predictions, swaps.astype(float)))
+    whole = strata.drawn(generator, (BLOCK, num_examples), None)
+    is_certain = labels is not None and bool(np.ptp(resampled(metric, predictions, _times(whole))))
+    return Draws(np.concatenate(again), np.concatenate(flipped), is_certain)
 
 
 def _times(drawn: "np.ndarray") -> "np.ndarray":

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from peftbench.report.rows import strata
 from peftbench.report.rows.confidence import CONFIDENCE
 
 if TYPE_CHECKING:
@@ -24,13 +25,18 @@ class Draws:
     Args:
         resampled: (draws,) float64; of examples drawn with replacement.
         flipped: (draws,) float64; with the sides of each example swapped or not, at random.
+        is_certain: Whether all that was resampled is equal because the label counts are fixed, and not for want of
+            examples that differ.
     """
 
     resampled: "np.ndarray"
     flipped: "np.ndarray"
+    is_certain: bool = False
 
 
-def draw(sums: "np.ndarray", num_pairs: int, name: str, num_draws: int = NUM_DRAWS) -> Draws:
+def draw(
+    sums: "np.ndarray", num_pairs: int, name: str, num_draws: int = NUM_DRAWS, labels: "np.ndarray | None" = None
+) -> Draws:
     r"""Draw a task's mean difference again, under what was seen and under the null hypothesis.
 
     d_i = (1/K) \sum_k (b_ik - a_ik), the mean over the K pairs (template, seed) of example i, which stay together: they
@@ -39,27 +45,32 @@ def draw(sums: "np.ndarray", num_pairs: int, name: str, num_draws: int = NUM_DRA
         resampled: mean of d_{i_1} ... d_{i_n}, each i drawn with replacement
         flipped:   mean of s_i d_i, each s_i = +1 or -1: if it makes no difference which side is which
 
-    Examples with the same d are alike, so it is their numbers that are drawn: multinomial, binomial. The draws of
-    B against A mirror those of A against B.
+    Where label counts are fixed, examples are resampled within each label, and those of a group (`strata.groups`) have
+    one sign. Examples, or groups, with the same d are alike, so it is their numbers that are drawn: multinomial,
+    binomial. The draws of B against A mirror those of A against B.
 
     Args:
         sums: (examples,) int; K d_i.
         num_pairs: K.
         name: Of the task; decides the stream of random numbers, so that a task's draws do not depend on other tasks.
         num_draws: How many.
+        labels: (examples,) int; None where their counts are not fixed.
 
     Paper: Field and Welsh 2007 (cluster bootstrap); Noreen 1989, Dror et al. 2018 (P18-1128) (sign flips).
     """
     import numpy as np
 
     generator = np.random.default_rng(zlib.crc32(name.encode()))
-    mirror = -1 if sums.sum() < 0 else 1
-    levels, counts = np.unique(mirror * sums, return_counts=True)
-    drawn = generator.multinomial(len(sums), counts / len(sums), size=num_draws)
-    sizes, numbers = np.unique(np.abs(sums), return_counts=True)
+    mirror, scale = -1 if sums.sum() < 0 else 1, len(sums) * num_pairs
+    drawn = np.zeros(num_draws, int)
+    for part in [sums] if labels is None else [sums[labels == label] for label in np.unique(labels)]:
+        levels, counts = np.unique(mirror * part, return_counts=True)
+        drawn += generator.multinomial(len(part), counts / len(part), size=num_draws) @ levels
+    by_group = np.bincount(strata.groups(len(sums), labels), sums).astype(int)
+    sizes, numbers = np.unique(np.abs(by_group), return_counts=True)
     swapped = generator.binomial(numbers, 0.5, size=(num_draws, len(sizes)))
-    scale = len(sums) * num_pairs
-    return Draws(mirror * (drawn @ levels) / scale, mirror * ((numbers - 2 * swapped) @ sizes) / scale)
+    is_certain = labels is not None and bool(np.ptp(sums))
+    return Draws(mirror * drawn / scale, mirror * ((numbers - 2 * swapped) @ sizes) / scale, is_certain)
 
 
 def mean(tasks: Sequence[Draws]) -> Draws:
@@ -67,11 +78,12 @@ def mean(tasks: Sequence[Draws]) -> Draws:
     import numpy as np
 
     resampled = np.mean([task.resampled for task in tasks], axis=0)
-    return Draws(resampled, np.mean([task.flipped for task in tasks], axis=0))
+    flipped = np.mean([task.flipped for task in tasks], axis=0)
+    return Draws(resampled, flipped, all(task.is_certain for task in tasks))
 
 
 def interval(draws: Draws) -> tuple[float, float] | None:
-    """Return the percentile interval; None where all draws are equal, which is ignorance and not certainty.
+    """Return the percentile interval; None where all draws are equal for want of examples that differ.
 
     Paper: Efron and Tibshirani 1993, chapter 13.
     """
@@ -79,7 +91,7 @@ def interval(draws: Draws) -> tuple[float, float] | None:
 
     tail = (1 - CONFIDENCE) / 2
     low, high = (float(end) for end in np.quantile(draws.resampled, (tail, 1 - tail)))
-    return None if np.ptp(draws.resampled) == 0 else (low, high)
+    return None if np.ptp(draws.resampled) == 0 and not draws.is_certain else (low, high)
 
 
 def p_value(difference: float, draws: Draws) -> float:

@@ -12,7 +12,7 @@ from peftbench.report.formats.columns import Column
 from peftbench.report.formats.data import of_metric
 from peftbench.report.formats.text import draw, grids, note
 from peftbench.report.notes import advice as notes
-from peftbench.report.notes import break_even
+from peftbench.report.notes import break_even, remarks
 from peftbench.report.rows import names, texts, units
 from peftbench.report.rows.confidence import CONVENTION
 from peftbench.report.rows.metric import wrapped
@@ -79,6 +79,7 @@ def conventions(advice: Advice) -> Iterator[str]:
         )
     yield "total FLOPs: training, or filling the cache, and all queries; a multiply-add is two"
     yield CONVENTION
+    yield from remarks.stratified(advice.table.rows)
 
 
 def _cheapest(pick: Pick) -> str:

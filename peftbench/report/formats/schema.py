@@ -125,6 +125,7 @@ class LineFields(Strict):
     test: Literal["exact McNemar", "sign-flip permutation", "approximate randomisation"]
     num_a_ahead: Annotated[int, _is("examples that A gets right under more templates and seeds than B")]
     num_b_ahead: int
+    is_stratified: Annotated[bool, _is("whether rows are drawn within each label, whose counts are fixed")]
     is_different: Annotated[bool, _is("whether p_corrected is below alpha")]
 
 

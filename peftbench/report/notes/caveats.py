@@ -7,7 +7,7 @@ from peftbench.metrics.base import Metric
 from peftbench.report.evidence.compare import Comparison
 from peftbench.report.evidence.significance import MCNEMAR, NUM_DRAWS, RANDOMISATION, SIGN_FLIP
 from peftbench.report.notes import commands, remarks
-from peftbench.report.rows import select, setting, units
+from peftbench.report.rows import select, setting, strata, units
 from peftbench.report.rows.confidence import CONFIDENCE
 from peftbench.report.rows.metric import ACCURACY
 from peftbench.report.rows.select import Selection, Stored
@@ -131,6 +131,12 @@ def conventions(comparison: Comparison) -> Iterator[str]:
         f"interval: {CONFIDENCE:.0%} percentile, cluster bootstrap over examples within tasks, {NUM_DRAWS:,} draws, "
         f"fixed seed; an example stays together with all its templates and seeds{over}"
     )
+    if remark := strata.remark({line.task or "": line.is_stratified for line in comparison.lines}):
+        yield f"interval: {remark}"
+        yield (
+            "p: there the first rows of all labels change sides together, then the second ones, and so on: as exact as "
+            "row by row, and what one label loses where another gains, which moves no score, is not taken for chance"
+        )
     if MCNEMAR in tests:
         yield f"p: {MCNEMAR} test, two-sided (McNemar 1947)"
     if RANDOMISATION in tests:

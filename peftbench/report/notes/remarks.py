@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from peftbench.report.evidence.break_even import break_evens
 from peftbench.report.evidence.sensitivity import sensitivities
 from peftbench.report.notes import steps
-from peftbench.report.rows import confidence, names, units
+from peftbench.report.rows import confidence, names, strata, units
 from peftbench.report.rows.table import Row, Table
 from peftbench.report.rows.texts import have_orders
 from peftbench.report.rows.units import MARK
@@ -51,12 +51,21 @@ def intervals(tables: Sequence[Table]) -> Iterator[str]:
     spreads = [spread for row in rows for spread in row.spreads.values()]
     if any(spread.interval for spread in spreads):
         yield confidence.CONVENTION
+    yield from stratified(rows)
     for reason in dict.fromkeys(spread.why_no_interval for spread in spreads if spread.why_no_interval):
         yield f"{confidence.INTERVAL}: {units.ABSENT} because {reason}"
     few = {task.name: task.num_examples for row in rows for task in row.spreads if task.num_examples < FEW}
     if few and any(spread.interval for spread in spreads):
         sizes = ", ".join(f"{name} {number}" for name, number in few.items())
         yield f"{confidence.INTERVAL}: a little too narrow below {FEW} examples ({sizes})"
+
+
+def stratified(rows: Sequence[Row]) -> Iterator[str]:
+    """Write where intervals are of rows that are drawn within each label."""
+    tasks = [item for row in rows for item in row.spreads.items()]
+    remark = strata.remark({task.name: spread.is_stratified for task, spread in tasks if spread.interval})
+    if remark:
+        yield f"{confidence.INTERVAL}: {remark}"
 
 
 def _counted(costed: Sequence[tuple[str, Cost]]) -> Iterator[tuple[str, str]]:

@@ -3,10 +3,12 @@
 import functools
 import zlib
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from peftbench import registry
 from peftbench.metrics.base import Metric, confusion
+from peftbench.report.rows import strata
 from peftbench.report.rows.metric import ACCURACY
 from peftbench.store.record import Record
 
@@ -27,16 +29,36 @@ CONVENTION = (
 )
 
 
-def drawn(records: Sequence[Record]) -> "np.ndarray | None":
+@dataclass(frozen=True)
+class Draws:
+    """A row's score on one task, drawn again and again.
+
+    Args:
+        values: (draws,).
+        is_certain: Whether all are equal because the label counts are fixed, and not for want of rows that differ.
+    """
+
+    values: "np.ndarray"
+    is_certain: bool = False
+
+
+def drawn(records: Sequence[Record]) -> Draws | None:
     """Draw the median score of a row's records on one task, as `medians_of`; None where that cannot be done."""
     if _unknown(records):
         return None
+    import numpy as np
+
+    labels = strata.labels(records)
     results = [result for record in records for result in record.results]
     name, stream = records[0].metric, records[0].task.sha256
     if name == ACCURACY:
-        return medians([result.right or "" for result in results], stream)
-    predictions, labels = ([getattr(result, part) for result in results] for part in ("predictions", "labels"))
-    return medians_of(registry.metric(name), predictions, labels, stream)
+        values = medians([result.right or "" for result in results], stream, labels)
+    else:
+        predicted, right = ([getattr(result, part) for result in results] for part in ("predictions", "labels"))
+        values = medians_of(registry.metric(name), predicted, right, stream, labels)
+    # Where all rows are right, or none is, new rows could show otherwise.
+    has_limits = any(len(set(result.right or "")) < 2 for result in results)
+    return Draws(values, labels is not None and not np.ptp(values) and not has_limits)
 
 
 def are_old(records: Sequence[Record]) -> bool:
@@ -58,7 +80,11 @@ def _unknown(records: Sequence[Record]) -> str | None:
 
 
 def medians_of(
-    metric: Metric, predictions: Sequence[Sequence[int]], labels: Sequence[Sequence[int]], name: str
+    metric: Metric,
+    predictions: Sequence[Sequence[int]],
+    labels: Sequence[Sequence[int]],
+    name: str,
+    within: str | None = None,
 ) -> "np.ndarray":
     """Draw a task's median of a metric again and again, the example being what is drawn.
 
@@ -70,16 +96,18 @@ def medians_of(
         predictions: For each (template, seed) k, the index of each example's predicted choice.
         labels: The same of the right choice.
         name: Of the task; decides the stream of random numbers, so that rows of a table draw the same examples.
+        within: The labels, separated by spaces, within which examples are drawn; None for any example.
 
     Returns:
         (draws,) float64.
 
-    Paper: Field and Welsh 2007 (cluster bootstrap); the percentiles are Efron and Tibshirani 1993, chapter 13.
+    Paper: Field and Welsh 2007 (cluster bootstrap); the percentiles are Efron and Tibshirani 1993, chapter 13, and the
+        draws within labels theirs of several samples, chapter 8.
     """
     import numpy as np
 
     chosen, right = np.array(predictions), np.array(labels)  # (templates x seeds, examples)
-    times = _times(chosen.shape[1], name).T  # (draws, examples)
+    times = _times(chosen.shape[1], name, within).T  # (draws, examples)
     size = 1 + int(max(chosen.max(), right.max()))
     counts = (
         confusion(of_pair, right_of_pair, times, size) for of_pair, right_of_pair in zip(chosen, right, strict=True)
@@ -88,7 +116,7 @@ def medians_of(
     return np.asarray(np.median(values, axis=0))
 
 
-def medians(right: Sequence[str], name: str) -> "np.ndarray":
+def medians(right: Sequence[str], name: str, within: str | None = None) -> "np.ndarray":
     r"""Draw a task's median accuracy as `medians_of` does, twenty times as fast.
 
     median_k (1/n) \sum_j r_{i_j k},  i_1 ... i_n drawn with replacement from 1 ... n
@@ -96,6 +124,7 @@ def medians(right: Sequence[str], name: str) -> "np.ndarray":
     Args:
         right: For each (template, seed) k, "1" or "0" for each example i: right or wrong.
         name: Of the task; decides the stream of random numbers, so that rows of a table draw the same examples.
+        within: The labels, separated by spaces, within which examples are drawn; None for any example.
 
     Returns:
         (draws,) float32.
@@ -103,22 +132,23 @@ def medians(right: Sequence[str], name: str) -> "np.ndarray":
     import numpy as np
 
     answers = np.array([np.frombuffer(digits.encode(), np.uint8) for digits in right], np.float32) - ord("0")
-    shares = answers @ _times(answers.shape[1], name)
+    shares = answers @ _times(answers.shape[1], name, within)
     shares.sort(axis=0)
     middle = (len(shares) - 1) // 2
     return (shares[middle] + shares[len(shares) // 2]) / (2 * answers.shape[1])
 
 
-def interval(tasks: "Sequence[np.ndarray]") -> tuple[float, float] | None:
-    """Return the interval of the mean over tasks of what `medians` drew.
+def interval(tasks: Sequence[Draws]) -> tuple[float, float] | None:
+    """Return the interval of the mean over tasks of what was drawn.
 
     Returns:
-        Its ends, 0 to 1; None where all draws are equal, which is ignorance and not certainty.
+        Its ends, 0 to 1; None where all draws are equal, which is ignorance and not certainty. It is certainty where
+        the score follows from label counts that are fixed, as that of one answer to all rows: the ends are equal then.
     """
     import numpy as np
 
-    means = np.sort(np.mean(tasks, axis=0, dtype=np.float64))
-    if means[0] == means[-1]:
+    means = np.sort(np.mean([task.values for task in tasks], axis=0, dtype=np.float64))
+    if means[0] == means[-1] and not all(task.is_certain for task in tasks):
         return None
     tail = (1 - CONFIDENCE) / 2
     # np.quantile takes as long as all the rest.
@@ -127,12 +157,12 @@ def interval(tasks: "Sequence[np.ndarray]") -> tuple[float, float] | None:
 
 
 @functools.lru_cache(maxsize=64)
-def _times(num_examples: int, name: str) -> "np.ndarray":
+def _times(num_examples: int, name: str, within: str | None) -> "np.ndarray":
     """Count how often each example is drawn: (examples, draws) float32."""
     import numpy as np
 
     generator = np.random.default_rng(zlib.crc32(name.encode()))
-    drawn = generator.integers(num_examples, size=(NUM_DRAWS, num_examples))
+    drawn = strata.drawn(generator, (NUM_DRAWS, num_examples), strata.indices(within))
     times = np.zeros((num_examples, NUM_DRAWS), np.float32)
     for draw, examples in enumerate(drawn):
         times[:, draw] = np.bincount(examples, minlength=num_examples)

@@ -369,6 +369,12 @@ ON_TASK = (
         Interval | None,
         "95 %, cluster bootstrap over examples",
     ),
+    TaskField(
+        "is_stratified",
+        lambda _, spread: spread.is_stratified,
+        bool,
+        "whether rows are drawn within each label, whose counts are fixed",
+    ),
     TaskField("why_no_interval", lambda _, spread: spread.why_no_interval, str | None),
     TaskField("num_examples", lambda task, _: task.num_examples),
     TaskField("num_seeds", lambda _, spread: spread.num_seeds or None, int | None),

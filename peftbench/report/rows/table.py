@@ -3,19 +3,16 @@
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from peftbench import registry
 from peftbench.metrics.base import Metric
 from peftbench.registry import METHODS, is_method
-from peftbench.report.rows import confidence, costs, setting
-from peftbench.report.rows.confidence import MIXTURE
+from peftbench.report.rows import confidence, costs, setting, strata
+from peftbench.report.rows.confidence import MIXTURE, Draws
 from peftbench.report.rows.setting import Setting
 from peftbench.report.rows.units import Range
 from peftbench.store.record import Cost, Record
-
-if TYPE_CHECKING:
-    import numpy as np
 
 Interval = tuple[float, float]
 """Lowest and highest score, as fractions of 1."""
@@ -42,6 +39,7 @@ class Spread:
         num_orders: In which the same shots stood.
         interval: Of the median, 95 %; None where there is none.
         why_no_interval: The reason; None where there is one.
+        is_stratified: Whether the interval's rows are drawn within each label, whose counts are fixed.
         records: Where it comes from; none if it was published.
     """
 
@@ -52,6 +50,7 @@ class Spread:
     num_orders: int = 1
     interval: Interval | None = None
     why_no_interval: str | None = None
+    is_stratified: bool = False
     records: tuple[Record, ...] = ()
 
 
@@ -273,13 +272,13 @@ def _most(numbers: Sequence[int | None]) -> int | None:
     return max((number for number in numbers if number is not None), default=None)
 
 
-def _interval(draws: "Sequence[np.ndarray | None]") -> Interval | None:
+def _interval(draws: Sequence[Draws | None]) -> Interval | None:
     """Return the interval of the mean over tasks; None where a task has no draws."""
     present = [task for task in draws if task is not None]
     return confidence.interval(present) if len(present) == len(draws) else None
 
 
-def _spread(task: Task, records: Sequence[Record], draws: "np.ndarray | None") -> Spread:
+def _spread(task: Task, records: Sequence[Record], draws: Draws | None) -> Spread:
     values = [result.value() for record in records for result in record.results]
     quarters = statistics.quantiles(values, n=4, method="inclusive") if len(values) > 1 else None
     interval = _interval([draws])
@@ -291,5 +290,6 @@ def _spread(task: Task, records: Sequence[Record], draws: "np.ndarray | None") -
         num_orders=len({setting.order(record) for record in records}),
         interval=interval,
         why_no_interval=None if interval else confidence.why_none(records),
+        is_stratified=interval is not None and strata.labels(records) is not None,
         records=tuple(records),
     )

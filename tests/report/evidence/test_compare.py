@@ -8,12 +8,14 @@ from rich.console import Console
 
 from peftbench import registry
 from peftbench.errors import RecordError
+from peftbench.report.evidence import significance
 from peftbench.report.evidence.compare import compare
 from peftbench.report.formats import compare_text
 from peftbench.report.formats.compare_text import verdict
 from peftbench.report.notes import caveats
 from peftbench.report.rows.select import choose, read
 from peftbench.report.rows.units import points, probability
+from peftbench.store.seal import sealed
 from tests.report.stored import stored
 
 A, B = "icl@mini-gpt:32", "ia3@mini-gpt:32"
@@ -349,3 +351,38 @@ def test_the_side_of_the_better_score_is_named_where_less_is_better(tmp_path, er
     assert comparison.overall.difference < 0
     assert "B (ia3 on mini-gpt, 32 shots) has the better error than A" in verdict(comparison)
     assert "B better" in drawn(comparison)
+
+
+def of_fixed_counts(record, folder):
+    """The record as that of a task whose label counts are fixed: rows of 0 and 1 in turn, as `scores` has them."""
+    labels = " ".join(str(row % 2) for row in range(record.results[0].num_examples))
+    task = record.task.model_copy(update={"labels": labels})
+    path = folder / "records" / f"{record.id}.json"
+    path.write_text(sealed(record.model_copy(update={"task": task}).model_dump_json(indent=2)))
+
+
+def test_of_fixed_label_counts_rows_are_drawn_and_change_sides_by_their_labels(tmp_path):
+    # A answers 0 to all 80 rows; B is right on 24 of 40 zeros and on 24 of 40 ones: 60 % against 50 %
+    right_b = [int(row // 2 % 5 < 3) for row in range(80)]
+    a, _ = pair_of(tmp_path, {0: [1, 0] * 40}, {0: right_b}, num_examples=80)
+    plain = compared(tmp_path).overall
+    assert (plain.test, plain.is_stratified, plain.is_different) == ("exact McNemar", False, False)
+    of_fixed_counts(a, tmp_path)
+    comparison = compared(tmp_path)
+    line = comparison.overall
+    assert (line.test, line.is_stratified) == ("sign-flip permutation", True)
+    assert line.difference == plain.difference == pytest.approx(0.1)
+    low, high = (0.1 + sign * 1.96 * np.sqrt(0.6 * 0.4 / 80) for sign in (-1, 1))
+    assert line.interval == pytest.approx((low, high), abs=0.02)
+    assert np.ptp(line.interval) < 0.8 * np.ptp(plain.interval)
+    # 24 pairs of rows in which B is right on both: +1; 16 in which it is wrong on both: -1
+    assert line.p_value == pytest.approx(significance.mcnemar(16, 24), abs=0.015)
+    text = " ".join(drawn(comparison).split())
+    assert "rows drawn within each label, whose counts are fixed by construction" in text
+    assert compare_text.to_json(comparison, [])["tasks"][0]["is_stratified"] is True
+
+
+def test_rows_that_a_side_lacks_leave_no_fixed_counts(tmp_path):
+    a, _ = pair_of(tmp_path, {0: [1, 0] * 40}, {0: [1, 1, 0] * 20})
+    of_fixed_counts(a, tmp_path)
+    assert not compared(tmp_path).overall.is_stratified

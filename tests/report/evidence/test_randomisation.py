@@ -108,3 +108,32 @@ def test_the_draws_of_a_task_are_the_same_each_time_and_its_own():
     assert np.array_equal(first.resampled, again.resampled)
     assert not np.array_equal(first.resampled, other.resampled)
     assert len(first.flipped) == 50
+
+
+def fixed_sides(num=36):
+    """Sides of which one always answers 0, on as many examples of either label."""
+    labels = np.tile([0, 1], (1, num))
+    b = np.where(np.random.default_rng(0).random(labels.shape) < 0.7, labels, 1 - labels)
+    return Predictions(np.zeros_like(labels), b, labels)
+
+
+def test_within_labels_accuracy_by_its_counts_is_accuracy_by_its_sums():
+    sides = fixed_sides()
+    labels = sides.labels[0]
+    sums = ((sides.b == sides.labels).astype(int) - (sides.a == sides.labels)).sum(axis=0)
+    quick = significance.draw(sums, 1, "task", labels=labels)
+    general = randomisation.draw(ACCURACY, sides, "task", labels=labels)
+    assert general.resampled.std() == pytest.approx(quick.resampled.std(), rel=0.03)
+    assert general.flipped.std() == pytest.approx(quick.flipped.std(), rel=0.03)
+    assert significance.interval(general) == pytest.approx(significance.interval(quick), abs=0.015)
+    plain = randomisation.draw(ACCURACY, sides, "task")
+    assert general.resampled.std() < 0.8 * plain.resampled.std()
+
+
+def test_sides_that_answer_one_label_each_are_certain_not_to_differ_in_accuracy():
+    labels = np.tile([0, 1], (1, 36))
+    sides = Predictions(np.zeros_like(labels), np.ones_like(labels), labels)
+    draws = randomisation.draw(ACCURACY, sides, "task", 500, labels[0])
+    assert significance.interval(draws) == (0, 0)
+    alike = Predictions(sides.a, sides.a, labels)
+    assert significance.interval(randomisation.draw(ACCURACY, alike, "task", 500, labels[0])) is None

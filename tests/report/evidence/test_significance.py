@@ -102,3 +102,73 @@ def test_the_mean_over_tasks_keeps_them_fixed():
     tasks = [significance.draw(np.full(20, value), 1, "task") for value in (1, 0)]
     low, high = np.quantile(significance.mean(tasks).resampled, (0, 1))
     assert (low, high) == (0.5, 0.5)
+
+
+LABELS = np.repeat([0, 1], 30)
+
+
+def test_groups_change_signs_together_as_all_their_flips_say():
+    # 30 groups of which all but 10 are at 0: 2^10 flips of those
+    sums = np.zeros(60, int)
+    sums[:10], sums[30:40] = [3, 2, 2, 1, 3, 1, 2, 0, 1, 2], [-1, -2, -3, 1, 0, -1, -3, 1, 1, -1]
+    groups = sums[:30] + sums[30:]
+    draws = significance.draw(sums, 3, "task", labels=LABELS)
+    assert significance.p_value(sums.mean() / 3, draws) == pytest.approx(exact(groups[:10]), abs=0.015)
+    assert 0.01 < exact(groups[:10]) < 0.2
+
+
+def test_two_sides_that_answer_one_label_each_do_not_differ_and_that_is_certain():
+    sums = np.where(LABELS, 1, -1)
+    draws = significance.draw(sums, 1, "task", labels=LABELS)
+    assert significance.interval(draws) == (0, 0)
+    assert significance.p_value(0.0, draws) == 1
+    assert significance.interval(significance.draw(0 * sums, 1, "task", labels=LABELS)) is None
+
+
+def by_label(generator, shares, num=75):
+    """Differences of B, right with these chances by label, from A, which always answers label 0; K = 1."""
+    labels = np.tile([0, 1], num)
+    b = generator.random(2 * num) < np.array(shares)[labels]
+    return b.astype(int) - (labels == 0), labels
+
+
+def test_within_labels_the_interval_of_a_difference_covers_the_truth_95_times_in_100():
+    # A is right on half; B on (.9 + .3) / 2 = .6
+    generator, hits = np.random.default_rng(0), [0, 0]
+    for _ in range(200):
+        sums, labels = by_label(generator, (0.9, 0.3))
+        for place, within in enumerate((labels, None)):
+            low, high = significance.interval(significance.draw(sums, 1, "task", 1000, within))
+            hits[place] += low <= 0.1 <= high
+    assert 0.9 <= hits[0] / 200 <= 0.985
+    assert hits[1] / 200 >= 0.985
+
+
+def called(generator, shares, within, num=400):
+    """How often the sides are called different."""
+    values = []
+    for _ in range(num):
+        sums, labels = by_label(generator, shares)
+        draws = significance.draw(sums, 1, "task", 500, labels if within else None)
+        values.append(significance.p_value(sums.mean(), draws) < 0.05)
+    return np.mean(values)
+
+
+def test_equal_accuracies_by_other_labels_are_called_different_5_times_in_100_and_row_by_row_never():
+    generator = np.random.default_rng(0)
+    assert 0.02 <= called(generator, (0.3, 0.7), within=True) <= 0.08
+    assert called(generator, (0.3, 0.7), within=False) < 0.01
+
+
+def test_groups_are_as_exact_as_single_examples_where_it_makes_no_difference_which_side_is_which():
+    generator, labels = np.random.default_rng(0), np.tile([0, 1], 75)
+    null = [generator.choice([-1, 0, 1], size=150) * np.where(labels, 3, 1) for _ in range(400)]
+    values = [significance.p_value(one.mean(), significance.draw(one, 1, "task", 500, labels)) for one in null]
+    assert 0.02 <= np.mean([value < 0.05 for value in values]) <= 0.08
+
+
+def test_b_against_a_mirrors_a_against_b_within_labels():
+    sums, labels = by_label(np.random.default_rng(0), (0.9, 0.3))
+    forth, back = (significance.draw(sign * sums, 1, "task", labels=labels) for sign in (1, -1))
+    assert np.array_equal(forth.resampled, -back.resampled)
+    assert np.array_equal(forth.flipped, -back.flipped)

@@ -4,6 +4,7 @@ import pytest
 from peftbench import registry
 from peftbench.report.rows import confidence
 from peftbench.report.rows.table import build
+from peftbench.tasks import fixed
 from tests.report.records import record, under
 from tests.report.stored import stored
 
@@ -11,6 +12,11 @@ from tests.report.stored import stored
 def texts(answers):
     """(pairs, examples) of 0 and 1 -> what records hold."""
     return ["".join(map(str, row)) for row in answers]
+
+
+def interval(*values, is_certain=False):
+    """The interval of the mean over tasks of what was drawn of each."""
+    return confidence.interval([confidence.Draws(of_task, is_certain) for of_task in values])
 
 
 def slow(answers, draws, generator):
@@ -42,14 +48,14 @@ def test_the_interval_covers_the_truth_about_95_times_in_100():
         easy = generator.random(80)
         answers = (0.5 * easy + 0.5 * generator.random((3, 80)) < shares[:, None]).astype(int)
         truth = 0.68  # P(.5 u + .5 v < .6) = 1 - 2 (1 - .6)^2
-        low, high = confidence.interval([confidence.medians(texts(answers), "task")])
+        low, high = interval(confidence.medians(texts(answers), "task"))
         hits += low <= truth <= high
     assert 0.9 <= hits / 300 <= 0.985
 
 
 def test_the_mean_over_tasks_is_narrower_than_each():
     one, other = (confidence.medians(texts([[1, 0] * 40]), name) for name in ("a", "b"))
-    widths = [high - low for low, high in (confidence.interval(some) for some in ([one], [other], [one, other]))]
+    widths = [high - low for low, high in (interval(*some) for some in ([one], [other], [one, other]))]
     assert widths[2] == pytest.approx(widths[0] / np.sqrt(2), rel=0.15)
 
 
@@ -62,7 +68,7 @@ def test_rows_of_a_table_draw_the_same_examples_today_and_tomorrow():
 
 
 def test_all_right_has_no_interval():
-    assert confidence.interval([confidence.medians(["1111"], "task")]) is None
+    assert interval(confidence.medians(["1111"], "task")) is None
 
 
 def test_a_row_has_an_interval_if_all_of_its_records_say_what_is_right(tmp_path):
@@ -91,7 +97,7 @@ def answered(num_pairs=3, num_examples=12, size=3, seed=4):
 def test_draws_of_a_metric_are_its_values_over_repeated_examples(name):
     metric, (predictions, labels) = registry.metric(name), answered()
     ours = confidence.medians_of(metric, predictions, labels, "task")
-    times = confidence._times(12, "task").astype(int)
+    times = confidence._times(12, "task", None).astype(int)
     for draw in range(0, 1000, 25):
         repeated = [example for example in range(12) for _ in range(times[example, draw])]
         values = [
@@ -113,8 +119,8 @@ def test_a_row_of_another_metric_has_the_interval_of_its_own_score():
     results = [result for one in made for result in one.results]
     answers = [[getattr(result, part) for result in results] for part in ("predictions", "labels")]
     draws = confidence.medians_of(registry.metric("macro_f1"), *answers, made[0].task.sha256)
-    assert row.interval == confidence.interval([draws])
-    assert row.interval != confidence.interval([confidence.medians([result.right for result in results], "s" * 64)])
+    assert row.interval == interval(draws)
+    assert row.interval != interval(confidence.medians([result.right for result in results], "s" * 64))
 
 
 def test_the_interval_of_a_correlation_covers_the_truth_about_95_times_in_100():
@@ -124,6 +130,86 @@ def test_the_interval_of_a_correlation_covers_the_truth_about_95_times_in_100():
         hidden = generator.integers(2, size=100)
         labels, predictions = (hidden ^ (generator.random(100) < 0.25) for _ in range(2))
         draws = confidence.medians_of(registry.metric("matthews"), [predictions.astype(int)], [labels.astype(int)], "t")
-        low, high = confidence.interval([draws])
+        low, high = interval(draws)
         hits += low <= 0.25 <= high
     assert 0.9 <= hits / 200 <= 0.985
+
+
+LABELS = [0, 1] * 60
+WITHIN = " ".join(map(str, LABELS))
+
+
+def balanced(right, **facts):
+    """A record of a test set with as many rows of each label, by construction."""
+    made = record(correct=(0,), num_examples=len(right), **facts)
+    results = [made.results[0].model_copy(update={"right": right, "num_correct": {"token": right.count("1")}})]
+    task = made.task.model_copy(update={"labels": WITHIN})
+    return made.model_copy(update={"results": results, "task": task})
+
+
+def test_within_labels_only_what_differs_within_a_label_is_drawn():
+    # label 0: 48 of 60 right; label 1: 15 of 60. Var = (1/2)^2 (.8 .2 + .25 .75) / 60
+    right = "".join("1" if row // 2 < (15 if row % 2 else 48) else "0" for row in range(120))
+    deviations = [confidence.medians([right], "task", within).std() for within in (WITHIN, None)]
+    assert deviations[0] == pytest.approx(0.5 * np.sqrt((0.8 * 0.2 + 0.25 * 0.75) / 60), rel=0.1)
+    assert deviations[1] == pytest.approx(np.sqrt(0.525 * 0.475 / 120), rel=0.1)
+
+
+@pytest.mark.parametrize("name", registry.METRICS)
+def test_draws_of_a_metric_within_labels_have_as_many_of_each(name):
+    predictions, labels = (np.array(rows) for rows in ([[0, 1, 1, 0, 1, 0] * 3] * 2, [[0, 1, 0, 1, 1, 0] * 3] * 2))
+    within = " ".join(map(str, labels[0]))
+    metric, times = registry.metric(name), confidence._times(18, "task", within).astype(int)
+    ours = confidence.medians_of(metric, predictions, labels, "task", within)
+    for draw in range(0, 1000, 50):
+        repeated = [example for example in range(18) for _ in range(times[example, draw])]
+        assert np.bincount(labels[0][repeated]).tolist() == [9, 9]
+        assert ours[draw] == pytest.approx(metric.of(predictions[0][repeated], labels[0][repeated]))
+
+
+def test_within_labels_the_interval_covers_the_truth_about_95_times_in_100_and_across_them_too_often():
+    # right with .9 where the label is 0, with .3 where it is 1: .6 on a set with as many of each
+    generator, hits = np.random.default_rng(0), [0, 0]
+    shares = np.where(LABELS, 0.3, 0.9)
+    for _ in range(200):
+        right = texts([(generator.random(120) < shares).astype(int)])
+        for place, within in enumerate((WITHIN, None)):
+            low, high = interval(confidence.medians(right, "task", within))
+            hits[place] += low <= 0.6 <= high
+    assert 0.9 <= hits[0] / 200 <= 0.985
+    assert hits[1] / 200 >= 0.985
+
+
+def test_one_answer_to_all_rows_of_a_balanced_set_has_an_interval_without_width():
+    (row,) = build([balanced("10" * 60, seed=0), balanced("01" * 60, seed=1)])[0].rows
+    assert row.interval == (0.5, 0.5)
+    assert next(iter(row.spreads.values())).is_stratified
+
+
+def test_rows_that_are_all_right_show_nothing_in_a_balanced_set_either():
+    (row,) = build([balanced("1" * 120)])[0].rows
+    assert row.interval is None
+    assert not next(iter(row.spreads.values())).is_stratified
+
+
+def test_of_records_without_labels_those_beside_them_and_the_package_know_them():
+    new, old = balanced("10" * 60, seed=0), balanced("01" * 60, seed=1)
+    old = old.model_copy(update={"task": old.task.model_copy(update={"labels": None})})
+    assert build([old, new])[0].rows[0].interval == (0.5, 0.5)
+    low, high = build([old])[0].rows[0].interval
+    assert low < 0.5 < high
+    sha256, text = next(iter(fixed._table().items()))
+    labels = text.split()
+    of_lab = record(correct=(0,), num_examples=len(labels))
+    right = "".join("01"[label == labels[0]] for label in labels)
+    results = [of_lab.results[0].model_copy(update={"right": right})]
+    task = of_lab.task.model_copy(update={"sha256": sha256})
+    low, high = build([of_lab.model_copy(update={"results": results, "task": task})])[0].rows[0].interval
+    assert low == high == right.count("1") / len(labels)
+
+
+def test_a_part_of_the_test_rows_is_drawn_across_labels():
+    made = balanced("10" * 60)
+    part = made.model_copy(update={"task": made.task.model_copy(update={"labels": WITHIN + " 0 1"})})
+    low, high = build([part])[0].rows[0].interval
+    assert low < 0.5 < high
