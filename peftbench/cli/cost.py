@@ -97,7 +97,7 @@ def cost(
     model: Annotated[
         list[str],
         Option(
-            help="Published shape (t0-11b, gpt3-175b, ...), embedded name, folder, config.json or hub id; repeatable.",
+            help="Published shape (t0-11b, ...), listed name, folder, config.json, GGUF file or hub id; repeatable.",
             metavar="NAME",
             rich_help_panel=MODELS,
         ),
@@ -153,7 +153,7 @@ def _price(
     if checks.measure and bare is not None:
         raise CostError(
             f"'{bare.name}' is known by its shapes only and cannot be measured",
-            hint="--measure takes an embedded model or a folder with weights",
+            hint="--measure takes a model of `peftbench list models`, a folder with weights or a GGUF file",
         )
     with watch(quiet=False).waiting("loading torch"):
         configs = _configs(methods, settings)
@@ -258,9 +258,9 @@ def _show(lines: "Sequence[Verification]", form: Format) -> None:
 
 def _step(model: str, method: str, settings: list[str]) -> str:
     """Name the command that finds out what the costs buy; of bare shapes, the one that checks the counts."""
-    from peftbench.registry import embedded_models
+    from peftbench.registry import PACKAGED, embedded_models
 
-    if model in embedded_models() or Path(model).is_dir():
+    if model in (*embedded_models(), *PACKAGED) or Path(model).is_dir() or model.lower().endswith(".gguf"):
         options = "".join(f" --set {shlex.quote(setting)}" for setting in settings)
         return f"peftbench tune --model {shlex.quote(model)} --method {method}{options}"
     return "peftbench cost --audit t-few"

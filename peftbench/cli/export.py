@@ -33,9 +33,10 @@ def export(
     if to == "peft":
         kind = write.export(adapter, backbone, out)
         progress.say(f"{card.method} on {card.model}, as peft has it ({kind}), in {out}")
+        source = write.source(backbone)
         progress.say(
             f"\nnext, in Python: peft.PeftModel.from_pretrained(model, {str(out)!r}); model: what transformers loads "
-            f"from {str(backbone.model.name_or_path)!r}"
+            f"from {source}"
         )
         return
     with progress.waiting("folding and comparing"):

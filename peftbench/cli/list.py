@@ -103,11 +103,12 @@ def tasks() -> Listing:
 
 
 def models() -> Listing:
-    """List the embedded models, by their configs and the heads of their weight files, and all model families."""
-    lines = [_model(name, folder) for name, folder in registry.embedded_models().items()]
+    """List the models that go by a name, by their configs and the heads of weight files, and all model families."""
+    lines = [_embedded(name, folder) for name, folder in registry.embedded_models().items()]
+    lines += [_packaged(packaged) for packaged in registry.PACKAGED.values()]
     remark = (
-        "--model also takes a local folder in the Hugging Face layout, or a hub id, of these families. On each of them "
-        "all methods of `peftbench list methods` are defined."
+        "--model also takes a local folder in the Hugging Face layout, or a hub id, of these families; and a GGUF file "
+        "of Llama's shape. On each of them all methods of `peftbench list methods` are defined."
     )
     return Listing(lines, "peftbench icl --model mini-gpt --shots 32", remark, families=_families())
 
@@ -142,19 +143,33 @@ def _families() -> list[Line]:
     return lines
 
 
-def _model(name: str, folder: Path) -> Line:
-    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+def _embedded(name: str, folder: Path) -> Line:
     files = sorted(folder.glob("*.safetensors"))
+    num_parameters, disk_bytes = sum(map(_num_parameters, files)), sum(file.stat().st_size for file in files)
+    return _model(name, folder, num_parameters, disk_bytes, "comes along")
+
+
+def _packaged(packaged: registry.Packaged) -> Line:
+    """Describe a model of another package, installed or not; its file is hashed only where it is loaded."""
+    path = packaged.path()
+    is_installed = path is not None and path.stat().st_size == packaged.disk_bytes
+    source = "installed" if is_installed else packaged.command
+    return _model(packaged.name, packaged.folder, packaged.num_parameters, packaged.disk_bytes, source)
+
+
+def _model(name: str, folder: Path, num_parameters: int, disk_bytes: int, source: str) -> Line:
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     layers = next(config[key] for key in ("num_layers", "num_hidden_layers", "n_layer") if key in config)
     width = next(config[key] for key in ("d_model", "hidden_size", "n_embd") if key in config)
     return {
         "model": name,
         "family": config["model_type"],
         "kind": "encoder-decoder" if config.get("is_encoder_decoder") else "decoder-only",
-        "num_parameters": sum(_num_parameters(file) for file in files),
+        "num_parameters": num_parameters,
         "num_layers": layers,
         "d_model": width,
-        "disk_bytes": sum(file.stat().st_size for file in files),
+        "disk_bytes": disk_bytes,
+        "source": source,
     }
 
 

@@ -1,4 +1,4 @@
-"""A model's shapes from its name: a published shape, an embedded name, a folder, a config, a hub id; no weights.
+"""A model's shapes from its name: a published shape, a listed name, a folder, a file, a hub id; no weights are read.
 
 A config.json that names every field the family reads is read as it is. Where it leaves one to its default, or is
 wrong, transformers reads it, which knows the defaults and what is wrong.
@@ -14,10 +14,11 @@ from peftbench import registry
 from peftbench.costs import count
 from peftbench.costs.published import SHAPES, Shape, num_parameters
 from peftbench.errors import CostError, ModelError, PeftbenchError
-from peftbench.models import foreign, weights
+from peftbench.models import foreign, source, weights
 from peftbench.models.family import Family
+from peftbench.models.gguf import config as gguf_config
+from peftbench.models.gguf import header
 from peftbench.models.shapes import Sizes
-from peftbench.models.source import HUB_ID
 
 HEAD = "lm_head.weight"
 MOST = 10**7
@@ -50,14 +51,22 @@ def describe(name: str) -> Described:
     published = SHAPES.get(name if Path(name).exists() else name.lower())  # T0-11B is t0-11b, unless it lies here
     if published is not None:
         return Described(name, published, num_parameters(published), has_weights=False)
+    if name in registry.PACKAGED:
+        path = registry.PACKAGED[name].folder / "config.json"
+        return _described(name, _shape(path, _table(path)), has_weights=registry.PACKAGED[name].path() is not None)
     folder = registry.embedded_models().get(name, Path(name))
+    if name and header.is_gguf(folder):
+        return _described(name, _shape(folder, gguf_config.table(header.read(source.find(name)))), has_weights=True)
     path = folder / "config.json" if folder.is_dir() else folder
     if name and folder.is_dir() and not path.is_file():
         raise ModelError(f"folder '{name}' has no config.json", hint="give a folder that has one, or the file")
     if not path.is_file():
         path = _downloaded(name)
-    shape = _shape(path)
-    return Described(name, shape, num_parameters(shape), has_weights=any(path.parent.glob("*.safetensors")))
+    return _described(name, _shape(path, _table(path)), has_weights=any(path.parent.glob("*.safetensors")))
+
+
+def _described(name: str, shape: Shape, *, has_weights: bool) -> Described:
+    return Described(name, shape, num_parameters(shape), has_weights)
 
 
 class Incomplete(Exception):
@@ -83,17 +92,20 @@ class Fields:
         raise Incomplete(name)
 
 
-def _shape(path: Path) -> Shape:
+def _table(path: Path) -> dict[str, Any]:
     table: dict[str, Any] = {}
     with contextlib.suppress(ModelError):
         table = foreign.read_object(path)
-    model_type = table.get("model_type")
-    if not isinstance(model_type, str):
+    if not isinstance(table.get("model_type"), str):
         raise ModelError(
             f"'{path}' is no model config: not a JSON object with a model_type",
             hint="a config.json in the Hugging Face layout, or the folder that holds one",
         )
-    family = registry.family(model_type)
+    return table
+
+
+def _shape(path: Path, table: dict[str, Any]) -> Shape:
+    family = registry.family(table["model_type"])
     _check_layers(path, table)
     try:
         return _as_written(path, table, family) or _as_transformers_reads(path, table, family)
@@ -167,13 +179,14 @@ def _check(table: Mapping[str, Any], sizes: Sizes) -> None:
 def _downloaded(name: str) -> Path:
     from huggingface_hub import hf_hub_download
 
-    if Path(name).exists() or not HUB_ID.fullmatch(name):
-        registry.known(name, (*registry.embedded_models(), *SHAPES), "model", ModelError)
+    names = (*registry.embedded_models(), *registry.PACKAGED, *SHAPES)
+    if Path(name).exists() or not source.HUB_ID.fullmatch(name):
+        registry.known(name, names, "model", ModelError)
     try:
         return Path(hf_hub_download(name, "config.json"))
     except Exception as error:  # the network fails in many ways, in several libraries' classes
         reason = (str(error) or type(error).__name__).splitlines()[0]
         raise ModelError(
             f"model '{name}' is no folder here, and its config could not be had from the hub: {reason}",
-            hint=f"a config.json works as well, and {', '.join((*registry.embedded_models(), *SHAPES))}",
+            hint=f"a config.json works as well, and {', '.join(names)}",
         ) from None

@@ -50,11 +50,17 @@ def export(adapter: Path, backbone: Backbone, out: Path) -> str:
             exported = _exported(backbone, card.method, names)
             _write(temporary, backbone, card, exported)
             kind = str(exported.fields["peft_type"])
-            text = README.format(card=card, kind=kind) + _without_opening(backbone)
+            text = README.format(card=card, kind=kind) + _dequantized(backbone) + _without_opening(backbone)
             (temporary / "README.md").write_text(text, encoding="utf-8")
             return kind
     finally:
         backbone.detach_all()
+
+
+def source(backbone: Backbone) -> str:
+    """Write from where transformers loads the model: the arguments of its `from_pretrained`."""
+    path = Path(backbone.model.name_or_path)
+    return f"{str(path.parent)!r}, gguf_file={path.name!r}" if backbone.quantization else repr(str(path))
 
 
 def _write(folder: Path, backbone: Backbone, card: saved.Card, exported: Exported) -> None:
@@ -82,6 +88,16 @@ def _exported(backbone: Backbone, method: str, names: Sequence[str]) -> Exported
             hint="`peftbench predict` uses it as it is; --to merged, where the method can be folded",
         )
     return exported
+
+
+def _dequantized(backbone: Backbone) -> str:
+    """Describe how a model that lies in a GGUF file is loaded."""
+    if not backbone.quantization:
+        return ""
+    return (
+        f"\nThe model is a GGUF file ({backbone.quantization}), dequantised:\n"
+        f"`AutoModelForCausalLM.from_pretrained({source(backbone)})`.\n"
+    )
 
 
 def _without_opening(backbone: Backbone) -> str:

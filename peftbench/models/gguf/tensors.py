@@ -30,6 +30,7 @@ def model(header: Header, config: Any, dtype: torch.dtype) -> PreTrainedModel:
         built: PreTrainedModel = type(empty).from_pretrained(
             None, config=config, state_dict=tensors, dtype=dtype, attn_implementation=attention.NAME
         )
+        built.name_or_path = str(header.path)
         return built
 
 

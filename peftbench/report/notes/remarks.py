@@ -109,6 +109,7 @@ def cautions(table: Table) -> Iterator[str]:
     if len({row.num_seeds for row in table.rows if not row.is_zero_shot}) > 1:
         yield "the rows pool different numbers of seeds: their ranges are not alike"
     yield from _unequal_models(table)
+    yield from _dequantized(table)
 
 
 def _one_choice(row: Row) -> Iterator[str]:
@@ -170,3 +171,14 @@ def _unequal_models(table: Table) -> Iterator[str]:
             f"ICL and tuning stand on different models here (parameters: {sizes}): the rows compare models, too; "
             f"for the same model both ways: {commands}"
         )
+
+
+def _dequantized(table: Table) -> Iterator[str]:
+    """Write which models were loaded from quantised weights: they are not those that their makers published."""
+    models = [record.model for row in table.rows for record in row.records]
+    for name, quantization in dict.fromkeys((model.name, model.quantization) for model in models):
+        if quantization:
+            yield (
+                f"{name}: {quantization} weights of a GGUF file, dequantised on loading: another model than the "
+                "published one"
+            )

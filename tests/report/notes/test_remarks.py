@@ -153,3 +153,14 @@ def test_intervals_of_few_examples_are_said_to_be_narrow(number, is_few):
     made = under("accuracy", record(num_examples=number, correct=(5,)))
     notes = list(remarks.intervals([table(made)]))
     assert any(f"a little too narrow below 30 examples (nli {number})" in note for note in notes) == is_few
+
+
+def test_a_model_that_was_dequantised_is_said_once_to_be_another_than_the_published_one():
+    plain = record("ia3", "mini-t0")
+    model = plain.model.model_copy(update={"quantization": "Q4_1"})
+    stored = [plain, *(record("ia3", "mini-t0", task=name).model_copy(update={"model": model}) for name in ("a", "b"))]
+    notes = [note for note in compose(stored).findings if "GGUF" in note]
+    assert notes == [
+        "mini-t0: Q4_1 weights of a GGUF file, dequantised on loading: another model than the published one"
+    ]
+    assert not [note for note in compose([plain]).findings if "GGUF" in note]
