@@ -45,7 +45,7 @@ def requested_cells(
         "allow_pickle": run.allow_pickle,
         "templates": templates,
         "limit": task.limit,
-        "draw": task.draw,
+        "draw": "file" if task.shots_from else task.draw,
         **settings,
     }
     tables = [
@@ -116,26 +116,36 @@ def _shots(record: Record) -> str:
 
 
 def _specs(task: TaskOptions, *, as_mixture: bool) -> list[TaskSpec]:
+    _check_shots_from(task)
+    train = task.train or task.shots_from
     if task.template is not None or task.choices is not None:
         return [_own(task)]
-    if task.task is None and (task.train or task.test):
+    if task.task is None and (train or task.test):
         raise RecipeError(
-            "--train and --test do not say how to read the rows",
+            "--train, --test and --shots-from do not say how to read the rows",
             hint='add --task NAME, or --template "{{text}} Sentiment: ||| {{label}}" --choices "negative,positive"',
         )
     from peftbench.tasks.load import expand
 
     names = expand(task.task or TASK)
-    if len(names) > 1 and (task.train or task.test):
-        message = f"'{task.task}' is {len(names)} tasks; --train and --test go with one"
+    if len(names) > 1 and (train or task.test):
+        message = f"'{task.task}' is {len(names)} tasks; --train, --test and --shots-from go with one"
         raise RecipeError(message, hint="`peftbench list tasks` names its tasks")
     if as_mixture:
         names = expand(task.task or TASK, as_mixture=True)
-    return [TaskSpec(name=name, train=task.train, test=task.test, data=task.data) for name in names]
+    return [TaskSpec(name=name, train=train, test=task.test, data=task.data) for name in names]
+
+
+def _check_shots_from(task: TaskOptions) -> None:
+    other = "--train" if task.train else f"--draw {task.draw}" if task.draw != "plain" else None
+    if task.shots_from is not None and other is not None:
+        message = f"--shots-from says which rows are the shots, and {other} would say it again"
+        raise RecipeError(message, hint=f"leave out {other}, or --shots-from")
 
 
 def _own(task: TaskOptions) -> TaskSpec:
     # A comma inside {{...}} belongs to Jinja and separates nothing.
     choices = re.split(r",(?![^{]*}})", task.choices) if task.choices else None
     name = task.task or (task.test.stem if task.test else "own")
-    return TaskSpec(name=name, train=task.train, test=task.test, template=task.template, choices=choices)
+    train = task.train or task.shots_from
+    return TaskSpec(name=name, train=train, test=task.test, template=task.template, choices=choices)

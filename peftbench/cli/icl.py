@@ -6,11 +6,19 @@ from typing import Annotated, Any, Literal
 
 from typer import Option
 
-from peftbench.cli.options import FLAG, OutputOptions, RunOptions, ScoringOptions, Table, TaskOptions, WeightOptions
+from peftbench.cli.options import (
+    FLAG,
+    SHOTS,
+    OutputOptions,
+    RunOptions,
+    ScoringOptions,
+    Table,
+    TaskOptions,
+    WeightOptions,
+)
 from peftbench.spec.limits import MAX_ORDERS
 
 MODEL = "mini-gpt"
-SHOTS = 32
 SHOTS_PANEL = "Shots"
 
 
@@ -88,7 +96,14 @@ class ShotOptions:
 def icl(
     *,
     model: Annotated[str, Option(help="Embedded name, local folder or hub id.", metavar="NAME")] = MODEL,
-    shots: Annotated[int, Option(help="Labelled examples in each prompt; 0 is zero-shot.", metavar="K", min=0)] = SHOTS,
+    shots: Annotated[
+        int | None,
+        Option(
+            help=f"Labelled examples in each prompt; 0 is zero-shot. \\[default: {SHOTS}, or all of --shots-from]",
+            metavar="K",
+            min=0,
+        ),
+    ] = None,
     prompts: ShotOptions,
     task: TaskOptions,
     scoring: ScoringOptions,
@@ -100,16 +115,17 @@ def icl(
     """Evaluate in-context learning: k labelled examples in front of every query."""
     from peftbench.cli.cells import carry_out, requested_cells
 
-    shared: dict[str, Any] = {"learner": "icl", "model": model, "shots": shots, "scoring": scoring.table()}
+    shared: dict[str, Any] = {"learner": "icl", "model": model, "shots": task.num_shots(shots)}
+    shared["scoring"] = scoring.table()
     tables = [shared | {"icl": options} for options in prompts.tables()]
     cells = [cell for table in tables for cell in requested_cells(task, weights, run, **table)]
     step = f"peftbench tune --method ia3{_own_model(model)}{_own_shots(shots)}{task.typed()}{output.typed()}"
     carry_out(cells, run, output, form, step)
 
 
-def _own_shots(shots: int) -> str:
+def _own_shots(shots: int | None) -> str:
     """Write the option to tune on as many shots as the prompt had; zero-shot comes with tuning anyway."""
-    return "" if shots in {0, SHOTS} else f" --shots {shots}"
+    return "" if shots in {None, 0, SHOTS} else f" --shots {shots}"
 
 
 def _own_model(model: str) -> str:

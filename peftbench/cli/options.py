@@ -17,6 +17,7 @@ from peftbench.errors import RecipeError
 from peftbench.spec import limits, values
 
 TASK = "lab"
+SHOTS = 32
 RESULTS = Path("results")
 NAMES = ("adapter", "model", "recipes", "task")
 """Options and arguments that are texts, and yet names of files where they are no other names."""
@@ -58,6 +59,14 @@ class TaskOptions:
     train: Annotated[
         Path | None, Option(help="Training rows: CSV, JSONL or Parquet.", metavar="FILE", rich_help_panel=DATA)
     ] = None
+    shots_from: Annotated[
+        Path | None,
+        Option(
+            help="Training rows that are the shots as they stand: all, or the first --shots; a seed only orders them.",
+            metavar="FILE",
+            rich_help_panel=DATA,
+        ),
+    ] = None
     test: Annotated[
         Path | None, Option(help="Test rows: CSV, JSONL or Parquet.", metavar="FILE", rich_help_panel=DATA)
     ] = None
@@ -95,7 +104,23 @@ class TaskOptions:
         """Write the options as they are typed, without those that have their default."""
         values = {field.name: getattr(self, field.name) for field in fields(self)}
         changed = [field.name for field in fields(self) if values[field.name] != field.default]
-        return "".join(f" --{name} {shlex.quote(str(values[name]))}" for name in changed)
+        return "".join(f" --{name.replace('_', '-')} {shlex.quote(str(values[name]))}" for name in changed)
+
+    def num_shots(self, typed: int | None) -> int:
+        """Return the number of shots: where none is typed, the default, or that of the rows of --shots-from.
+
+        Raises:
+            RecipeError: No shots, of a file of shots.
+            TaskError: That file cannot be read.
+        """
+        if typed == 0 and self.shots_from is not None:
+            message = f"--shots 0 takes none of the rows of --shots-from '{self.shots_from}'"
+            raise RecipeError(message, hint="without --shots all of them are the shots; zero-shot needs no file")
+        if typed is None and self.shots_from is not None:
+            from peftbench.tasks import rows
+
+            return rows.count(self.shots_from)
+        return SHOTS if typed is None else typed
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 from typer import Option
 
 from peftbench.cli.options import (
+    SHOTS,
     OutputOptions,
     RunOptions,
     ScoringOptions,
@@ -22,7 +23,10 @@ def tune(
     *,
     method: Annotated[str, Option(help="What is trained: `peftbench list methods`.", metavar="NAME")],
     model: Annotated[str, Option(help="Embedded name, local folder or hub id.", metavar="NAME")] = MODEL,
-    shots: Annotated[int, Option(help="Labelled examples to train on.", metavar="K", min=1)] = 32,
+    shots: Annotated[
+        int | None,
+        Option(help=f"Labelled examples to train on. \\[default: {SHOTS}, or all of --shots-from]", metavar="K", min=1),
+    ] = None,
     settings: Annotated[
         list[str] | None,
         Option("--set", metavar="KEY=VALUE", help="A field of the method or of its training: rank=8, lr=1e-3."),
@@ -59,7 +63,12 @@ def tune(
     training = {name: value for name, value in table.items() if name in Training.model_fields}
     config = {name: value for name, value in table.items() if name not in training}
     shared = {"model": model, "scoring": scoring.table()}
-    tuning: dict[str, Any] = {"shots": shots, "method": method, "method_config": config, "training": training}
+    tuning: dict[str, Any] = {
+        "shots": task.num_shots(shots),
+        "method": method,
+        "method_config": config,
+        "training": training,
+    }
     tuning |= {"start_from": start_from, "sweep": sweep}
     cells = [
         *requested_cells(task, weights, run, learner="icl", shots=0, as_mixture=True, **shared),

@@ -12,7 +12,7 @@ from peftbench.spec.settings import Settings
 End = Literal["eos", "separator", "none"]
 
 
-Draw = Literal["plain", "balanced"]
+Draw = Literal["plain", "balanced", "file"]
 
 
 Sweep = Literal["lr"]
@@ -166,6 +166,7 @@ class Cell(Settings):
     """One run: (model, task, learner, shots, seed), all its templates inside. It gives one record.
 
     Args:
+        draw: How shots are drawn from the training rows; see `tasks.shots.draw`.
         start_from: Adapter whose values tuning starts from: a folder (ours, or the peft library's), or a
             checkpoint file of T-Few's authors.
         sweep: Choose the learning rate by cross-validation on the shots, before all of them are trained on.

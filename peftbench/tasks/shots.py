@@ -28,7 +28,8 @@ def draw(task: Task, num_shots: int, seed: int, kind: Draw = "plain") -> tuple[R
         seed: Each seed draws its own shots.
         kind: "balanced" takes the first row of each label, then the second of each, and so on: labels differ in number
             by one at most, as long as the rows last. Where choices come from the row, a label is the place of the right
-            one.
+            one. "file" draws nothing: the shots are the first rows as they stand in their file, and the seed orders
+            them, by what stands in them.
 
     Raises:
         TaskError: Fewer training rows than shots.
@@ -38,15 +39,19 @@ def draw(task: Task, num_shots: int, seed: int, kind: Draw = "plain") -> tuple[R
             f"{num_shots} shots were asked for, and task '{task.name}' has {len(task.train)} training rows",
             hint=f"--shots {len(task.train)} or fewer, or a longer file with --train",
         )
+    if kind == "file":
+        return tuple(_by_content(task, seed, num_shots))
     if task.is_own:
-        rows = [row for _, row in sorted(zip(_own_hashes(task, seed), task.train, strict=True), key=_first)]
+        rows = _by_content(task, seed, len(task.train))
     else:
         rows = sorted(task.train, key=lambda row: _hash(task.name, seed, row.id))
     return tuple(rows[:num_shots] if kind == "plain" else itertools.islice(_by_label(rows), num_shots))
 
 
-def _own_hashes(task: Task, seed: int) -> list[bytes]:
-    return [_hash(key, seed) for key in task.train_keys]
+def _by_content(task: Task, seed: int, num_rows: int) -> list[Row]:
+    """Order the first training rows by the seed and by what stands in them."""
+    hashes = [_hash(key, seed) for key in task.train_keys[:num_rows]]
+    return [row for _, row in sorted(zip(hashes, task.train, strict=False), key=_first)]
 
 
 def _first(pair: tuple[bytes, Row]) -> bytes:

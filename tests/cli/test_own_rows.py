@@ -8,6 +8,10 @@ from pathlib import Path
 import pytest
 
 from peftbench.cli.app import main
+from peftbench.spec.cell import TaskSpec
+from peftbench.tasks.load import load
+from peftbench.tasks.shots import draw
+from tests import real
 
 WORDS = "--shots 4 --template '{{text}} Sentiment: ||| {{label}}' --choices good,bad"
 NAME = "x; touch PWNED #"
@@ -90,3 +94,60 @@ def test_commands_for_copying_quote_the_tasks_name(capsys):
 def test_a_task_may_be_called_like_markup(capsys, name):
     assert main(shlex.split(f"icl --task '{name}' --train train.csv --test test.csv {WORDS}")) == 0
     assert f"{name}: ICL on mini-gpt" in capsys.readouterr().err
+
+
+def records() -> list[dict]:
+    return [json.loads(path.read_text()) for path in Path("results/records").glob("*.json")]
+
+
+def test_all_rows_of_a_file_of_shots_are_the_shots_and_its_path_is_not_in_the_id(capsys):
+    words = shlex.split(WORDS.removeprefix("--shots 4"))
+    Path("few.csv").write_text("\n".join(Path("train.csv").read_text().splitlines()[:6]))
+    Path("copy.csv").write_text(Path("few.csv").read_text())
+    for name in ("few.csv", "copy.csv"):
+        assert main(["icl", "--shots-from", name, "--test", "test.csv", "--seeds", "0,1", *words]) == 0
+    assert "--shots-from few.csv" in capsys.readouterr().err.replace("copy", "few")
+    assert {(record["seed"], record["identity"]["shots"], record["identity"]["draw"]) for record in records()} == {
+        (0, 5, "file"),
+        (1, 5, "file"),
+    }
+    orders = [record["learned"]["shot_ids"] for record in records()]
+    assert [sorted(order) for order in orders] == [[0, 1, 2, 3, 4]] * 2
+    assert orders[0] != orders[1]
+    assert main(["icl", "--shots-from", "few.csv", "--test", "test.csv", "--shots", "2", *words]) == 0
+    assert [0, 1] in [sorted(record["learned"]["shot_ids"]) for record in records()]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("--train train.csv", "--shots-from says which rows are the shots, and --train would say it again"),
+        ("--draw balanced", "--shots-from says which rows are the shots, and --draw balanced would say it again"),
+        ("--shots 0", "--shots 0 takes none of the rows of --shots-from 'train.csv'"),
+        ("--shots 13", "13 shots were asked for, and task 'test' has 12 training rows"),
+        ("--shots-from gone.csv", "cannot read 'gone.csv': No such file or directory"),
+    ],
+)
+def test_a_file_of_shots_that_cannot_be_is_one_line(words, message, capsys):
+    own = shlex.split(WORDS.removeprefix("--shots 4"))
+    assert main(["icl", "--shots-from", "train.csv", "--test", "test.csv", *own, *shlex.split(words)]) == 2
+    error, _, hint = capsys.readouterr().err.strip().partition("\n\n")
+    assert message in error
+    assert hint.startswith("hint: ")
+    assert not Path("results").exists()
+
+
+def test_a_file_of_shots_goes_with_one_task(capsys):
+    assert main(["icl", "--task", "lab", "--shots-from", "train.csv"]) == 2
+    assert "'lab' is 4 tasks; --train, --test and --shots-from go with one" in capsys.readouterr().err
+
+
+def test_t_fews_own_draws_are_the_shots(tmp_path):
+    draws = real.folder() / "tfew_shots"
+    data = real.write("rte", tmp_path / "data", every=20)
+    for seed in (0, 42):
+        file = draws / "rte" / f"{seed}.jsonl"
+        task = load(TaskSpec(name="rte", train=file, data=data))
+        shots = draw(task, 32, 1, "file")
+        expected = [json.loads(line)["idx"] for line in file.read_text(encoding="utf-8").splitlines()]
+        assert sorted(row.fields["idx"] for row in shots) == sorted(expected)

@@ -129,3 +129,15 @@ def test_flipped_labels_are_all_wrong_and_random_ones_right_by_chance():
     # 200 expected of each and 200 right, standard deviation 12
     right = sum(label == example.label for label, example in zip(drawn, examples, strict=True))
     assert all(150 < number < 250 for number in (*Counter(drawn).values(), right))
+
+
+def test_a_file_of_shots_is_taken_as_it_stands_and_the_seed_orders_it():
+    for rows in (own(TEXTS), task()):
+        draws = [draw(rows, 5, seed, "file") for seed in range(9)]
+        assert {tuple(sorted(row.id for row in shots)) for shots in draws} == {(0, 1, 2, 3, 4)}
+        assert len({tuple(row.id for row in shots) for shots in draws}) > 5
+        assert len(draw(rows, 50, 0, "file")) == 50
+    # Which file the same rows come from, and in what order, is nothing to their order as shots.
+    assert shown(draw(own(TEXTS[4::-1]), 5, 3, "file")) == shown(draw(own(TEXTS[:5]), 5, 3, "file"))
+    with pytest.raises(TaskError, match="51 shots were asked for, and task 'toy' has 50 training rows"):
+        draw(own(TEXTS), 51, 0, "file")
