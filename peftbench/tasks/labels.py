@@ -5,6 +5,8 @@ from typing import Any
 
 MAX_DIGITS = 9
 """Of an index: a longer number means none of the classes, and Python reads none of more than 4,300 digits."""
+MISSING = frozenset({"", "-1", "None"})
+"""How rows without a label are written, those of hidden test sets among them."""
 YES_NO = {"true": "yes", "false": "no"}
 
 

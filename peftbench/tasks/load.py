@@ -23,6 +23,10 @@ NUM_CHECKED_ROWS = 1000
 NUM_SHOWN_FAULTS = 3
 NUM_SHOWN_LABELS = 8
 MAX_SHOWN_CHARS = 60
+UNLABELLED_TEST = (
+    "rows without labels cannot be scored; learn and score with labelled ones (--test FILE), then answer these with "
+    "`peftbench predict --input FILE`"
+)
 
 
 @dataclass(frozen=True)
@@ -65,8 +69,8 @@ def load(spec: TaskSpec) -> Task:
         path = _path(spec.name)
         file, folder = schema.read(path), path.parent
     templates = _templates(file)
-    train = _rows(file, templates, *_read(file, "train", folder, spec))
-    test = _rows(file, templates, *_read(file, "test", folder, spec))
+    train = _rows(file, templates, "train", *_read(file, "train", folder, spec))
+    test = _rows(file, templates, "test", *_read(file, "test", folder, spec))
     return Task(
         name=file.name,
         family=file.family,
@@ -188,15 +192,15 @@ def _read(file: TaskFile, split: Split, folder: Path, spec: TaskSpec) -> tuple[s
     return f"'{path}'", rows.read(path)
 
 
-def _rows(file: TaskFile, templates: Sequence[Template], source: str, table: list[rows.Fields]) -> tuple[Row, ...]:
+def _rows(
+    file: TaskFile, templates: Sequence[Template], split: Split, source: str, table: list[rows.Fields]
+) -> tuple[Row, ...]:
     """Label rows and check them.
 
     Raises:
         TaskError: All faults: missing columns, labels outside the choices, one class, templates that do not fit.
     """
-    columns = f"columns: {', '.join(table[0])}"
-    if all(file.label.field not in fields for fields in table):
-        raise TaskError(f"{source} has no label column '{file.label.field}'", hint=columns)
+    _refuse_unlabelled(file, split, source, table)
     unlabelled = [Row(number, fields, -1) for number, fields in enumerate(table)]
     try:
         indices = [_label(file, templates, row) for row in unlabelled]
@@ -212,6 +216,19 @@ def _rows(file: TaskFile, templates: Sequence[Template], source: str, table: lis
             faults.append(fault)
     _refuse(source, faults)
     return labelled
+
+
+def _refuse_unlabelled(file: TaskFile, split: Split, source: str, table: list[rows.Fields]) -> None:
+    """Refuse rows of which none has a label, such as a hidden test set's: they can be predicted, and not scored."""
+    field = file.label.field
+    columns = f"columns: {', '.join(table[0])}"
+    hint = UNLABELLED_TEST if split == "test" else "labelled rows are needed to learn from"
+    if all(field not in fields for fields in table):
+        raise TaskError(f"{source} has no label column '{field}'", hint=f"{columns}; {hint}")
+    values = {str(fields.get(field, "")).strip() for fields in table}
+    if values <= labels.MISSING - set(file.label.names or ()):
+        written = " or ".join(sorted(map(repr, values)))
+        raise TaskError(f"{source} has no labels: column '{field}' is {written} in each row", hint=hint)
 
 
 def _refuse(source: str, faults: Sequence[TaskError]) -> None:

@@ -150,6 +150,35 @@ def test_rows_that_do_not_fit_are_met_with_what_was_found(tmp_path, rows, messag
     assert hint in str(caught.value.hint)
 
 
+@pytest.mark.parametrize("label", [-1, "-1", "", " ", None])
+def test_rows_without_labels_are_predicted_and_not_scored(tmp_path, label):
+    train = write(tmp_path / "train.jsonl", ROWS)
+    hidden = write(tmp_path / "test.jsonl", [row | {"label": label} for row in ROWS])
+    with pytest.raises(TaskError, match=r"test\.jsonl' has no labels: column 'label' is '.*' in each row$") as caught:
+        load(own(train, test=hidden))
+    assert "`peftbench predict --input FILE`" in str(caught.value.hint)
+    with pytest.raises(TaskError, match="has no labels") as caught:
+        load(own(hidden, test=train))
+    assert caught.value.hint == "labelled rows are needed to learn from"
+    some = write(tmp_path / "some.jsonl", [*ROWS, ROWS[0] | {"label": label}])
+    with pytest.raises(TaskError, match="in row 4 is none of negative, positive"):
+        load(own(train, test=some))
+
+
+def test_a_test_file_without_the_labels_column_is_for_predictions(tmp_path):
+    train = write(tmp_path / "train.jsonl", ROWS)
+    hidden = write(tmp_path / "test.jsonl", [{"text": "x", "ID": 50}])
+    with pytest.raises(TaskError, match=r"test\.jsonl' has no label column 'label'") as caught:
+        load(own(train, test=hidden))
+    assert str(caught.value.hint).startswith("columns: text, ID; rows without labels cannot be scored")
+
+
+def test_minus_one_is_a_label_where_a_class_is_called_so(tmp_path):
+    rows = [{"text": "a", "label": -1}, {"text": "b", "label": -1}]
+    with pytest.raises(TaskError, match="all 2 rows have one label, -1"):
+        load(own(write(tmp_path / "rows.jsonl", rows), choices=("-1", "1")))
+
+
 def test_rows_are_ones_own_unless_they_came_with_the_package(tmp_path, monkeypatch):
     path = write(tmp_path / "rows.jsonl", ROWS)
     assert load(own(path)).is_own
