@@ -18,7 +18,7 @@ from peftbench.scoring.score import SCORER_VERSION
 from peftbench.spec.cell import Cell, Scoring, Training
 from peftbench.spec.settings import checked
 from peftbench.store.record import identify
-from peftbench.tasks.shots import OWN_DRAW_VERSION
+from peftbench.tasks.shots import LABEL_DRAW_VERSION, OWN_DRAW_VERSION
 
 # Which fields of a cell make it this cell, so that a new field is put into one of these tables and a test asks for it.
 ALWAYS = frozenset({"learner", "model", "revision", "shots", "seed", "templates", "limit", "method", "dtype"})
@@ -71,6 +71,7 @@ class Trial:
             "scoring": self.scoring.model_dump(mode="json"),
             "scorer_version": SCORER_VERSION,
             **({"draw_version": OWN_DRAW_VERSION} if self.plan.task.is_own and cell.shots else {}),
+            **({"label_draw_version": LABEL_DRAW_VERSION} if cell.icl.labels == "random" else {}),
         }  # fmt: skip
 
     @property

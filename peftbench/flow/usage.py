@@ -15,8 +15,8 @@ from peftbench.tasks.schema import Wording
 from peftbench.tasks.task import Row
 from peftbench.tasks.template import Template
 
-FORMAT_VERSION = 2
-"""Version 1 had no digest."""
+FORMAT_VERSION = 3
+"""Version 1 had no digest; the random labels of versions 1 and 2 were drawn otherwise."""
 FILE = "usage.json"
 
 
@@ -148,10 +148,13 @@ def read(path: Path) -> Usage:
         table = json.loads(text)
         if fault := broken(text, table, is_needed=table.get("format_version") != 1):
             raise RecordError(f"'{path}' {fault}", hint=hint)
-        return Usage.model_validate_json(json.dumps({name: table[name] for name in table if name != FIELD}))
+        usage = Usage.model_validate_json(json.dumps({name: table[name] for name in table if name != FIELD}))
     except OSError as error:
         raise RecordError(f"cannot read '{path}': {error.strerror}", hint=hint) from None
     except ValidationError as faults:
         raise RecordError(f"'{path}' is damaged: {faults.error_count()} faulty fields", hint=hint) from None
     except (ValueError, AttributeError, TypeError, RecursionError) as error:
         raise RecordError(f"'{path}' is damaged: {error}", hint=hint) from None
+    if usage.icl.labels == "random" and usage.format_version < 3:
+        raise RecordError(f"'{path}' is of a version that drew random labels otherwise", hint=hint)
+    return usage

@@ -8,10 +8,12 @@ from typing import Literal
 
 from peftbench.errors import TaskError
 from peftbench.spec.cell import Draw
-from peftbench.tasks.task import Example, Row, Task
+from peftbench.tasks.task import Example, Row, Task, content
 
 OWN_DRAW_VERSION = 2
 """Of the draw from own rows, told in their identity: what version 1 drew depended on the test file's name."""
+LABEL_DRAW_VERSION = 2
+"""Of the draw of random labels, told in their identity: version 1 drew the same for rows of one place in all tasks."""
 
 
 def draw(task: Task, num_shots: int, seed: int, kind: Draw = "plain") -> tuple[Row, ...]:
@@ -97,17 +99,18 @@ def relabel(example: Example, labels: Literal["gold", "random", "flipped"], seed
         example: A rendered shot.
         labels: "gold" keeps the label; "random" draws each choice alike, the right one among them; "flipped" takes the
             next choice, and the first for the last, so that none stays right.
-        seed: The draw's; a row gets the same label under every template with as many choices.
+        seed: The draw's; a row gets the same label under every template with as many choices. It hangs on what stands
+            in the row, too, so that tasks draw apart.
 
     Paper: 2202.12837, section 4.1 (random).
     """
-    num_choices = len(example.choices)
-    label = {
-        "gold": example.label,
-        "random": int.from_bytes(_hash("label", seed, example.row_id)) % num_choices,
-        "flipped": (example.label + 1) % num_choices,
-    }[labels]
-    return replace(example, label=label)
+    if labels == "gold":
+        return example
+    num_choices, label = len(example.choices), example.label + 1
+    if labels == "random":
+        assert example.row, "a template renders rows"
+        label = int.from_bytes(_hash(f"label\0{content(example.row)}", seed))
+    return replace(example, label=label % num_choices)
 
 
 def _hash(name: str, *numbers: int) -> bytes:

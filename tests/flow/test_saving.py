@@ -16,6 +16,7 @@ from peftbench.flow import usage
 from peftbench.spec.cell import Cell, IclOptions, TaskSpec
 from peftbench.store import files
 from peftbench.store.results import Store
+from peftbench.store.seal import sealed
 from tests.drills.process import fork
 from tests.flow.test_run import ROWS, TEMPLATE, Watch, only
 from tests.tiny import tiny_folder
@@ -206,3 +207,19 @@ def test_results_that_go_away_while_a_cell_is_computed_are_one_line(cells, tmp_p
     with pytest.raises(RecordError, match="No space left on device") as caught:
         list(flow.run([cells["tune"]], Store(tmp_path), Watch()))
     assert caught.value.hint
+
+
+@pytest.mark.parametrize("labels", ["random", "flipped"])
+def test_a_prompt_of_before_is_refused_where_its_random_labels_would_be_drawn_otherwise(labels, tmp_path, cells):
+    cell = cells["prompt"].model_copy(update={"icl": IclOptions(labels=labels)})
+    record = only(flow.run([cell], Store(tmp_path), Watch())).record
+    path = Store(tmp_path).prompts / f"{record.id}.json"
+    assert usage.read(path).icl.labels == labels
+    table = json.loads(path.read_text())
+    del table["digest"]
+    path.write_text(sealed(json.dumps(table | {"format_version": 2}, indent=2)))
+    if labels == "random":
+        with pytest.raises(RecordError, match="drew random labels otherwise"):
+            usage.read(path)
+    else:
+        assert usage.read(path).icl.labels == labels

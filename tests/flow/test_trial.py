@@ -8,7 +8,7 @@ import pytest
 from peftbench.cli.run import expanded
 from peftbench.flow import trial
 from peftbench.flow.plan import plan, plans
-from peftbench.spec.cell import Cell, TaskSpec
+from peftbench.spec.cell import Cell, IclOptions, TaskSpec
 from peftbench.spec.recipe import find
 from peftbench.store.results import Store
 from tests.tiny import tiny_folder
@@ -73,3 +73,10 @@ def test_f4_the_identity_of_an_embedded_model_has_no_hash_of_its_config():
     (made,) = trial.trials([plan(Cell(learner="icl", model="mini-gpt", task=TaskSpec(name="lab-hazard"), limit=2))])
     assert "model_sha256" not in made.identity
     assert made.backbone.model_sha256 is None
+
+
+@pytest.mark.parametrize(("labels", "version"), [("gold", None), ("flipped", None), ("random", 2)])
+def test_random_labels_are_told_with_the_version_of_their_draw(labels, version):
+    cell = Cell(learner="icl", model="mini-gpt", task=TaskSpec(name="lab-hazard"), shots=2, limit=2)
+    (made,) = trial.trials([plan(cell.model_copy(update={"icl": IclOptions(labels=labels)}))])
+    assert made.identity.get("label_draw_version") == version

@@ -120,8 +120,14 @@ def test_orders_are_all_there_are_and_the_first_is_that_of_the_draw():
     assert ranks(shots, 3, 0) != ranks(shots, 3, 1)
 
 
+def examples_of(word):
+    """600 examples of three choices whose rows say a word and their number."""
+    rows = [Row(number, {"text": f"{word} {number}"}, number % 3) for number in range(600)]
+    return [Example(row.id, "x", ("a", "b", "c"), row.label, row) for row in rows]
+
+
 def test_flipped_labels_are_all_wrong_and_random_ones_right_by_chance():
-    examples = [Example(number, "x", ("a", "b", "c"), number % 3) for number in range(600)]
+    examples = examples_of("soup")
     assert {relabel(example, "flipped", 0).label - example.label for example in examples} == {1, -2}
     assert all(relabel(example, "gold", 0) == example for example in examples)
     drawn = [relabel(example, "random", 0).label for example in examples]
@@ -141,3 +147,12 @@ def test_a_file_of_shots_is_taken_as_it_stands_and_the_seed_orders_it():
     assert shown(draw(own(TEXTS[4::-1]), 5, 3, "file")) == shown(draw(own(TEXTS[:5]), 5, 3, "file"))
     with pytest.raises(TaskError, match="51 shots were asked for, and task 'toy' has 50 training rows"):
         draw(own(TEXTS), 51, 0, "file")
+
+
+def test_random_labels_hang_on_what_stands_in_the_row_and_not_on_its_place():
+    soup, bread = ([relabel(example, "random", 0).label for example in examples_of(word)] for word in ("soup", "bread"))
+    # 200 alike by chance, standard deviation 12
+    assert 150 < sum(a == b for a, b in zip(soup, bread, strict=True)) < 250
+    moved = [replace(example, row_id=0, row=replace(example.row, id=0)) for example in examples_of("soup")]
+    assert [relabel(example, "random", 0).label for example in moved] == soup
+    assert [relabel(example, "random", 1).label for example in moved] != soup

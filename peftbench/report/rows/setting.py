@@ -19,6 +19,8 @@ LOSSES = {"lm_loss": "L_LM", "unlikelihood_loss": "L_UL", "length_norm_loss": "L
 """Setting that weighs a loss -> the loss's name in 2205.05638, section 3.2."""
 BESIDE = {"layer_norms", "bias"}
 """Settings that train some of the model beside the method: they are shown even where all rows have them."""
+VERSIONS = {"draw_version", "label_draw_version"}
+"""Follow from the other settings, but for records of before: they are shown where nothing else tells rows apart."""
 OFF = (None, False, "none")
 SET = ("method_config", "training")
 """Tables of an identity whose fields are typed as --set KEY=VALUE."""
@@ -113,6 +115,9 @@ def differences(records: Sequence[Record]) -> list[tuple[Setting, ...]]:
     tables = [{setting.path: setting for setting in _settings(_pooled(record.identity))} for record in records]
     paths = list(dict.fromkeys(path for table in tables for path in table))
     unlike = [path for path in paths if len({_shown(table, path) for table in tables}) > 1]
+    plain = [path for path in unlike if path[-1] not in VERSIONS]
+    if len({tuple(_shown(table, path) for path in plain) for table in tables}) == len(tables):
+        unlike = plain
     beside = [path for path in paths if path not in unlike and path[-1] in BESIDE]
     unlike += [path for path in beside if tables[0][path].value not in OFF]
     return [tuple(table[path] for path in unlike if path in table) for table in tables]

@@ -100,3 +100,10 @@ TABLES = (["q", "v"], [0, 1], [], {"a.b": 4, "c": ["d"]}, [[1], ["x"]])
 @pytest.mark.parametrize("value", [*VALUES, *TABLES], ids=repr)
 def test_the_command_line_reads_back_what_is_typed(value):
     assert assignments([f"key={typed(value)}"]) == {"key": value}
+
+
+def test_versions_of_a_draw_tell_rows_apart_only_where_nothing_else_does():
+    plain, old = record(), record(icl={"labels": "random"})
+    new = record(icl={"labels": "random"}, label_draw_version=2)
+    assert labels(plain, new) == ["", "labels=random"]
+    assert labels(old, new) == ["", "label_draw_version=2"]
