@@ -97,7 +97,11 @@ class TaskOptions:
     ] = None
     draw: Annotated[
         Literal["plain", "balanced"],
-        Option(help="Draw shots by chance, or as many of each label.", rich_help_panel=DATA),
+        Option(
+            help="Draw shots by chance, or as many of each label, which then stand in strict rotation: a seed decides "
+            "which label comes last, in all prompts.",
+            rich_help_panel=DATA,
+        ),
     ] = "plain"
 
     def typed(self) -> str:

@@ -29,9 +29,10 @@ def draw(task: Task, num_shots: int, seed: int, kind: Draw = "plain") -> tuple[R
         num_shots: Number of shots.
         seed: Each seed draws its own shots.
         kind: "balanced" takes the first row of each label, then the second of each, and so on: labels differ in number
-            by one at most, as long as the rows last. Where choices come from the row, a label is the place of the right
-            one. "file" draws nothing: the shots are the first rows as they stand in their file, and the seed orders
-            them, by what stands in them.
+            by one at most, as long as the rows last, and they stand in strict rotation, in the order of their first
+            rows. So one label comes last, next to the query, in all prompts of a seed; `ranks` has other orders. Where
+            choices come from the row, a label is the place of the right one. "file" draws nothing: the shots are the
+            first rows as they stand in their file, and the seed orders them, by what stands in them.
 
     Raises:
         TaskError: Fewer training rows than shots.
