@@ -77,7 +77,7 @@ def carry_out(cells: Sequence[Cell], run: RunOptions, output: OutputOptions, for
     store = Store(output.results)
     records = []
     started = time.perf_counter()
-    for number, outcome in enumerate(run_cells(cells, store, progress, force=run.force), 1):
+    for number, outcome in enumerate(run_cells(cells, store, progress, force=run.force, strict=run.strict), 1):
         folder = store.location(outcome.record.id).parent
         took = f"{time.perf_counter() - started:.1f} s" if outcome.is_new else f"there already, in {folder}"
         progress.say(f"[{number}/{len(cells)}] {_line(outcome.record)}  ({took})")

@@ -156,6 +156,16 @@ class RunOptions:
     force: Annotated[
         bool, Option("--force", help="Run again what has a record.", metavar=FLAG, rich_help_panel=RUNNING)
     ] = False
+    strict: Annotated[
+        bool,
+        Option(
+            "--strict",
+            help="Refuse test rows that are among the shots or repeat another one, and labels that seem counted "
+            "from 1.",
+            metavar=FLAG,
+            rich_help_panel=RUNNING,
+        ),
+    ] = False
 
 
 @dataclass(frozen=True)

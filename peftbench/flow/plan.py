@@ -14,7 +14,7 @@ from peftbench.learners.tune import Tuning
 from peftbench.methods.base import MethodConfig
 from peftbench.spec.cell import Cell, TaskSpec, Training
 from peftbench.spec.settings import checked
-from peftbench.tasks import overlap
+from peftbench.tasks import labels, overlap
 from peftbench.tasks.load import load as load_task
 from peftbench.tasks.shots import draw
 from peftbench.tasks.task import Row, Task
@@ -63,15 +63,15 @@ def plans(cells: Sequence[Cell]) -> list[Plan]:
 
 
 def remarks(planned: Sequence[Plan]) -> list[str]:
-    """List what somebody should know about the data of plans before they are run: a line for each task, at most."""
+    """List what somebody should know about the data of plans before they are run, a line for each thing and task."""
     alike: dict[tuple[str, int | None], list[Plan]] = {}
     for cell_plan in planned:
         alike.setdefault((cell_plan.task.sha256, cell_plan.cell.limit), []).append(cell_plan)
-    lines = []
+    lines: list[str | None] = []
     for (_, limit), group in alike.items():
         task, shots = group[0].task, [row for cell_plan in group for row in cell_plan.shots]
-        lines.append(overlap.remark(task, task.test[:limit], shots))
-    return [line for line in lines if line]
+        lines += [overlap.remark(task, task.test[:limit], shots), labels.remark(task)]
+    return list(dict.fromkeys(line for line in lines if line))
 
 
 def plan(cell: Cell) -> Plan:

@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from peftbench.errors import TaskError
 from peftbench.flow import usage
 from peftbench.flow.outcome import Evaluation, to_frame, to_record
 from peftbench.flow.plan import plans, remarks
@@ -27,15 +28,27 @@ class Outcome:
     is_new: bool
 
 
-def run(cells: Sequence[Cell], store: Store, watch: Watch = SILENT, *, force: bool = False) -> Iterator[Outcome]:
+def run(
+    cells: Sequence[Cell], store: Store, watch: Watch = SILENT, *, force: bool = False, strict: bool = False
+) -> Iterator[Outcome]:
     """Run cells in their order, each unless its record is there, and write a record for each.
+
+    Args:
+        cells: What to run.
+        store: Where records are, and go.
+        watch: Is told of progress, and of what is odd in the data.
+        force: Whether what has a record is run again.
+        strict: Whether data with something odd in it (`flow.plan.remarks`) are refused.
 
     Raises:
         PeftbenchError: Before anything is computed with a model, for all that can be known by then; later for a cell
             that failed. The records of finished cells stay.
     """
     planned = plans(cells)
-    notes = iter(remarks(planned))
+    odd = remarks(planned)
+    if strict and odd:
+        raise TaskError("; ".join(odd), hint="--strict refuses such data; without it, this is said and they are used")
+    notes = iter(odd)
     store.tidy()
     if force or not store.records.is_dir():
         store.check_writable()

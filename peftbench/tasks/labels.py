@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from typing import Any
 
+from peftbench.tasks.task import Task
+
 MAX_DIGITS = 9
 """Of an index: a longer number means none of the classes, and Python reads none of more than 4,300 digits."""
 MISSING = frozenset({"", "-1", "None"})
@@ -31,6 +33,28 @@ def index(value: Any, names: Sequence[str]) -> int | None:
         return int(key == "true")
     is_short = len(text) <= MAX_DIGITS
     return int(text) if text.isdecimal() and is_short and int(text) < len(names) else None
+
+
+def remark(task: Task) -> str | None:
+    """Say that numbers which are used as labels look as if they were counted from 1; None where they do not.
+
+    They do where class 0 is in no row: three choices and the labels 1 and 2. Where the highest number is that of the
+    choices, it means none of them, and is refused when rows are read.
+
+    Args:
+        task: With rows whose labels are read.
+    """
+    rows, column = [*task.train, *task.test], task.templates[0].label
+    if task.classes is None or any(row.label == 0 for row in rows):
+        return None
+    texts = {str(row.fields.get(column)).strip() for row in rows}
+    if not all(text.isdecimal() for text in texts) or any(map(_is_number, task.classes)):
+        return None
+    meant = ", ".join(f"{number} {name!r}" for number, name in enumerate(task.classes))
+    return (
+        f"{task.name}: no row has label 0, as if labels were counted from 1; they are counted from 0, in the order of "
+        f"the choices ({meant}): write labels as these names where another one is meant"
+    )
 
 
 def index_in_row(value: Any, choices: Sequence[str]) -> int | None:

@@ -151,3 +151,33 @@ def test_t_fews_own_draws_are_the_shots(tmp_path):
         shots = draw(task, 32, 1, "file")
         expected = [json.loads(line)["idx"] for line in file.read_text(encoding="utf-8").splitlines()]
         assert sorted(row.fields["idx"] for row in shots) == sorted(expected)
+
+
+@pytest.mark.parametrize("command", ["icl --shots 4", "tune --method ia3 --shots 4"])
+def test_with_strict_test_rows_that_are_no_test_are_refused_before_anything_is_computed(command, capsys):
+    words = "--template '{{text}} Sentiment: ||| {{label}}' --choices good,bad --strict"
+    assert main(shlex.split(f"{command} --train test.csv --test test.csv {words}")) == 2
+    out, err = capsys.readouterr()
+    error, _, hint = err.splitlines()
+    assert error.startswith("error: test: 4 of 6 test rows are among the shots; ")
+    assert hint.startswith("hint: --strict refuses")
+    assert not out
+    assert not Path("results").exists()
+
+
+def test_with_strict_rows_that_are_a_test_are_run(capsys):
+    assert "among the shots" not in icl("train.csv", "test.csv", capsys, "--shots 0 --strict")
+
+
+def test_labels_that_seem_counted_from_one_are_remarked_and_refused_with_strict(capsys):
+    for name in ("train", "test"):
+        text = Path(f"{name}.csv").read_text()
+        Path(f"{name}.csv").write_text(text.replace(",good", ",1").replace(",bad", ",2"))
+    words = (
+        "icl --shots 0 --train train.csv --test test.csv --template '{{text}} ||| {{label}}' --choices good,fair,bad"
+    )
+    assert main(shlex.split(f"{words} --strict")) == 2
+    assert "error: test: no row has label 0, as if labels were counted from 1" in capsys.readouterr().err
+    assert main(shlex.split(words)) == 0
+    first, *_ = capsys.readouterr().err.splitlines()
+    assert "counted from 0, in the order of the choices (0 'good', 1 'fair', 2 'bad')" in first

@@ -1,6 +1,10 @@
+import dataclasses
+
 import pytest
 
-from peftbench.tasks.labels import index, index_in_row
+from peftbench.tasks.labels import index, index_in_row, remark
+from peftbench.tasks.task import Row, Task
+from peftbench.tasks.template import Template
 
 NLI = ("entailment", "not_entailment")
 
@@ -44,3 +48,33 @@ def test_in_a_rows_own_choices_an_integer_is_a_position_and_a_string_a_text():
 def test_the_exact_name_wins_over_one_of_another_case():
     assert index_in_row("us", ("US", "us")) == 1
     assert index_in_row("Us", ("US", "us")) is None
+
+
+def labelled(values, classes):
+    names = list(classes)
+    rows = tuple(Row(number, {"label": value}, index(value, names)) for number, value in enumerate(values))
+    template = Template("own", 0, "{{text}} ||| {{choice}}", names, "label")
+    return Task("toy", "toy", "", 1, "accuracy", 0.5, (template,), rows[:1], rows[1:], "", classes=classes)
+
+
+@pytest.mark.parametrize(
+    ("values", "classes", "is_odd"),
+    [
+        ([1, 2, 1], ("a", "b", "c"), True),
+        (["1", " 2", "2"], ("a", "b", "c"), True),
+        ([1, 1], ("a", "b"), True),
+        ([1, 0, 2], ("a", "b", "c"), False),
+        (["b", "c", "b"], ("a", "b", "c"), False),
+        (["1", "b"], ("a", "b", "c"), False),
+        (["2", "3"], ("1", "2", "3"), False),
+        ([True, True], ("no", "yes"), False),
+    ],
+)
+def test_numbers_without_a_zero_seem_counted_from_one(values, classes, is_odd):
+    text = remark(labelled(values, classes))
+    assert (text is not None) == is_odd
+    assert "\n" not in (text or "")
+
+
+def test_where_each_row_has_its_own_choices_a_label_is_a_place():
+    assert remark(dataclasses.replace(labelled([1, 2], ("a", "b", "c")), classes=None)) is None

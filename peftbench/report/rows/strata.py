@@ -34,7 +34,7 @@ def labels(records: Iterable[Record]) -> str | None:
     """
     for record in records:
         text = record.task.labels or fixed.labels(record.task.sha256)
-        if text is not None and number(text) == record.results[0].num_examples:
+        if text is not None and {number(text)} == {result.num_examples for result in record.results}:
             return text
     return None
 
