@@ -95,7 +95,7 @@ class ShotOptions:
 
 def icl(
     *,
-    model: Annotated[str, Option(help="Embedded name, local folder or hub id.", metavar="NAME")] = MODEL,
+    model: Annotated[str, Option(help="Name of `list models`, folder, GGUF file or hub id.", metavar="NAME")] = MODEL,
     shots: Annotated[
         int | None,
         Option(

@@ -22,7 +22,7 @@ MODEL = "mini-t0"
 def tune(
     *,
     method: Annotated[str, Option(help="What is trained: `peftbench list methods`.", metavar="NAME")],
-    model: Annotated[str, Option(help="Embedded name, local folder or hub id.", metavar="NAME")] = MODEL,
+    model: Annotated[str, Option(help="Name of `list models`, folder, GGUF file or hub id.", metavar="NAME")] = MODEL,
     shots: Annotated[
         int | None,
         Option(help=f"Labelled examples to train on. \\[default: {SHOTS}, or all of --shots-from]", metavar="K", min=1),

@@ -54,11 +54,11 @@ def _packaged(name: str, packaged: registry.Packaged) -> Path:
     path = packaged.path()
     if path is None:
         raise ModelError(
-            f"model '{name}' is in the package {packaged.package}, which is not installed", hint=packaged.command
+            f"model '{name}' lies in the package {packaged.package}, which is not installed", hint=packaged.command
         )
     if weights.fingerprint([path]) != packaged.sha256:
         raise ModelError(
-            f"the package {packaged.package} here holds another file than that of '{name}': '{path}'",
+            f"'{path}' is another file than '{name}': the package {packaged.package} is of another version or damaged",
             hint=packaged.command,
         )
     return path

