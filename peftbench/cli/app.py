@@ -18,6 +18,7 @@ from peftbench.cli.options import FLAG, Command, Group, flatten
 from peftbench.cli.predict import predict
 from peftbench.cli.report import report
 from peftbench.cli.run import run
+from peftbench.cli.show import show
 from peftbench.cli.tune import tune
 from peftbench.errors import PeftbenchError
 from peftbench.report.formats import escape
@@ -36,6 +37,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "compare": compare,
     "advise": advise,
     "list": show_list,
+    "show": show,
 }
 
 MAX_CHARS = 2_000

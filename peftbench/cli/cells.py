@@ -37,26 +37,30 @@ def requested_cells(
         RecipeError: Options that contradict each other, or values out of range.
         TaskError: No such task.
     """
-    templates = None if task.templates == "all" else tuple(numbers(task.templates, "templates"))
     shared = {
         "revision": weights.revision,
         "dtype": weights.dtype,
         "device": run.device,
         "allow_pickle": run.allow_pickle,
-        "templates": templates,
+        "templates": numbered(task.templates),
         "limit": task.limit,
         "draw": "file" if task.shots_from else task.draw,
         **settings,
     }
     tables = [
         shared | {"task": spec.model_dump(), "seed": seed}
-        for spec in _specs(task, as_mixture=as_mixture)
+        for spec in specs(task, as_mixture=as_mixture)
         for seed in numbers(task.seeds, "seeds")
     ]
     if len(tables) > limits.MAX_CELLS:
         message = f"{len(tables):,} cells, and {limits.MAX_CELLS:,} are the most"
         raise RecipeError(message, hint="fewer tasks, or fewer --seeds")
     return distinct([checked(Cell, table, "options", RecipeError) for table in tables])
+
+
+def numbered(templates: str) -> tuple[int, ...] | None:
+    """Read the numbers of --templates; None for all."""
+    return None if templates == "all" else tuple(numbers(templates, "templates"))
 
 
 def distinct(cells: Sequence[Cell]) -> list[Cell]:
@@ -115,7 +119,17 @@ def _shots(record: Record) -> str:
     return f"{used} shots" if used == requested else f"{used} of {requested} shots"
 
 
-def _specs(task: TaskOptions, *, as_mixture: bool) -> list[TaskSpec]:
+def specs(task: TaskOptions, *, as_mixture: bool = False) -> list[TaskSpec]:
+    """Say which tasks the options name.
+
+    Args:
+        task: Options of rows and templates.
+        as_mixture: Whether a group that can be a mixture stays one task.
+
+    Raises:
+        RecipeError: Options that contradict each other.
+        TaskError: No such task.
+    """
     _check_shots_from(task)
     train = task.train or task.shots_from
     if task.template is not None or task.choices is not None:

@@ -5,37 +5,15 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from typer import Argument, Option
+from typer import Option
 
 from peftbench.cli.options import Command, Group, flatten
-from peftbench.report.formats import escape
+from peftbench.cli.show import show
 
 lab = typer.Typer(cls=Group, no_args_is_help=True, help="How the embedded models were made; what a task looks like.")
 
 
-@lab.command("show", cls=Command)
-@flatten
-def show(
-    task: Annotated[str, Argument(help="A task's name, or the path to its TOML.", metavar="TASK")],
-    rows: Annotated[int, Option(help="Test rows to show, each under every template.", metavar="N", min=1)] = 2,
-) -> None:
-    """Show a task as a model sees it: rendered inputs and their answer choices."""
-    from peftbench.cli.progress import watch
-    from peftbench.cli.screen import say_next
-    from peftbench.spec.cell import TaskSpec
-    from peftbench.tasks.load import load
-
-    loaded = load(TaskSpec(name=task))
-    typer.echo(escape.terminal(f"{loaded.name}: {loaded.description}"))
-    typer.echo(f"chance {100 * loaded.chance:.1f}, {len(loaded.train)} train rows, {len(loaded.test)} test rows")
-    typer.echo("Shown is what stands in a prompt, then the answer choices, the right one in brackets.")
-    for template in loaded.templates:
-        typer.echo(f"\ntemplate {template.index}: {escape.terminal(template.name)}")
-        for example in (template.render(row) for row in loaded.test[:rows]):
-            typer.echo("  " + escape.terminal(example.input).replace("\n", "\n  "))
-            marked = (f"[{text}]" if index == example.label else text for index, text in enumerate(example.choices))
-            typer.echo(f"  ->  {escape.terminal('  |  '.join(marked))}\n")
-    say_next(watch(quiet=False), f"peftbench icl --task {shlex.quote(task)} --shots 32")
+lab.command("show", cls=Command)(flatten(show))
 
 
 @lab.command("build", cls=Command)

@@ -99,7 +99,7 @@ def tasks() -> Listing:
         "A task without row counts takes its rows from the hub, from --data DIR, or from --train FILE --test FILE. "
         "Rows of your own need --template and --choices besides."
     )
-    return Listing(lines, "peftbench lab show lab-nli2", remark, hidden=frozenset({"description"}))
+    return Listing(lines, "peftbench show lab-nli2", remark, hidden=frozenset({"description"}))
 
 
 def models() -> Listing:

@@ -189,13 +189,6 @@ def test_methods_are_listed_with_their_paper(capsys):
     assert "2205.05638" in capsys.readouterr().out
 
 
-def test_a_task_is_shown_as_models_see_it(capsys):
-    assert main(["lab", "show", "lab-nli2", "--rows", "1"]) == 0
-    out, err = capsys.readouterr()
-    assert out.count("\ntemplate ") == 4
-    assert "peftbench icl --task lab-nli2" in err
-
-
 def test_a_record_of_before_metrics_were_computed_is_read_back_as_an_accuracy():
     made = record()
     old = made.model_copy(update={"task": made.task.model_copy(update={"metric": "f1"})})
