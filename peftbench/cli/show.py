@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 WIDTH = 100
 MAX_CHOICES = 20
 """Of a row that are all shown."""
+MAX_CHARS = 30
+"""Of choices that stand in one line."""
 
 
 def show(
@@ -66,8 +68,9 @@ def _head(task: "Task") -> Iterator[str]:
     yield f"rows: {len(task.train):,} to learn from, {len(task.test):,} to test on"
     in_train, in_test = Counter(row.label for row in task.train), Counter(labels)
     names = task.classes or [""] * (1 + max(*in_train, *in_test))
-    counts = [f"{index} {name}".strip() + f" {in_train[index]}/{in_test[index]}" for index, name in enumerate(names)]
-    yield from _wrapped(f"labels, in their order, with rows to learn from/to test on: {', '.join(counts)}", "", "  ")
+    counts = [f"{index}: {name} ({in_train[index]}/{in_test[index]})" for index, name in enumerate(names)]
+    in_order = ", ".join(counts).replace(":  (", ": (")
+    yield from _wrapped(f"labels in their order (rows to learn from/to test on): {in_order}", "", "  ")
 
 
 def _renderings(task: "Task", templates: "tuple[Template, ...]", limit: int) -> Iterator[str]:
@@ -78,15 +81,20 @@ def _renderings(task: "Task", templates: "tuple[Template, ...]", limit: int) -> 
         for number, example in enumerate(map(template.render, rows)):
             yield from [""] if number else []
             yield from _wrapped(example.input, "  ", "    ")
-            yield from _wrapped(f"->  {_answers(example)}", "  ", "      ")
+            for line in _answers(example):
+                yield from _wrapped(line, "  ", "      ")
 
 
-def _answers(example: "Example") -> str:
-    """Write the choices, the right one in brackets; of many the right one only."""
+def _answers(example: "Example") -> Iterator[str]:
+    """Write the choices, the right one in brackets; long ones in lines of their own, of many the right one only."""
     if len(example.choices) > MAX_CHOICES:
-        return f"[{example.target}]  |  {len(example.choices) - 1} others"
-    marked = (f"[{text}]" if index == example.label else text for index, text in enumerate(example.choices))
-    return "  |  ".join(marked)
+        yield f"->  [{example.target}]  |  {len(example.choices) - 1} others"
+        return
+    marked = [f"[{text}]" if index == example.label else text for index, text in enumerate(example.choices)]
+    if max(map(len, marked)) > MAX_CHARS:
+        yield from (f"->  {text}" for text in marked)
+    else:
+        yield f"->  {'  |  '.join(marked)}"
 
 
 def _wrapped(text: str, first: str, later: str) -> Iterator[str]:

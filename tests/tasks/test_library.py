@@ -1,11 +1,13 @@
 """The tasks that come along as TOMLs: all of them on made-up rows, and on real ones where those are at hand."""
 
+import json
 import re
 from pathlib import Path
 
 import pytest
 
 from peftbench import registry
+from peftbench.cli.app import main
 from peftbench.spec.cell import TaskSpec
 from peftbench.tasks import schema
 from peftbench.tasks.load import load
@@ -98,12 +100,27 @@ def test_banking77_reads_the_hubs_numbers_and_the_authors_names_alike(tmp_path):
     assert [row.label for row in load(written("banking77", tmp_path, table)).test] == [51, 51, 51, 53, 0]
 
 
+def test_seventy_seven_choices_work_from_end_to_end(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    written("banking77", tmp_path, rows("banking77"))
+    words = "--shots 2 --limit 3 --templates 0 --quiet"
+    assert main(["icl", "--task", "banking77", "--data", ".", *words.split()]) == 0
+    (path,) = Path("results/records").glob("*.json")
+    (result,) = json.loads(path.read_text())["results"]
+    assert len(result["num_predicted"]) == 77
+    assert "banking77" in capsys.readouterr().out
+
+
 def test_copas_wordings_read_causes_and_effects(tmp_path):
     table = [row | {"question": kind} for kind in ("cause", "effect") for row in rows("copa")]
     task = load(written("copa", tmp_path, table))
     for template in task.templates:
         cause, effect = template.render(task.test[0]), template.render(task.test[2])
         assert (cause.input, cause.choices) != (effect.input, effect.choices), template.name
+    by_name = {template.name: template for template in task.templates}
+    assert by_name["why, or what then"].render(task.test[0]).input.endswith("Why did this happen?")
+    stories = [by_name["in order"].render(task.test[number]).target for number in (0, 2)]
+    assert stories == ["a choice1 b a premise b", "a premise b a choice1 b"]
 
 
 def test_wscs_marked_pronoun_is_the_word_at_its_index(tmp_path):
