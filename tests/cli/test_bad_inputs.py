@@ -24,6 +24,15 @@ RECIPES = {
     "deep": f"set = {{x = {'[' * 3000}{']' * 3000}}}",
 }
 
+THREE_WORDS = """
+name = "x"
+family = "x"
+description = "x"
+data = {train = "rows.csv", test = "rows.csv"}
+label = {names = ["good", "bad"]}
+templates = [{name = "w", text = "{{text}} ||| {{choice}}", choices = ["good", "bad", "worse"]}]
+"""
+
 
 @pytest.fixture(scope="module")
 def inputs(tmp_path_factory):
@@ -33,6 +42,7 @@ def inputs(tmp_path_factory):
         "strange": [*GOOD, ("tepid", "so-so")],
         "one-class": GOOD[::2],
         "empty": [],
+        "hidden": [(text, "-1") for text, _ in GOOD],
         "long": [("word " * 600, label) for _, label in GOOD],
         "wordy": [("word " * 50, label) for _, label in GOOD],
     }
@@ -44,6 +54,9 @@ def inputs(tmp_path_factory):
     for name, line in RECIPES.items():
         run = f'learner = "icl"\nmodel = "mini-gpt"\ntask = "lab-nli2"\n{line}\n'
         (root / f"{name}.toml").write_text(f'name = "x"\ndescription = "x"\n[[run]]\n{run}')
+    run = 'name = "x"\ndescription = "x"\n[[run]]\nlearner = "icl"\nmodel = "mini-gpt"\ntask = "sst2"\n'
+    (root / "sst2.toml").write_text(run)
+    (root / "three-words.toml").write_text(THREE_WORDS)
     for family in ("t5", "gpt2"):
         tiny_folder(family, root / family)
     for name in ("no-weights", "cut-weights"):
@@ -118,6 +131,24 @@ CASES = {
         "columns: text, label",
     ),
     "label": (f"icl --train IN/strange.csv --test IN/rows.csv {OWN}", "label 'so-so' in row 5 is none of", "as a name"),
+    "no labels": (
+        f"icl --train IN/rows.csv --test IN/hidden.csv {OWN}",
+        "'IN/hidden.csv' has no labels: column 'label' is '-1' in each row",
+        "`peftbench predict --input FILE`",
+    ),
+    "words for classes": (
+        "icl --task IN/three-words.toml",
+        "template 'w' has 3 choices for 2 classes",
+        "one choice for each of the label's names",
+    ),
+    "no such data": (
+        "icl --task sst2 --data IN",
+        "--data 'IN' has no train rows of task 'sst2'",
+        "IN/sst2/train.jsonl",
+    ),
+    "no folder of data": ("icl --task sst2 --data IN/file", "'IN/file' is no folder", "DIR/TASK/train.jsonl"),
+    "data of a recipe": ("run IN/sst2.toml --data IN", "has no train rows of task 'sst2'", "IN/sst2/train.jsonl"),
+    "two files of shots": (f"icl {ROWS} {OWN} --shots-from IN/rows.csv", "and --train would say it again", "leave out"),
     "shots": (f"icl {ROWS} {OWN} --shots 5", "5 shots were asked for, and task 'rows' has 4", "--shots 4 or fewer"),
     "empty file": (f"icl --train IN/file --test IN/rows.csv {OWN}", "cannot read rows from 'IN/file'", ".csv"),
     "no rows": (f"icl --train IN/empty.csv --test IN/rows.csv {OWN}", "'IN/empty.csv' has no rows", "two classes"),
