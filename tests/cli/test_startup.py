@@ -3,6 +3,7 @@ import sys
 
 import pytest
 
+import peftbench
 from peftbench.store.record import identify
 from peftbench.store.seal import sealed
 from tests.report.records import record
@@ -60,3 +61,8 @@ def test_a_cost_that_cannot_be_counted_is_refused_before_anything_heavy_is_impor
 
 def test_the_check_would_see_a_heavy_import():
     assert imported("--version", program="import pandas\n" + PROGRAM) == ["pandas"]
+
+
+def test_the_package_runs_as_a_module():
+    done = subprocess.run([sys.executable, "-m", "peftbench", "--version"], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == f"peftbench {peftbench.__version__}"
