@@ -71,6 +71,10 @@ def stored(model: nn.Module) -> dict[str, np.ndarray]:
             heads = array.shape[0] // model.config.head_dim
             array = array.reshape(heads, 2, model.config.head_dim // 2, -1).swapaxes(1, 2).reshape(array.shape)
         arrays[f"{place}{NAMES[parts[-2]]}.{parts[-1]}"] = np.ascontiguousarray(array)
+    if model.config.rope_parameters["rope_type"] == "llama3":
+        exponents = np.arange(0, model.config.head_dim, 2) / model.config.head_dim
+        plain = model.config.rope_parameters["rope_theta"] ** -exponents
+        arrays["rope_freqs.weight"] = (plain / model.model.rotary_emb.inv_freq.numpy()).astype(np.float32)
     return arrays
 
 

@@ -1,12 +1,14 @@
 """A GGUF file's metadata as a config of transformers: field by field, and what is not understood is refused."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from peftbench.errors import ModelError
 from peftbench.models import foreign
-from peftbench.models.gguf.header import Header
+from peftbench.models.gguf.header import Header, read_tensor
 
 # Key behind the architecture's name -> field of the config.
 DECODER = {
@@ -28,7 +30,9 @@ TOKENS = {
     "tokenizer.ggml.eos_token_id": "eos_token_id",
     "tokenizer.ggml.padding_token_id": "pad_token_id",
 }
-EMBEDDINGS, HEAD = "token_embd.weight", "output.weight"
+EMBEDDINGS, HEAD, ROPE = "token_embd.weight", "output.weight", "rope_freqs.weight"
+LLAMA3 = {"low_freq_factor": 1.0, "high_freq_factor": 4.0, "original_max_position_embeddings": 8192}
+"""How Llama 3.1 and later ones slow down rotary positions; by how much, the file says feature by feature."""
 
 
 @dataclass(frozen=True)
@@ -91,7 +95,39 @@ def table(header: Header) -> dict[str, Any]:
     _check_keys(header, kind, {key: value for key, value in entries.items() if key not in HEADS or value != size})
     config["head_dim"] = size
     foreign.check_limits(header.path, config)
-    return config
+    theta = float(config.pop("rope_theta"))
+    with foreign.reading(header.path):
+        return config | {"rope_parameters": _rope(header, theta, size)}
+
+
+def _rope(header: Header, theta: float, d_kv: int) -> dict[str, Any]:
+    """Build the rotary positions, slowed down where the file has divisors of their frequencies.
+
+    Raises:
+        ModelError: The divisors are not those of Llama 3.
+    """
+    if ROPE not in header.tensors:
+        return {"rope_type": "default", "rope_theta": theta}
+    stored = read_tensor(header, ROPE).ravel().tolist()
+    factor = max(stored)
+    expected = _llama3_divisors(theta, d_kv, factor)
+    if len(stored) != len(expected) or not all(map(partial(math.isclose, rel_tol=1e-4), stored, expected)):
+        raise ModelError(
+            f"'{header.path}' slows down rotary positions in a way that is not understood here ({ROPE})",
+            hint="Llama 3's is; a Hugging Face folder of the model works as well",
+        )
+    return {"rope_type": "llama3", "rope_theta": theta, "factor": factor, **LLAMA3}
+
+
+def _llama3_divisors(theta: float, d_kv: int, factor: float) -> list[float]:
+    """Compute by what Llama 3 divides each frequency: short waves by 1, long ones by `factor`, between them smoothly.
+
+    With the share s = (original / wave - low) / (high - low), it is 1 / ((1 - s) / factor + s), s within 0 and 1.
+    """
+    low, high, original = LLAMA3.values()
+    waves = [2 * math.pi * theta ** (2 * feature / d_kv) for feature in range(d_kv // 2)]
+    shares = [min(max((original / wave - low) / (high - low), 0.0), 1.0) for wave in waves]
+    return [1 / ((1 - share) / factor + share) for share in shares]
 
 
 def _check_numbers(header: Header, kind: Architecture, entries: Mapping[str, Any]) -> None:

@@ -14,6 +14,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from peftbench.errors import ModelError
 from peftbench.models import foreign
 
@@ -219,3 +221,17 @@ def _stored(gguf: Any, name: str, shape: tuple[int, ...], type_id: int, start: i
     if min(shape) < 1 or shape[-1] % block:
         raise ValueError(f"tensor {name} of shape {shape} does not consist of blocks of {block} values")
     return Stored(shape, kind.name, type_id, start, math.prod(shape) // block * block_bytes)
+
+
+def read_tensor(header: Header, name: str) -> Any:
+    """Read and dequantise a tensor.
+
+    Returns:
+        Array of the tensor's shape, float32.
+    """
+    gguf, stored = library(), header.tensors[name]
+    kind = gguf.GGMLQuantizationType(stored.type_id)
+    data = np.fromfile(header.path, np.uint8, stored.num_bytes, offset=stored.start)
+    with foreign.reading(header.path), np.errstate(all="ignore"):
+        values = gguf.dequantize(data.reshape(math.prod(stored.shape[:-1]), -1), kind)
+    return np.ascontiguousarray(values, np.float32).reshape(stored.shape)

@@ -2,15 +2,14 @@
 
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
 from peftbench.errors import ModelError
 from peftbench.models import attention, foreign
-from peftbench.models.gguf.config import architecture
-from peftbench.models.gguf.header import Header, library
+from peftbench.models.gguf.config import ROPE, architecture
+from peftbench.models.gguf.header import Header, library, read_tensor
 
 FIT = "header and weights must be of one model"
 
@@ -51,7 +50,7 @@ def _check(header: Header, empty: PreTrainedModel, names: dict[str, str]) -> Non
     shapes = {name: tuple(parameter.shape) for name, parameter in empty.named_parameters()}
     wrong = {
         "missing": sorted(shapes.keys() - set(names.values())),
-        "unexpected": sorted(header.tensors.keys() - names.keys()),
+        "unexpected": sorted(header.tensors.keys() - names.keys() - {ROPE}),
         "mismatched": sorted(name for name, ours in names.items() if header.tensors[name].shape != shapes[ours]),
     }
     faults = [
@@ -64,14 +63,7 @@ def _check(header: Header, empty: PreTrainedModel, names: dict[str, str]) -> Non
 
 def _tensor(header: Header, name: str, config: Any, dtype: torch.dtype) -> Tensor:
     """Dequantise a tensor of the file, and lay it out as transformers does."""
-    gguf, stored = library(), header.tensors[name]
-    kind = gguf.GGMLQuantizationType(stored.type_id)
-    block, block_bytes = gguf.GGML_QUANT_SIZES[kind]
-    rows = (*stored.shape[:-1], stored.shape[-1] // block * block_bytes)
-    data = np.fromfile(header.path, np.uint8, stored.num_bytes, offset=stored.start).reshape(rows)
-    with np.errstate(all="ignore"):
-        values = np.ascontiguousarray(gguf.dequantize(data, kind), np.float32)
-    tensor = torch.from_numpy(values).reshape(stored.shape)
+    tensor = torch.from_numpy(read_tensor(header, name))
     if architecture(header).paired and name.endswith((".attn_q.weight", ".attn_k.weight")):
         tensor = halves(tensor, config.head_dim)
     return tensor.to(dtype)

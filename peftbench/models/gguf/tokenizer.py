@@ -1,10 +1,9 @@
-"""A GGUF file's tokenizer: byte-level BPE from its tokens and merges, split as the file prescribes."""
+"""A GGUF file's tokenizer: byte-level BPE, split as the file prescribes, or SentencePiece's BPE from its scores."""
 
 from collections.abc import Sequence
 from typing import Any
 
-from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, processors
-from tokenizers.pre_tokenizers import PreTokenizer
+from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 from transformers import PreTrainedTokenizerFast
 
 from peftbench.errors import ModelError
@@ -12,8 +11,9 @@ from peftbench.models import foreign
 from peftbench.models.gguf.header import Header
 
 KEY = "tokenizer.ggml."
-CONTROL, USER_DEFINED = 3, 4
-"""Types of tokens: special ones, and those that stand in texts and are never cut."""
+BYTES, PIECES, SPACE = "gpt2", "llama", "\N{LOWER ONE EIGHTH BLOCK}"
+NORMAL, CONTROL, USER_DEFINED = 1, 3, 4
+"""Types of tokens: of texts, special ones, and those that stand in texts and are never cut."""
 
 SPECIAL = {
     "bos_token": "bos_token_id",
@@ -52,11 +52,9 @@ def tokenizer(header: Header) -> PreTrainedTokenizerFast:
         ModelError: Of a kind, or split in a way, that is not known here; or damaged.
     """
     entries = {key.removeprefix(KEY): value for key, value in header.metadata.items() if key.startswith(KEY)}
-    splits = _splits(header, entries)
+    _check(header, entries)
     with foreign.reading(header.path, fault="has no tokenizer that can be loaded"):
-        core = Tokenizer(_bpe(entries))
-        core.pre_tokenizer = pre_tokenizers.Sequence([*map(_split, splits), _bytes()])
-        core.decoder = decoders.ByteLevel()
+        core = _byte_level(entries) if entries["model"] == BYTES else _sentencepiece(entries)
         _add(core, entries["tokens"], entries.get("token_type", ()))
         special = {name: _token(entries, key) for name, key in SPECIAL.items()}
         _open(core, entries, special)
@@ -66,6 +64,69 @@ def tokenizer(header: Header) -> PreTrainedTokenizerFast:
             clean_up_tokenization_spaces=False,
             **special,
         )
+
+
+def _check(header: Header, entries: dict[str, Any]) -> None:
+    kind, pre = entries.get("model"), entries.get("pre", "default")
+    if kind not in (BYTES, PIECES):
+        raise ModelError(
+            f"'{header.path}' has a tokenizer of the kind {foreign.line(repr(kind))}, which is not read from GGUF",
+            hint=f"known: {BYTES} (byte-level BPE), {PIECES} (SentencePiece); other ones work as a Hugging Face folder",
+        )
+    if pre not in SPLITS if kind == BYTES else pre != "default":
+        raise ModelError(
+            f"'{header.path}' splits texts in the way {foreign.line(repr(pre))}, which is not known here",
+            hint=f"known: {', '.join(SPLITS)}; other ones work as a Hugging Face folder",
+        )
+
+
+def _vocabulary(entries: dict[str, Any]) -> dict[str, int]:
+    vocabulary = {token: index for index, token in enumerate(entries["tokens"])}
+    if len(vocabulary) < len(entries["tokens"]):
+        raise ValueError("a token is there twice")
+    return vocabulary
+
+
+def _byte_level(entries: dict[str, Any]) -> Tokenizer:
+    """Build a BPE over bytes, each spelled as a letter, whose merges the file lists."""
+    merges = [tuple(merge.split(" ")) for merge in entries["merges"]]
+    is_whole = entries["pre"] in WHOLE
+    core = Tokenizer(models.BPE(vocab=_vocabulary(entries), merges=merges, ignore_merges=is_whole))
+    splits = [pre_tokenizers.Split(Regex(split), behavior="isolated") for split in SPLITS[entries["pre"]]]
+    core.pre_tokenizer = pre_tokenizers.Sequence(
+        [*splits, pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)]
+    )
+    core.decoder = decoders.ByteLevel()
+    return core
+
+
+def _sentencepiece(entries: dict[str, Any]) -> Tokenizer:
+    """Build a BPE over characters that falls back to bytes: of two neighbours, those that make the best piece merge."""
+    if entries.get("remove_extra_whitespaces"):
+        raise ValueError("it removes white space from texts")
+    unknown = _token(entries, "unknown_token_id")
+    vocabulary = _vocabulary(entries)
+    core = Tokenizer(
+        models.BPE(
+            vocab=vocabulary, merges=_merges(entries, vocabulary), unk_token=unknown, fuse_unk=True, byte_fallback=True
+        )
+    )
+    begins = entries.get("add_space_prefix", True)
+    space = normalizers.Replace(" ", SPACE)
+    core.normalizer = normalizers.Sequence([normalizers.Prepend(SPACE), space]) if begins else space
+    strip = [decoders.Strip(content=" ", left=1)] if begins else []
+    core.decoder = decoders.Sequence([decoders.Replace(SPACE, " "), decoders.ByteFallback(), decoders.Fuse(), *strip])
+    return core
+
+
+def _merges(entries: dict[str, Any], vocabulary: dict[str, int]) -> list[tuple[str, str]]:
+    """List all pairs of pieces that make a piece, the best piece first."""
+    tokens, scores = entries["tokens"], entries["scores"]
+    types = entries.get("token_type") or [NORMAL] * len(tokens)
+    ranked = [index for index, kind in enumerate(types) if kind == NORMAL]
+    ranked.sort(key=lambda index: -scores[index])
+    pairs = ((tokens[index][:cut], tokens[index][cut:]) for index in ranked for cut in range(1, len(tokens[index])))
+    return [(left, right) for left, right in pairs if left in vocabulary and right in vocabulary]
 
 
 def _token(entries: dict[str, Any], key: str) -> str | None:
@@ -84,37 +145,6 @@ def _chat_template(header: Header) -> str | None:
     return template
 
 
-def _splits(header: Header, entries: dict[str, Any]) -> tuple[str, ...]:
-    kind, pre = entries.get("model"), entries.get("pre", "default")
-    if kind != "gpt2":
-        raise ModelError(
-            f"'{header.path}' has a tokenizer of the kind {foreign.line(repr(kind))}, which is not read from GGUF",
-            hint="known: gpt2 (byte-level BPE); a Hugging Face folder of the model works as well",
-        )
-    if pre not in SPLITS:
-        raise ModelError(
-            f"'{header.path}' splits texts in the way {foreign.line(repr(pre))}, which is not known here",
-            hint=f"known: {', '.join(SPLITS)}; a Hugging Face folder of the model works as well",
-        )
-    return SPLITS[pre]
-
-
-def _bpe(entries: dict[str, Any]) -> models.BPE:
-    vocabulary = {token: index for index, token in enumerate(entries["tokens"])}
-    if len(vocabulary) < len(entries["tokens"]):
-        raise ValueError("a token is there twice")
-    merges = [tuple(merge.split(" ")) for merge in entries["merges"]]
-    return models.BPE(vocab=vocabulary, merges=merges, ignore_merges=entries.get("pre") in WHOLE)
-
-
-def _split(expression: str) -> PreTokenizer:
-    return pre_tokenizers.Split(Regex(expression), behavior="isolated")
-
-
-def _bytes() -> PreTokenizer:
-    return pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
-
-
 def _add(core: Tokenizer, tokens: Sequence[str], types: Sequence[int]) -> None:
     """Add what is matched in texts before they are split."""
     for token, kind in zip(tokens, types, strict=False):
@@ -126,7 +156,7 @@ def _add(core: Tokenizer, tokens: Sequence[str], types: Sequence[int]) -> None:
 
 def _open(core: Tokenizer, entries: dict[str, Any], special: dict[str, Any]) -> None:
     """Let texts begin with BOS and end with EOS where the file says so."""
-    begins = entries.get("add_bos_token", entries.get("pre") in WHOLE)
+    begins = entries.get("add_bos_token", entries["model"] == PIECES or entries.get("pre") in WHOLE)
     ends = entries.get("add_eos_token", False)
     names = [name for name, is_used in (("bos_token", begins), ("$A", True), ("eos_token", ends)) if is_used]
     if len(names) > 1:

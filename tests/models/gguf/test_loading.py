@@ -7,6 +7,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
+from peftbench.errors import ModelError
 from peftbench.models import load as loading
 from peftbench.models.load import load, read_config
 from tests.gguf_files import CONFIGS, gguf, stored, tiny_model, write
@@ -81,3 +82,18 @@ def test_a_chat_template_comes_along(tmp_path):
     path = write(tmp_path / "tiny.gguf", tiny_model("llama"), tokenizer__chat_template="{{ messages[0]['content'] }}!")
     tokenizer = load(str(path), device="cpu").tokenizer
     assert tokenizer.apply_chat_template([{"role": "user", "content": "hi"}], tokenize=False) == "hi!"
+
+
+def test_rotary_positions_are_slowed_down_as_llama_3_does_it_and_in_no_other_way(tmp_path):
+    rope = {"rope_type": "llama3", "rope_theta": 500_000.0, "factor": 8.0, "low_freq_factor": 1.0}
+    rope |= {"high_freq_factor": 4.0, "original_max_position_embeddings": 8192}
+    model = tiny_model("llama", rope_parameters=rope)
+    backbone = load(str(write(tmp_path / "tiny.gguf", model)), device="cpu")
+    assert backbone.model.config.rope_parameters == rope
+    ids = backbone.tokenizer(TEXT * 9).input_ids
+    torch.testing.assert_close(logits(backbone.model, ids), logits(model, ids), rtol=0, atol=1e-5)
+    assert (logits(tiny_model("llama", rope_parameters=rope | {"factor": 2.0}), ids) - logits(model, ids)).max() > 1e-3
+    other = tiny_model("llama", rope_parameters=rope | {"high_freq_factor": 3.0})
+    with pytest.raises(ModelError, match="in a way that is not understood here") as error:
+        load(str(write(tmp_path / "other.gguf", other)), device="cpu")
+    assert error.value.hint
