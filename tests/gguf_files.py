@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
-from transformers import AutoModelForCausalLM, LlamaConfig, Qwen2Config, Qwen3Config
+from transformers import AutoModelForCausalLM, LlamaConfig, Qwen2Config, Qwen3Config, SmolLM3Config
 
 from tests.tiny import tiny_tokenizer
 
@@ -19,7 +19,7 @@ SHAPE = {
     "num_key_value_heads": 2, "max_position_embeddings": 512, "initializer_range": 0.2, "bos_token_id": 2,
     "eos_token_id": 1, "pad_token_id": 0, "rope_parameters": {"rope_type": "default", "rope_theta": 500.0},
 }  # fmt: skip
-CONFIGS = {"llama": LlamaConfig, "qwen2": Qwen2Config, "qwen3": Qwen3Config}
+CONFIGS = {"llama": LlamaConfig, "qwen2": Qwen2Config, "qwen3": Qwen3Config, "smollm3": SmolLM3Config}
 NAMES = {
     "embed_tokens": "token_embd", "norm": "output_norm", "lm_head": "output", "input_layernorm": "attn_norm",
     "post_attention_layernorm": "ffn_norm", "q_proj": "attn_q", "k_proj": "attn_k", "v_proj": "attn_v",
@@ -67,7 +67,7 @@ def stored(model: nn.Module) -> dict[str, np.ndarray]:
         parts = name.removeprefix("model.").split(".")
         place = f"blk.{parts[1]}." if parts[0] == "layers" else ""
         array = tensor.detach().numpy()
-        if model.config.model_type == "llama" and parts[-2] in ("q_proj", "k_proj"):
+        if model.config.model_type in ("llama", "smollm3") and parts[-2] in ("q_proj", "k_proj"):
             heads = array.shape[0] // model.config.head_dim
             array = array.reshape(heads, 2, model.config.head_dim // 2, -1).swapaxes(1, 2).reshape(array.shape)
         arrays[f"{place}{NAMES[parts[-2]]}.{parts[-1]}"] = np.ascontiguousarray(array)

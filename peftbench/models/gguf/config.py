@@ -56,6 +56,7 @@ ARCHITECTURES = {
     "llama": Architecture("llama", paired=True),
     "qwen2": Architecture("qwen2"),
     "qwen3": Architecture("qwen3"),
+    "smollm3": Architecture("smollm3", paired=True),
 }
 
 

@@ -14,6 +14,10 @@ KEY = "tokenizer.ggml."
 BYTES, PIECES, SPACE = "gpt2", "llama", "\N{LOWER ONE EIGHTH BLOCK}"
 NORMAL, CONTROL, USER_DEFINED = 1, 3, 4
 """Types of tokens: of texts, special ones, and those that stand in texts and are never cut."""
+MAX_PIECE = 256
+"""Characters of a token that is made by merging; SentencePiece makes none above 16 unless told to."""
+MAX_ADDED = 20_000
+"""Tokens that are matched before texts are cut; models in use have under 7,000."""
 
 SPECIAL = {
     "bos_token": "bos_token_id",
@@ -125,6 +129,8 @@ def _merges(entries: dict[str, Any], vocabulary: dict[str, int]) -> list[tuple[s
     types = entries.get("token_type") or [NORMAL] * len(tokens)
     ranked = [index for index, kind in enumerate(types) if kind == NORMAL]
     ranked.sort(key=lambda index: -scores[index])
+    if any(len(tokens[index]) > MAX_PIECE for index in ranked):
+        raise ValueError(f"a piece has more than {MAX_PIECE} characters")
     pairs = ((tokens[index][:cut], tokens[index][cut:]) for index in ranked for cut in range(1, len(tokens[index])))
     return [(left, right) for left, right in pairs if left in vocabulary and right in vocabulary]
 
@@ -146,12 +152,14 @@ def _chat_template(header: Header) -> str | None:
 
 
 def _add(core: Tokenizer, tokens: Sequence[str], types: Sequence[int]) -> None:
-    """Add what is matched in texts before they are split."""
-    for token, kind in zip(tokens, types, strict=False):
-        if kind == CONTROL:
-            core.add_special_tokens([AddedToken(token, normalized=False, special=True)])
-        elif kind == USER_DEFINED:
-            core.add_tokens([AddedToken(token, normalized=False, special=False)])
+    """Add what is matched in texts before they are split; each kind at once, as each call builds its index again."""
+    kinds = list(zip(tokens, types, strict=False))
+    special = [AddedToken(token, normalized=False, special=True) for token, kind in kinds if kind == CONTROL]
+    plain = [AddedToken(token, normalized=False, special=False) for token, kind in kinds if kind == USER_DEFINED]
+    if len(special) + len(plain) > MAX_ADDED:
+        raise ValueError(f"{len(special) + len(plain):,} special tokens")
+    core.add_special_tokens(special)
+    core.add_tokens(plain)
 
 
 def _open(core: Tokenizer, entries: dict[str, Any], special: dict[str, Any]) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from peftbench.errors import ModelError
 from peftbench.models.gguf.header import Header
 from peftbench.models.gguf.tokenizer import SPLITS, tokenizer
 
@@ -83,3 +84,11 @@ def test_special_tokens_are_matched_before_a_text_is_cut_and_end_it_where_the_fi
     ours = of("gpt2", tokens, merges=[], pre="gpt-2", token_type=[3, 4, *[1] * 8], eos_token_id=0, add_eos_token=True)
     assert ours("s<think><s>").tokens() == ["s", "<think>", "<s>", "<s>"]
     assert ours.decode(ours("s<think>").input_ids, skip_special_tokens=True) == "s<think>"
+
+
+def test_what_would_take_long_is_refused():
+    many, long = [f"<{number}>" for number in range(30_000)], "a" * 300
+    with pytest.raises(ModelError, match="30,000 special tokens"):
+        of("gpt2", many, merges=[], pre="gpt-2", token_type=[3] * len(many))
+    with pytest.raises(ModelError, match="a piece has more than 256 characters"):
+        of("llama", ["<unk>", long], scores=[0.0, 0.0], unknown_token_id=0)
