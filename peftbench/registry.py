@@ -182,7 +182,10 @@ def family(model_type: str) -> "Family":
     Raises:
         ModelError: A family without a file here; the hint names the known ones.
     """
-    module = importlib.import_module(FAMILIES[known(model_type, FAMILIES, "model family", ModelError)])
+    if model_type not in FAMILIES:  # no "did you mean": nobody types it
+        hint = f"models that write text, of these families: {', '.join(FAMILIES)}"
+        raise ModelError(f"unknown model family '{model_type}'", hint=hint)
+    module = importlib.import_module(FAMILIES[model_type])
     wrapped: Family = importlib.import_module("peftbench.models.family").Family.of(module)
     return wrapped
 

@@ -104,11 +104,13 @@ def tasks() -> Listing:
 
 def models() -> Listing:
     """List the models that go by a name, by their configs and the heads of weight files, and all model families."""
+    from peftbench.models.gguf.config import ARCHITECTURES
+
     lines = [_embedded(name, folder) for name, folder in registry.embedded_models().items()]
     lines += [_packaged(packaged) for packaged in registry.PACKAGED.values()]
     remark = (
         "--model also takes a local folder in the Hugging Face layout, or a hub id, of these families; and a GGUF file "
-        "of Llama's shape. On each of them all methods of `peftbench list methods` are defined."
+        f"of {', '.join(ARCHITECTURES)}. On each of them all methods of `peftbench list methods` are defined."
     )
     return Listing(lines, "peftbench icl --model mini-gpt --shots 32", remark, families=_families())
 

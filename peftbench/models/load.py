@@ -117,7 +117,12 @@ def read_config(folder: Path) -> Any:
         return _gguf_config(header.read(folder))
     path = folder / CONFIG
     if not path.exists():
-        hint = "a model folder holds config.json, tokenizer.json and model.safetensors"
+        files = [str(file) for file in sorted(folder.glob(f"*{header.SUFFIX}"))]
+        hint = (
+            f"name the file: {files[0]}"
+            if files
+            else "a model folder holds config.json, tokenizer.json and model.safetensors"
+        )
         raise ModelError(f"'{folder}' is no model folder: it has no config.json", hint=hint)
     table = foreign.read_object(path)
     model_type = table.get("model_type")

@@ -60,7 +60,9 @@ def test_what_is_no_gguf_file_that_is_read_here_is_said_in_one_line(start, messa
 def test_what_is_no_file_at_all(tmp_path):
     refused("there is no file", tmp_path / "none.gguf")
     (tmp_path / "folder.gguf").mkdir()
-    refused("has no config.json", tmp_path / "folder.gguf")
+    assert "config.json" in refused("has no config.json", tmp_path / "folder.gguf")
+    path = put(tmp_path / "folder.gguf" / "inner.gguf", b"GGUF")
+    assert refused("has no config.json", tmp_path / "folder.gguf") == f"name the file: {path}"
 
 
 @pytest.mark.parametrize(
