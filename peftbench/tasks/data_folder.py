@@ -28,8 +28,9 @@ def split_file(data: Path, file: TaskFile, split: Split) -> Path | None:
     folder = data / file.name
     if file.data.is_beside and not folder.is_dir():
         return None
-    in_toml = [] if file.data.is_beside else [getattr(file.data, split).removesuffix(".csv")]
-    names = list(dict.fromkeys([split, *in_toml]))
+    in_toml = getattr(file.data, split)
+    stem = in_toml.removesuffix(Path(in_toml).suffix) if Path(in_toml).suffix in READERS else in_toml
+    names = [split] if file.data.is_beside else list(dict.fromkeys([split, stem]))
     for name in names:
         paths = [path for suffix in READERS if (path := folder / f"{name}{suffix}").is_file()]
         if len(paths) > 1:
