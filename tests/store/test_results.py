@@ -270,3 +270,11 @@ def test_f17_what_cannot_be_written_is_found_before_anything_is_computed(tmp_pat
         with pytest.raises(RecordError, match="cannot write results to") as caught:
             Store(tmp_path / name).check_writable()
         assert "--results" in str(caught.value.hint)
+
+
+def test_a_record_that_came_by_way_of_windows_is_read(tmp_path):
+    store, made = Store(tmp_path), record()
+    store.write(made, SCORES)
+    path = store.records / f"{made.id}.json"
+    path.write_bytes(path.read_bytes().replace(b"\n", b"\r\n"))
+    assert store.all() == [made]
