@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from typer import Argument, Option
 
-from peftbench.cli.options import FLAG
+from peftbench.cli.options import FLAG, ScoringOptions
 
 
 def export(
@@ -46,4 +46,15 @@ def export(
         f"logits loaded with transformers, largest {agreement.largest:.1f}: "
         f"differ by {agreement.float32:.1e} in float32, by {agreement.bfloat16:.1e} in bfloat16"
     )
-    progress.say(f"\nnext: peftbench icl --shots 0 --model {shlex.quote(str(out))}")
+    progress.say(f"\nnext: peftbench icl --shots 0 --model {shlex.quote(str(out))}{_turns(adapter)}")
+
+
+def _turns(adapter: Path) -> str:
+    """Write the options by which the prompts were turns that an adapter was tuned on."""
+    from peftbench.flow import usage
+
+    path = adapter / usage.FILE
+    if not path.exists():
+        return ""
+    scoring = usage.read(path).scoring
+    return ScoringOptions(chat=scoring.chat, system=scoring.system).typed()

@@ -119,8 +119,8 @@ def icl(
     shared["scoring"] = scoring.table()
     tables = [shared | {"icl": options} for options in prompts.tables()]
     cells = [cell for table in tables for cell in requested_cells(task, weights, run, **table)]
-    step = f"peftbench tune --method ia3{_own_model(model)}{_own_shots(shots)}{task.typed()}{output.typed()}"
-    carry_out(cells, run, output, form, step)
+    step = f"peftbench tune --method ia3{_own_model(model)}{_own_shots(shots)}{task.typed()}"
+    carry_out(cells, run, output, form, f"{step}{scoring.typed()}{output.typed()}")
 
 
 def _own_shots(shots: int | None) -> str:

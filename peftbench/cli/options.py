@@ -191,16 +191,39 @@ class ScoringOptions:
         bool,
         Option("--no-cache", help="Run each prompt whole: the slow reference.", metavar=FLAG, rich_help_panel=SCORING),
     ] = False
+    chat: Annotated[
+        bool,
+        Option(
+            "--chat",
+            help="Write shots and query as turns of the model's chat template.",
+            metavar=FLAG,
+            rich_help_panel=SCORING,
+        ),
+    ] = False
+    system: Annotated[
+        str | None,
+        Option(
+            help="System prompt, with --chat; \\n is a new line. \\[default: the template's own]",
+            metavar="TEXT",
+            rich_help_panel=SCORING,
+        ),
+    ] = None
 
     def table(self) -> dict[str, Any]:
         """Return the fields of `spec.cell.ScoringOptions`."""
-        separator = self.separator.replace("\\n", "\n")
         return {
             "end": self.end,
-            "separator": separator,
+            "separator": self.separator.replace("\\n", "\n"),
             "max_input_tokens": self.max_input_tokens,
             "cache": not self.no_cache,
+            "chat": self.chat,
+            "system": self.system and self.system.replace("\\n", "\n"),
         }
+
+    def typed(self) -> str:
+        """Write as typed what a comparison needs alike: that prompts are turns."""
+        system = "" if self.system is None else f" --system {shlex.quote(self.system)}"
+        return f" --chat{system}" if self.chat else ""
 
 
 @dataclass(frozen=True)

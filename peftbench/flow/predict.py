@@ -16,6 +16,7 @@ from peftbench.flow.usage import Usage
 from peftbench.learners import icl
 from peftbench.models import foreign
 from peftbench.models.backbone import Backbone
+from peftbench.models.chat_template import chat_template
 from peftbench.models.load import load as load_model
 from peftbench.scoring.encoding import cut_input
 from peftbench.scoring.ranking import ChoiceScore, normalized
@@ -199,7 +200,8 @@ def check_together(names: Sequence[str], usages: Sequence[Usage]) -> None:
     """Check that adapters can answer in one batch.
 
     Raises:
-        MethodError: They are of different models, or their answers end differently.
+        MethodError: They are of different models, their answers end differently, or some of their prompts are turns
+            and some are not.
     """
     for name, other in zip(names, usages, strict=True):
         if other.fingerprint != usages[0].fingerprint:
@@ -213,6 +215,15 @@ def check_together(names: Sequence[str], usages: Sequence[Usage]) -> None:
                 f"'{name}' with {other.scoring.end}",
                 hint="predict with each of them by itself",
             )
+        if _turns(other) != _turns(usages[0]):
+            raise MethodError(
+                f"adapters of one batch have prompts alike: '{names[0]}' and '{name}' differ in --chat or --system",
+                hint="predict with each of them by itself",
+            )
+
+
+def _turns(used: Usage) -> tuple[bool, str | None]:
+    return used.scoring.chat, used.scoring.system
 
 
 def open_usage(path: Path) -> Usage:
@@ -271,6 +282,11 @@ def load(
     if not backbone.has_config(first.model_sha256):
         raise MethodError(
             f"'{backbone.name}' has another config.json or tokenizer than it had when this was learned",
+            hint="--model NAME says where the model is as it was; or learn again",
+        )
+    if first.chat_template_sha256 and chat_template(backbone).sha256 != first.chat_template_sha256:
+        raise MethodError(
+            f"'{backbone.name}' has another chat template than it had when this was learned",
             hint="--model NAME says where the model is as it was; or learn again",
         )
     folders = list(paths.values())

@@ -7,6 +7,7 @@ import itertools
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 
 from peftbench.errors import TaskError
 from peftbench.flow import usage
@@ -45,10 +46,9 @@ def run(
             that failed. The records of finished cells stay.
     """
     planned = plans(cells)
-    odd = remarks(planned)
-    if strict and odd:
-        raise TaskError("; ".join(odd), hint="--strict refuses such data; without it, this is said and they are used")
-    notes = iter(odd)
+    notes, say = remarks(planned), cache(watch.say)
+    if strict and notes:
+        raise TaskError("; ".join(notes), hint="--strict refuses such data; without it, this is said and they are used")
     store.tidy()
     if force or not store.records.is_dir():
         store.check_writable()
@@ -59,8 +59,9 @@ def run(
         for trial, record in to_try:
             if record is None:
                 trial.check()
+        notes += [trial.remark for trial, record in to_try if record is None and trial.remark]
         for note in notes:  # once, and not above an error
-            watch.say(note)
+            say(note)
         for trial, record in to_try:
             yield Outcome(record or _run(trial, store, watch, force=force), is_new=record is None)
 
@@ -83,7 +84,7 @@ def _run(trial: Trial, store: Store, watch: Watch, *, force: bool) -> Record:
         with store.staging() as staged:
             adapter = save(learned, staged / "adapter", usage.beside_adapters(trial))
             record = to_record(trial, learned, evaluations, adapter)
-            return store.write(record, to_frame(evaluations), usage.prompt(trial), adapter, force=force)
+            return store.write(record, to_frame(evaluations), usage.prompt(trial, learned), adapter, force=force)
     finally:
         trial.backbone.detach_all()
 

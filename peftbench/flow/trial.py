@@ -12,6 +12,7 @@ from peftbench.learners import learn, sweep
 from peftbench.learners.learn import Learned, Learner
 from peftbench.learners.progress import Watch
 from peftbench.learners.tune import Tuning
+from peftbench.models import chat_template
 from peftbench.models.backbone import Backbone
 from peftbench.models.load import load
 from peftbench.scoring.score import SCORER_VERSION
@@ -70,9 +71,31 @@ class Trial:
             "task_sha256": self.plan.task.sha256,
             "scoring": self.scoring.model_dump(mode="json"),
             "scorer_version": SCORER_VERSION,
+            **({"chat_template_sha256": self.chat_template_sha256} if self.scoring.chat else {}),
             **({"draw_version": OWN_DRAW_VERSION} if self.plan.task.is_own and cell.shots else {}),
             **({"label_draw_version": LABEL_DRAW_VERSION} if cell.icl.labels == "random" else {}),
         }  # fmt: skip
+
+    @property
+    def chat_template_sha256(self) -> str | None:
+        """SHA-256 of the template that prompts are written by; None where they are plain text.
+
+        Raises:
+            ModelError: The model has no chat template, or a faulty one.
+        """
+        return chat_template.chat_template(self.backbone).sha256 if self.scoring.chat else None
+
+    @property
+    def remark(self) -> str | None:
+        """What somebody should know about its prompts, in words."""
+        name = self.backbone.name
+        if not self.scoring.chat:
+            has_template = chat_template.source_of(self.backbone) is not None
+            remark = f"{name} has a chat template, and prompts are plain text: --chat writes them as turns"
+            return remark if has_template else None
+        is_dated = chat_template.chat_template(self.backbone).is_dated
+        date = f"{chat_template.DATE.day} {chat_template.DATE:%B %Y}"
+        return f"the chat template of {name} can show the day's date: here it is {date}, always" if is_dated else None
 
     @property
     def _model_identity(self) -> dict[str, Any]:

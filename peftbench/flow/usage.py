@@ -8,6 +8,7 @@ from pydantic import Field, ValidationError
 
 from peftbench.errors import RecordError
 from peftbench.flow.trial import Trial
+from peftbench.learners.learn import Learned, Tuned
 from peftbench.spec.cell import IclOptions, Scoring
 from peftbench.spec.settings import Settings
 from peftbench.store.seal import FIELD, broken, sealed
@@ -48,6 +49,9 @@ class Usage(Settings):
         shots: In-context learning: the rows before the query.
         icl: In-context learning: its options.
         seed: In-context learning: what other orders and random labels of the shots follow from.
+        chat_template_sha256: Of the template that writes prompts as turns; None where they are plain text.
+        before: With a chat template: for each template of the task, what stood before the query in each of its prompts;
+            to be read, it is written anew from the shots.
     """
 
     format_version: int = FORMAT_VERSION
@@ -64,10 +68,13 @@ class Usage(Settings):
     shots: tuple[Shot, ...] = ()
     icl: IclOptions = IclOptions()
     seed: int = 0
+    chat_template_sha256: str | None = None
+    before: tuple[tuple[str, ...], ...] = ()
 
     def text(self) -> str:
-        """Write it as the JSON of its file, with its digest."""
-        return sealed(self.model_dump_json(indent=2))
+        """Write it as the JSON of its file, with its digest; of plain text nothing is said about turns."""
+        of_turns = set() if self.scoring.chat else {"chat_template_sha256", "before"}
+        return sealed(self.model_dump_json(indent=2, exclude=of_turns))
 
     def alone(self) -> dict[str, "Usage"]:
         """Describe for each template how it is used without shots in the prompt: by the folder of its own adapter."""
@@ -119,13 +126,16 @@ def of(trial: Trial) -> Usage:
         # The prompt that a prefix comes from says the same.
         icl=cell.icl.model_copy(update={"as_prefix": False}),
         seed=cell.seed,
+        chat_template_sha256=trial.chat_template_sha256,
     )
 
 
-def prompt(trial: Trial) -> str | None:
+def prompt(trial: Trial, learned: Learned) -> str | None:
     """Write what in-context learning with shots leaves beside its record; None for other trials."""
-    is_prompt = trial.cell.learner == "icl" and trial.plan.shots
-    return of(trial).text() if is_prompt else None
+    if isinstance(learned, Tuned) or not trial.plan.shots:
+        return None
+    before = tuple(predictor.before for predictor in learned.predictors) if trial.scoring.chat else ()
+    return of(trial).model_copy(update={"before": before}).text()
 
 
 def beside_adapters(trial: Trial) -> dict[str, dict[str, str]]:

@@ -28,6 +28,11 @@ class EnsemblePredictor:
         self._members, self._join = list(members), {"mean": mean, "vote": vote}[how]
 
     @property
+    def before(self) -> tuple[str, ...]:
+        """What stands before a query in each prompt."""
+        return tuple(text for member in self._members for text in member.before)
+
+    @property
     def num_shots(self) -> int:
         """Shots, each in a prompt of its own."""
         return len(self._members)

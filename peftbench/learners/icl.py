@@ -108,8 +108,13 @@ class IclPredictor:
     @property
     def shot_bytes(self) -> int:
         """Bytes of the shots' text, UTF-8, with what separates them."""
-        with_shots, without = (layout_of(self._backbone, self._scoring, shots) for shots in (self.shown(), ()))
-        return len(with_shots.before.encode()) - len(without.before.encode())
+        (with_shots,), without = self.before, layout_of(self._backbone, self._scoring).before
+        return len(with_shots.encode()) - len(without.encode())
+
+    @property
+    def before(self) -> tuple[str, ...]:
+        """What stands before a query: one text."""
+        return (layout_of(self._backbone, self._scoring, self.shown()).before,)
 
     def shown(self, num_shots: int | None = None) -> list[Shot]:
         """Return the shots that stand before a query, in their order."""

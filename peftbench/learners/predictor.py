@@ -38,6 +38,11 @@ class Predictor(Protocol):
 class Prompting(Predictor, Protocol):
     """A Predictor with shots in its prompts, which may not fit the model."""
 
+    @property
+    def before(self) -> tuple[str, ...]:
+        """What stands before a query in each prompt."""
+        ...
+
     def check_choices(self, examples: Sequence[Example]) -> None:
         """Check that the model can tell the answer choices apart."""
         ...
@@ -60,6 +65,11 @@ class Wrapped:
 
     def __init__(self, inner: Prompting) -> None:
         self.inner = inner
+
+    @property
+    def before(self) -> tuple[str, ...]:
+        """What stands before a query in its prompts."""
+        return self.inner.before
 
     @property
     def num_shots(self) -> int:

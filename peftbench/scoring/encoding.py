@@ -8,6 +8,7 @@ from typing import Any
 from peftbench.errors import ModelError
 from peftbench.models import foreign
 from peftbench.models.backbone import Backbone
+from peftbench.scoring import chat
 from peftbench.scoring.layout import Layout, Shot, plain
 from peftbench.scoring.work import Length
 from peftbench.spec.cell import Scoring
@@ -51,7 +52,8 @@ def encode(
         shots: What stands before each input, in this order; it is not cut.
 
     Raises:
-        ModelError: A choice without tokens, or two choices with the same tokens.
+        ModelError: A choice without tokens, or two choices with the same tokens; also what `layout_of` raises, and what
+            its layout's `check` does.
     """
     cuts = [cut_input(backbone, example, scoring.max_input_tokens) for example in examples]
     queries = [example for example, _ in cuts]
@@ -73,8 +75,11 @@ def layout_of(backbone: Backbone, scoring: Scoring, shots: Sequence[Shot] = ()) 
         backbone: The model.
         scoring: How shots, inputs and answers are written.
         shots: What stands before each input, in this order.
+
+    Raises:
+        ModelError: A conversation is asked for, and the model's chat template cannot write it.
     """
-    return plain(scoring, shots)
+    return chat.layout(backbone, scoring, shots) if scoring.chat else plain(scoring, shots)
 
 
 def cut_input(backbone: Backbone, example: Example, max_input_tokens: int | None) -> tuple[Example, int]:
@@ -203,7 +208,7 @@ def _encode_decoder_only(
     prompts = [layout.prompt(query.input) for query in queries]
     texts = [layout.text(query.input, choice) for query in queries for choice in query.choices]
     head, length = _head(backbone, prompts, texts)
-    start = (*opening(backbone), *head)
+    start = (*(() if scoring.chat else opening(backbone)), *head)  # a chat template writes its own
     encodings = iter(_tokenized(backbone, [text[length:] for text in texts]))
     encoded = []
     for query, prompt in zip(queries, prompts, strict=True):
@@ -280,7 +285,8 @@ def _first_of_nothing(backbone: Backbone, num_context: int) -> tuple[int, ...]:
 
 
 def _tail(backbone: Backbone, scoring: Scoring) -> tuple[int, ...]:
-    return (_eos(backbone),) if scoring.end == "eos" else ()
+    """Return the token that ends an answer; a chat template writes its own."""
+    return (_eos(backbone),) if scoring.end == "eos" and not scoring.chat else ()
 
 
 def _eos(backbone: Backbone) -> int:

@@ -4,7 +4,7 @@ import math
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, field_validator, model_serializer, model_validator
 
 from peftbench.spec import limits
 from peftbench.spec.settings import Settings
@@ -127,20 +127,47 @@ class IclOptions(Settings):
         return [text for text, is_so in faults.items() if is_so]
 
 
+SEPARATOR = "\n\n"
+OFF = {"chat": False, "system": None}
+"""Settings of scoring that came later, as they are where they are off."""
+
+
 class _ScoringFields(Settings):
-    separator: str = "\n\n"
+    separator: str = SEPARATOR
     max_input_tokens: int | None = Field(None, ge=1)
     cache: bool = True
+    chat: bool = False
+    system: str | None = None
+
+    @model_validator(mode="after")
+    def _turns(self) -> "_ScoringFields":
+        end = getattr(self, "end", None)
+        faults = {
+            "system goes with chat, which is off": self.system is not None and not self.chat,
+            "turns of a conversation have no separator": self.chat and self.separator != SEPARATOR,
+            'end = "separator" goes with plain text, and chat is on': self.chat and end == "separator",
+        }
+        if any(faults.values()):
+            raise ValueError("; ".join(text for text, is_so in faults.items() if is_so))
+        return self
+
+    @model_serializer(mode="wrap")
+    def _without_chat(self, serialize: Any) -> dict[str, Any]:
+        """Leave out what came later and is off: plain text is written down as it always was."""
+        table: dict[str, Any] = serialize(self)
+        return {name: value for name, value in table.items() if name not in OFF or value != OFF[name]}
 
 
 class Scoring(_ScoringFields):
     """How answer choices are scored; the same for both learners.
 
     Args:
-        end: What closes an answer and is scored with it.
+        end: What closes an answer and is scored with it; in a conversation "eos" is the token that ends the turn.
         separator: The text between shots.
         max_input_tokens: Cut each example's input to this many tokens (T-Few: 256); None cuts nothing.
         cache: Whether prompts share the keys and values of the tokens that they have in common.
+        chat: Whether prompts are turns of the model's chat template: user, the input; assistant, the answer.
+        system: What the conversation begins with; None leaves it to the template.
     """
 
     end: End
@@ -217,6 +244,10 @@ class Cell(Settings):
     @model_validator(mode="after")
     def _options_go_with_shots(self) -> "Cell":
         faults = self.icl.faults(self.shots)
+        if self.icl.as_prefix and self.scoring.chat:
+            faults.append(
+                "as_prefix goes with plain text: a query's turn after a prefix would open a conversation again"
+            )
         if faults:
             raise ValueError("; ".join(faults))
         return self

@@ -17,8 +17,9 @@ PREFIX = "ICL->prefix"
 """In-context learning by the shots' saved keys and values."""
 LOSSES = {"lm_loss": "L_LM", "unlikelihood_loss": "L_UL", "length_norm_loss": "L_LN"}
 """Setting that weighs a loss -> the loss's name in 2205.05638, section 3.2."""
-BESIDE = {"layer_norms", "bias"}
-"""Settings that train some of the model beside the method: they are shown even where all rows have them."""
+BESIDE = {"layer_norms", "bias", "chat"}
+"""Settings that are shown even where all rows have them: they train some of the model beside the method, or tell what
+stands in a prompt."""
 VERSIONS = {"draw_version", "label_draw_version"}
 """Follow from the other settings, but for records of before: they are shown where nothing else tells rows apart."""
 OFF = (None, False, "none")
@@ -109,8 +110,8 @@ def differences(records: Sequence[Record]) -> list[tuple[Setting, ...]]:
         records: One record of each such row.
 
     Returns:
-        For each row the settings that are not the same in all of them, and those that train some of the model beside
-        the method; mostly none for a single row.
+        For each row the settings that are not the same in all of them, and those that are always shown; mostly none for
+        a single row.
     """
     tables = [{setting.path: setting for setting in _settings(_pooled(record.identity))} for record in records]
     paths = list(dict.fromkeys(path for table in tables for path in table))

@@ -25,7 +25,8 @@ ICL = {
     "content_free": {"calibrate": True, "content_free": ["nothing here", "N/A"]},
     "as_prefix": {"as_prefix": True},
 }
-SCORING = {"end": "separator", "separator": " ## \n", "max_input_tokens": 64, "cache": False}
+SCORING = {"end": "separator", "separator": " ## \n", "max_input_tokens": 64, "cache": False, "chat": True}
+SYSTEM = 'be kind,\n"brief" and don\'t guess'
 TRAINING = {
     "optimizer": "adamw", "lr": 0.0123456789, "num_steps": 7, "batch_size": 3, "warmup_ratio": 0.5,
     "weight_decay": 1e-5, "scale_parameter": False, "max_grad_norm": 2.0, "lm_loss": 0.0, "unlikelihood_loss": 0.5,
@@ -79,6 +80,8 @@ RECORDS = {
     **{f"icl: {name}": icl(**{name: value}) for name, value in PLAIN.items()},
     **{f"icl: {name}": icl(scoring=whole({name: value})) for name, value in SCORING.items()},
     **{f"separator {text!r}": icl(scoring=whole({"separator": text})) for text in SEPARATORS},
+    "a system prompt": icl(scoring=whole({"chat": True, "system": SYSTEM})),
+    "an empty system prompt": icl(scoring=whole({"chat": True, "system": ""})),
     "tune": tuned(),
     "tune 8 shots": tuned(shots=8),
     "a model's path with blanks, tuned": tuned(model="my models/x's"),
@@ -95,7 +98,7 @@ RECORDS = {
 
 def test_every_option_is_among_the_records():
     assert set(ICL) == set(IclOptions.model_fields)
-    assert set(SCORING) == set(Scoring.model_fields)
+    assert {*SCORING, "system"} == set(Scoring.model_fields)
     assert set(TRAINING) == set(Training.model_fields)
     elsewhere = {"learner", "model", "task", "shots", "seed", "method", "method_config", "training", "icl", "scoring"}
     on_a_machine = {"device", "allow_pickle"}
