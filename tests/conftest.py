@@ -1,31 +1,22 @@
 """Tests run offline, on one thread; those that need real data run where its folder is, and are no skips elsewhere."""
 
 import os
-from pathlib import Path
 
 import pytest
 
 from peftbench import registry
-from tests import real_data as found
+from tests import real
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 
-@pytest.fixture(scope="session")
-def real_data() -> Path:
-    """Return the folder that tests marked `real_data` read."""
-    path = found.folder()
-    assert path is not None, "mark the test with real_data"
-    return path
-
-
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Deselect what needs real data where there is none: a skip would ask for what nobody can install."""
-    path = found.folder()
+    path = real.data()
     if path is not None and not path.is_dir():
-        raise pytest.UsageError(f"{found.VARIABLE} names '{path}', which is no folder")
+        raise pytest.UsageError(f"{real.VARIABLE} names '{path}', which is no folder")
     if path is None:
         without = [item for item in items if item.get_closest_marker("real_data")]
         config.hook.pytest_deselected(items=without)

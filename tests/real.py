@@ -1,4 +1,4 @@
-"""Rows of real data sets, which are nobody's to pass on: tests that use them skip where they are not at hand."""
+"""Rows of real data sets, which are nobody's to pass on: tests that use them are marked `real_data`."""
 
 import json
 import os
@@ -6,19 +6,23 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import pytest
-
-REASON = "needs real rows: a folder named by PEFTBENCH_TEST_DATA, or ../shared/data beside the checkout"
+VARIABLE = "PEFTBENCH_TEST_DATA"
 Fields = dict[str, Any]
 
 
+def data() -> Path | None:
+    """Return the folder that the variable names (none where it is empty), else shared/data beside a parent of ours."""
+    if VARIABLE in os.environ:
+        return Path(os.environ[VARIABLE]) if os.environ[VARIABLE] else None
+    beside = (parent / "shared" / "data" for parent in Path(__file__).resolve().parents[2:])
+    return next((path for path in beside if (path / "real").is_dir()), None)
+
+
 def folder() -> Path:
-    """Return the folder of real rows, or skip the test."""
-    default = Path(__file__).parents[2] / "shared" / "data"
-    path = Path(os.environ.get("PEFTBENCH_TEST_DATA", default)) / "real"
-    if not path.is_dir():
-        pytest.skip(REASON)
-    return path
+    """Return the folder of real rows."""
+    path = data()
+    assert path is not None, "a test that reads real rows is marked real_data"
+    return path / "real"
 
 
 def read(name: str) -> list[Fields]:

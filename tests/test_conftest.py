@@ -7,18 +7,20 @@ from pathlib import Path
 
 import pytest
 
+from tests import real
+
 ROOT = Path(__file__).parents[1]
 
 
 def run(data: str) -> subprocess.CompletedProcess[str]:
     words = [sys.executable, "-m", "pytest", "-q", "-m", "real_data", "--collect-only", str(Path(__file__))]
-    environment = os.environ | {"PEFTBENCH_TEST_DATA": data, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
+    environment = os.environ | {real.VARIABLE: data, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
     return subprocess.run(words, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
 
 
 @pytest.mark.real_data
-def test_a_marked_test_has_the_folder(real_data):
-    assert (real_data / "real").is_dir()
+def test_a_marked_test_has_the_folder():
+    assert real.folder().is_dir()
 
 
 def test_without_the_folder_a_marked_test_is_deselected(tmp_path):

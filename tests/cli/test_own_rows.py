@@ -142,6 +142,7 @@ def test_a_file_of_shots_goes_with_one_task(capsys):
     assert "'lab' is 4 tasks; --train, --test and --shots-from go with one" in capsys.readouterr().err
 
 
+@pytest.mark.real_data
 def test_t_fews_own_draws_are_the_shots(tmp_path):
     draws = real.folder() / "tfew_shots"
     data = real.write("rte", tmp_path / "data", every=20)

@@ -75,6 +75,7 @@ def test_the_lab_has_the_same_command(capsys):
     assert capsys.readouterr().out == shown(capsys, "lab-nli2")
 
 
+@pytest.mark.real_data
 def test_of_many_choices_the_right_one_is_shown_and_the_others_are_counted(capsys, tmp_path):
     out = shown(capsys, "banking77", "--data", str(real.write("banking77", tmp_path, every=10)))
     assert "->  [card arrival]  |  76 others" in out

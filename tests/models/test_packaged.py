@@ -74,10 +74,7 @@ def test_costs_need_no_package():
     assert described.num_parameters == registry.SMOLLM2.num_parameters == 134_515_008
 
 
-needs_package = pytest.mark.skipif(registry.SMOLLM2.path() is None, reason=f"needs `{COMMAND}`")
-
-
-@needs_package
+@pytest.mark.real_model
 def test_what_the_package_says_of_smollm2_is_what_its_file_says():
     pytest.importorskip("gguf", reason="GGUF files need the package gguf")
     path = source.find(NAME)
@@ -89,7 +86,7 @@ def test_what_the_package_says_of_smollm2_is_what_its_file_says():
     assert {key: config[key] for key in written} == written
 
 
-@needs_package
+@pytest.mark.real_model
 def test_smollm2_s_tokenizer_splits_as_the_published_one_does():
     """Digits stand alone and are cut off first, then texts are split as GPT-2 does: so says its tokenizer.json."""
     pytest.importorskip("gguf", reason="GGUF files need the package gguf")

@@ -146,6 +146,7 @@ ENCODINGS = {
 }
 
 
+@pytest.mark.real_data
 @pytest.mark.parametrize("name", ENCODINGS)
 def test_the_order_of_the_classes_is_the_one_that_the_data_states(name):
     folder, statement = ENCODINGS[name]
@@ -153,11 +154,13 @@ def test_the_order_of_the_classes_is_the_one_that_the_data_states(name):
     assert re.search(".*".join(map(re.escape, LIBRARY[name].label.names)), statement, re.IGNORECASE)
 
 
+@pytest.mark.real_data
 def test_the_fine_classes_of_trec_begin_with_the_coarse_ones():
     names = LIBRARY["trec"].label.names
     assert all(row["fine"].partition(":")[0] == names[row["label"]] for row in real.read("trec/test.jsonl"))
 
 
+@pytest.mark.real_data
 @pytest.mark.parametrize("name", real.SOURCES)
 def test_each_wording_renders_real_rows(name, tmp_path):
     every = {"boolq": 8, "sst2": 4, "trec": 4, "banking77": 10, "ag_news": 5, "hellaswag": 5}.get(name, 3)
