@@ -36,6 +36,7 @@ class Evaluation:
 
     Args:
         metric: Name of the task's metric.
+        num_skipped: Test rows that the template makes nothing of.
     """
 
     metric: str
@@ -44,6 +45,7 @@ class Evaluation:
     queries: Sequence[Example]
     scores: Scores
     seconds: float
+    num_skipped: int = 0
 
     @cached_property
     def result(self) -> TemplateResult:
@@ -63,6 +65,7 @@ class Evaluation:
             right="".join("01"[is_right] for is_right in right["token"]),
             num_predicted=self._counts(predictions["token"]),
             num_labelled=self._counts(labels),
+            num_skipped=self.num_skipped or None,
             **({} if self.metric == "accuracy" else self._other_metric(predictions, labels)),
         )
 
@@ -160,10 +163,11 @@ def _task_info(plan: Plan) -> TaskInfo:
 
 def _learned(trial: Trial, learned: Learned) -> store.Learned:
     num_shots = [predictor.num_shots for predictor in learned.predictors]
+    read = [row for row in trial.plan.shots if any(template.reads(row) for template in trial.plan.templates)]
     return store.Learned(
         learner=trial.cell.learner,
         num_shots=min(num_shots),
-        shot_ids=[row.id for row in trial.plan.shots[: max(num_shots)]],
+        shot_ids=[row.id for row in read[: max(num_shots)]],
         **(_tuned(learned) if isinstance(learned, Tuned) else {}),
     )
 

@@ -37,6 +37,11 @@ class Plan:
     queries: Queries
     learner: Learner
 
+    def num_skipped(self, template: Template) -> int:
+        """Count the test rows of a template's task that it makes nothing of."""
+        rows = [row for row in self.task.test[: self.cell.limit] if template.task in (None, row.task)]
+        return len(rows) - sum(map(template.reads, rows))
+
 
 def plans(cells: Sequence[Cell]) -> list[Plan]:
     """Load tasks, draw shots, render rows and check the methods' settings: all faults that need no model show here.
@@ -47,7 +52,7 @@ def plans(cells: Sequence[Cell]) -> list[Plan]:
         PeftbenchError: A fault in a task, its data, the templates, the shots, a method or its settings.
     """
     tasks: dict[TaskSpec, Task] = {}
-    rendered: dict[tuple[TaskSpec, tuple[int, ...], int | None], Queries] = {}
+    rendered: dict[tuple[TaskSpec, tuple[int, ...], int | None, bool], Queries] = {}
     planned = []
     for cell in cells:
         task = tasks.get(cell.task) or tasks.setdefault(cell.task, load_task(cell.task))
@@ -55,9 +60,11 @@ def plans(cells: Sequence[Cell]) -> list[Plan]:
         templates = task.select("all" if cell.templates is None else cell.templates)
         shots = draw(task, cell.shots, cell.seed, cell.draw)
         learner = _learner(cell, templates, shots)
-        key = (cell.task, tuple(template.index for template in templates), cell.limit)
+        is_after_shots = cell.learner == "icl" and cell.shots > 0
+        key = (cell.task, tuple(template.index for template in templates), cell.limit, is_after_shots)
         if key not in rendered:
-            rendered[key] = _queries(templates, task.test[: cell.limit])
+            bare = [template.without_description() for template in templates]
+            rendered[key] = _queries(bare if is_after_shots else templates, task.test[: cell.limit])
         planned.append(Plan(cell, task, templates, shots, rendered[key], learner))
     return planned
 
@@ -80,7 +87,12 @@ def plan(cell: Cell) -> Plan:
 
 
 def _queries(templates: Sequence[Template], test: Sequence[Row]) -> Queries:
-    return [[template.render(row) for row in test if template.reads(row)] for template in templates]
+    queries = [[template.render(row) for row in test if template.reads(row)] for template in templates]
+    for template, of_template in zip(templates, queries, strict=True):
+        if not of_template:
+            message = f"template '{template.name}' makes nothing of any of the {len(test)} test rows"
+            raise TaskError(message, hint="another template with --templates, or a larger --limit")
+    return queries
 
 
 def _check_limit(task: Task, limit: int | None) -> None:

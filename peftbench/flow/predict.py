@@ -293,4 +293,6 @@ def load(
     scorer: Scorer = PromptScorer(backbone, templates[0], first)
     if folders[0].is_dir():
         scorer = AdapterScorer(backbone, folders, usages)
+    pairs = zip(templates, usages, strict=True)
+    templates = [template.without_description() if used.shots else template for template, used in pairs]
     return RowPredictor(list(paths), usages, templates, column if len(paths) > 1 else None, scorer)

@@ -97,6 +97,7 @@ def _evaluate(trial: Trial, learned: Learned, watch: Watch) -> Iterator[Evaluati
             started = time.perf_counter()
             scores = predictor.score(queries, lambda num_done: advance(num_done, ""))
             seconds = time.perf_counter() - started
-            evaluation = Evaluation(plan.task.metric, template, predictor, queries, scores, seconds)
+            skipped = plan.num_skipped(template)
+            evaluation = Evaluation(plan.task.metric, template, predictor, queries, scores, seconds, skipped)
             advance(0, evaluation.remark)
             yield evaluation

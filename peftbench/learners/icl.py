@@ -4,7 +4,7 @@ import bisect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-from peftbench.errors import ModelError
+from peftbench.errors import ModelError, TaskError
 from peftbench.learners.calibration import CalibratedPredictor
 from peftbench.learners.ensemble import EnsemblePredictor
 from peftbench.learners.predictor import Prompting
@@ -83,6 +83,7 @@ class IclPredictor:
         options: Whether shots are left out where they do not all fit.
         scoring: How choices are scored.
         num_cut_tokens: Tokens that were cut from the shots' inputs.
+        description: Text before the shots.
     """
 
     def __init__(
@@ -94,11 +95,12 @@ class IclPredictor:
         options: IclOptions,
         scoring: Scoring,
         num_cut_tokens: int,
+        description: str = "",
     ) -> None:
         self.num_shots = len(shots)
         self.num_cut_tokens = num_cut_tokens
         self._backbone, self._template, self._options, self._scoring = backbone, template, options, scoring
-        self._shots, self._places = list(shots), list(places)
+        self._shots, self._places, self._description = list(shots), list(places), description
 
     @property
     def shot_tokens(self) -> int:
@@ -117,9 +119,10 @@ class IclPredictor:
         return (layout_of(self._backbone, self._scoring, self.shown()).before,)
 
     def shown(self, num_shots: int | None = None) -> list[Shot]:
-        """Return the shots that stand before a query, in their order."""
+        """Return the shots that stand before a query, in their order; the first one after the description."""
         chosen = sorted(range(self.num_shots if num_shots is None else num_shots), key=self._places.__getitem__)
-        return [self._shots[shot] for shot in chosen]
+        shots = [self._shots[shot] for shot in chosen]
+        return [shots[0].after(self._description), *shots[1:]] if shots else []
 
     def score(self, examples: Sequence[Example], progress: Callable[[int], None] | None = None) -> Scores:
         """Score each example's choices after the shots; `fit` leaves out those that do not fit.
@@ -151,9 +154,11 @@ class IclPredictor:
         """Go on with the first `num_shots` shots, as many as fit with these examples.
 
         Raises:
-            ModelError: That is fewer than there were, and `fit_shots` does not allow it, or not even 0.
+            ModelError: That is fewer than there were, and `fit_shots` does not allow it, or not even 0; with a
+                description, which the shots bring along, not even 1.
         """
-        if num_shots < 0 or (num_shots < self.num_shots and not self._options.fit_shots):
+        fewest = self.num_shots if not self._options.fit_shots else 1 if self._description else 0
+        if num_shots < fewest:
             raise ModelError(
                 f"{_plural(self.num_shots, 'shot')} and the longest query have "
                 f"{self._num_positions(examples, self.num_shots):,} tokens in template '{self._template}', "
@@ -183,30 +188,41 @@ def learn(backbone: Backbone, template: Template, icl: Icl, scoring: Scoring) ->
 
     input_1 target_1 <separator> ... input_k target_k <separator> query
 
+    A template's description stands before the shots, and no longer in the queries; shots that the template makes
+    nothing of are left out.
+
     Args:
         backbone: The model; an encoder-decoder reads the whole prompt in its encoder.
         template: Renders shots and queries alike.
         icl: The shots, and how they stand in the prompt.
         scoring: Separator and cut; each shot's input is cut like a query's.
+
+    Raises:
+        TaskError: The template makes nothing of any of the shots.
     """
-    options = icl.options
-    examples = [relabel(template.render(row), options.labels, icl.seed) for row in icl.shots]
+    options, shots = icl.options, [row for row in icl.shots if template.reads(row)]
+    if icl.shots and not shots:
+        message = f"template '{template.name}' makes nothing of any of the {len(icl.shots)} shots"
+        raise TaskError(message, hint="more of them with --shots, another seed, or another template with --templates")
+    description = template.description if icl.shots else ""
+    template = template.without_description() if icl.shots else template
+    examples = [relabel(template.render(row), options.labels, icl.seed) for row in shots]
     cuts = [cut_input(backbone, example, scoring.max_input_tokens) for example in examples]
-    shots = [(example.input, example.target) for example, _ in cuts]
+    written = [Shot(example.input, example.target, example.joint) for example, _ in cuts]
 
     def calibrated(prompt: Prompting) -> Prompting:
         return CalibratedPredictor(prompt, template, options.content_free) if options.calibrate else prompt
 
     if options.ensemble == "none":
-        places = ranks(icl.shots, options.order, icl.seed)
+        places = ranks(shots, options.order, icl.seed)
         num_cut = sum(num_cut for _, num_cut in cuts)
-        prompt = IclPredictor(backbone, template.name, shots, places, options, scoring, num_cut)
+        prompt = IclPredictor(backbone, template.name, written, places, options, scoring, num_cut, description)
         return PrefixPredictor(backbone, prompt, prompt.shown, scoring) if options.as_prefix else calibrated(prompt)
     # A prompt that does not fit with its one shot is no zero-shot one: nothing is left out.
     whole = options.model_copy(update={"fit_shots": False})
     members: list[Prompting] = [
-        IclPredictor(backbone, template.name, [shot], [0], whole, scoring, num_cut)
-        for shot, (_, num_cut) in zip(shots, cuts, strict=True)
+        IclPredictor(backbone, template.name, [shot], [0], whole, scoring, num_cut, description)
+        for shot, (_, num_cut) in zip(written, cuts, strict=True)
     ]
     if options.ensemble == "mean":
         return calibrated(EnsemblePredictor(members, "mean"))

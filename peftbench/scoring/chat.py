@@ -42,6 +42,10 @@ class ChatLayout(Layout):
         """Write what an answer is predicted from: all turns before it, and what opens its own."""
         return super().prompt(input.strip())
 
+    def text(self, input: str, answer: str, joint: str = "") -> str:
+        """Write the conversation up to the answer's end; an answer begins its turn, whatever joins it in plain text."""
+        return super().text(input, answer, "")
+
     def check(self, examples: Sequence[Example]) -> None:
         """Check that the template writes all inputs and choices as they are, and that none forges a turn.
 
@@ -93,7 +97,7 @@ def layout(backbone: Backbone, scoring: Scoring, shots: Sequence[Shot]) -> ChatL
         message = "a prefix is the beginning of a text, and a conversation on it would begin again"
         raise ModelError(message, hint=PLAIN)
     template = chat_template(backbone)
-    said = [text.strip() for shot in shots for text in shot]
+    said = [text.strip() for shot in shots for text in (shot.input, shot.answer)]
     parts = _parts(template, backbone.name, scoring.system, len(said) + 2)
     before = "".join(part + text for part, text in zip(parts, said, strict=False)) + parts[-3]
     between, end = parts[-2:]
@@ -101,7 +105,6 @@ def layout(backbone: Backbone, scoring: Scoring, shots: Sequence[Shot]) -> ChatL
     chat = ChatLayout(
         before,
         between,
-        joint="",
         after=_end(backbone.name, end, tokens) if scoring.end == "eos" else "",
         model=backbone.name,
         end=end,

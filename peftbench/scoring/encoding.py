@@ -206,7 +206,7 @@ def _encode_decoder_only(
         return []
     tail = _tail(backbone, scoring)
     prompts = [layout.prompt(query.input) for query in queries]
-    texts = [layout.text(query.input, choice) for query in queries for choice in query.choices]
+    texts = [layout.text(query.input, choice, query.joint) for query in queries for choice in query.choices]
     head, length = _head(backbone, prompts, texts)
     start = (*(() if scoring.chat else opening(backbone)), *head)  # a chat template writes its own
     encodings = iter(_tokenized(backbone, [text[length:] for text in texts]))

@@ -54,6 +54,7 @@ class TemplateResult(Part):
         num_predicted: By log-probability per token, how often each choice was predicted, by its index; None where the
             record does not say it.
         num_labelled: How often each choice is right, by its index; None likewise.
+        num_skipped: Test rows that the template makes nothing of, which are not among the examples; None for none.
     """
 
     template: int
@@ -67,6 +68,7 @@ class TemplateResult(Part):
     labels: list[int] | None = None
     num_predicted: list[Count] | None = None
     num_labelled: list[Count] | None = None
+    num_skipped: Count | None = None
 
     @model_validator(mode="after")
     def _is_possible(self) -> "TemplateResult":

@@ -41,6 +41,7 @@ class Example:
         choices: Rendered targets, one for each answer choice.
         label: Index of the right choice.
         row: The row that was rendered.
+        joint: White space between input and answer.
     """
 
     row_id: int
@@ -48,6 +49,7 @@ class Example:
     choices: tuple[str, ...]
     label: int
     row: Row | None = field(default=None, compare=False, repr=False)
+    joint: str = " "
 
     @property
     def target(self) -> str:

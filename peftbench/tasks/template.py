@@ -1,5 +1,6 @@
 """A template turns a row into an input and its answer choices; strangers' templates run in Jinja's sandbox."""
 
+import copy
 import difflib
 import math
 import re
@@ -12,8 +13,9 @@ from jinja2.sandbox import SecurityError
 
 from peftbench.errors import TaskError
 from peftbench.spec import limits
+from peftbench.tasks import labels
 from peftbench.tasks.growth import BudgetError
-from peftbench.tasks.sandbox import ENVIRONMENT, MissingValueError, NotTextError, compiled
+from peftbench.tasks.sandbox import ENVIRONMENT, Environment, MissingValueError, NotTextError, compiled
 from peftbench.tasks.task import Example, Row
 
 SEPARATOR = "|||"
@@ -43,18 +45,23 @@ class Template:
         reads_rows: Whether its input or its choices name a column.
         fixed_choices: The choices where all rows share them; None where they come from the row.
         task: Name of the task whose rows it reads, in a mixture of several; None where it reads all.
+        description: What stands once before all that it renders: before the shots, or before a query without shots.
+        more: What its wording says beside name, text and choices (see `tasks.schema.Wording`).
+        environment: The sandbox that it runs in.
 
     Raises:
         TaskError: A syntax error, not exactly one "|||", or an input or choice that reads the label.
     """
 
+    reads_rows: bool
+    fixed_choices: tuple[str, ...] | None
+    task: str | None = None
+    description = ""
+    more: Mapping[str, str] = {}
+    environment: Environment = ENVIRONMENT
+
     def __init__(self, name: str, index: int, text: str, choices: str | Sequence[str], label: str) -> None:
-        self.name = name
-        self.index = index
-        self.text = text
-        self.choices = choices if isinstance(choices, str) else tuple(choices)
-        self.label = label
-        self.task: str | None = None
+        self._begin(name, index, text, choices, label)
         parts = text.split(SEPARATOR)
         if len(parts) != 2:
             raise TaskError(
@@ -62,7 +69,6 @@ class Template:
                 hint='for example "{{text}} Sentiment: ||| {{choice}}"',
             )
         sources = (self.choices,) if isinstance(self.choices, str) else self.choices
-        self._num_chars = len(text) + sum(map(len, sources))
         read = [self._compile(source.strip()) for source in (*parts, *sources)]
         self._input, self._target, *self._choices = (part for part, _ in read)
         (of_input, _, *of_choices) = (names for _, names in read)
@@ -72,9 +78,29 @@ class Template:
         self._is_plain = PLAIN_TARGET.fullmatch(parts[1].strip()) is not None
         self.fixed_choices = None if any(of_choices) else self._rendered_choices(None)
 
+    def _begin(self, name: str, index: int, text: str, choices: str | Sequence[str], label: str) -> None:
+        self.name = name
+        self.index = index
+        self.text = text
+        self.choices = choices if isinstance(choices, str) else tuple(choices)
+        self.label = label
+        self._num_chars = len(text) + sum(map(len, self.choices))
+
     def reads(self, row: Row) -> bool:
-        """Whether the row is one of its task's."""
+        """Whether the row is one of its task's, and one that it makes something of."""
         return self.task in (None, row.task)
+
+    def label_of(self, row: Row) -> int | None:
+        """Return the index of the choice that the label's column means; None where it means none of them."""
+        return labels.index_in_row(row.fields.get(self.label), self.choices_of(row))
+
+    def without_description(self) -> "Template":
+        """Return the template for what stands behind shots."""
+        if not self.description:
+            return self
+        bare = copy.copy(self)
+        bare.description = ""
+        return bare
 
     def absent(self, fields: Mapping[str, Any]) -> list[str]:
         """List the columns that the template reads and a row lacks; a template may do without ("is defined")."""
@@ -92,9 +118,9 @@ class Template:
                 equal choices or targets, or a label beyond the choices.
         """
         choices = self.choices_of(row)
-        ENVIRONMENT.start(self._num_chars)
+        self.environment.start(self._num_chars)
         fields = self._visible(row) | {CHOICES: choices}
-        source = row if content is None else replace(row, fields=_emptied(row.fields, content))
+        source = row if content is None else replace(row, fields=emptied(row.fields, content))
         text = self._render(self._input, fields | self._visible(source), row)
         if not text and content is not None:
             raise TaskError(
@@ -103,10 +129,10 @@ class Template:
             )
         if not text:
             hint = f"the part before '{SEPARATOR}' needs some text in every row"
-            raise TaskError(f"template '{self.name}' gives an empty input{_place(row)}", hint=hint)
+            raise TaskError(f"template '{self.name}' gives an empty input{place(row)}", hint=hint)
         if not 0 <= row.label < len(choices):
             raise TaskError(
-                f"template '{self.name}' has {len(choices)} choices, and label {row.label}{_place(row)}",
+                f"template '{self.name}' has {len(choices)} choices, and label {row.label}{place(row)}",
                 hint="labels count from 0, one for each choice",
             )
         targets = choices if self._is_plain else self._targets(choices, fields, row)
@@ -116,7 +142,7 @@ class Template:
         targets = [self._render(self._target, fields | {CHOICE: choice, self.label: choice}, row) for choice in choices]
         if len(set(targets)) < len(targets) or not all(targets):
             raise TaskError(
-                f"template '{self.name}' gives equal or empty targets {targets}{_place(row)}",
+                f"template '{self.name}' gives equal or empty targets {targets}{place(row)}",
                 hint="the part after '|||' needs {{choice}} in it",
             )
         return tuple(targets)
@@ -130,18 +156,21 @@ class Template:
         return self.fixed_choices or self._rendered_choices(row)
 
     def _rendered_choices(self, row: Row | None) -> tuple[str, ...]:
-        ENVIRONMENT.start(self._num_chars)
+        self.environment.start(self._num_chars)
         fields = {} if row is None else self._visible(row)
         rendered = [self._render(choice, fields, row) for choice in self._choices]
         if isinstance(self.choices, str):
             rendered = [choice.strip() for choice in rendered[0].split(SEPARATOR)]
+        return self._checked_choices(rendered, row)
+
+    def _checked_choices(self, rendered: Sequence[str], row: Row | None) -> tuple[str, ...]:
         if len(rendered) < 2 or len(set(rendered)) < len(rendered) or not all(rendered):
             raise TaskError(
-                f"template '{self.name}' has the choices {rendered}{_place(row)}",
+                f"template '{self.name}' has the choices {_excerpt(str(rendered))}{place(row)}",
                 hint="choices must be at least two, not empty, and each different",
             )
         if len(rendered) > limits.MAX_CHOICES:
-            message = f"template '{self.name}' has {len(rendered):,} choices{_place(row)}"
+            message = f"template '{self.name}' has {len(rendered):,} choices{place(row)}"
             raise TaskError(message, hint=f"{limits.MAX_CHOICES} choices for a row are the most")
         return tuple(rendered)
 
@@ -149,43 +178,51 @@ class Template:
         fields = {name: value for name, value in row.fields.items() if name != self.label}
         return {ROW: fields} | fields
 
-    def _render(self, part: jinja2.Template, context: Mapping[str, Any], row: Row | None) -> str:
+    def _render(self, part: jinja2.Template, context: Mapping[str, Any], row: Row | None, *, strip: bool = True) -> str:
         try:
-            return part.render(context).strip()
+            text = part.render(context)
+            return text.strip() if strip else text
         except SecurityError as error:
             message = f"template '{self.name}' reads what no template may: {str(error).rstrip('.')}"
             raise TaskError(message, hint="templates see the row's columns, nothing behind them") from None
         except MissingValueError as error:
             empty = [name for name in sorted(self._variables) if row and _is_missing(row.fields.get(name, ""))]
-            message = f"template '{self.name}' reads {error}{_place(row)}: {', '.join(empty)}"
+            message = f"template '{self.name}' reads {error}{place(row)}: {', '.join(empty)}"
             raise TaskError(
                 message, hint="fill the value in, or say what stands for it: {{column or 'nothing'}}"
             ) from None
         except jinja2.UndefinedError as error:
             raise self._undefined(error, row) from None
         except NotTextError as error:
-            message = f"template '{self.name}' shows{_place(row)} what is no text: {error}"
+            message = f"template '{self.name}' shows{place(row)} what is no text: {error}"
             raise TaskError(message, hint=NOT_TEXT) from None
         except BudgetError as error:
-            raise self._too_large(error, _place(row)) from None
+            raise self._too_large(error, place(row)) from None
         except Exception as error:  # whatever a stranger's expression runs into: wrong types, division by zero
-            message = f"template '{self.name}' fails{_place(row)}: {type(error).__name__}: {error}"
+            message = f"template '{self.name}' fails{place(row)}: {type(error).__name__}: {error}"
             raise TaskError(message, hint=f"it stands in: {_excerpt(self.text)}") from None
 
     def _undefined(self, error: jinja2.UndefinedError, row: Row | None) -> TaskError:
-        fields = row.fields if row else {}
-        missing = self.absent(fields)
+        missing = self.absent(row.fields if row else {})
+        if missing:
+            return self._no_column(missing, row)
+        hint = f"columns: {', '.join(self._columns(row))}"
+        return TaskError(f"template '{self.name}' fails{place(row)}: {error}", hint=hint)
+
+    def _no_column(self, missing: Sequence[str], row: Row | None) -> TaskError:
         names = ", ".join(f"'{name}'" for name in missing)
         no_column = "which are no columns" if len(missing) > 1 else "which is no column"
-        fault = f"names {names}, {no_column}{_place(row)}" if missing else f"fails{_place(row)}: {error}"
-        columns = [name for name in fields if name != self.label]
-        near = difflib.get_close_matches(missing[0], columns, n=1) if missing else []
-        guess = f"did you mean '{near[0]}'? " if near else ""
-        return TaskError(f"template '{self.name}' {fault}", hint=f"{guess}columns: {', '.join(columns)}")
+        columns = self._columns(row)
+        near = difflib.get_close_matches(missing[0], columns, n=1)
+        hint = (f"did you mean '{near[0]}'? " if near else "") + f"columns: {', '.join(columns)}"
+        return TaskError(f"template '{self.name}' names {names}, {no_column}{place(row)}", hint=hint)
+
+    def _columns(self, row: Row | None) -> list[str]:
+        return [name for name in (row.fields if row else {}) if name != self.label]
 
     def _compile(self, source: str) -> tuple[jinja2.Template, frozenset[str]]:
         try:
-            return compiled(source)
+            return compiled(source, self.environment)
         except jinja2.TemplateSyntaxError as error:
             message = f"template '{self.name}' has a syntax error: {str(error.message).rstrip('.')}"
             raise TaskError(message, hint=f"it stands in: {_excerpt(source)}") from None
@@ -212,14 +249,15 @@ def _excerpt(text: str) -> str:
     return text if len(text) <= MAX_SHOWN else f"{text[:MAX_SHOWN]} ..."
 
 
-def _emptied(value: Any, content: str) -> Any:
+def emptied(value: Any, content: str) -> Any:
     """Replace every text by `content`, also in lists and tables."""
     if isinstance(value, str):
         return content
     if isinstance(value, Mapping):
-        return {name: _emptied(field, content) for name, field in value.items()}
-    return [_emptied(item, content) for item in value] if isinstance(value, list | tuple) else value
+        return {name: emptied(field, content) for name, field in value.items()}
+    return [emptied(item, content) for item in value] if isinstance(value, list | tuple) else value
 
 
-def _place(row: Row | None) -> str:
+def place(row: Row | None) -> str:
+    """Say in which row something is, where it is in one."""
     return "" if row is None else f" in row {row.id + 1}"

@@ -7,6 +7,7 @@ import pytest
 from peftbench.errors import ModelError
 from peftbench.learners import icl
 from peftbench.scoring.encoding import encode, layout_of, num_positions, num_tokens
+from peftbench.scoring.layout import Shot
 from peftbench.scoring.score import score
 from peftbench.spec.cell import IclOptions, Scoring
 from tests.chats import TEMPLATES, chat_backbone
@@ -22,7 +23,7 @@ def learn(backbone, num_shots=3, scoring=CHAT, **options):
 
 def pairs(num_shots):
     shots = [TEMPLATE.render(row) for row in ROWS[:num_shots]]
-    return [(shot.input, shot.target) for shot in shots]
+    return [Shot(shot.input, shot.target) for shot in shots]
 
 
 def sums(scores):

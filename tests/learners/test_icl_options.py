@@ -9,7 +9,7 @@ from peftbench.adapters import saved
 from peftbench.errors import MethodError, ModelError, TaskError
 from peftbench.learners import icl
 from peftbench.learners.shots_as_prefix import PrefixPredictor
-from peftbench.scoring.layout import join
+from peftbench.scoring.layout import Layout
 from peftbench.scoring.ranking import NORMALIZATIONS, predict
 from peftbench.scoring.score import score
 from peftbench.spec.cell import IclOptions, Scoring
@@ -17,6 +17,8 @@ from peftbench.tasks.template import Template
 from tests.learners.toy import RAGGED, ROWS, TEMPLATE, row, scoring
 from tests.scoring.prompts import example
 from tests.tiny import tiny_backbone
+
+join = Layout().text
 
 QUERIES = [TEMPLATE.render(each) for each in ROWS[6:]]
 RULE = Scoring(end="none")
@@ -163,3 +165,40 @@ def test_a_prefix_leaves_no_more_positions_than_the_prompt_does():
     with pytest.raises(ModelError, match="100 shots and the longest query have"):
         icl.fit([predictor], [QUERIES])
     assert isinstance(predictor, PrefixPredictor)
+
+
+class Described(Template):
+    """A template with a line before everything, that makes nothing of every third row."""
+
+    description = "Answer.\n\n"
+
+    def reads(self, row):
+        return row.id % 3 > 0
+
+    def render(self, row, content=None):
+        plain = super().render(row, content)
+        return replace(plain, input=self.description + plain.input)
+
+
+DESCRIBED = Described(TEMPLATE.name, 0, TEMPLATE.text, TEMPLATE.choices, "label")
+
+
+@pytest.mark.parametrize("options", [{}, {"ensemble": "mean"}, {"calibrate": True}, {"as_prefix": True}])
+def test_a_description_stands_once_before_the_shots_and_unread_shots_are_left_out(gpt2, options):
+    predictor = prompt(gpt2, ROWS[:3], DESCRIBED, **options)
+    icl.fit([predictor], [QUERIES])
+    shots = [TEMPLATE.render(ROWS[number]) for number in (1, 2)]
+    texts = [f"{shot.input} {shot.target}\n\n" for shot in shots]
+    heads = [f"Answer.\n\n{text}" for text in texts] if "ensemble" in options else [f"Answer.\n\n{''.join(texts)}"]
+    scores = [score(gpt2, [replace(each, input=head + each.input) for each in QUERIES], RULE) for head in heads]
+    expected = [
+        sum(math.exp(value) for value in values) / len(heads) for values in zip(*map(sums, scores), strict=True)
+    ]
+    assert [math.exp(value) for value in sums(predictor.score(QUERIES))] == pytest.approx(expected, abs=1e-6)
+    assert predictor.num_shots == 2
+
+
+def test_without_shots_a_description_stands_before_the_query(gpt2):
+    queries = [DESCRIBED.render(each) for each in ROWS[6:]]
+    expected = score(gpt2, [replace(each, input=f"Answer.\n\n{each.input}") for each in QUERIES], RULE)
+    assert sums(prompt(gpt2, [], DESCRIBED).score(queries)) == pytest.approx(sums(expected), abs=1e-6)

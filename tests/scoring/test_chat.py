@@ -12,6 +12,7 @@ from transformers import AutoTokenizer
 
 from peftbench.errors import ModelError
 from peftbench.scoring.encoding import encode, layout_of, num_shot_tokens
+from peftbench.scoring.layout import Shot
 from peftbench.scoring.score import score
 from peftbench.spec.cell import Scoring
 from tests.chats import END, START, TEMPLATES, chat_backbone, turns
@@ -19,7 +20,7 @@ from tests.scoring.prompts import example
 from tests.tiny import tiny_backbone
 
 CHAT = Scoring(end="none", chat=True)
-SHOTS = [("question? maybe", "yes"), ("two\nlines", "no maybe")]
+SHOTS = [Shot("question? maybe", "yes"), Shot("two\nlines", "no maybe")]
 ENDS = {"marked": f"{END}\n", "smollm2": f"{END}\n", "worded": " </s>"}
 BACKBONES = {kind: chat_backbone(kind) for kind in TEMPLATES}
 
@@ -64,7 +65,7 @@ texts = texts.filter(lambda text: text.strip() and "s>" not in text)
 @given(
     inputs=st.lists(texts, min_size=1, max_size=3),
     choices=st.lists(texts, min_size=2, max_size=3, unique_by=str.strip),
-    shots=st.lists(st.tuples(texts, texts), max_size=3),
+    shots=st.lists(st.builds(Shot, texts, texts), max_size=3),
     system=st.none() | texts,
 )
 def test_tokens_are_those_of_the_whole_conversation_rendered_at_once(kind, inputs, choices, shots, system):
@@ -73,7 +74,7 @@ def test_tokens_are_those_of_the_whole_conversation_rendered_at_once(kind, input
     scoring = CHAT.model_copy(update={"system": system})
     for prompt, encoded in zip(batch, encode(backbone, batch, scoring, shots), strict=True):
         for choice, ids in zip(prompt.choices, encoded.choices, strict=True):
-            stripped = [(question.strip(), answer.strip()) for question, answer in shots]
+            stripped = [(shot.input.strip(), shot.answer.strip()) for shot in shots]
             expected = own_ids(backbone, stripped, prompt.input.strip(), choice.strip(), system, ENDS[kind])
             assert encoded.context + ids == expected
 
@@ -130,7 +131,7 @@ def test_a_row_that_would_forge_a_turn_is_refused_wherever_it_stands(kind, text)
     for prompt in (example(text, ("yes", "no")), example("x", ("yes", text))):
         with pytest.raises(ModelError, match=message.replace(".*", r".+", 1)):
             encode(backbone, [prompt], CHAT)
-    for shot in ((text, "yes"), ("x", text)):
+    for shot in (Shot(text, "yes"), Shot("x", text)):
         with pytest.raises(ModelError, match="a shot holds '"):
             encode(backbone, [example("x", ("yes", "no"))], CHAT, [*SHOTS, shot])
 

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -7,10 +8,12 @@ from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, train
 
 from peftbench.errors import ModelError
 from peftbench.scoring.encoding import MARGIN, _head, cut, encode
-from peftbench.scoring.layout import join
+from peftbench.scoring.layout import Layout
 from peftbench.spec.cell import Scoring
 from tests.scoring.prompts import SEPARATOR, encode_one, example, prompts
 from tests.tiny import FAMILIES, TEXT, tiny_backbone
+
+join = Layout().text
 
 BACKBONES = {family: tiny_backbone(family) for family in ("t5", "gpt2", "llama")}
 
@@ -135,3 +138,15 @@ def test_a_tokenizer_that_gives_up_on_a_text_is_one_line():
     backbone.tokenizer.backend_tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex("(x+x+)+y"), "isolated")
     with pytest.raises(ModelError, match=r"has a tokenizer that fails: .*retry-limit"):
         encode_one(backbone, "x" * 40, ["yes", "no"], end="none", separator="")
+
+
+@pytest.mark.parametrize("joint", ["", "\n", "\n "])
+@pytest.mark.parametrize("input", ["a question?", ""])
+def test_white_space_between_input_and_answer_is_the_examples_own(joint, input):
+    backbone = BACKBONES["gpt2"]
+    query = replace(example(input, ("yes", "no maybe")), joint=joint)
+    (encoded,) = encode(backbone, [query], Scoring(end="none", separator=""))
+    for choice, ids in zip(query.choices, encoded.choices, strict=True):
+        text = backbone.tokenizer(f"{input}{joint}{choice}").input_ids
+        opened = [] if input else [backbone.tokenizer.eos_token_id]
+        assert [*encoded.context, *ids] == [*opened, *text]
