@@ -99,7 +99,9 @@ def sensitivity(table: Table) -> Iterator[str]:
 def cautions(table: Table) -> Iterator[str]:
     """Write what makes rows unlike each other: fewer shots than asked, cut inputs, unequal seeds or models."""
     for row in table.rows:
-        if row.used_shots != row.shots:
+        if skipped := _skipped(row):
+            yield skipped
+        elif row.used_shots != row.shots:
             yield f"{names.title(row)}: {names.shots(row)} shots, as many as fit the model's positions"
         if row.num_cut_tokens:
             yield f"{names.title(row)}: {row.num_cut_tokens:,} input tokens were cut (--max-input-tokens)"
@@ -112,6 +114,17 @@ def cautions(table: Table) -> Iterator[str]:
         yield "the rows pool different numbers of seeds: their ranges are not alike"
     yield from _unequal_models(table)
     yield from _dequantized(table)
+
+
+def _skipped(row: Row) -> str:
+    """Count the templates x seeds that make nothing of some rows; nothing where all read all."""
+    results = [result for record in row.records for result in record.results]
+    skips = [result.num_skipped for result in results if result.num_skipped]
+    if not skips:
+        return ""
+    text = f"{len(skips)} of {len(results)} tasks x templates x seeds skip rows that they make nothing of"
+    shots = ", and shots like them" if row.used_shots != row.shots else ""
+    return f"{names.title(row)}: {text}, {max(skips):,} at most{shots}"
 
 
 def _one_choice(row: Row) -> Iterator[str]:

@@ -76,6 +76,8 @@ def _unknown(records: Sequence[Record]) -> str | None:
         return "a mixture's examples are of several tasks, each under the templates of its own"
     if are_old(records):
         return OLD
+    if len({result.num_examples for record in records for result in record.results}) > 1:
+        return "some templates skip rows, so that each is scored on examples of its own"
     return None
 
 

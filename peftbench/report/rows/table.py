@@ -223,7 +223,8 @@ def _place(task: Task) -> tuple[str, int]:
 
 
 def _task(record: Record) -> Task:
-    task, num_examples = record.task, record.results[0].num_examples
+    task, first = record.task, record.results[0]
+    num_examples = first.num_examples + (first.num_skipped or 0)
     is_mixture = task.family == MIXTURE
     if is_mixture:
         # Each row stands under the templates of its own task, which are named "task: template".

@@ -164,3 +164,14 @@ def test_a_model_that_was_dequantised_is_said_once_to_be_another_than_the_publis
         "mini-t0: Q4_1 weights of a GGUF file, dequantised on loading: another model than the published one"
     ]
     assert not [note for note in compose([plain]).findings if "GGUF" in note]
+
+
+def test_templates_that_skip_rows_are_counted_and_have_no_interval():
+    made = record(used=20)
+    results = [made.results[0], made.results[1].model_copy(update={"num_examples": 250, "num_skipped": 50})]
+    results = [result.model_copy(update={"right": "1" * result.num_examples}) for result in results]
+    document = compose([made.model_copy(update={"results": results})])
+    text = "1 of 2 tasks x templates x seeds skip rows that they make nothing of, 50 at most, and shots like them"
+    assert any(text in note for note in document.findings)
+    assert any("some templates skip rows" in note for note in document.conventions)
+    assert document.tables[0].rows[0].num_examples == 300
