@@ -8,6 +8,7 @@ from tests.drills.tally import Tally
 DRILLS: dict[str, Callable[[int, int], Tally]] = {
     "kill a run": kills.run,
     "kill predictions": kills.predict,
+    "fill the disk": kills.fill,
     "flip what is read back": flips.flips,
     "hostile model folders": folders.models,
     "hostile adapters": folders.adapters,
@@ -16,10 +17,12 @@ DRILLS: dict[str, Callable[[int, int], Tally]] = {
     "templates": inputs.templates,
     "TOML": inputs.tomls,
     "command lines": inputs.commands,
+    "command lines that run": inputs.running,
 }
 TRIES = {
     "kill a run": 700,
     "kill predictions": 300,
+    "fill the disk": 300,
     "flip what is read back": 1000,
     "hostile model folders": 200,
     "hostile adapters": 70,
@@ -28,5 +31,6 @@ TRIES = {
     "templates": 5000,
     "TOML": 5000,
     "command lines": 1000,
+    "command lines that run": 300,
 }
 """Tries of `make drill`; of a drill that is not named here, 100."""

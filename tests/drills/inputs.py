@@ -286,6 +286,7 @@ WORDS = [
     ),
 ]
 COMMAND_TEXTS = "icl,icl,tune,tune,run,predict,export,report,compare,advise,list,list tasks,list methods,cost,lab"
+OWN_ROWS = ["--train", "rows.csv", "--test", "rows.csv", "--template", TEMPLATE, "--choices", "good,bad"]
 ROWS = "text,label\n" + "".join(f"row {number} is fine,{('good', 'bad')[number % 2]}\n" for number in range(8))
 
 
@@ -307,6 +308,11 @@ def tomls(tries: int, seed: int) -> Tally:
 def commands(tries: int, seed: int) -> Tally:
     """Type commands with odd words; no model is loaded, since none of the name exists."""
     return _drill(tries, seed, _command)
+
+
+def running(tries: int, seed: int) -> Tally:
+    """Type commands with odd words that load mini-gpt, if they get as far, and score two rows after a shot or none."""
+    return _drill(tries, seed, _running)
 
 
 DRILLS = {"files of rows": files, "templates": templates, "TOML": tomls, "command lines": commands}
@@ -462,19 +468,21 @@ def _command(drawn: random.Random, folder: Path) -> str:
     if words[0] == "tune":
         words += ["--method", "lora"]
     if drawn.random() < 0.6:
-        words += [
-            "--train",
-            "rows.csv",
-            "--test",
-            "rows.csv",
-            "--template",
-            TEMPLATE,
-            "--choices",
-            "good,bad",
-            "--shots",
-            "2",
-        ]
-    for _ in range(drawn.randint(0, 4)):
+        words += [*OWN_ROWS, "--shots", "2"]
+    return _typed(words, drawn, 4)
+
+
+def _running(drawn: random.Random, folder: Path) -> str:
+    (folder / "toy.toml").write_text(TASK)
+    words = ["icl", "--shots", drawn.choice("01"), "--limit", "2", "--templates", "0", "--seeds", "0"]
+    words += drawn.choice(([], ["--quiet"], ["--format", "json"], ["--as-prefix"], ["--fit-shots"], ["--force"]))
+    words += drawn.choice((["--task", "lab-hazard"], ["--task", "toy.toml"], [*OWN_ROWS, "--strict"], OWN_ROWS))
+    return _typed(words, drawn, 1)
+
+
+def _typed(words: list[str], drawn: random.Random, num_odd: int) -> str:
+    """Type a command, and odd words behind it."""
+    for _ in range(drawn.randint(0, num_odd)):
         option = drawn.choice(OPTION_NAMES.split())
         if option != "--model":
             words += drawn.choice(([option, drawn.choice(WORDS)], [option, drawn.choice(WORDS)], [drawn.choice(WORDS)]))

@@ -1,4 +1,4 @@
-"""Runs and predictions that are killed, alone and beside others, and then begun again: nothing may be lost."""
+"""Runs and predictions that are killed or have no room left, and are then begun again: nothing may be lost."""
 
 import itertools
 import random
@@ -7,7 +7,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from peftbench.errors import RecordError
+from peftbench.errors import PeftbenchError, RecordError
 from peftbench.store.growing import Output
 from tests.drills import results
 from tests.drills.process import start, wait
@@ -48,6 +48,60 @@ def run(tries: int, seed: int) -> Tally:
         return _drill(kinds, attempt, tries, seed)
 
 
+def fill(tries: int, seed: int) -> Tally:
+    """Fill the disk before each step of runs, fresh and with --force, and of predictions; then give them room.
+
+    What finds no room ends with one line, and leaves what was there before; whatever it counts as done is whole.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder)
+        cells = results.cells(root)
+        acts: dict[str, Callable[[Path, bool], int]] = {
+            kind: lambda place, force, cell=cell: results.run(cell, place, force=force) for kind, cell in cells.items()
+        }
+        acts |= {suffix: lambda place, _, suffix=suffix: _predict(place / f"a{suffix}") for suffix in SUFFIXES}
+        whole = {}
+        for kind, act in acts.items():
+            place = root / "whole" / kind.strip(".")
+            place.mkdir(parents=True)
+            act(place, False)
+            whole[kind] = results.snapshot(place)
+
+        def attempt(case: tuple, tally: Tally) -> str | None:
+            kind, force, steps = case
+            place = root / "tried"
+            shutil.rmtree(place, ignore_errors=True)
+            place.mkdir()
+            if force:
+                shutil.copytree(root / "whole" / kind, place, dirs_exist_ok=True)
+            _act(lambda: _said(lambda: acts[kind](place, force)), place, steps, tally, full=True)
+            if force and (found := results.fault(place) or _lost(place)):
+                return found
+            _act(lambda: acts[kind](place, False), place, [None], tally)
+            return _difference(whole[kind], results.snapshot(place))
+
+        kinds = [*itertools.product(cells, (False, True)), *((suffix, False) for suffix in SUFFIXES)]
+        return _drill(kinds, attempt, tries, seed, num_processes=1)
+
+
+def _said(act: Callable[[], int]) -> int:
+    """Act, and refuse in a line as the command does.
+
+    Raises:
+        RuntimeError: The error is more than a line, or has no hint.
+    """
+    try:
+        return act()
+    except PeftbenchError as error:
+        if "\n" in error.message or not error.hint:
+            raise RuntimeError(f"no line with a hint: {error.message!r}") from error
+        return 2
+
+
+def _lost(place: Path) -> str | None:
+    return None if results.Store(place).all() else "the record is lost"
+
+
 def predict(tries: int, seed: int) -> Tally:
     """Kill runs that write predictions before each of their steps; then groups of two to four on one output."""
     with tempfile.TemporaryDirectory() as folder:
@@ -82,8 +136,14 @@ def _predict(path: Path) -> int:
     return 0
 
 
-def _drill(kinds: list[tuple], attempt: Callable[[tuple, Tally], str | None], tries: int, seed: int) -> Tally:
-    """Try every step of every kind once, if there are tries enough, and groups with what is left of them."""
+def _drill(
+    kinds: list[tuple],
+    attempt: Callable[[tuple, Tally], str | None],
+    tries: int,
+    seed: int,
+    num_processes: int = 4,
+) -> Tally:
+    """Try every step of every kind once, if there are tries enough, and groups of processes with what is left."""
     rng = random.Random(seed)
     tally = Tally()
     num_steps = {}
@@ -95,7 +155,10 @@ def _drill(kinds: list[tuple], attempt: Callable[[tuple, Tally], str | None], tr
     cases = rng.sample(single, min(len(single), max(1, tries * 3 // 4)))
     while len(cases) < tries:
         kind = rng.choice(kinds)
-        steps = [rng.choice([None, rng.randint(1, num_steps[kind])]) for _ in range(rng.randint(2, 4))]
+        steps = [
+            rng.choice([None, rng.randint(1, num_steps[kind])])
+            for _ in range(rng.randint(min(2, num_processes), num_processes))
+        ]
         cases.append((*kind, steps))
     for case in cases:
         try:
@@ -107,20 +170,22 @@ def _drill(kinds: list[tuple], attempt: Callable[[tuple, Tally], str | None], tr
     return tally
 
 
-def _act(act: Callable[[], int], root: Path, steps: list[int | None], tally: Tally) -> None:
-    """Act in as many processes as there are steps, at the same time.
+def _act(act: Callable[[], int], root: Path, steps: list[int | None], tally: Tally, *, full: bool = False) -> None:
+    """Act in as many processes as there are steps, at the same time; from its step on each is killed, or has no room.
 
     Raises:
         RuntimeError: One failed, and not because it was killed.
     """
     logs = [root.parent / f"log-{number}" for number in range(len(steps))]
-    processes = [start(act, root, step, log) for step, log in zip(steps, logs, strict=True)]
+    processes = [start(act, root, step, log, full=full) for step, log in zip(steps, logs, strict=True)]
     codes = [wait(process) for process in processes]
     for code, step, log in zip(codes, steps, logs, strict=True):
         if code == KILLED and step is not None:
             tally.count("killed")
         elif code not in (0, 2):
             raise RuntimeError(f"exit {code}: {log.read_text() if log.exists() else ''}")
+        elif full and step is not None:
+            tally.count("refused" if code == 2 else "had room enough")
         else:
             tally.notes[STEPS] = max(int(log.read_text()), tally.notes.get(STEPS, 0))
 
