@@ -12,7 +12,8 @@ Differs: T-Few's text says after attention and feed-forward, its code and publis
     N(0, 0.02^2). As there and in Compacter, cross-attention gets no adapter. On models with a norm behind each block
     (Gemma 2 and 3) adapters stand before that norm. "pfeiffer" is the placement alone: that paper's adapter reads the
     state behind the residual sum. AdapterDrop drops layers at random in training or a fixed number; here a fixed
-    number, in training and inference.
+    number, in training and inference. Houlsby's weights start at a normal that is cut off at two standard deviations,
+    ours at one that is not.
 """
 
 from collections.abc import Callable

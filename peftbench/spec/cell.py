@@ -49,6 +49,7 @@ class Training(Settings):
     """How a method's parameters are trained; the values here are T-Few's for (IA)^3.
 
     Args:
+        optimizer: Adafactor, as T-Few; the methods' rates were chosen for it, and AdamW takes the same ones.
         lr: Peak learning rate, reached after warm-up, then decayed linearly to zero.
         num_steps: Optimiser steps.
         batch_size: Examples per step; each comes with all its answer choices.

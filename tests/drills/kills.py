@@ -165,7 +165,7 @@ def _drill(
             found = attempt(case, tally)
         except Exception as error:
             found = f"{type(error).__name__}: {error}"
-        tally.add(f"{case[0]}{' --force' if case[1] else ''}, killed before {case[2]}", found)
+        tally.add(f"{case[0]}{' --force' if case[1] else ''}, ended before {case[2]}", found)
     tally.notes.pop(STEPS, None)
     return tally
 

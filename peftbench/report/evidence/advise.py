@@ -153,18 +153,17 @@ def _not_worse(rows: Sequence[Row], best: Row) -> list[Standing]:
     """Judge which rows are not shown to be worse than the best one.
 
     z = (best - row) / s, s the standard deviation of that difference over the bootstrap's draws, which are of the same
-    examples for each row; p by the normal distribution, two-sided, corrected by Holm.
+    examples for each row; p by the normal distribution, two-sided, corrected by Holm for all rows but the best one.
     """
     draws = [_draws(row) for row in rows]
-    of_best = draws[next(place for place, row in enumerate(rows) if row is best)]
-    p_values = [_p_value(best.score - row.score, of_best, draw) for row, draw in zip(rows, draws, strict=True)]
-    corrected = iter(significance.holm([value for value in p_values if value is not None]))
-    standings: list[Standing] = []
-    for value in p_values:
-        if value is None:
-            standings.append("unclear")
-        else:
-            standings.append("no" if next(corrected) < ALPHA else "yes")
+    place = next(place for place, row in enumerate(rows) if row is best)
+    p_values = [_p_value(best.score - row.score, draws[place], draw) for row, draw in zip(rows, draws, strict=True)]
+    tested = [other for other, value in enumerate(p_values) if value is not None and other != place]
+    corrected = dict(zip(tested, significance.holm([p_values[other] or 0.0 for other in tested]), strict=True))
+    standings: list[Standing] = ["unclear" if value is None else "yes" for value in p_values]
+    for other, value in corrected.items():
+        if value < ALPHA:
+            standings[other] = "no"
     return standings
 
 

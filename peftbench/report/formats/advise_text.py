@@ -75,7 +75,7 @@ def conventions(advice: Advice) -> Iterator[str]:
     else:
         yield (
             "enough: no where a row is shown to be worse than the best one (z test, standard error by the cluster "
-            "bootstrap over examples, p < 0.05 after Holm's correction for all rows)"
+            "bootstrap over examples, p < 0.05 after Holm's correction for the other rows)"
         )
     yield "total FLOPs: training, or filling the cache, and all queries; a multiply-add is two"
     yield CONVENTION

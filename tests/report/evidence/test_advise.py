@@ -1,4 +1,5 @@
 import json
+import math
 import random
 
 import pytest
@@ -239,3 +240,19 @@ def test_where_less_is_better_what_lies_below_is_enough(error):
     low, high = advice.choices[-1].row.interval
     assert {choice.is_enough for choice in advise(of_metric(error), 10, (low + high) / 2).choices} == {"unclear", "no"}
     assert advise(of_metric(error), 10).best.method == "ICL"
+
+
+def right(num_right, seed):
+    """A record of 200 examples of which the first ones are right."""
+    text = "1" * num_right + "0" * (200 - num_right)
+    made = record("ia3" if seed is None else "ICL", shots=32 if seed is None else seed, num_examples=200, correct=(0,))
+    results = [made.results[0].model_copy(update={"right": text, "num_correct": {"token": num_right}})]
+    return made.model_copy(update={"results": results, "costs": IA3[0].costs})
+
+
+def test_the_best_row_is_not_compared_with_itself():
+    # 4 of 200 examples decide: z = sqrt(4 / (1 - 4 / 200)), p = .043: enough for one row, and not for two
+    advice = told([right(120, None)], [right(116, 16)])
+    z = math.sqrt(4 / (1 - 4 / 200))
+    assert math.erfc(z / math.sqrt(2)) < 0.05 < 2 * math.erfc(z / math.sqrt(2))
+    assert {choice.row.method: choice.is_enough for choice in advice.choices} == {"ia3": "yes", "ICL": "no"}
