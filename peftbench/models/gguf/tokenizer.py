@@ -37,13 +37,14 @@ TEKKEN = (
     r"| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 )
 DIGITS = r"\p{N}"
-WHOLE = ("llama-bpe", "llama3", "llama-v3", "falcon3", "pixtral")
-"""Of Llama 3's kind: a word that is a token is not merged up to it, and texts begin with BOS."""
+LLAMA3_NAMES = ("llama-bpe", "llama3", "llama-v3", "falcon3", "pixtral")
+WHOLE = (*LLAMA3_NAMES, "tekken")
+"""Where a word that is a token is not merged up to it, and texts begin with BOS unless the file says otherwise."""
 # Name in the file -> by which expressions texts are split, one after the other, before merges.
 SPLITS: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(("gpt-2", "olmo", "phi-2", "mpt", "jais"), (GPT2,)),
     **dict.fromkeys(("smollm", "starcoder", "refact", "command-r", "codeshell", "exaone"), (DIGITS, GPT2)),
-    **dict.fromkeys((*WHOLE, "smaug-bpe", "dbrx"), (LLAMA3,)),
+    **dict.fromkeys((*LLAMA3_NAMES, "smaug-bpe", "dbrx"), (LLAMA3,)),
     **dict.fromkeys(("qwen2", "deepseek-r1-qwen", "megrez", "stablelm2"), (QWEN2,)),
     "tekken": (TEKKEN,),
 }
