@@ -18,7 +18,8 @@ from peftbench.models import attention, foreign, source, weights
 from peftbench.models.backbone import Backbone
 from peftbench.models.family import Family
 from peftbench.models.gguf import config as gguf_config
-from peftbench.models.gguf import header, tensors, tokenizer
+from peftbench.models.gguf import header, tensors
+from peftbench.models.gguf import tokenizer as gguf_tokenizer
 
 CONFIG, SETTINGS = "config.json", "peftbench.toml"
 TOGETHER = "config and weights must be saved together"
@@ -100,11 +101,11 @@ def _from_file(path: Path, dtype: torch.dtype) -> Parts:
     head = header.read(path)
     config = _gguf_config(head)
     with quiet():
-        words = tokenizer.tokenizer(head)
+        tokenizer = gguf_tokenizer.tokenizer(head)
         model = tensors.model(head, config, dtype)
-    _check_vocabulary(path, config, words)
+    _check_vocabulary(path, config, tokenizer)
     family = registry.family(config.model_type)
-    return Parts(model, words, family, weights.fingerprint([path]), quantization=head.quantization)
+    return Parts(model, tokenizer, family, weights.fingerprint([path]), quantization=head.quantization)
 
 
 def read_config(folder: Path) -> Any:
@@ -117,12 +118,9 @@ def read_config(folder: Path) -> Any:
         return _gguf_config(header.read(folder))
     path = folder / CONFIG
     if not path.exists():
-        files = [str(file) for file in sorted(folder.glob(f"*{header.SUFFIX}"))]
-        hint = (
-            f"name the file: {files[0]}"
-            if files
-            else "a model folder holds config.json, tokenizer.json and model.safetensors"
-        )
+        hint = "a model folder holds config.json, tokenizer.json and model.safetensors"
+        for file in sorted(folder.glob(f"*{header.SUFFIX}"))[:1]:
+            hint = f"name the file: {file}"
         raise ModelError(f"'{folder}' is no model folder: it has no config.json", hint=hint)
     table = foreign.read_object(path)
     model_type = table.get("model_type")

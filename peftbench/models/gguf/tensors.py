@@ -54,7 +54,9 @@ def _check(header: Header, empty: PreTrainedModel, names: dict[str, str]) -> Non
         "mismatched": sorted(name for name, ours in names.items() if header.tensors[name].shape != shapes[ours]),
     }
     faults = [
-        f"{kind}: {', '.join(names[:3])}{', ...' if len(names) > 3 else ''}" for kind, names in wrong.items() if names
+        f"{kind}: {', '.join(tensors[:3])}{', ...' if tensors[3:] else ''}"
+        for kind, tensors in wrong.items()
+        if tensors
     ]
     if faults:
         what = foreign.line("; ".join(faults))

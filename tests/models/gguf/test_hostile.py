@@ -102,17 +102,17 @@ def test_what_is_not_understood_or_does_not_fit_is_said_in_one_line(name, entrie
 
 
 def test_wherever_a_file_is_cut_it_is_refused_before_anything_is_made_of_it(whole, tmp_path):
-    start = time.perf_counter()
+    start = time.process_time()
     for place in range(50):
         path = put(tmp_path / "cut.gguf", whole[: len(whole) * place // 50])
         refused("is damaged|is no GGUF|do not fit", path)
-    assert time.perf_counter() - start < 5
+    assert time.process_time() - start < 5
 
 
 def test_whatever_bytes_of_the_header_are_changed_it_is_loaded_or_refused_in_one_line(whole, tmp_path):
     path = put(tmp_path / "changed.gguf", whole)
     size = min(tensor.start for tensor in header.read(path).tensors.values())
-    chance, errors, start = random.Random(0), [], time.perf_counter()
+    chance, errors, start = random.Random(0), [], time.process_time()
     names = whole.index(b"token_embd")  # the tokens before are most of the header
     for _ in range(100):
         data = bytearray(whole)
@@ -125,7 +125,7 @@ def test_whatever_bytes_of_the_header_are_changed_it_is_loaded_or_refused_in_one
             errors.append(error)
     assert len(errors) > 30
     assert all(error.hint and str(path) in error.message and error.message.isprintable() for error in errors)
-    assert time.perf_counter() - start < 30
+    assert time.process_time() - start < 30
 
 
 def test_tensors_that_share_bytes_do_not_take_more_memory_than_the_file_has(whole, tmp_path):
