@@ -53,6 +53,8 @@ def test_wordings_differ_and_each_class_is_another_choice(name, tmp_path):
         for example in examples:
             assert "  " not in example.input, example.input
             assert "??" not in example.input
+    for template in task.templates:  # as --calibrate shows them
+        assert "N/A" in template.render(task.test[0], "N/A").input
     assert [row.label for row in task.test] == list(range(NUM_CLASSES[name]))
     if task.metric == "accuracy":
         assert task.chance == pytest.approx(1 / NUM_CLASSES[name])
@@ -124,11 +126,13 @@ def test_copas_wordings_read_causes_and_effects(tmp_path):
 
 
 def test_wscs_marked_pronoun_is_the_word_at_its_index(tmp_path):
-    fields = {"span1_index": 0, "span1_text": "Ann", "span2_index": 5, "span2_text": "she"}
-    table = [fields | {"text": "Ann told Bea that when she left, she slept.", "label": label} for label in (0, 1)]
+    fields = {"span1_index": 0, "span1_text": "Ann", "span2_index": 4, "span2_text": "she"}
+    table = [fields | {"text": "Ann told Bea that she, when she left, slept.", "label": label} for label in (0, 1)]
     task = load(written("wsc", tmp_path, table))
-    marked = [template.render(task.test[0]).input for template in task.templates if "marked" in template.name]
-    assert [text.partition("\n")[0] for text in marked] == ["Ann told Bea that when *she* left, she slept."]
+    marks = {"marked pronoun": "*she*", "word in brackets": "[she]"}
+    shown = {template.name: template.render(task.test[0]).input.partition("\n")[0] for template in task.templates}
+    for name, mark in marks.items():
+        assert shown[name] == f"Ann told Bea that {mark}, when she left, slept."
 
 
 # -- real rows ---------------------------------------------------------------------------------------------------------
