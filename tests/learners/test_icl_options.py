@@ -60,7 +60,7 @@ def test_flipped_labels_are_never_right(gpt2):
 def test_another_order_holds_the_same_shots(gpt2):
     texts = [shown(each, each.label) for each in ROWS[:3]]
     predictors = [learn(gpt2, order=order) for order in range(6)]
-    found = [[join(*shot) for shot in predictor.shown()] for predictor in predictors]
+    found = [[join(shot.input, shot.answer) for shot in predictor.shown()] for predictor in predictors]
     assert len(set(map(tuple, found))) == 6
     assert {tuple(sorted(shots)) for shots in found} == {tuple(sorted(texts))}
     assert found[0] == texts
