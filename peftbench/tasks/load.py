@@ -85,7 +85,7 @@ def load(spec: TaskSpec) -> Task:
         group=file.group,
         classes=file.label.names,
         is_own=_is_own(spec),
-        has_fixed_counts=file.label.counts == "fixed" and spec.test is None,
+        has_fixed_counts=file.label.counts == "fixed" and _replacement(file, "test", spec) is None,
     )
 
 
@@ -179,9 +179,7 @@ def _templates(file: TaskFile) -> tuple[Template, ...]:
 def _read(file: TaskFile, split: Split, folder: Path, spec: TaskSpec) -> tuple[str, list[rows.Fields]]:
     """Read a split: the words by which errors name it, and its rows."""
     source = getattr(file.data, split)
-    replacement = getattr(spec, split)
-    if replacement is None and spec.data is not None and spec.template is None:
-        replacement = split_file(spec.data, file, split)
+    replacement = _replacement(file, split, spec)
     if replacement is None and file.data.hub is not None:
         return f"{file.name}, split '{source}'", rows.from_hub(file.data, source)
     if replacement is None and file.data.by_hand is not None:
@@ -190,6 +188,14 @@ def _read(file: TaskFile, split: Split, folder: Path, spec: TaskSpec) -> tuple[s
         raise TaskError(message, hint=hint)
     path = replacement or folder / source
     return f"'{path}'", rows.read(path)
+
+
+def _replacement(file: TaskFile, split: Split, spec: TaskSpec) -> Path | None:
+    """Return the file that stands in place of a task's own rows, if there is one."""
+    path: Path | None = getattr(spec, split)
+    if path is not None or spec.data is None or spec.template is not None:
+        return path
+    return split_file(spec.data, file, split)
 
 
 def _rows(

@@ -29,3 +29,8 @@ def test_counts_are_of_the_rows_that_the_task_file_names(tmp_path):
     assert load(spec).has_fixed_counts
     assert load(spec.model_copy(update={"train": path})).has_fixed_counts
     assert not load(spec.model_copy(update={"test": path})).has_fixed_counts
+    assert load(spec.model_copy(update={"data": tmp_path})).has_fixed_counts
+    (tmp_path / "t").mkdir()
+    for split in ("train", "test"):
+        (tmp_path / "t" / f"{split}.csv").write_text(path.read_text())
+    assert not load(spec.model_copy(update={"data": tmp_path})).has_fixed_counts
