@@ -115,7 +115,7 @@ def test_what_cannot_be_measured_is_absent_with_its_reason(capsys):
         ("--verify abc", "there is no record 'abc' in 'results'", "an id"),
         ("--verify abc --model mini-gpt", "record 'abc' can be verified", "without --model"),
         ("--verify --model gpt3-6.7b --method fishmask", "fishmask looks at values", "up to 100,000,000"),
-        ("--model bert/config.json", "unknown model family 'bert'", "known: t5"),
+        ("--model bert/config.json", "unknown model family 'bert'", "of these families: t5"),
     ],
 )
 def test_wrong_input_is_one_clear_line(words, message, hint, capsys):
