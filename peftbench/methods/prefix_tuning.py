@@ -12,10 +12,9 @@ Differs: the paper trains P through an MLP that is folded away afterwards (secti
     folded into P when training ends, as in the paper. T-Few's code fits P to the activations of a text first,
     and in self-attention its prefix stands at the positions before the tokens, where T5's relative bias finds it; here
     it stands at none, and its bias is zero. On decoder-only models the paper's code and peft's let the input begin at
-    position num_virtual_tokens, which is `position_offset` here; by default the input begins at 0. P starts at
-    N(0, 0.02^2), where the paper's code without its MLP, T-Few's and peft's start at N(0, 1); W_2 starts at
-    0.02 / sqrt(hidden_size), where nn.Linear, which they take, has 0.58 / sqrt(hidden_size). The smaller start learns
-    more slowly.
+    position num_virtual_tokens, which is `position_offset` here; by default the input begins at 0. The paper starts
+    P from the activations of words where rows are few; here it starts at random, as its code does otherwise, T-Few's
+    "direct" and peft: P and E at N(0, 1), which `init_std` changes, matrices and biases as torch's Linear.
 """
 
 from collections.abc import Mapping, Sequence
@@ -39,8 +38,6 @@ IDENTITY_AT_INIT = False
 DEAD: dict[str, str] = {}
 DEFAULTS: dict[str, Any] = {"lr": 1e-2, "scale_parameter": False, "num_steps": 1000}
 
-INIT_STD = 0.02
-
 
 def _is_zero(value: int) -> bool:
     return value == 0
@@ -53,6 +50,8 @@ class Config(MethodConfig):
         num_virtual_tokens: Keys and values per attention block.
         reparameterize: Train P through the MLP.
         hidden_size: Features between the MLP's two layers.
+        init_std: Standard deviation of what starts as N(0, init_std^2): P, or E where P comes out of the MLP. The MLP's
+            matrices and biases start as torch's Linear does, whatever it is.
         position_offset: Position of the input's first token. 0: the prefix stands at no position.
             As many as virtual tokens: it stands where its tokens would, and the input goes on from there. So the keys
             and values of a text can be a prefix; decoder-only models without a sliding window. Nothing in between: it
@@ -62,6 +61,7 @@ class Config(MethodConfig):
     num_virtual_tokens: int = Field(10, ge=1)
     reparameterize: bool = False
     hidden_size: int = Field(512, ge=1)
+    init_std: float = Field(1.0, gt=0, allow_inf_nan=False)
     position_offset: int = Field(0, ge=0, exclude_if=_is_zero)
 
     @model_validator(mode="after")
@@ -72,12 +72,17 @@ class Config(MethodConfig):
 
 
 class Prefix(nn.Module):
-    """Keys and values of one attention block, each (num_kv_heads, num_keys, d_kv)."""
+    """Keys and values of one attention block.
 
-    def __init__(self, num_kv_heads: int, num_keys: int, d_kv: int) -> None:
+    Args:
+        shape: Of each: (num_kv_heads, num_keys, d_kv).
+        init_std: Standard deviation of their start.
+    """
+
+    def __init__(self, shape: tuple[int, int, int], init_std: float) -> None:
         super().__init__()
-        self.k = nn.Parameter(INIT_STD * torch.randn(num_kv_heads, num_keys, d_kv))
-        self.v = nn.Parameter(INIT_STD * torch.randn(num_kv_heads, num_keys, d_kv))
+        self.k = nn.Parameter(init_std * torch.randn(shape))
+        self.v = nn.Parameter(init_std * torch.randn(shape))
 
     def forward(self) -> tuple[Tensor, Tensor]:
         """Return (P_k, P_v)."""
@@ -91,13 +96,14 @@ class Shared(nn.Module):
         num_keys: Rows of E.
         d_model: Columns of E.
         hidden_size: Features that come out.
+        init_std: Standard deviation of E's start.
     """
 
-    def __init__(self, num_keys: int, d_model: int, hidden_size: int) -> None:
+    def __init__(self, num_keys: int, d_model: int, hidden_size: int, init_std: float) -> None:
         super().__init__()
-        self.E = nn.Parameter(torch.randn(num_keys, d_model))
-        self.W_1 = nn.Parameter(torch.randn(d_model, hidden_size) / d_model**0.5)
-        self.b_1 = nn.Parameter(torch.zeros(hidden_size))
+        self.E = nn.Parameter(init_std * torch.randn(num_keys, d_model))
+        self.W_1 = _uniform(d_model, d_model, hidden_size)
+        self.b_1 = _uniform(d_model, hidden_size)
 
     def forward(self) -> Tensor:
         """Compute tanh(E W_1 + b_1), (num_keys, hidden_size)."""
@@ -118,8 +124,8 @@ class Reparameterized(nn.Module):
         self._shared = Reference(shared)
         self._shape = (-1, 2, num_kv_heads, d_kv)
         hidden_size, features = len(shared.b_1), 2 * num_kv_heads * d_kv
-        self.W_2 = nn.Parameter(INIT_STD * torch.randn(hidden_size, features) / hidden_size**0.5)
-        self.b_2 = nn.Parameter(torch.zeros(features))
+        self.W_2 = _uniform(hidden_size, hidden_size, features)
+        self.b_2 = _uniform(hidden_size, features)
 
     def forward(self) -> tuple[Tensor, Tensor]:
         """Compute (P_k, P_v), each (num_kv_heads, num_keys, d_kv)."""
@@ -127,6 +133,12 @@ class Reparameterized(nn.Module):
         pairs = (self._shared.target() @ self.W_2 + self.b_2).view(self._shape)
         keys, values = pairs.permute(1, 2, 0, 3)  # (2, num_kv_heads, num_keys, d_kv)
         return keys, values
+
+
+def _uniform(num_inputs: int, *shape: int) -> nn.Parameter:
+    """Draw a matrix or a bias as torch's Linear does: uniform within 1 / sqrt(num_inputs)."""
+    bound = num_inputs**-0.5
+    return nn.Parameter(torch.empty(shape).uniform_(-bound, bound))
 
 
 def attach(backbone: Backbone, config: Config) -> list[str]:
@@ -141,7 +153,8 @@ def attach(backbone: Backbone, config: Config) -> list[str]:
     _move(backbone, config.position_offset)
     halves = {}
     for kind in dict.fromkeys((block.stack, block.kind) for block in blocks):
-        halves[kind] = Shared(config.num_virtual_tokens, backbone.sizes.d_model, config.hidden_size)
+        sizes = config.num_virtual_tokens, backbone.sizes.d_model, config.hidden_size
+        halves[kind] = Shared(*sizes, config.init_std)
         backbone.adopt(_mlp(*kind), halves[kind])
     for block in blocks:
         shared = halves[block.stack, block.kind]
@@ -171,7 +184,8 @@ def restore(backbone: Backbone, config: Config, shapes: Mapping[str, tuple[int, 
     blocks = _blocks(backbone)
     _move(backbone, config.position_offset)
     for block in blocks:
-        backbone.insert_prefix(block, Prefix(block.num_kv_heads, config.num_virtual_tokens, block.d_kv))
+        shape = block.num_kv_heads, config.num_virtual_tokens, block.d_kv
+        backbone.insert_prefix(block, Prefix(shape, config.init_std))
     return _names(blocks)
 
 

@@ -27,6 +27,8 @@ CASES = [
     ("t5", "bottleneck", {"drop_layers": 2}, "leaves no layer with an adapter: the model has 2", "at most 1"),
     ("t5", "top_layers", {"num_layers": 2}, "num_layers = 2, and the model has 2 layers", "at most 1; "),
     ("t5", "prefix_tuning", {"num_virtual_tokens": 0}, "num_virtual_tokens: Input should be", "= 10"),
+    ("t5", "prefix_tuning", {"init_std": 0}, "init_std: Input should be greater than 0", "default: init_std = 1.0"),
+    ("t5", "prefix_tuning", {"init_std": float("inf")}, "init_std: Input should be a finite number", "= 1.0"),
     ("t5", "p_tuning", {"encoder": "gru"}, "encoder: Input should be 'lstm', 'mlp' or 'embedding'", "= 'lstm'"),
     ("t5", "fishmask", {"keep_ratio": 1e-9}, "keep_ratio = 1e-09 of 27,392 weights is none", "such as 7e-05"),
     ("t5", "diff_pruning", {"target_ratio": 1e-9}, "target_ratio = 1e-09 of 27,392 weights is none", "such as 7e-05"),

@@ -18,10 +18,12 @@ STARTS = [
     ("bottleneck", {"reduction_factor": 2}, "W_down|W_up", lambda *_: 0.01),
     ("compacter", OWN, "A", lambda *_: 0.02),
     ("compacter", OWN, "s|t", lambda _, rows, columns: sqrt(2) * sqrt(2 / (rows + columns))),  # Glorot's, gain sqrt(2)
-    ("prefix_tuning", {}, "k|v", lambda *_: 0.02),
+    ("prefix_tuning", {}, "k|v", lambda *_: 1.0),
+    ("prefix_tuning", {"init_std": 0.02}, "k|v", lambda *_: 0.02),
     ("prefix_tuning", MLP, "E", lambda *_: 1.0),
-    ("prefix_tuning", MLP, "W_1", lambda k, n: sqrt(1 / k)),
-    ("prefix_tuning", MLP, "W_2", lambda k, n: 0.02 * sqrt(1 / k)),
+    ("prefix_tuning", MLP | {"init_std": 0.02}, "E", lambda *_: 0.02),
+    ("prefix_tuning", MLP | {"init_std": 0.02}, "W_1|b_1", lambda *_: sqrt(1 / (3 * 16))),  # as torch's Linear
+    ("prefix_tuning", MLP | {"init_std": 0.02}, "W_2|b_2", lambda *_: sqrt(1 / (3 * 30))),
     ("prompt_tuning", {"init": "uniform", "num_virtual_tokens": 40}, "P", lambda *_: 0.5 / sqrt(3)),
     ("p_tuning", {"num_virtual_tokens": 40, "encoder": "embedding"}, "E", lambda *_: 1.0),
 ]

@@ -1,9 +1,15 @@
+import json
+
+import peft
 import pytest
 import torch
+from peft.tuners.prefix_tuning import PrefixEncoder
 from pydantic import ValidationError
 
+from peftbench.adapters import saved
 from peftbench.errors import MethodError
 from peftbench.methods import prefix_tuning
+from peftbench.store.seal import FIELD, sealed
 from tests.methods.published import T0_3B
 from tests.tiny import tiny_backbone
 
@@ -63,3 +69,38 @@ def test_the_mlp_is_folded_into_the_keys_and_values_that_it_gave():
     torch.testing.assert_close(block.prefix.k[1, 2], both[2, 6:12])
     torch.testing.assert_close(block.prefix.v[3, 0], both[0, 24 + 18 : 24 + 24])
     assert not hasattr(backbone.model, "prefix_mlp_decoder_cross")
+
+
+@pytest.mark.parametrize("reparameterize", [False, True])
+def test_it_starts_as_large_as_pefts_prefix(reparameterize):
+    torch.manual_seed(0)
+    backbone = tiny_backbone("gpt2")
+    config = prefix_tuning.Config(num_virtual_tokens=60, reparameterize=reparameterize, hidden_size=40)
+    prefix_tuning.attach(backbone, config)
+    ours = [values for block in backbone.attentions() for values in backbone.prefixes[block]()]
+    sizes = backbone.sizes
+    theirs = PrefixEncoder(
+        peft.PrefixTuningConfig(
+            num_virtual_tokens=60,
+            prefix_projection=reparameterize,
+            encoder_hidden_size=40,
+            num_layers=len(ours) // 2,
+            token_dim=sizes.num_kv_heads * sizes.d_kv,
+        )
+    )(torch.arange(60))
+    assert theirs.numel() == sum(values.numel() for values in ours)
+    ratio = torch.stack(ours).std() / theirs.std()
+    assert ratio.item() == pytest.approx(1, rel=0.1)
+
+
+def test_an_adapter_from_before_the_start_was_a_setting_holds_its_values_still(tmp_path):
+    backbone, config = tiny_backbone("gpt2"), prefix_tuning.Config(num_virtual_tokens=2)
+    names = prefix_tuning.attach(backbone, config)
+    saved.save(tmp_path / "a", backbone, "prefix_tuning", config, names)
+    values = {name: value.clone() for name, value in backbone.tensors_named(names).items()}
+    backbone.detach_all()
+    card = json.loads((tmp_path / "a" / saved.CARD).read_text())
+    del card["config"]["init_std"], card[FIELD]
+    (tmp_path / "a" / saved.CARD).write_text(sealed(json.dumps(card, indent=2)))
+    saved.load(tmp_path / "a", backbone)
+    assert all(torch.equal(value, values[name]) for name, value in backbone.tensors_named(names).items())
