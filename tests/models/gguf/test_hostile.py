@@ -140,6 +140,13 @@ def test_tensors_that_share_bytes_do_not_take_more_memory_than_the_file_has(whol
     refused("its tensors end at byte", put(path, data))
 
 
+@pytest.mark.parametrize("offset", [10_000_000, 2**63])
+def test_a_tensor_beyond_the_end_is_refused(offset, whole, tmp_path):
+    data, name = bytearray(whole), b"blk.0.ffn_up.weight"
+    struct.pack_into("<Q", data, whole.index(name) + len(name) + 24, offset)  # behind axes, two sizes and the type
+    refused("its tensors end at byte", put(tmp_path / "a.gguf", data))
+
+
 def test_without_the_package_gguf_the_hint_is_what_installs_it(whole, tmp_path, monkeypatch):
     path = put(tmp_path / "a.gguf", whole)
     monkeypatch.setitem(sys.modules, "gguf", None)
