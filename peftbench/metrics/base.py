@@ -40,6 +40,16 @@ class Metric:
         """Compute the value of predictions, (examples,) indices of choices, against labels of the same shape."""
         return float(self.value(confusion(np.asarray(predictions), np.asarray(labels))))
 
+    def of_majority(self, num_labelled: Sequence[int]) -> float:
+        """Compute the value of always giving the most frequent answer.
+
+        Args:
+            num_labelled: (choices,), how often each choice is right.
+        """
+        counts = np.zeros((len(num_labelled), len(num_labelled)))
+        counts[:, np.argmax(num_labelled)] = num_labelled
+        return float(self.value(counts))
+
 
 def confusion(predictions: Array, labels: Array, weights: Array | None = None, num_choices: int | None = None) -> Array:
     """Count how often each choice was predicted where another one, or itself, was right.

@@ -54,6 +54,20 @@ def test_a_class_that_is_neither_labelled_nor_predicted_does_not_count_and_one_t
     assert macro_f1.of([0, 0, 0], [0, 0, 1]) == pytest.approx((2 * 2 / 5 + 0) / 2)
 
 
+@pytest.mark.parametrize("num_labelled", [(125, 85, 40), (1, 0, 7), (3, 3), (0, 4), (5,)])
+def test_always_the_most_frequent_answer_scores_as_scikit_learn_says(num_labelled):
+    sklearn = pytest.importorskip("sklearn.metrics", reason="scikit-learn is not installed")
+    labels = [label for label, number in enumerate(num_labelled) for _ in range(number)]
+    often = [num_labelled.index(max(num_labelled))] * len(labels)
+    theirs = {
+        "accuracy": sklearn.accuracy_score(labels, often),
+        "macro_f1": sklearn.f1_score(labels, often, average="macro", zero_division=0),
+        "matthews": sklearn.matthews_corrcoef(labels, often) if len(set(labels)) > 1 else 0.0,
+    }
+    ours = {name: registry.metric(name).of_majority(num_labelled) for name in registry.METRICS}
+    assert ours == pytest.approx(theirs)
+
+
 def test_one_class_for_everything_has_no_correlation():
     assert registry.metric("matthews").of([1, 1, 1], [0, 1, 1]) == 0
 

@@ -1,6 +1,7 @@
 """A task of one's own under another metric, from its TOML to report, compare and advise; values by hand from scores."""
 
 import contextlib
+import csv
 import io
 import json
 import statistics
@@ -63,7 +64,7 @@ HAND = {
 
 @pytest.fixture(scope="module", params=HAND)
 def study(request, tmp_path_factory):
-    """Both learners run on the task, and the values of each row by hand: (metric, {method: [values]})."""
+    """Both learners run on the task; the values of each row by hand, and the accuracies, by its method."""
     folder = tmp_path_factory.mktemp(request.param)
     tiny_folder("llama", folder / "llama")
     with contextlib.chdir(folder):
@@ -73,14 +74,15 @@ def study(request, tmp_path_factory):
             assert (
                 main([learner, "--model", "llama", "--task", "mine.toml", "--seeds", "4,5", "--quiet", *options]) == 0
             )
-    store, values = Store(folder / "results"), {}
+    store, values, accuracies = Store(folder / "results"), {}, {}
     for record in store.all():
         scores = store.read_scores(record.id)
         for _, rows in scores.groupby("template"):
             best = rows.loc[rows.groupby("row_id")["ranked_by"].idxmax()]
             value = HAND[request.param][0](best["choice"].tolist(), best["label"].tolist())
             values.setdefault(setting.method(record), []).append(value)
-    return folder, request.param, values
+            accuracies.setdefault(setting.method(record), []).append((best["choice"] == best["label"]).mean())
+    return folder, request.param, values, accuracies
 
 
 def typed(folder, *words):
@@ -92,7 +94,7 @@ def typed(folder, *words):
 
 def test_the_report_shows_the_metric_of_the_task(study, monkeypatch):
     monkeypatch.setenv("COLUMNS", "160")
-    folder, metric, values = study
+    folder, metric, values, _ = study
     _, title, unit, chance = HAND[metric]
     (table,) = json.loads(typed(folder, "report", "--format", "json"))["tables"]
     assert table["metric"] == {"name": metric, "title": title, "unit": unit, "higher_is_better": True}
@@ -104,17 +106,53 @@ def test_the_report_shows_the_metric_of_the_task(study, monkeypatch):
     text = typed(folder, "report")
     head = text.partition("───")[0]
     assert [word for word in (*title.split(), unit, "(IQR)") if word not in head] == []
-    assert "accuracy" not in text
     for method, of_row in values.items():
         (line,) = [line for line in text.splitlines() if line.startswith(f"{method} ")]
         assert f"{100 * statistics.median(of_row):.1f}" in line.split()
     lines = (folder / "results" / "report.csv").read_text().splitlines()
     assert {f"{metric}_median", f"{metric}_interval_low"} < set(lines[0].split(","))
-    assert "accuracy" not in lines[0]
+    assert [name for name in lines[0].split(",") if "accuracy" in name] == ["accuracy_median"]
+
+
+def test_accuracy_stands_beside_it_in_every_format(study, monkeypatch):
+    folder, metric, _, accuracies = study
+    medians = {method: statistics.median(of_row) for method, of_row in accuracies.items()}
+    (table,) = json.loads(typed(folder, "report", "--format", "json"))["tables"]
+    assert {row["method"]: row["accuracy_median"] for row in table["rows"]} == pytest.approx(medians)
+    assert {row["method"]: row["tasks"][0]["accuracy_median"] for row in table["rows"]} == pytest.approx(medians)
+    lines = csv.DictReader(io.StringIO(typed(folder, "report", "--format", "csv")))
+    assert {line["method"]: float(line["accuracy_median"]) for line in lines} == pytest.approx(medians)
+    monkeypatch.setenv("COLUMNS", "160")
+    for form, separator in (("md", "|"), ("latex", "&"), ("table", None)):
+        rows = [line.split(separator) for line in typed(folder, "report", "--format", form).splitlines()]
+        for method, median in medians.items():
+            (row,) = [row for row in rows if [cell.strip() for cell in row if cell.strip()][:1] == [method]]
+            assert f"{100 * median:.1f}" in [cell.strip() for cell in row]
+    convention = f"accuracy beside {HAND[metric][1]}: a median of its own over the same templates x seeds"
+    assert convention in typed(folder, "report")
+    monkeypatch.setenv("COLUMNS", "80")
+    text = typed(folder, "report")
+    assert convention not in text
+    assert f"accuracy beside {HAND[metric][1]}: there is no room for it at 80 columns" in text.replace("\n  ", " ")
+    best = max(medians, key=medians.get)
+    assert typed(folder, "report", "--sort", "accuracy", "--format", "md").split("|\n| ")[2].startswith(best)
+
+
+def test_always_the_most_frequent_answer_stands_under_the_table(study):
+    folder, metric, _, _ = study
+    _, title, _, _ = HAND[metric]
+    value = {"macro_f1": 100 * (2 * 10 / 26) / 2, "matthews": 0.0}[metric]  # 10 of 16 rows are labelled 0
+    (note,) = [text for text in findings(folder) if text.startswith("always")]
+    accuracies = "(accuracy 62.5, by guessing 50.0) on mine"
+    assert note == f"always the most frequent answer: {title} {value:.1f} {accuracies}"
+
+
+def findings(folder):
+    return json.loads(typed(folder, "report", "--format", "json"))["findings"]
 
 
 def test_pages_and_files_for_papers_show_it_too(study):
-    folder, metric, values = study
+    folder, metric, values, _ = study
     _, title, unit, _ = HAND[metric]
     score = f"{100 * statistics.median(values['ia3']):.1f}"
     for form in ("md", "latex"):
@@ -128,7 +166,7 @@ def test_pages_and_files_for_papers_show_it_too(study):
 
 
 def test_the_frame_has_it_beside_the_accuracy(study):
-    folder, metric, values = study
+    folder, metric, values, _ = study
     table = frame(folder / "results")
     assert set(table["metric"]) == {metric}
     assert sorted(table["score"]) == pytest.approx(sorted(value for of_row in values.values() for value in of_row))
@@ -136,7 +174,7 @@ def test_the_frame_has_it_beside_the_accuracy(study):
 
 
 def test_compare_tests_the_difference_of_the_metric(study):
-    folder, metric, values = study
+    folder, metric, values, _ = study
     _, title, unit, _ = HAND[metric]
     told = json.loads(typed(folder, "compare", "icl@llama", "ia3@llama", "--format", "json"))
     (line,) = told["tasks"]
@@ -147,11 +185,12 @@ def test_compare_tests_the_difference_of_the_metric(study):
     assert 0 < line["p_value"] <= 1
     text = typed(folder, "compare", "icl@llama", "ia3@llama")
     assert f"{title} {unit}\n" in text
-    assert "accuracy" not in text
+    assert "accuracy of B" not in text
+    assert text.count("always the most frequent answer") == text.count("A and B: always") == 1
 
 
 def test_advise_judges_by_the_metric(study):
-    folder, metric, values = study
+    folder, metric, values, _ = study
     _, title, unit, _ = HAND[metric]
     text = typed(folder, "advise", "--queries", "1000", "--min-score", "60")
     assert f"1,000 queries, at least 60.0 {unit} {title}" in text

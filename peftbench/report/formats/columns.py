@@ -16,7 +16,8 @@ class Column:
         spreads: What stands beside each text in parentheses, "" for nothing; empty where the column has none.
         is_key: Whether it says which row this is, so that it is repeated where a table is cut in parts.
         fold_at: Width from which on texts may go on in the next line; None where they may not.
-        is_spare: Whether it is left out where a table would otherwise have to be cut in parts.
+        spare: Which column is left out first where a table would otherwise have to be cut in parts; 0 for never.
+        name: Of its field.
     """
 
     header: tuple[str, ...]
@@ -25,7 +26,8 @@ class Column:
     is_text: bool = False
     is_key: bool = False
     fold_at: int | None = None
-    is_spare: bool = False
+    spare: int = 0
+    name: str = ""
 
     @property
     def texts(self) -> tuple[str, ...]:
@@ -77,5 +79,6 @@ def _column(field: Field, rows: Sequence[Row]) -> Column:
         is_text=field.is_key and field.is_text,
         is_key=field.is_key,
         fold_at=heading.fold_at,
-        is_spare=heading.is_spare,
+        spare=heading.spare,
+        name=field.name,
     )

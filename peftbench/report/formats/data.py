@@ -11,8 +11,8 @@ from peftbench.metrics.base import Metric
 from peftbench.report.formats import escape
 from peftbench.report.formats.schema import SCHEMA_VERSION
 from peftbench.report.notes.document import Document
+from peftbench.report.rows import fields
 from peftbench.report.rows.field import Field
-from peftbench.report.rows.fields import FIELDS, ON_TASK
 from peftbench.report.rows.metric import ACCURACY
 from peftbench.report.rows.table import Row, Table, Task
 
@@ -68,9 +68,9 @@ def _task(task: Task) -> dict[str, Any]:
 
 
 def _row(row: Row) -> dict[str, Any]:
-    over_tasks = {field.name: field.value(row) for field in FIELDS if field.type}
+    over_tasks = {field.name: field.value(row) for field in fields.of_metric(row.metric) if field.type}
     tasks = [
-        {field.name: field.value(task, spread) for field in ON_TASK if field.type}
+        {field.name: field.value(task, spread) for field in fields.on_task(row.metric) if field.type}
         for task, spread in row.spreads.items()
     ]
     return over_tasks | {"tasks": tasks, "costs": [cost.model_dump() for cost in row.costs.values()]}
@@ -78,7 +78,7 @@ def _row(row: Row) -> dict[str, Any]:
 
 def _lines(table: Table, row: Row) -> list[dict[str, Any]]:
     on_tasks = [_on_task(row, task, has_costs=len(table.tasks) == 1) for task in row.spreads]
-    lines = [_line(partial(_over_tasks, row), MEAN), *on_tasks] if len(table.tasks) > 1 else on_tasks
+    lines = [_line(row.metric, partial(_over_tasks, row), MEAN), *on_tasks] if len(table.tasks) > 1 else on_tasks
     return [{_column(name, table.metric): value for name, value in line.items()} for line in lines]
 
 
@@ -95,27 +95,27 @@ def _over_tasks(row: Row, field: Field) -> Any:
 
 def _on_task(row: Row, task: Task, *, has_costs: bool) -> dict[str, Any]:
     """Make the line of one task; costs are means over the tasks, so that it has them only if it is the only one."""
-    values = {field.name: field.value(task, row.spreads[task]) for field in ON_TASK}
+    values = {field.name: field.value(task, row.spreads[task]) for field in fields.on_task(row.metric)}
 
     def value(field: Field) -> Any:
         if field.is_cost and not has_costs:
             return None
         return values[field.name] if field.name in values else _over_tasks(row, field)
 
-    return _line(value, task.name)
+    return _line(row.metric, value, task.name)
 
 
-def _line(value: Callable[[Field], Any], task: str) -> dict[str, Any]:
+def _line(metric: Metric, value: Callable[[Field], Any], task: str) -> dict[str, Any]:
     """Order a line's cells: what says which row it is, the task, what differs by task, and the costs."""
-    by_task = {field.name for field in ON_TASK}
-    plain = [field for field in FIELDS if field.type and not field.is_interval]
+    by_task, of_row = {field.name for field in fields.on_task(metric)}, fields.of_metric(metric)
+    plain = [field for field in of_row if field.type and not field.is_interval]
     cells = {field.name: value(field) for field in plain if field.name not in by_task} | {"task": task}
     cells |= {field.name: value(field) for field in plain if field.name in by_task}
-    for field in FIELDS:
+    for field in of_row:
         if field.is_interval:
             low, high = value(field) or (None, None)
             cells |= {f"{field.name}_low": low, f"{field.name}_high": high}
-    for field in FIELDS:
+    for field in of_row:
         if field.is_cost:
             cost = value(field)
             cells |= {field.name: cost and cost.value, f"{field.name}_kind": cost and cost.kind}

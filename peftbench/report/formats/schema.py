@@ -4,7 +4,7 @@ Scores, with chance and intervals, are fractions of 1; FLOPs, bytes, seconds and
 what is absent. docs/report.schema.json, compare.schema.json and advise.schema.json are made from here.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field, TypeAdapter, create_model
@@ -12,6 +12,8 @@ from pydantic import ConfigDict, Field, TypeAdapter, create_model
 # pydantic asks for this one below Python 3.12.
 from typing_extensions import TypedDict
 
+from peftbench.report.rows.field import Field as RowField
+from peftbench.report.rows.field import TaskField
 from peftbench.report.rows.fields import FIELDS, ON_TASK
 
 SCHEMA_VERSION = 2
@@ -62,22 +64,29 @@ def _described(kind: Any, description: str) -> Any:
     return Annotated[kind, _is(description)] if description else kind
 
 
-def _object(name: str, description: str, fields: Mapping[str, Any]) -> Any:
+def _object(name: str, description: str, fields: Sequence[RowField | TaskField], further: Mapping[str, Any]) -> Any:
     """Describe an object without other fields, whose fields stand in a list elsewhere."""
-    definitions: dict[str, Any] = {field: (kind, ...) for field, kind in fields.items()}
+    # What stands beside another metric is not in each row; a factory keeps a default out of the schema.
+    definitions: dict[str, Any] = {
+        field.name: (_described(field.type, field.about), Field(default_factory=float) if field.is_beside else ...)
+        for field in fields
+        if field.type
+    }
+    definitions |= {field: (kind, ...) for field, kind in further.items()}
     return create_model(name, __config__=ConfigDict(extra="forbid"), __doc__=description, **definitions)
 
 
 SpreadFields = _object(
     "SpreadFields",
     "A row on one task.",
-    {field.name: _described(field.type, field.about) for field in ON_TASK if field.type},
+    ON_TASK,
+    {},
 )
 RowFields = _object(
     "RowFields",
     "One way of learning on one model with one number of shots; scores are means over the table's tasks.",
-    {field.name: _described(field.type, field.about) for field in FIELDS if field.type}
-    | {"tasks": list[SpreadFields], "costs": list[CostFields]},  # type: ignore[valid-type]
+    FIELDS,
+    {"tasks": list[SpreadFields], "costs": list[CostFields]},  # type: ignore[valid-type]
 )
 
 

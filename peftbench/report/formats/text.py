@@ -2,7 +2,7 @@
 
 import re
 import textwrap
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence, Set
 from dataclasses import replace
 
 from rich.box import SIMPLE_HEAD
@@ -13,9 +13,11 @@ from rich.text import Text
 from peftbench.report.formats import escape
 from peftbench.report.formats.columns import Column, per_task, summary
 from peftbench.report.notes.document import Document
-from peftbench.report.rows.confidence import CONVENTION, INTERVAL
 from peftbench.report.rows.table import Row, Table
+from peftbench.report.rows.units import ABSENT
 
+INTERVALS = "score_interval"
+"""Field that LaTeX tables are without, as the paper's are."""
 INDENT = " "
 """Of what goes on from the line above, in a cell."""
 
@@ -23,17 +25,19 @@ INDENT = " "
 def terminal(document: Document, console: Console) -> str:
     """Draw the tables for a terminal; readable without colour, and at 100 columns."""
     parts: list[RenderableType] = []
-    has_spares = False
+    shown: set[str] = set()
     for table in document.tables:
         parts.append(Text(table.title, style="bold"))
         for columns in _layouts(table):
             parts += grids(columns, console.width)
-            has_spares |= any(column.is_spare for column in _that_fit(columns, console.width))
+            shown |= {column.name for column in _that_fit(columns, console.width)}
     parts += [note(text, "") for text in document.findings]
-    conventions = _conventions(document, has_spares)
-    if CONVENTION in document.conventions and not has_spares:
-        conventions.append(f"{INTERVAL}: there is no room for it at {console.width} columns; --format md has it")
-    parts += [note(text, "dim") for text in conventions]
+    hidden = document.of_columns.keys() - shown
+    missing = [
+        f"{title}: there is no room for it at {console.width} columns; --format md has it"
+        for title in _titles(document, hidden)
+    ]
+    parts += [note(text, "dim") for text in [*_conventions(document, hidden), *missing]]
     return draw(console, parts)
 
 
@@ -74,15 +78,26 @@ def latex(document: Document) -> str:
     for table in document.tables:
         ordered = replace(table, rows=tuple(sorted(table.rows, key=_place)))
         parts.append(f"% {escape.line(table.title)}\n")
-        parts += [_latex_table([column for column in columns if not column.is_spare]) for columns in _layouts(ordered)]
-    notes = (*document.findings, *_conventions(document, has_spares=False))
+        layouts = _layouts(ordered)
+        parts += [_latex_table([column for column in columns if column.name != INTERVALS]) for columns in layouts]
+    notes = (*document.findings, *_conventions(document, {INTERVALS}))
     parts.append("".join(f"% {escape.line(text)}\n" for text in notes))
     return "\n".join(parts)
 
 
-def _conventions(document: Document, has_spares: bool) -> list[str]:
-    """List the conventions of the columns that are shown: intervals stand in a spare one."""
-    return [text for text in document.conventions if has_spares or text not in document.of_intervals]
+def _conventions(document: Document, hidden: Set[str]) -> list[str]:
+    """List the conventions but for those of hidden columns."""
+    left_out = {text for name in hidden for text in document.of_columns[name]}
+    return [text for text in document.conventions if text not in left_out]
+
+
+def _titles(document: Document, hidden: Set[str]) -> Iterator[str]:
+    """List what the hidden columns hold, but for those that are empty in all rows."""
+    for name in sorted(hidden):
+        for text in document.of_columns[name][:1]:
+            title, _, convention = text.partition(": ")
+            if not convention.startswith(f"{ABSENT} because"):
+                yield title
 
 
 def _place(row: Row) -> int:
@@ -109,9 +124,11 @@ def _fitted(columns: Sequence[Column], width: int) -> list[list[Column]]:
 
 
 def _that_fit(columns: Sequence[Column], width: int) -> Sequence[Column]:
-    """Leave out the spare columns if not all fit the width with room to read."""
-    is_roomy = sum(column.good_width + 1 for column in columns) - 1 <= width
-    return columns if is_roomy else [column for column in columns if not column.is_spare]
+    """Leave out spare columns, the first one first, until all fit the width with room to read."""
+    for spare in sorted(column.spare for column in columns if column.spare):
+        if sum(column.good_width + 1 for column in columns) - 1 > width:
+            columns = [column for column in columns if column.spare != spare]
+    return columns
 
 
 def _width(columns: Sequence[Column]) -> int:

@@ -55,10 +55,12 @@ def _other_shots(comparison: Comparison) -> Iterator[str]:
 
 
 def _unlike(a: Selection, b: Selection) -> Iterator[str]:
-    """Write what the sides do not share."""
+    """Write what stands under the table of a side, once where it is that of both, and what the sides do not share."""
+    letters: dict[str, list[str]] = {}
     for letter, selection in (("A", a), ("B", b)):
-        for table in build(selection.records):
-            yield from (f"{letter}: {text}" for text in remarks.cautions(table))
+        for text in dict.fromkeys(text for table in build(selection.records) for text in remarks.cautions(table)):
+            letters.setdefault(text, []).append(letter)
+    yield from (f"{' and '.join(sides)}: {text}" for text, sides in letters.items())
     if a.is_zero_shot != b.is_zero_shot:
         letter = "A" if a.is_zero_shot else "B"
         yield f"{letter} is zero-shot, which draws no shots: its answers stand beside those of each seed"

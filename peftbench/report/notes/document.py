@@ -1,8 +1,8 @@
 """A whole report: its tables, what stands under them, and the command to type next."""
 
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 from peftbench.errors import RecordError
 from peftbench.report.evidence.break_even import break_evens
@@ -18,13 +18,13 @@ class Document:
     Args:
         findings: What follows from the rows, and what must not be read into them.
         conventions: How the numbers were had.
-        of_intervals: Those of the conventions that go without saying where no intervals are shown.
+        of_columns: Those of the conventions that go without saying where a column is not shown, by its field's name.
     """
 
     tables: tuple[Table, ...]
     findings: tuple[str, ...]
     conventions: tuple[str, ...]
-    of_intervals: tuple[str, ...] = ()
+    of_columns: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 def compose(records: Sequence[Record], published: Table | None = None, left_out: Sequence[str] = ()) -> Document:
@@ -48,12 +48,15 @@ def compose(records: Sequence[Record], published: Table | None = None, left_out:
         findings += [f"break-even: {break_even.sentence(pair)}" for pair in break_evens(table)]
         findings += [*remarks.sensitivity(table), *remarks.cautions(table)]
     conventions = remarks.conventions(tables) if tables else []
-    of_intervals = tuple(remarks.intervals(tables))
+    of_columns = {
+        "score_interval": tuple(remarks.intervals(tables)),
+        "accuracy_median": tuple(remarks.beside(tables)),
+    }
     if published:
         tables.append(published)
         conventions += published.notes
     unique = tuple(dict.fromkeys(conventions))
-    return Document(tuple(tables), tuple(dict.fromkeys(findings)), unique, of_intervals)
+    return Document(tuple(tables), tuple(dict.fromkeys(findings)), unique, of_columns)
 
 
 def _title(table: Table, named: Counter[str]) -> str:

@@ -7,6 +7,7 @@ from peftbench.report.evidence.break_even import break_evens
 from peftbench.report.evidence.sensitivity import sensitivities
 from peftbench.report.notes import steps
 from peftbench.report.rows import confidence, names, strata, units
+from peftbench.report.rows.metric import ACCURACY
 from peftbench.report.rows.table import Row, Table
 from peftbench.report.rows.texts import have_orders
 from peftbench.report.rows.units import MARK
@@ -38,13 +39,19 @@ def conventions(tables: Sequence[Table]) -> list[str]:
     ]
     if any(next(break_evens(table), None) for table in tables):
         notes.append("break-even: training FLOPs / FLOPs that a query then costs less than with ICL, rounded up")
-    notes += intervals(tables)
+    notes += [*beside(tables), *intervals(tables)]
     for name, title in TITLES.items():
         costed = [(row.method, row.costs[name]) for row in rows if name in row.costs and not row.published]
         notes += [f"{title}{of}: {how}" for of, how in _counted(costed)]
         reasons = dict.fromkeys(cost.reason for _, cost in costed if cost.reason)
         notes += [f"{title}: {units.ABSENT} because {reason}" for reason in reasons]
     return notes
+
+
+def beside(tables: Sequence[Table]) -> Iterator[str]:
+    """Write what the accuracies are that stand beside another metric."""
+    for title in dict.fromkeys(table.metric.title for table in tables if table.metric.name != ACCURACY):
+        yield f"accuracy beside {title}: a median of its own over the same templates x seeds"
 
 
 def intervals(tables: Sequence[Table]) -> Iterator[str]:
@@ -139,17 +146,29 @@ def _one_choice(row: Row) -> Iterator[str]:
 
 
 def _most_frequent(table: Table) -> Iterator[str]:
-    """Write the accuracy of always giving the most frequent answer, where that is not chance."""
-    shares = {}
+    """Write the score of always giving the most frequent answer; an accuracy only where that is more than chance."""
+    texts = {}
     for row in table.rows:
         for task, spread in row.spreads.items():
-            counts = [result.num_labelled for record in spread.records for result in record.results]
-            share = max((max(count) / sum(count) for count in counts if count), default=task.chance)
-            if table.metric.name == "accuracy" and share - task.chance > MARGIN:
-                shares[task.name] = share
-    if shares:
-        texts = ", ".join(f"{units.percent(share)} on {name}" for name, share in shares.items())
-        yield f"always the most frequent answer: {table.metric.title} {texts}"
+            results = [result for record in spread.records for result in record.results]
+            counts = {tuple(result.num_labelled) for result in results if result.num_labelled}
+            if not counts:
+                continue
+            num_labelled = max(counts, key=table.metric.of_majority)
+            value = table.metric.of_majority(num_labelled)
+            if table.metric.name != ACCURACY:
+                texts[task.name] = f"{units.percent(value)} ({_accuracies(num_labelled)})"
+            elif value - task.chance > MARGIN:
+                texts[task.name] = units.percent(value)
+    if texts:
+        of_tasks = ", ".join(f"{text} on {name}" for name, text in texts.items())
+        yield f"always the most frequent answer: {table.metric.title} {of_tasks}"
+
+
+def _accuracies(num_labelled: Sequence[int]) -> str:
+    """Write the accuracy of the most frequent answer, and of guessing."""
+    often, guess = max(num_labelled) / sum(num_labelled), 1 / len(num_labelled)
+    return f"accuracy {units.percent(often)}, by guessing {units.percent(guess)}"
 
 
 def _idle(row: Row) -> Iterator[str]:

@@ -18,14 +18,15 @@ class Heading:
         text: Writes the value, where that is not what `Field.text` writes.
         spread: Writes what stands beside it in parentheses; "" for nothing.
         fold_at: Width from which on texts may go on in the next line; None where they may not.
-        is_spare: Whether it is left out where a table would otherwise have to be cut in parts.
+        spare: Which column is left out first where a table would otherwise have to be cut in parts: 1 before 2; 0 for
+            those that never are.
     """
 
     lines: tuple[str, ...]
     text: Callable[[Row], str] | None = None
     spread: Callable[[Row], str] | None = None
     fold_at: int | None = None
-    is_spare: bool = False
+    spare: int = 0
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,7 @@ class Field:
         best_is_high: Whether more of it is better.
         is_key: Whether it says which row it is.
         is_count: Whether it says over how many the scores are, so that it is shown after them.
+        is_beside: Whether rows have it beside a score of another metric only.
         is_shown: Whether it is shown for these rows.
         heading: How tables of text show it; None where they do not.
     """
@@ -63,6 +65,7 @@ class Field:
     best_is_high: bool = False
     is_key: bool = False
     is_count: bool = False
+    is_beside: bool = False
     is_shown: Callable[[Sequence[Row]], bool] = lambda rows: True
     heading: Heading | None = None
 
@@ -90,9 +93,11 @@ class TaskField:
         name: As the row's field over all tasks, where there is one.
         type: Of the value in JSON; None for what JSON has of the task itself.
         about: One line for the schema.
+        is_beside: As of a row's field.
     """
 
     name: str
     value: Callable[[Task, Spread], Any]
     type: Any = None
     about: str = ""
+    is_beside: bool = False

@@ -230,10 +230,36 @@ COUNTS = (
 """Over how many the scores are."""
 
 
+BESIDE = Field(
+    "accuracy_median",
+    value=lambda row: rounded(row.accuracy),
+    type=float,
+    about="mean over tasks of the median accuracy over templates x seeds; where the score is another metric",
+    title=ACCURACY,
+    unit="%",
+    hint="beside the metric: median over templates x seeds; over several tasks the mean of their medians",
+    text=lambda row: units.percent(row.accuracy),
+    sort_by=lambda row: row.accuracy,
+    best_is_high=True,
+    is_beside=True,
+    heading=Heading((ACCURACY, "%"), spare=2),
+)
+"""Accuracy beside another metric; where it is the score, it is `score_median`."""
+
+
+def _all(metric: Metric) -> list[Field]:
+    of_row = [*SETTINGS, *MODEL, *COSTS, *PARAMETERS, *CLOCK]
+    return [*of_row, *_scores(metric), *COUNTS, _chance(metric), BESIDE, *_pooled()]
+
+
 def of_metric(metric: Metric) -> list[Field]:
     """List the fields of rows whose score is this metric."""
-    of_row = [*SETTINGS, *MODEL, *COSTS, *PARAMETERS, *CLOCK]
-    return [*of_row, *_scores(metric), *COUNTS, _chance(metric), *_pooled()]
+    return [field for field in _all(metric) if not field.is_beside or metric.name != ACCURACY]
+
+
+def on_task(metric: Metric) -> list[TaskField]:
+    """List the fields of such a row on one task."""
+    return [field for field in ON_TASK if not field.is_beside or metric.name != ACCURACY]
 
 
 def _scores(metric: Metric) -> Iterator[Field]:
@@ -273,7 +299,7 @@ def _scores(metric: Metric) -> Iterator[Field]:
         text=lambda row: texts.interval(row.interval),
         sort_by=lambda row: row.interval[0] if row.interval else None,
         best_is_high=metric.higher_is_better,
-        heading=Heading(("95 %", "interval"), is_spare=True),
+        heading=Heading(("95 %", "interval"), spare=1),
     )
 
 
@@ -387,16 +413,23 @@ ON_TASK = (
     TaskField("num_templates", lambda _, spread: spread.num_templates or None, int | None),
     TaskField("chance", lambda task, _: task.chance),
     TaskField(
+        BESIDE.name,
+        lambda _, spread: rounded(spread.accuracy),
+        float,
+        "over templates x seeds x orders of the shots; where the score is another metric",
+        is_beside=True,
+    ),
+    TaskField(
         "records",
         lambda _, spread: [record.id for record in spread.records],
         list[str],
         "ids of the records; empty where published",
     ),
 )
-"""The fields of a row on one task."""
+"""The fields of a row on one task, those that not every row has among them."""
 
-FIELDS = of_metric(registry.metric(ACCURACY))
-"""The fields of a row over its tasks; their names, values and types are those of every metric."""
+FIELDS = _all(registry.metric(ACCURACY))
+"""The fields of a row over its tasks, likewise; their names, values and types are those of every metric."""
 
 
 def shown(rows: Sequence[Row]) -> list[Field]:

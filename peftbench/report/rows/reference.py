@@ -43,9 +43,10 @@ def published(name: str) -> Table:
     spreads: dict[tuple[str, str], dict[Task, Spread]] = {}
     for line in lines:
         task = Task(line["task"], float(line["chance"]), int(line["num_examples"]), sha256="")
+        median = float(line["accuracy_median"])
         iqr = float(line["accuracy_iqr"]) if line["accuracy_iqr"] else None
         row = spreads.setdefault((line["method"], line["model"]), {})
-        row[task] = Spread(float(line["accuracy_median"]), iqr, num_seeds=0, num_templates=0)
+        row[task] = Spread(median, iqr, num_seeds=0, num_templates=0, accuracy=median)
     rows = tuple(_row(line, spreads[line["method"], line["model"]]) for line in _read(name))
     return Table(tuple(rows[0].spreads), rows, title, notes)
 
@@ -59,6 +60,7 @@ def _row(line: dict[str, str], spreads: dict[Task, Spread]) -> Row:
         num_parameters=int(float(line["num_parameters"])),
         score=float(line["accuracy"]),
         iqr=None,
+        accuracy=float(line["accuracy"]),
         chance=sum(task.chance for task in spreads) / len(spreads),
         costs={name: _cost(name, line[name]) for name in COSTS},
         spreads=spreads,

@@ -36,6 +36,7 @@ class Spread:
 
     Args:
         iqr: Interquartile range; None where there is one value only, which has no spread.
+        accuracy: Median of the accuracies, whatever the score is.
         num_orders: In which the same shots stood.
         interval: Of the median, 95 %; None where there is none.
         why_no_interval: The reason; None where there is one.
@@ -47,6 +48,7 @@ class Spread:
     iqr: float | None
     num_seeds: int
     num_templates: int
+    accuracy: float
     num_orders: int = 1
     interval: Interval | None = None
     why_no_interval: str | None = None
@@ -67,6 +69,7 @@ class Row:
         num_unreached_parameters: Those among the trained that never got a gradient; None likewise.
         score: Mean over tasks of the median over templates x seeds.
         iqr: Mean over tasks of the interquartile range.
+        accuracy: Mean over tasks of the median accuracy, whatever the score is.
         interval: Of the score, 95 %; None where there is none.
         num_seeds: Over tasks; None where it was not published, as the next two.
         costs: By name; each the mean over tasks of the mean over seeds.
@@ -80,6 +83,7 @@ class Row:
     used_shots: Range
     score: float
     iqr: float | None
+    accuracy: float
     chance: float | None
     costs: Mapping[str, Cost]
     spreads: Mapping[Task, Spread]
@@ -257,6 +261,7 @@ def _row(group: Mapping[Task, list[Record]], settings: tuple[Setting, ...]) -> R
         num_unreached_parameters=_most([record.learned.num_unreached_parameters for record in records]),
         score=statistics.fmean(spread.median for spread in spreads.values()),
         iqr=statistics.fmean(ranges) if len(ranges) == len(spreads) else None,
+        accuracy=statistics.fmean(spread.accuracy for spread in spreads.values()),
         interval=_interval(list(draws.values())),
         chance=statistics.fmean(task.chance for task in group),
         num_examples=sum(task.num_examples for task in group),
@@ -280,14 +285,16 @@ def _interval(draws: Sequence[Draws | None]) -> Interval | None:
 
 
 def _spread(task: Task, records: Sequence[Record], draws: Draws | None) -> Spread:
-    values = [result.value() for record in records for result in record.results]
+    results = [result for record in records for result in record.results]
+    values = [result.value() for result in results]
     quarters = statistics.quantiles(values, n=4, method="inclusive") if len(values) > 1 else None
     interval = _interval([draws])
     return Spread(
         median=statistics.median(values),
         iqr=quarters[2] - quarters[0] if quarters else None,
         num_seeds=len({record.seed for record in records}),
-        num_templates=len({result.template for record in records for result in record.results}),
+        num_templates=len({result.template for result in results}),
+        accuracy=statistics.median(result.accuracy() for result in results),
         num_orders=len({setting.order(record) for record in records}),
         interval=interval,
         why_no_interval=None if interval else confidence.why_none(records),

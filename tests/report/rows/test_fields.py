@@ -2,11 +2,12 @@ import csv
 import io
 
 from peftbench.report.formats import columns, data, schema
+from peftbench.report.notes.document import compose
 from peftbench.report.rows import fields
 from peftbench.report.rows.costs import KINDS
 from peftbench.report.rows.table import build
 from tests.report.pictured import document
-from tests.report.records import record
+from tests.report.records import record, under
 
 
 def test_a_column_without_any_value_is_left_out():
@@ -15,13 +16,17 @@ def test_a_column_without_any_value_is_left_out():
     assert "inference" in titles
 
 
-def in_data():
-    return [field.name for field in fields.FIELDS if field.type]
+def in_data(*, beside=()):
+    """The names of a row's fields; beside a score of another metric stands accuracy."""
+    return [field.name for field in fields.FIELDS if field.type and (not field.is_beside or field.name in beside)]
 
 
 def test_json_and_its_schema_have_the_fields_of_the_list_and_no_other():
-    row = data.to_json(document())["tables"][0]["rows"][0]
-    assert list(row) == [*in_data(), "tasks", "costs"]
+    plain = data.to_json(document())["tables"][0]["rows"][0]
+    assert list(plain) == [*in_data(), "tasks", "costs"]
+    assert "accuracy_median" not in plain["tasks"][0]
+    row = data.to_json(compose([under("macro_f1", record())]))["tables"][0]["rows"][0]
+    assert list(row) == [*in_data(beside=["accuracy_median"]), "tasks", "costs"]
     described = schema.json_schema("report")["$defs"]
     assert list(described["RowFields"]["properties"]) == list(row)
     abouts = {field.name: field.about for field in fields.FIELDS if field.about}
