@@ -284,7 +284,8 @@ def load(
             f"'{backbone.name}' has another config.json or tokenizer than it had when this was learned",
             hint="--model NAME says where the model is as it was; or learn again",
         )
-    if first.chat_template_sha256 and chat_template(backbone).sha256 != first.chat_template_sha256:
+    templates_of_turns = {used.chat_template_sha256 for used in usages} - {None}
+    if templates_of_turns and templates_of_turns != {chat_template(backbone).sha256}:
         raise MethodError(
             f"'{backbone.name}' has another chat template than it had when this was learned",
             hint="--model NAME says where the model is as it was; or learn again",

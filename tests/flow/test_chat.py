@@ -184,6 +184,5 @@ def test_rows_of_turns_are_told_apart_from_rows_of_plain_text(root, store):
     records, _ = carried_out(store, cell(root), cell(root, scoring=ScoringOptions()))
     assert len(set(map(key, records))) == 2
     labels = [[setting.text for setting in settings] for settings in differences(records)]
-    assert "chat=true" in labels[0]
-    assert "chat=true" not in labels[1]
+    assert labels == [["chat=true", "system=answer true"], []]
     assert [setting.text for (setting,) in differences(records[:1])] == ["chat=true"]

