@@ -1,11 +1,13 @@
 """Conversations: their tokens are those of the tokenizer's own `apply_chat_template`, and no row forges a turn."""
 
-from functools import cache
+from functools import cache, partial
 from types import SimpleNamespace
 
 import pytest
+import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from transformers import AutoModelForCausalLM
 
 from peftbench import registry
 from peftbench.errors import ModelError
@@ -102,6 +104,24 @@ def test_scores_are_equal_with_shared_prefix_and_without(kind):
     assert sums[0] == pytest.approx(sums[1], abs=1e-4)
     assert cached.work.shared_tokens > num_shot_tokens(backbone, scoring, SHOTS) > 20
     assert {length.shots for length in cached.lengths} == {num_shot_tokens(backbone, scoring, SHOTS)}
+
+
+@pytest.mark.parametrize("kind", TEMPLATES)
+def test_scores_are_those_of_transformers_on_the_whole_conversation(kind):
+    backbone, choices = BACKBONES[kind], ("yes", "no maybe")
+    scores = score(backbone, [example("is it true?", choices)], CHAT.model_copy(update={"end": "eos"}), SHOTS)
+    model = AutoModelForCausalLM.from_pretrained(backbone.model.name_or_path).eval()
+    write = partial(backbone.tokenizer.apply_chat_template, return_dict=False)
+    said = [*(text for shot in SHOTS for text in shot), "is it true?"]
+    prompt = write(turns(*said), add_generation_prompt=True)
+    for choice, found in zip(choices, scores.choices[0], strict=True):
+        ids = write(turns(*said, choice))
+        last = len(ids) - 1 - ids[::-1].index(backbone.tokenizer.convert_tokens_to_ids(ENDS[kind].strip()))
+        with torch.no_grad():
+            log_probs = model(torch.tensor([ids])).logits[0].log_softmax(-1)
+        answer = range(len(prompt), last + 1)
+        assert found.log_prob == pytest.approx(sum(log_probs[i - 1, ids[i]].item() for i in answer), abs=1e-4)
+        assert found.num_tokens == len(answer)
 
 
 @pytest.mark.parametrize("kind", TEMPLATES)
