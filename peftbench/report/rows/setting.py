@@ -5,6 +5,7 @@ import re
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from hashlib import sha256
 from typing import Any
 
 from peftbench.store.record import Record
@@ -23,6 +24,9 @@ stands in a prompt."""
 VERSIONS = {"draw_version", "label_draw_version", "chat_template_sha256"}
 """Follow from the other settings, but for records of before: they are shown where nothing else tells rows apart."""
 OFF = (None, False, "none")
+FINGERPRINT = re.compile(r"[0-9a-f]{64}")
+MAX_CHARS = 40
+"""Of a text that a table shows: a system prompt may be a page."""
 SET = ("method_config", "training")
 """Tables of an identity whose fields are typed as --set KEY=VALUE."""
 NEGATED = {"cache": "--no-cache"}
@@ -154,16 +158,22 @@ def label(settings: Sequence[Setting], weights: Mapping[str, float]) -> str:
 
 
 def shown(value: Any) -> str:
-    """Write a value for a table: six digits of a number, the beginning of a fingerprint."""
+    """Write a value for a table: six digits of a number, the beginning of a fingerprint or of a long text."""
     if value is None:
         return "default"
     if isinstance(value, float):
         return f"{value:g}"
     if isinstance(value, str):
-        return value[:8] if len(value) == 64 else value  # a fingerprint
+        return value[:8] if FINGERPRINT.fullmatch(value) else _beginning(value)
     if isinstance(value, list) and value:
         return ",".join(map(shown, value))
     return json.dumps(value)
+
+
+def _beginning(text: str) -> str:
+    """Return a text, or of a long one its beginning and a digest that tells it from others with the same one."""
+    digest = sha256(text.encode()).hexdigest()[:8]
+    return text if len(text) <= MAX_CHARS else f"{text[:MAX_CHARS]}... ({digest})"
 
 
 def typed(value: Any) -> str:

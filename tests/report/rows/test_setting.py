@@ -107,3 +107,12 @@ def test_versions_of_a_draw_tell_rows_apart_only_where_nothing_else_does():
     new = record(icl={"labels": "random"}, label_draw_version=2)
     assert labels(plain, new) == ["", "labels=random"]
     assert labels(old, new) == ["", "label_draw_version=2"]
+
+
+def test_long_system_prompts_are_told_apart_by_a_digest_and_short_ones_are_shown():
+    page = "Be kind. " * 50
+    rows = [record(scoring={"chat": True, "system": text}) for text in ("Be kind.", f"{page}1", f"{page}2", "x" * 64)]
+    shown = labels(*rows)
+    assert len(set(shown)) == 4
+    assert "system=Be kind., chat=true" in shown
+    assert max(map(len, shown)) < 80
