@@ -235,10 +235,13 @@ class Environment(ImmutableSandboxedEnvironment):
 
     def _refuse_growth(self, name: str, value: Any, others: list[Any]) -> None:
         """Refuse what a filter or a method could make too large, by the sizes of what it takes."""
-        if name not in ("d", "default", "int", "float", "tojson") or others[1:]:
-            for number in others:
-                if isinstance(number, int) and abs(number) > limits.MAX_ARGUMENT:
+        numbers = [number for number in others if isinstance(number, int)]
+        if name not in ("d", "default", "int", "float") or others[1:]:
+            for number in numbers:
+                if abs(number) > limits.MAX_ARGUMENT:
                     raise BudgetError(f"'{name}' is given {number:,}, and {limits.MAX_ARGUMENT:,} is the most")
+        if name == "tojson":  # it may indent each item, once for each level
+            refuse_work((1 + size(value)) * (1 + sum(numbers)) * limits.MAX_ROW_DEPTH)
         self.weighed(others)
         if name == "format":
             self._show(others)
