@@ -38,7 +38,7 @@ class Layout:
 
     def prompt(self, input: str) -> str:
         """Write what an answer is predicted from; it ends without white space of the input's."""
-        return f"{self.before}{input}".rstrip() + self.between
+        return f"{self.before}{input.rstrip()}{self.between}"
 
     def text(self, input: str, answer: str, joint: str = " ") -> str:
         """Write prompt and answer as one text; the answer brings the white space before it along."""

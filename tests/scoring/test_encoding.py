@@ -8,7 +8,7 @@ from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, train
 
 from peftbench.errors import ModelError
 from peftbench.scoring.encoding import MARGIN, _head, cut, encode
-from peftbench.scoring.layout import Layout
+from peftbench.scoring.layout import Layout, Shot
 from peftbench.spec.cell import Scoring
 from tests.scoring.prompts import SEPARATOR, encode_one, example, prompts
 from tests.tiny import FAMILIES, TEXT, tiny_backbone
@@ -150,3 +150,9 @@ def test_white_space_between_input_and_answer_is_the_examples_own(joint, input):
         text = backbone.tokenizer(f"{input}{joint}{choice}").input_ids
         opened = [] if input else [backbone.tokenizer.eos_token_id]
         assert [*encoded.context, *ids] == [*opened, *text]
+
+
+def test_what_stands_before_an_empty_input_keeps_its_end():
+    query = replace(example("", ("yes", "no")), joint="")
+    (encoded,) = encode(BACKBONES["gpt2"], [query], Scoring(end="none", separator="\n"), [Shot("", "no", "")])
+    assert BACKBONES["gpt2"].tokenizer.decode([*encoded.context, *encoded.choices[0]]) == "no\nyes"
