@@ -77,7 +77,7 @@ def remarks(planned: Sequence[Plan]) -> list[str]:
     lines: list[str | None] = []
     for (_, limit), group in alike.items():
         task, shots = group[0].task, [row for cell_plan in group for row in cell_plan.shots]
-        lines += [overlap.remark(task, task.test[:limit], shots), labels.remark(task)]
+        lines += [task.remark, overlap.remark(task, task.test[:limit], shots), labels.remark(task)]
     return list(dict.fromkeys(line for line in lines if line))
 
 

@@ -15,6 +15,7 @@ from peftbench.store.seal import FIELD, broken, sealed
 from peftbench.tasks.schema import Wording
 from peftbench.tasks.task import Row
 from peftbench.tasks.template import Template
+from peftbench.tasks.wording import template_of
 
 FORMAT_VERSION = 3
 """Version 1 had no digest; the random labels of versions 1 and 2 were drawn otherwise."""
@@ -98,7 +99,7 @@ class Usage(Settings):
                 hint="known: " + ", ".join(f"{index} ({wording.name})" for index, wording in known.items()),
             )
         wording = self.templates[0] if number is None else known[number]
-        return Template(wording.name, wording.index, wording.text, wording.choices, self.label)
+        return template_of(wording, wording.index, self.label)
 
     def rows(self) -> list[Row]:
         """Return the shots as rows."""
@@ -119,7 +120,10 @@ def of(trial: Trial) -> Usage:
         label=plan.templates[0].label,
         classes=plan.task.classes,
         templates=tuple(
-            NumberedWording(name=t.name, index=t.index, text=t.text, choices=t.choices) for t in plan.templates
+            NumberedWording.model_validate(
+                {"name": t.name, "index": t.index, "text": t.text, "choices": t.choices, **t.more}
+            )
+            for t in plan.templates
         ),
         scoring=trial.scoring,
         shots=tuple(Shot(id=row.id, fields=dict(row.fields), label=row.label) for row in in_prompt),

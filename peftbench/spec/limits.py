@@ -12,6 +12,9 @@ MAX_DEPTH = 32
 MAX_NAME_BYTES = 255
 """Of a file's or folder's name: what file systems hold."""
 MAX_TOML_BYTES = 10_000_000
+MAX_YAML_BYTES = 2_000_000
+MAX_YAML_VALUES = 100_000
+"""With each alias written out."""
 MAX_CELLS = 100_000
 """Of a recipe or a command line."""
 MAX_ORDERS = 1_000

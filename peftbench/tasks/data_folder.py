@@ -20,7 +20,7 @@ def split_file(data: Path, file: TaskFile, split: Split) -> Path | None:
             test.jsonl where that is the hub's split.
 
     Returns:
-        None where the rows come with the task, and the folder has none of it.
+        None where the rows come with the task, or it needs none, and the folder has none of it.
 
     Raises:
         TaskError: The rows do not come with the task, and are not here; or two files have one name but for the suffix.
@@ -38,6 +38,8 @@ def split_file(data: Path, file: TaskFile, split: Split) -> Path | None:
             raise TaskError(message, hint="remove or rename all but one")
         if paths:
             return paths[0]
+    if not getattr(file.data, split):
+        return None
     raise _missing(data, file.name, names)
 
 

@@ -9,8 +9,10 @@ from typing import Any
 from peftbench import registry
 from peftbench.errors import TaskError
 from peftbench.spec.cell import TaskSpec
-from peftbench.tasks import labels, rows, schema
+from peftbench.tasks import fitting, labels, rows, schema
 from peftbench.tasks.data_folder import Split, split_file
+from peftbench.tasks.faults import refuse
+from peftbench.tasks.formats import read as formats
 from peftbench.tasks.group import mix
 from peftbench.tasks.own import own_task
 from peftbench.tasks.schema import TaskFile
@@ -19,8 +21,6 @@ from peftbench.tasks.template import Template
 
 # Labels are checked in all rows, wordings in this many of each file: a template on a million rows takes minutes.
 NUM_CHECKED_ROWS = 1000
-# A task of six templates says six times that a column is not there.
-NUM_SHOWN_FAULTS = 3
 NUM_SHOWN_LABELS = 8
 MAX_SHOWN_CHARS = 60
 UNLABELLED_TEST = (
@@ -67,10 +67,13 @@ def load(spec: TaskSpec) -> Task:
         file, folder = own_task(spec), Path()
     else:
         path = _path(spec.name)
-        file, folder = schema.read(path), path.parent
-    templates = _templates(file)
-    train = _rows(file, templates, "train", *_read(file, "train", folder, spec))
-    test = _rows(file, templates, "test", *_read(file, "test", folder, spec))
+        read = formats.read if path.suffix in formats.SUFFIXES else schema.read
+        file, folder = read(path), path.parent
+    templates, left_out = fitting.build(file)
+    of_train, of_test = _read(file, "train", folder, spec), _read(file, "test", folder, spec)
+    templates, left_out = fitting.fitting(file, templates, left_out, _first_rows(of_train[1], of_test[1]))
+    train = _rows(file, templates, "train", *of_train) if of_train[1] else ()
+    test = _rows(file, templates, "test", *of_test)
     return Task(
         name=file.name,
         family=file.family,
@@ -78,7 +81,7 @@ def load(spec: TaskSpec) -> Task:
         version=file.version,
         metric=file.metric,
         chance=_chance(file.metric, templates[0], test) if file.chance is None else file.chance,
-        templates=tuple(templates),
+        templates=templates,
         train=train,
         test=test,
         sha256=fingerprint(train, test, templates),
@@ -86,6 +89,8 @@ def load(spec: TaskSpec) -> Task:
         classes=file.label.names,
         is_own=_is_own(spec),
         has_fixed_counts=file.label.counts == "fixed" and _replacement(file, "test", spec) is None,
+        left_out=left_out,
+        remark=fitting.remark(file, left_out),
     )
 
 
@@ -155,31 +160,12 @@ def _is_own(spec: TaskSpec) -> bool:
     return _path(spec.name).resolve() not in {path.resolve() for path in registry.task_files().values()}
 
 
-def _templates(file: TaskFile) -> tuple[Template, ...]:
-    templates, faults = [], []
-    num_classes = len(file.label.names or ())
-    for index, wording in enumerate(file.templates):
-        try:
-            choices = wording.choices or file.label.names or ()
-            template = Template(wording.name, index, wording.text, choices, file.label.field)
-        except TaskError as fault:
-            faults.append(fault)
-            continue
-        if not template.reads_rows:
-            message = f"template '{wording.name}' names no column before the answer: all rows would read the same"
-            faults.append(TaskError(message, hint="for example {{text}}, by the column's name"))
-        if num_classes and template.fixed_choices and len(template.fixed_choices) != num_classes:
-            message = f"template '{wording.name}' has {len(template.fixed_choices)} choices for {num_classes} classes"
-            faults.append(TaskError(message, hint="one choice for each of the label's names, in their order"))
-        templates.append(template)
-    _refuse(f"task '{file.name}'", faults)
-    return tuple(templates)
-
-
 def _read(file: TaskFile, split: Split, folder: Path, spec: TaskSpec) -> tuple[str, list[rows.Fields]]:
     """Read a split: the words by which errors name it, and its rows."""
     source = getattr(file.data, split)
     replacement = _replacement(file, split, spec)
+    if replacement is None and not source:
+        return file.name, []
     if replacement is None and file.data.hub is not None:
         return f"{file.name}, split '{source}'", rows.from_hub(file.data, source)
     if replacement is None and file.data.by_hand is not None:
@@ -198,6 +184,11 @@ def _replacement(file: TaskFile, split: Split, spec: TaskSpec) -> Path | None:
     return split_file(spec.data, file, split)
 
 
+def _first_rows(*tables: list[rows.Fields]) -> list[Row]:
+    """Return the rows that templates are tried on."""
+    return [Row(number, fields, 0) for table in tables for number, fields in enumerate(table[:NUM_CHECKED_ROWS])]
+
+
 def _rows(
     file: TaskFile, templates: Sequence[Template], split: Split, source: str, table: list[rows.Fields]
 ) -> tuple[Row, ...]:
@@ -211,22 +202,25 @@ def _rows(
     try:
         indices = [_label(file, templates, row) for row in unlabelled]
     except TaskError as fault:
-        _refuse(source, [fault])
+        refuse(source, [fault])
     labelled = tuple(dataclasses.replace(row, label=index or 0) for row, index in zip(unlabelled, indices, strict=True))
     faults = _label_faults(file, templates, unlabelled, indices)
     for template in templates:
         try:
             for row in labelled[:NUM_CHECKED_ROWS]:
-                template.render(row)
+                if template.reads(row):
+                    template.render(row)
         except TaskError as fault:
             faults.append(fault)
-    _refuse(source, faults)
+    refuse(source, faults)
     return labelled
 
 
 def _refuse_unlabelled(file: TaskFile, split: Split, source: str, table: list[rows.Fields]) -> None:
     """Refuse rows of which none has a label, such as a hidden test set's: they can be predicted, and not scored."""
     field = file.label.field
+    if not field:  # several columns decide
+        return
     columns = f"columns: {', '.join(table[0])}"
     hint = UNLABELLED_TEST if split == "test" else "labelled rows are needed to learn from"
     if all(field not in fields for fields in table):
@@ -237,22 +231,12 @@ def _refuse_unlabelled(file: TaskFile, split: Split, source: str, table: list[ro
         raise TaskError(f"{source} has no labels: column '{field}' is {written} in each row", hint=hint)
 
 
-def _refuse(source: str, faults: Sequence[TaskError]) -> None:
-    """Raise the faults of one file as one error, with the first hint."""
-    if faults:
-        hints = [fault.hint for fault in faults if fault.hint]
-        messages = [fault.message for fault in faults[:NUM_SHOWN_FAULTS]]
-        if len(faults) > NUM_SHOWN_FAULTS:
-            messages.append(f"and {len(faults) - NUM_SHOWN_FAULTS} faults like these")
-        raise TaskError(f"{source}: {'; '.join(messages)}", hint=next(iter(hints), None))
-
-
 def _label(file: TaskFile, templates: Sequence[Template], row: Row) -> int | None:
     value = row.fields.get(file.label.field)
     if file.label.names is not None:
         return labels.index(value, file.label.names)
     # The first wording that shows the label as one of its choices decides; the others share its order.
-    indices = (labels.index_in_row(value, template.choices_of(row)) for template in templates)
+    indices = (template.label_of(row) for template in templates)
     return next((index for index in indices if index is not None), None)
 
 

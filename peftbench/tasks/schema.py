@@ -15,7 +15,8 @@ class Data(Settings):
     """Where the rows are: two files, two splits of a data set on the hub, or with whoever passes them on.
 
     Args:
-        train: Path relative to the TOML, or the name of a split, or of the file that comes by hand.
+        train: Path relative to the TOML, or the name of a split, or of the file that comes by hand; "" where there are
+            no rows to learn from.
         test: As `train`.
         hub: Id of the data set; None where `train` and `test` are files.
         config: The data set's configuration.
@@ -70,11 +71,13 @@ class Wording(Settings):
 
     Args:
         choices: Left out they are the label's names.
+        kind: Whose rules it follows: those here, or promptsource's.
     """
 
     name: str
     text: str
     choices: str | tuple[str, ...] = ()
+    kind: Literal["peftbench", "promptsource"] = "peftbench"
 
 
 class TaskFile(Settings):
@@ -85,6 +88,8 @@ class TaskFile(Settings):
         chance: The metric's value by guessing; None: computed from the test rows.
         group: The group that it is run with.
         default: Whether it belongs to the tasks that run when none is named.
+        drops_templates: Whether templates that do not fit the rows are left out, each with its reason, or refused.
+        remark: What of the file is not used, or used otherwise than where it comes from.
     """
 
     name: str = Field(min_length=1)
@@ -98,6 +103,8 @@ class TaskFile(Settings):
     templates: tuple[Wording, ...] = Field(min_length=1)
     group: str | None = None
     default: bool = False
+    drops_templates: bool = False
+    remark: str | None = None
 
     @field_validator("metric")
     @classmethod

@@ -70,6 +70,8 @@ class Task:
         is_own: Whether its training rows are the user's own: shots are drawn by what stands in the rows, and not by the
             task's name (see `tasks.shots.draw`).
         has_fixed_counts: Whether the numbers of test rows of each label were set, and did not come as the rows came.
+        left_out: Number of a template of the file that cannot be used -> why.
+        remark: What of the task's file is not used, or used otherwise than where it comes from; None for nothing.
     """
 
     name: str
@@ -86,6 +88,8 @@ class Task:
     classes: tuple[str, ...] | None = None
     is_own: bool = False
     has_fixed_counts: bool = False
+    left_out: Mapping[int, str] = field(default_factory=dict)
+    remark: str | None = None
 
     @cached_property
     def train_keys(self) -> tuple[str, ...]:
@@ -108,6 +112,10 @@ class Task:
             return self.templates
         known = {template.index: template for template in self.templates}
         unknown = [str(number) for number in templates if number not in known]
+        reasons = [self.left_out[int(number)] for number in templates if int(number) in self.left_out]
+        if reasons:
+            message = f"task '{self.name}': {reasons[0]}"
+            raise TaskError(message, hint=f"templates that can be used: {', '.join(map(str, known))}")
         if unknown or not templates:
             raise TaskError(
                 f"task '{self.name}' has no template {', '.join(unknown)}" if unknown else "no template was asked for",
@@ -129,5 +137,6 @@ def fingerprint(train: Sequence[Row], test: Sequence[Row], templates: Sequence["
             digest.update(content(row).encode())
         digest.update(b"\0")
     for template in templates:
-        digest.update(json.dumps([template.name, template.text, template.choices]).encode())
+        more = [dict(template.more)] if template.more else []
+        digest.update(json.dumps([template.name, template.text, template.choices, *more]).encode())
     return digest.hexdigest()

@@ -1,0 +1,25 @@
+"""A wording of whatever kind as the template that it describes."""
+
+from collections.abc import Sequence
+
+from peftbench.tasks.formats.promptsource_template import PromptsourceTemplate
+from peftbench.tasks.schema import Wording
+from peftbench.tasks.template import Template
+
+
+def template_of(wording: Wording, index: int, label: str, names: Sequence[str] = ()) -> Template:
+    """Build a template.
+
+    Args:
+        wording: What it says.
+        index: Its number in the task.
+        label: Name of the label's column.
+        names: Of the classes: its choices where it has none of its own.
+
+    Raises:
+        TaskError: As the template's class.
+    """
+    choices = wording.choices or names
+    if wording.kind == "promptsource":
+        return PromptsourceTemplate(wording.name, index, wording.text, choices, label)
+    return Template(wording.name, index, wording.text, choices, label)
