@@ -50,7 +50,7 @@ class TaskOptions:
     task: Annotated[
         str | None,
         Option(
-            help=f"Task, group or task TOML: `peftbench list tasks`. \\[default: {TASK}]",
+            help=f"Task, group, task TOML or YAML: `peftbench list tasks`. \\[default: {TASK}]",
             metavar="NAME",
             rich_help_panel=DATA,
         ),

@@ -27,7 +27,7 @@ MAX_CHARS = 30
 def show(
     *,
     task: Annotated[
-        str, Argument(help="A task, a group or a task TOML; a name of your own with --template.", metavar="TASK")
+        str, Argument(help="A task, a group, a TOML or YAML; a name of your own with --template.", metavar="TASK")
     ],
     limit: Annotated[int, Option(help="Test rows to show under each template.", metavar="N", min=1)] = 2,
     templates: Annotated[str, Option(help="Templates to show, by number: 0,2; or all.", metavar="N,N")] = "all",
@@ -59,6 +59,8 @@ def show(
 def _head(task: "Task") -> Iterator[str]:
     """Write what a task is: its metric's level by guessing, its rows, and its labels in their order."""
     yield from _wrapped(f"{task.name}: {task.description}", "", "  ")
+    if task.remark:
+        yield from _wrapped(task.remark.removeprefix(f"{task.name}: "), "", "  ")
     metric = registry.metric(task.metric)
     labels = [row.label for row in task.test]
     often, _ = Counter(labels).most_common(1)[0]

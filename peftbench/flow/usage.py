@@ -78,12 +78,16 @@ class Usage(Settings):
         return sealed(self.model_dump_json(indent=2, exclude=of_turns))
 
     def alone(self) -> dict[str, "Usage"]:
-        """Describe for each template how it is used without shots in the prompt: by the folder of its own adapter."""
+        """Describe for each template how it is used without shots in the prompt: by the folder of its own adapter.
+
+        What stands before the shots is in the adapter, as they are.
+        """
+        bare = [wording.model_copy(update={"description": ""}) for wording in self.templates]
         return {
             f"template-{wording.index}": self.model_copy(
                 update={"templates": (wording,), "shots": (), "icl": IclOptions()}
             )
-            for wording in self.templates
+            for wording in bare
         }
 
     def template(self, number: int | None) -> Template:

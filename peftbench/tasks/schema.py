@@ -71,13 +71,25 @@ class Wording(Settings):
 
     Args:
         choices: Left out they are the label's names.
-        kind: Whose rules it follows: those here, or promptsource's.
+        kind: Whose rules it follows: those here, promptsource's, or lm-evaluation-harness's.
+        target: Of lm-evaluation-harness: what says which choice is right.
+        joint: Of lm-evaluation-harness: what stands between input and answer.
+        description: Of lm-evaluation-harness: what stands once before the shots and the query.
     """
 
     name: str
     text: str
     choices: str | tuple[str, ...] = ()
-    kind: Literal["peftbench", "promptsource"] = "peftbench"
+    kind: Literal["peftbench", "promptsource", "lm-eval"] = "peftbench"
+    target: str = ""
+    joint: str = " "
+    description: str = ""
+
+    @model_validator(mode="after")
+    def _fields_go_with_their_kind(self) -> "Wording":
+        if self.kind != "lm-eval" and (self.target, self.joint, self.description) != ("", " ", ""):
+            raise ValueError("'target', 'joint' and 'description' go with kind = \"lm-eval\"")
+        return self
 
 
 class TaskFile(Settings):

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from peftbench.tasks.formats.lm_eval_template import LmEvalTemplate
 from peftbench.tasks.formats.promptsource_template import PromptsourceTemplate
 from peftbench.tasks.schema import Wording
 from peftbench.tasks.template import Template
@@ -22,4 +23,15 @@ def template_of(wording: Wording, index: int, label: str, names: Sequence[str] =
     choices = wording.choices or names
     if wording.kind == "promptsource":
         return PromptsourceTemplate(wording.name, index, wording.text, choices, label)
+    if wording.kind == "lm-eval":
+        return LmEvalTemplate(
+            wording.name,
+            index,
+            wording.text,
+            choices,
+            label,
+            target=wording.target,
+            joint=wording.joint,
+            description=wording.description,
+        )
     return Template(wording.name, index, wording.text, choices, label)

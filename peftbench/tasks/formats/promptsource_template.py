@@ -210,6 +210,9 @@ class PromptsourceTemplate(Template):
     def _parts(self, fields: Mapping[str, Any], row: Row | None) -> tuple[str, str]:
         """Render the whole and split it into input and target."""
         parts = [_plain(part) for part in self._rendered(fields, row).split(SEPARATOR)]
+        if parts == [""]:
+            message = f"template '{self.name}' renders to nothing{place(row)}"
+            raise TaskError(message, hint="it is for other rows: another template, or other rows")
         if len(parts) != 2:
             message = f"template '{self.name}' renders to {len(parts)} parts between '{SEPARATOR}'{place(row)}"
             raise TaskError(message, hint="two are needed: input and target")

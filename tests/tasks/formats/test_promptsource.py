@@ -130,6 +130,8 @@ def test_rows_that_render_to_nothing_are_skipped_under_that_template(tmp_path):
     task = load(write(tmp_path, entry(PLAIN), entry(cause), rows=rows))
     assert [[each.reads(one) for one in task.test] for each in task.templates] == [[True] * 3, [True, False, True]]
     assert task.left_out == {}
+    with pytest.raises(TaskError, match="'one' renders to nothing in row 2"):
+        task.templates[1].render(task.test[1])
 
 
 def test_a_separator_in_a_rows_text_is_text(tmp_path):
