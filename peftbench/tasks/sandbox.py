@@ -291,6 +291,8 @@ def _parsed(source: str, environment: Environment) -> nodes.Template:
         return environment.parse(source)
     except RecursionError:
         raise BudgetError("it is nested too deeply") from None
+    except ValueError:  # Python's own limit on digits
+        raise BudgetError(f"a whole number beyond {limits.MAX_NUMBER}") from None
 
 
 def _refuse_depth(source: str, environment: Environment) -> None:

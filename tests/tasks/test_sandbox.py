@@ -153,3 +153,8 @@ def test_each_rendering_has_the_whole_budget():
 def test_what_begins_and_never_ends_is_a_syntax_error(source):
     with pytest.raises(TaskError, match="template 'own' has a syntax error"):
         shown(source)
+
+
+def test_a_number_of_too_many_digits_is_one_line():
+    with pytest.raises(TaskError, match=r"template 'own' goes beyond its budget: a whole number beyond"):
+        Template("own", 0, "{{text}}{{" + "9" * 5000 + "}} ||| {{choice}}", ["bad", "good"], "label")
