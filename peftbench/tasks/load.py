@@ -248,12 +248,15 @@ def _label_faults(
     if wrong:
         known = ", ".join(file.label.names) if file.label.names else "the row's choices"
         count = f" ({len(wrong)} such rows)" if len(wrong) > 1 else ""
+        if not field:
+            message = f"the target of row {wrong[0].id + 1} is none of {known}{count}"
+            return [TaskError(message, hint="a target is a choice's index from 0, or its text")]
         message = f"label {_brief(wrong[0].fields.get(field))} in row {wrong[0].id + 1} is none of {known}{count}"
         values = ", ".join(sorted({_brief(row.fields.get(field)) for row in table})[:NUM_SHOWN_LABELS])
         hint = f"column '{field}' holds {values}; labels are written as a name or as an index from 0"
         return [TaskError(message, hint=hint)]
     if len(set(indices)) == 1 and templates[0].fixed_choices:
-        message = f"all {len(table)} rows have one label, {_brief(table[0].fields[field])}"
+        message = f"all {len(table)} rows have one label, {_brief(table[0].fields.get(field, indices[0]))}"
         return [TaskError(message, hint="rows of at least two classes are needed")]
     return []
 

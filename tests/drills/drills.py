@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from tests.drills import flips, folders, inputs, kills
+from tests.drills import flips, folders, inputs, kills, yamls
 from tests.drills.tally import Tally
 
 DRILLS: dict[str, Callable[[int, int], Tally]] = {
@@ -16,6 +16,7 @@ DRILLS: dict[str, Callable[[int, int], Tally]] = {
     "rows": inputs.files,
     "templates": inputs.templates,
     "TOML": inputs.tomls,
+    "YAML": yamls.yamls,
     "command lines": inputs.commands,
     "command lines that run": inputs.running,
 }
@@ -30,6 +31,7 @@ TRIES = {
     "rows": 9000,
     "templates": 5000,
     "TOML": 5000,
+    "YAML": 5000,
     "command lines": 1000,
     "command lines that run": 300,
 }

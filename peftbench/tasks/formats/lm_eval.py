@@ -17,6 +17,8 @@ from peftbench.tasks.sandbox import compiled
 from peftbench.tasks.schema import Data, Label, TaskFile, Wording
 
 MAX_INCLUDES = 20
+MAX_SHOWN = 100
+"""Characters of a stranger's name."""
 SEPARATOR = "\n\n"
 """Between shots, there as here."""
 ACCURACY = frozenset(("acc", "acc_norm", "acc_bytes"))
@@ -134,14 +136,23 @@ def merged_fields(path: Path, table: dict[str, Any], seen: set[Path] | None = No
     for name in names if isinstance(names, list) else [names]:
         if not isinstance(name, str):
             raise TaskError(f"task '{path}': include: a file's name is needed", hint="include: FILE.yaml")
+        if not _is_file(path.parent / name):
+            message = f"task '{path}' includes '{name[:MAX_SHOWN]}', and no such file is beside it"
+            raise TaskError(message, hint="copy that file as well")
         other = path.parent / name
         if other.resolve() in seen:
             raise TaskError(f"task '{path}' includes '{other}' twice, or in a cycle", hint="each file once")
-        if not other.exists():
-            raise TaskError(f"task '{path}' includes '{other}', which is not there", hint="copy that file as well")
         included = merged_fields(other, yaml_file.read(other), seen)
         merged |= {field: value for field, value in included.items() if field != "task_list"}
     return merged | {field: value for field, value in table.items() if field != "include"}
+
+
+def _is_file(path: Path) -> bool:
+    """Whether a name, which may be no name of a file at all, is that of one."""
+    try:
+        return path.is_file()
+    except (OSError, ValueError):
+        return False
 
 
 def _refuse_other_files(path: Path, table: Mapping[str, Any]) -> None:

@@ -245,7 +245,7 @@ def _drawn(source: str) -> str | None:
     """Return the name of a filter that draws by chance, wherever it stands: Jinja looks up those inside `if` late."""
     try:
         tree = ENVIRONMENT.parse(source[:MAX_TEMPLATE_CHARS])
-    except (jinja2.TemplateSyntaxError, RecursionError):  # refused when it is compiled
+    except (jinja2.TemplateSyntaxError, RecursionError, ValueError):  # refused when it is compiled
         return None
     return next((node.name for node in tree.find_all(nodes.Filter) if node.name in BY_CHANCE), None)
 

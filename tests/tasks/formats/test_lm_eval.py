@@ -118,7 +118,10 @@ def test_includes_are_merged_below_the_files_own_fields(tmp_path):
         ({"drop": ("validation_split",)}, "names no test_split and no validation_split"),
         ({"doc_to_text": "{{text}} {{label}}"}, "doc_to_text reads 'label', which is doc_to_target"),
         ({"include": "task.yaml"}, "includes .*task.yaml' twice, or in a cycle"),
-        ({"include": "none.yaml"}, "includes .*none.yaml', which is not there"),
+        ({"include": "none.yaml"}, "includes 'none.yaml', and no such file is beside it"),
+        ({"include": "x" * 300}, "includes 'x*', and no such file"),
+        ({"include": "\0"}, "includes '.*', and no such file"),
+        ({"include": "/dev/zero"}, "includes '/dev/zero', and no such file"),
         ({"include": 3}, "include: a file's name is needed"),
     ],
 )
@@ -229,6 +232,14 @@ def test_several_right_answers_are_refused():
         template(target="{{[0, 1]}}").label_of(row())
     with pytest.raises(TaskError, match="has several right answers in row 1"):
         template(target="label").label_of(row([0, 1]))
+
+
+@pytest.mark.parametrize(
+    ("target", "message"), [("5", "the target of row 1 is none of .* such rows"), ("1", "all 2 rows have one label, 1")]
+)
+def test_targets_that_no_column_decides_are_told_without_a_column(tmp_path, target, message):
+    with pytest.raises(TaskError, match=message):
+        task(tmp_path, doc_to_target=target)
 
 
 def test_a_constant_input_is_refused(tmp_path):
