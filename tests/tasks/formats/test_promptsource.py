@@ -62,6 +62,7 @@ def test_a_template_that_does_not_fit_is_left_out_with_its_reason(tmp_path):
         "reads what no template may: access to attribute 'append'": "{% set x = [] %}{{x.append(1)}}" + PLAIN,
         "makes nothing of any of 6 rows": "{% if text == 'x' %}" + PLAIN + "{% endif %}",
         "empty input": "||| {{answer_choices[label]}}{{text and ''}}",
+        "names no column before the answer": "{{'x'}} ||| {{answer_choices[label]}}",
         "a whole number beyond": "{{" + "9" * 5000 + "}}" + PLAIN,
         "goes beyond its budget": "{% for i in range(99999) %}{{i}}{% endfor %}" + PLAIN,
     }
@@ -70,7 +71,7 @@ def test_a_template_that_does_not_fit_is_left_out_with_its_reason(tmp_path):
     assert list(task.left_out) == list(range(1, 1 + len(wrong)))
     for reason, said in zip(wrong, task.left_out.values(), strict=True):
         assert reason in said.replace(f"'{reason}'", ""), said
-    assert "11 of 12 templates cannot be used" in task.remark
+    assert "12 of 13 templates cannot be used" in task.remark
     with pytest.raises(TaskError, match="tells the label in its input") as error:
         task.select([1])
     assert error.value.hint == "templates that can be used: 0"
