@@ -15,7 +15,6 @@ from typer import Argument
 
 from peftbench import registry
 from peftbench.cli.options import Table
-from peftbench.spec.recipe import read, shipped
 
 Line = dict[str, Any]
 """Title -> value of what is listed."""
@@ -117,6 +116,8 @@ def models() -> Listing:
 
 def recipes() -> Listing:
     """List the recipes that come along."""
+    from peftbench.spec.recipe import read, shipped
+
     lines = [{"recipe": name, "what it makes": read(path).description} for name, path in shipped().items()]
     return Listing(lines, "peftbench run table1")
 

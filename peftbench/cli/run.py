@@ -1,15 +1,16 @@
 """`peftbench run`: the grid of a table or a figure, from a recipe."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
-from pydantic import ValidationError
 from typer import Argument
 
 from peftbench.cli.options import DataFolder, OutputOptions, RunOptions, Table
 from peftbench.errors import RecipeError
-from peftbench.spec.cell import Cell
-from peftbench.spec.recipe import Run, cells, find, read
+
+if TYPE_CHECKING:
+    from peftbench.spec.cell import Cell
+    from peftbench.spec.recipe import Run
 
 
 def run(
@@ -21,6 +22,7 @@ def run(
 ) -> None:
     """Run everything that a recipe asks for and that has no record yet."""
     from peftbench.cli.cells import carry_out, distinct
+    from peftbench.spec.recipe import find
 
     update = {"device": run.device, "allow_pickle": run.allow_pickle}
     requested = [
@@ -31,15 +33,18 @@ def run(
     carry_out(distinct(requested), run, output, form, f"peftbench report{output.typed()}")
 
 
-def expanded(path: Path) -> list[Cell]:
+def expanded(path: Path) -> "list[Cell]":
     """Read a recipe and expand its runs, groups of tasks included.
 
     Raises:
         RecipeError: The file, or a combination that it asks for, cannot be carried out.
     """
+    from pydantic import ValidationError
+
+    from peftbench.spec.recipe import cells, read
     from peftbench.tasks.load import expand
 
-    def tasks(run: Run) -> list[str]:
+    def tasks(run: "Run") -> list[str]:
         names = [run.task] if isinstance(run.task, str) else run.task
         return [task for name in names for task in expand(name, as_mixture=run.learner == "tune")]
 

@@ -45,6 +45,16 @@ def test_looking_imports_nothing_heavy(words):
     assert imported(*words) == []
 
 
+def test_the_list_of_commands_imports_neither_pydantic_nor_many_modules():
+    """Typer itself imports pydantic once a command is named."""
+    counting = PROGRAM.replace("print(", "print(len(sys.modules), file=sys.stderr); print(")
+    program = counting.format(heavy=(*HEAVY, "pydantic"))
+    run = subprocess.run([sys.executable, "-c", program, "--help"], capture_output=True, text=True, check=True)
+    count, names = run.stderr.splitlines()[-2:]
+    assert names == "imported:"
+    assert int(count) < 400
+
+
 def test_a_report_over_records_imports_nothing_heavy(tmp_path):
     records = tmp_path / "records"
     records.mkdir()
