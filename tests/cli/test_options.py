@@ -1,4 +1,5 @@
 import re
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -7,6 +8,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
+from peftbench.cli import cells
 from peftbench.cli.app import COMMANDS, main
 from peftbench.cli.options import OutputOptions, ScoringOptions, TaskOptions, assignments, flatten, numbers
 from peftbench.errors import RecipeError
@@ -68,6 +70,23 @@ def test_a_setting_without_name_or_value_is_refused(text):
 def test_data_options_can_be_typed_again():
     options = TaskOptions(task="rte", train=Path("my rows.csv"), limit=8, templates="0,1", seeds="0")
     assert options.typed() == " --task rte --train 'my rows.csv' --templates 0,1 --limit 8"
+
+
+@pytest.mark.parametrize("is_typed", [True, False])
+def test_the_command_that_icl_names_takes_the_rows_of_the_same_folder(is_typed, monkeypatch):
+    taken = []
+    monkeypatch.setattr(cells, "carry_out", lambda some, *rest: taken.append((some, rest[-1])))
+    words = ["icl", "--task", "cb", "--shots", "4", "--limit", "8"]
+    if is_typed:
+        words += ["--data", "my rows/here"]
+    else:
+        monkeypatch.setenv("PEFTBENCH_DATA", "my rows/here")
+    assert main(words) == 0
+    monkeypatch.delenv("PEFTBENCH_DATA", raising=False)
+    assert "--data 'my rows/here'" in taken[0][1]
+    assert main(shlex.split(taken[0][1])[1:]) == 0
+    of_step = [(cell.task.name, cell.task.data, cell.limit) for cell in taken[1][0]]
+    assert of_step == [("cb", Path("my rows/here"), 8)] * 2
 
 
 def test_only_another_results_folder_is_typed_again():

@@ -10,6 +10,9 @@ from peftbench.report.notes import break_even, remarks
 from peftbench.report.rows.table import Table, build
 from peftbench.store.record import Record
 
+MANY = 3
+"""Tasks after the first one from which on notes count them."""
+
 
 @dataclass(frozen=True)
 class Document:
@@ -45,8 +48,10 @@ def compose(records: Sequence[Record], published: Table | None = None, left_out:
     tables = [replace(table, title=_title(table, named)) for table in built]
     findings = [f"left out: {text}" for text in left_out]
     for table in tables:
-        findings += [f"break-even: {break_even.sentence(pair)}" for pair in break_evens(table)]
-        findings += [*remarks.sensitivity(table), *remarks.cautions(table)]
+        place = f"{_place(table, named)}: " if len(tables) > 1 else ""
+        findings += [f"{place}break-even: {break_even.sentence(pair)}" for pair in break_evens(table)]
+        findings += [f"{place}{text}" for text in remarks.sensitivity(table)]
+        findings += remarks.cautions(table, place)
     conventions = remarks.conventions(tables) if tables else []
     of_columns = {
         "score_interval": tuple(remarks.intervals(tables)),
@@ -61,8 +66,18 @@ def compose(records: Sequence[Record], published: Table | None = None, left_out:
 
 def _title(table: Table, named: Counter[str]) -> str:
     """Name the tasks; where a name stands for several sets of rows in the report, say which."""
-    names = ", ".join(
+    names = ", ".join(_names(table, named))
+    return f"Task: {names}" if len(table.tasks) == 1 else f"Mean over {len(table.tasks)} tasks: {names}"
+
+
+def _place(table: Table, named: Counter[str]) -> str:
+    """Name a table where there are several: its tasks, or of many the first."""
+    first, *others = _names(table, named)
+    return ", ".join([first, *others]) if len(others) < MANY else f"{first} and {len(others)} more tasks"
+
+
+def _names(table: Table, named: Counter[str]) -> list[str]:
+    return [
         f"{task.name} [{task.num_examples} rows, data {task.sha256[:6]}]" if named[task.name] > 1 else task.name
         for task in table.tasks
-    )
-    return f"Task: {names}" if len(table.tasks) == 1 else f"Mean over {len(table.tasks)} tasks: {names}"
+    ]

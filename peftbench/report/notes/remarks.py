@@ -32,10 +32,10 @@ def conventions(tables: Sequence[Table]) -> list[str]:
     """List how the columns were counted, each convention once, and why values are absent."""
     rows = [row for table in tables for row in table.rows]
     orders = " x orders of the shots" if have_orders(rows) else ""
+    titles = ", ".join(dict.fromkeys(table.metric.title for table in tables))
     notes = [
-        f"{title}: median (interquartile range) over templates x seeds{orders}; over several tasks the mean of their "
+        f"{titles}: median (interquartile range) over templates x seeds{orders}; over several tasks the mean of their "
         "medians (and of their ranges); n = examples"
-        for title in dict.fromkeys(table.metric.title for table in tables)
     ]
     if any(next(break_evens(table), None) for table in tables):
         notes.append("break-even: training FLOPs / FLOPs that a query then costs less than with ICL, rounded up")
@@ -103,27 +103,39 @@ def sensitivity(table: Table) -> Iterator[str]:
         yield f"{name}: mean {title} by length normalisation: {', '.join(means)}"
 
 
-def cautions(table: Table) -> Iterator[str]:
-    """Write what makes rows unlike each other: fewer shots than asked, cut inputs, unequal seeds or models."""
+def cautions(table: Table, place: str = "") -> Iterator[str]:
+    """Write what makes rows unlike each other: fewer shots than asked, cut inputs, unequal seeds or models.
+
+    Args:
+        table: Of the rows.
+        place: Begins what does not say itself of which table it is.
+    """
+    titles = Counter(map(names.title, table.rows))
     for row in table.rows:
-        if skipped := _skipped(row):
-            yield skipped
-        elif row.used_shots != row.shots:
-            yield f"{names.title(row)}: {names.shots(row)} shots, as many as fit the model's positions"
-        if row.num_cut_tokens:
-            yield f"{names.title(row)}: {row.num_cut_tokens:,} input tokens were cut (--max-input-tokens)"
-        yield from _one_choice(row)
-        yield from _idle(row)
-        yield from _spent(row)
+        title = names.title(row)
+        name = title if titles[title] == 1 else f"{title}, {names.shots(row)} shots"
+        yield from (f"{place}{text}" for text in _of_row(row, name))
     yield from _most_frequent(table)
     # Zero-shot draws nothing, so that its one seed is all there is.
     if len({row.num_seeds for row in table.rows if not row.is_zero_shot}) > 1:
-        yield "the rows pool different numbers of seeds: their ranges are not alike"
-    yield from _unequal_models(table)
+        yield f"{place}the rows pool different numbers of seeds: their ranges are not alike"
+    yield from (f"{place}{text}" for text in _unequal_models(table))
     yield from _dequantized(table)
 
 
-def _skipped(row: Row) -> str:
+def _of_row(row: Row, name: str) -> Iterator[str]:
+    if skipped := _skipped(row, name):
+        yield skipped
+    elif row.used_shots != row.shots:
+        yield f"{names.title(row)}: {names.shots(row)} shots, as many as fit the model's positions"
+    if row.num_cut_tokens:
+        yield f"{name}: {row.num_cut_tokens:,} input tokens were cut (--max-input-tokens)"
+    yield from _one_choice(row, name)
+    yield from _idle(row, name)
+    yield from _spent(row, name)
+
+
+def _skipped(row: Row, name: str) -> str:
     """Count the templates x seeds that make nothing of some rows; nothing where all read all."""
     results = [result for record in row.records for result in record.results]
     skips = [result.num_skipped for result in results if result.num_skipped]
@@ -131,16 +143,16 @@ def _skipped(row: Row) -> str:
         return ""
     text = f"{len(skips)} of {len(results)} tasks x templates x seeds skip rows that they make nothing of"
     shots = ", and shots like them" if row.used_shots != row.shots else ""
-    return f"{names.title(row)}: {text}, {max(skips):,} at most{shots}"
+    return f"{name}: {text}, {max(skips):,} at most{shots}"
 
 
-def _one_choice(row: Row) -> Iterator[str]:
+def _one_choice(row: Row, name: str) -> Iterator[str]:
     """Count the templates x seeds under which a row gives one answer to nearly all examples: its score means little."""
     results = [result for record in row.records for result in record.results if result.num_predicted is not None]
     alike = sum(max(result.num_predicted or [0]) >= ONE_CHOICE * result.num_examples for result in results)
     if alike:
         yield (
-            f"{names.title(row)}: one and the same answer to {100 * ONE_CHOICE:.0f} % of the examples or more under "
+            f"{name}: one and the same answer to {100 * ONE_CHOICE:.0f} % of the examples or more under "
             f"{alike} of {len(results)} tasks x templates x seeds"
         )
 
@@ -171,28 +183,28 @@ def _accuracies(num_labelled: Sequence[int]) -> str:
     return f"accuracy {units.percent(often)}, by guessing {units.percent(guess)}"
 
 
-def _idle(row: Row) -> Iterator[str]:
+def _idle(row: Row, name: str) -> Iterator[str]:
     """Count trained parameters that do nothing: those without a gradient, and those that are not kept."""
     if row.num_unreached_parameters:
         which = f"{row.num_unreached_parameters:,} of {row.num_trained_parameters:,} trained parameters"
-        yield f"{names.title(row)}: {which} are in tensors that no training step had a gradient for"
+        yield f"{name}: {which} are in tensors that no training step had a gradient for"
     if row.num_saved_parameters is not None and row.num_saved_parameters != row.num_trained_parameters:
         yield (
-            f"{names.title(row)}: {row.num_saved_parameters:,} parameters are kept and used after training, "
+            f"{name}: {row.num_saved_parameters:,} parameters are kept and used after training, "
             f"{row.num_trained_parameters:,} were trained"
         )
 
 
-def _spent(row: Row) -> Iterator[str]:
+def _spent(row: Row, name: str) -> Iterator[str]:
     """Write what training FLOPs include beside a training, and what they leave out."""
     learned = [record.learned for record in row.records]
     paths = dict.fromkeys(part.start_from.path for part in learned if part.start_from)
     if paths:
         whose = ", ".join(f"'{path}'" for path in paths)
-        yield f"{names.title(row)}: started from {whose}; what it took to train that is not in its training FLOPs"
+        yield f"{name}: started from {whose}; what it took to train that is not in its training FLOPs"
     if any(part.sweep for part in learned):
         place = "not in" if row.costs["training_flops"].kind == "traced" else "in"
-        yield f"{names.title(row)}: the search for the learning rate is {place} its training FLOPs"
+        yield f"{name}: the search for the learning rate is {place} its training FLOPs"
 
 
 def _unequal_models(table: Table) -> Iterator[str]:

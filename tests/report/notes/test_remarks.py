@@ -148,6 +148,42 @@ def test_the_most_frequent_answer_is_told_where_it_is_more_than_chance():
     assert not list(remarks.cautions(table(counted(record(), predicted=[(150, 150)] * 2, labelled=(150, 150)))))
 
 
+def labelled(metric, task, **facts):
+    """A record under a metric, with the counts of its labels."""
+    made = under(metric, record(task=task, **facts))
+    return counted(made, predicted=[(294, 6)] * 2, labelled=(216, 84))
+
+
+def test_the_most_frequent_answer_is_told_of_every_other_metric():
+    """By hand: F1 of the larger class is 2 x 216 / (300 + 216), of the other 0."""
+    values = {"macro_f1": 100 * 432 / 516 / 2, "matthews": 0.0}
+    for metric, value in values.items():
+        made = table(labelled(metric, "a"), labelled(metric, "b"))
+        (note,) = [text for text in remarks.cautions(made) if text.startswith("always")]
+        of_task = f"{value:.1f} (accuracy 72.0, by guessing 50.0)"
+        assert note == f"always the most frequent answer: {made.metric.title} {of_task} on a, {of_task} on b"
+        assert not [text for text in remarks.cautions(table(under(metric, record()))) if "always" in text]
+
+
+def test_notes_under_several_tables_say_of_which_they_are():
+    alike = "one and the same answer to 98 % of the examples or more"
+    stuck = f"ICL on mini-gpt: {alike} under 2 of 2 tasks x templates x seeds"
+    findings = compose([labelled("accuracy", "a"), labelled("macro_f1", "b")]).findings
+    assert [text for text in findings if "one and the same" in text] == [f"a: {stuck}", f"b: {stuck}"]
+    assert [text for text in compose([labelled("accuracy", "a")]).findings if "one and the same" in text] == [stuck]
+    many = [labelled("accuracy", f"t{number}") for number in range(5)]
+    assert (
+        f"t0 and 4 more tasks: {stuck.replace('2 of 2', '10 of 10')}"
+        in compose([*many, labelled("matthews", "b")]).findings
+    )
+
+
+def test_rows_that_differ_in_their_shots_alone_are_named_with_them():
+    made = table(labelled("accuracy", "a"), labelled("accuracy", "a", shots=4))
+    heads = [text.partition(":")[0] for text in remarks.cautions(made) if "one and the same" in text]
+    assert heads == ["ICL on mini-gpt, 4 shots", "ICL on mini-gpt, 32 shots"]
+
+
 @pytest.mark.parametrize(("number", "is_few"), [(12, True), (29, True), (30, False)])
 def test_intervals_of_few_examples_are_said_to_be_narrow(number, is_few):
     made = under("accuracy", record(num_examples=number, correct=(5,)))
