@@ -17,10 +17,14 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     path = real.data()
     if path is not None and not path.is_dir():
         raise pytest.UsageError(f"{real.VARIABLE} names '{path}', which is no folder")
-    if path is None:
-        without = [item for item in items if item.get_closest_marker("real_data")]
-        config.hook.pytest_deselected(items=without)
-        items[:] = [item for item in items if item not in without]
+    without = [item for item in items if not all(map(_is_there, item.iter_markers("real_data")))]
+    config.hook.pytest_deselected(items=without)
+    items[:] = [item for item in items if item not in without]
+
+
+def _is_there(mark: pytest.Mark) -> bool:
+    """Whether there is the folder of real data, and each other one whose variable the mark names."""
+    return real.data() is not None and all(variable in os.environ for variable in mark.args)
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

@@ -138,9 +138,8 @@ def promptsource():
     return folder / "templates", module.DatasetTemplates
 
 
-@pytest.mark.real_data
+@pytest.mark.real_data(CHECKOUT)  # a checkout of promptsource
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.skipif(CHECKOUT not in os.environ, reason=f"needs real rows, and {CHECKOUT}: a checkout of promptsource")
 @pytest.mark.parametrize("name", PROMPTSOURCE)
 def test_real_rows_read_as_in_promptsource(name, promptsource, tmp_path):
     folder, collection = promptsource
