@@ -17,7 +17,7 @@ from peftbench.scoring.encoding import Encoded, check_fits, num_virtual_tokens
 from peftbench.scoring.tree import Answers, Tokens
 
 
-def choice_log_probs(backbone: Backbone, batch: Sequence[Encoded]) -> tuple[Tensor, Tensor]:
+def choice_log_probs(backbone: Backbone, batch: Sequence[Encoded], *, is_packed: bool = True) -> tuple[Tensor, Tensor]:
     """Compute the log-probability of each answer token of each choice.
 
     log p(y_t | input, y_<t)
@@ -26,6 +26,11 @@ def choice_log_probs(backbone: Backbone, batch: Sequence[Encoded]) -> tuple[Tens
     decoder-only model the choices of an example branch off its context, and examples share rows where that is cheaper
     than to pad them (`scoring.packing`).
 
+    Args:
+        backbone: The model, with what is attached.
+        batch: Prompts with their choices.
+        is_packed: As in `answer_log_probs`; false where adapters of rows are selected.
+
     Returns:
         log_probs (batch, choices, length) float32, 0 where there is no token; mask (batch, choices, length) bool.
         Examples with fewer choices than others have rows without any token.
@@ -33,7 +38,7 @@ def choice_log_probs(backbone: Backbone, batch: Sequence[Encoded]) -> tuple[Tens
     Raises:
         ModelError: A prompt is longer than the model's positions.
     """
-    picked, answers = answer_log_probs(backbone, batch, is_packed=True)
+    picked, answers = answer_log_probs(backbone, batch, is_packed=is_packed)
     shape = (len(batch), max(answers.choices) + 1, max(answers.slots) + 1)  # (batch, choices, length)
     where = torch.tensor([answers.prompts, answers.choices, answers.slots], device=picked.device).unbind()
     log_probs = picked.new_zeros(shape).index_put(where, picked)

@@ -107,8 +107,10 @@ def from_hub(data: Data, split: str) -> list[Fields]:
         TaskError: It could not be had, for whatever reason the hub's library gives.
     """
     import datasets
+    from huggingface_hub.utils import logging
 
     name = f"{data.hub}/{data.config}" if data.config else str(data.hub)
+    logging.set_verbosity_error()  # of its tries to reach the hub: the error below says what came of them
     try:
         rows = datasets.load_dataset(data.hub, data.config, revision=data.revision, split=split)
     except Exception as error:  # offline, unknown, gated, damaged cache: the library has no common error for them

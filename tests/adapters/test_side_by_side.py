@@ -60,7 +60,7 @@ def log_probs(backbone, prompts):
     """Give each prompt's log-probabilities, of the tokens of all its choices in a row."""
     batch = [encode_one(backbone, text, choices, end="eos", separator="\n\n", label=0) for text, choices in prompts]
     with torch.no_grad():
-        return [values[mask] for values, mask in zip(*choice_log_probs(backbone, batch), strict=True)]
+        return [values[mask] for values, mask in zip(*choice_log_probs(backbone, batch, is_packed=False), strict=True)]
 
 
 @pytest.mark.parametrize("family", FAMILIES)

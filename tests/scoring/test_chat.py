@@ -112,7 +112,7 @@ def test_scores_are_those_of_transformers_on_the_whole_conversation(kind):
     scores = score(backbone, [example("is it true?", choices)], CHAT.model_copy(update={"end": "eos"}), SHOTS)
     model = AutoModelForCausalLM.from_pretrained(backbone.model.name_or_path).eval()
     write = partial(backbone.tokenizer.apply_chat_template, return_dict=False)
-    said = [*(text for shot in SHOTS for text in shot), "is it true?"]
+    said = [*(text for shot in SHOTS for text in (shot.input, shot.answer)), "is it true?"]
     prompt = write(turns(*said), add_generation_prompt=True)
     for choice, found in zip(choices, scores.choices[0], strict=True):
         ids = write(turns(*said, choice))
