@@ -143,7 +143,9 @@ def test_every_command_of_the_readme_is_run_by_a_test():
     assert whole[0] == ["pip", "install"]
     assert whole[1:4] == [["peftbench", name] for name in ("icl", "tune", "report")]
     assert whole[4:7] == [["make", "demo"], ["source", ".venv/bin/activate"], ["make", "test"]]
-    assert whole[7:] == [["peftbench", name] for name in ("tune", "predict", "export")]
+    assert whole[7:9] == [["pip", "install"]] * 2
+    assert whole[9:12] == [["peftbench", name] for name in ("icl", "tune", "report")]
+    assert whole[12:] == [["peftbench", name] for name in ("tune", "predict", "export")]
     makefile = (ROOT / "Makefile").read_text()
     demo, test = (re.search(rf"^{name}:.*\n((?:\t.*\n)+)", makefile, re.MULTILINE)[1] for name in ("demo", "test"))
     typed_there = [shlex.split(line.replace("$(BIN)/", "")) for line in demo.splitlines()]
@@ -172,7 +174,7 @@ def test_the_readmes_commands_for_own_rows_run(tmp_path, monkeypatch, capsys):
     for name, labels in (("train", [0, 1] * 20), ("test", [1, 0, 1]), ("new", [0, 1])):
         lines = [f"the answer does follow {number},{label}" for number, label in enumerate(labels)]
         Path(f"{name}.csv").write_text("\n".join(["text,label", *lines]) + "\n")
-    tune, predict, export = (words[1:] for words in readme_commands()[7:10])
+    tune, predict, export = (words[1:] for words in readme_commands()[12:15])
     assert main(["model" if word == "google/flan-t5-small" else word for word in tune] + ["--set", "num_steps=1"]) == 0
     assert "lora" in capsys.readouterr().out
     (made,) = Path("results/adapters").iterdir()
@@ -192,9 +194,11 @@ def test_the_commands_on_a_real_model_run(tmp_path, monkeypatch):
         Path(f"DATA/sst2/{split}.jsonl").write_text("\n".join(rows))
     commands = [shlex.split(line, comments=True) for line in blocks(ROOT / "docs" / "real-models.md")]
     assert [words[1] for words in commands[:2]] == ["install", "install"]
-    for _, *words in commands[2:]:
-        less = ["--limit", "2", "--templates", "0"] if words[0] in ("icl", "tune") else []
-        replaced = {"smollm2-135m": "mini-gpt", "num_steps=40": "num_steps=1"}
+    for _, *words in [*commands[2:], *readme_commands()[9:12]]:
+        less = {"icl": ["--limit", "2", "--templates", "0"]}
+        less["tune"] = [*less["icl"], "--set", "num_steps=1"]
+        less = less.get(words[0], [])
+        replaced = {"smollm2-135m": "mini-gpt"}
         assert main([replaced.get(word, word) for word in words] + less) == (2 if "--chat" in words else 0), words
 
 
