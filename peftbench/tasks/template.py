@@ -130,11 +130,7 @@ class Template:
         if not text:
             hint = f"the part before '{SEPARATOR}' needs some text in every row"
             raise TaskError(f"template '{self.name}' gives an empty input{place(row)}", hint=hint)
-        if not 0 <= row.label < len(choices):
-            raise TaskError(
-                f"template '{self.name}' has {len(choices)} choices, and label {row.label}{place(row)}",
-                hint="labels count from 0, one for each choice",
-            )
+        self._check_label(choices, row)
         targets = choices if self._is_plain else self._targets(choices, fields, row)
         return Example(row.id, text, targets, row.label, row)
 
@@ -154,6 +150,11 @@ class Template:
             TaskError: As `render`; also fewer than two choices.
         """
         return self.fixed_choices or self._rendered_choices(row)
+
+    def _check_label(self, choices: Sequence[str], row: Row) -> None:
+        if not 0 <= row.label < len(choices):
+            message = f"template '{self.name}' has {len(choices)} choices, and label {row.label}{place(row)}"
+            raise TaskError(message, hint="labels count from 0, one for each choice")
 
     def _rendered_choices(self, row: Row | None) -> tuple[str, ...]:
         self.environment.start(self._num_chars)

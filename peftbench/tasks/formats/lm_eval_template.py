@@ -97,9 +97,7 @@ class LmEvalTemplate(Template):
         if absent := self.absent(row.fields):
             raise self._no_column(absent, row)
         choices = self.choices_of(row)
-        if not 0 <= row.label < len(choices):
-            message = f"template '{self.name}' has {len(choices)} choices, and label {row.label}{place(row)}"
-            raise TaskError(message, hint="labels count from 0, one for each choice")
+        self._check_label(choices, row)
         fields = row.fields if content is None else emptied(row.fields, content)
         text = self._value(self.text, fields, row) if self.text else ""
         if isinstance(text, int) or (isinstance(text, str) and text.isdigit() and self.text not in fields):

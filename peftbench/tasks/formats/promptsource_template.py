@@ -149,9 +149,7 @@ class PromptsourceTemplate(Template):
         if absent := self.absent(row.fields):
             raise self._no_column(absent, row)
         choices = self.choices_of(row)
-        if not 0 <= row.label < len(choices):
-            message = f"template '{self.name}' has {len(choices)} choices, and label {row.label}{place(row)}"
-            raise TaskError(message, hint="labels count from 0, one for each choice")
+        self._check_label(choices, row)
         values = self._encoding(row, choices)
         fields = self._protected(row.fields if content is None else emptied(row.fields, content))
         text, _ = self._parts(fields | {ANSWER_CHOICES: list(choices), self.label: values[row.label]}, row)
