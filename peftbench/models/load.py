@@ -21,7 +21,7 @@ from peftbench.models.gguf import config as gguf_config
 from peftbench.models.gguf import header, tensors
 from peftbench.models.gguf import tokenizer as gguf_tokenizer
 
-CONFIG, SETTINGS = "config.json", "peftbench.toml"
+CONFIG = "config.json"
 TOGETHER = "config and weights must be saved together"
 # Below this many parameters a CPU computes on one thread. Shared matrices of that size gain nothing, and on a machine
 # that does other work besides, threads that wait for each other at every operator cost a multiple (8 x, measured).
