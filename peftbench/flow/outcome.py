@@ -32,7 +32,7 @@ PACKAGES = ("peftbench", "torch", "transformers", "tokenizers", "datasets", "saf
 
 @dataclass(frozen=True)
 class Evaluation:
-    """The test rows under one template, their scores, and the wall time that scoring took.
+    """The test rows under one template, and their scores.
 
     Args:
         metric: Name of the task's metric.
@@ -44,7 +44,6 @@ class Evaluation:
     predictor: Predictor
     queries: Sequence[Example]
     scores: Scores
-    seconds: float
     num_skipped: int = 0
 
     @cached_property
@@ -196,7 +195,7 @@ def _facts(trial: Trial, learned: Learned, evaluations: Sequence[Evaluation], ad
         passes=[shape for evaluation in evaluations for shape in evaluation.scores.work.passes],
         adapter=adapter,
         learn_seconds=learned.seconds,
-        score_seconds=sum(evaluation.seconds for evaluation in evaluations),
+        score_seconds=sum(evaluation.scores.seconds for evaluation in evaluations),
         **(_tuning_facts(learned, evaluations) if isinstance(learned, Tuned) else {}),
     )
 

@@ -4,7 +4,6 @@ Read from `run` downwards for the whole experiment; everything else is a noun th
 """
 
 import itertools
-import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -94,10 +93,8 @@ def _evaluate(trial: Trial, learned: Learned, watch: Watch) -> Iterator[Evaluati
     plan = trial.plan
     with watch.stage(f"{plan.task.name}: scoring", sum(map(len, plan.queries))) as advance:
         for template, predictor, queries in zip(plan.templates, learned.predictors, plan.queries, strict=True):
-            started = time.perf_counter()
             scores = predictor.score(queries, lambda num_done: advance(num_done, ""))
-            seconds = time.perf_counter() - started
             skipped = plan.num_skipped(template)
-            evaluation = Evaluation(plan.task.metric, template, predictor, queries, scores, seconds, skipped)
+            evaluation = Evaluation(plan.task.metric, template, predictor, queries, scores, skipped)
             advance(0, evaluation.remark)
             yield evaluation

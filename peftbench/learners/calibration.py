@@ -58,10 +58,10 @@ class CalibratedPredictor(Wrapped):
             _calibrated(choice_scores, [prior[_key(query)] for query in queries])
             for choice_scores, queries in zip(scores.choices, content_free, strict=True)
         ]
-        work = scores.work + priors.work
+        work, seconds = scores.work + priors.work, scores.seconds + priors.seconds
         if self._template.fixed_choices is not None:
-            return Scores(choices, scores.lengths, work, scores.once + tuple(priors.lengths))
-        return Scores(choices, [*scores.lengths, *priors.lengths], work, scores.once)
+            return Scores(choices, scores.lengths, work, scores.once + tuple(priors.lengths), seconds)
+        return Scores(choices, [*scores.lengths, *priors.lengths], work, scores.once, seconds)
 
     def check_choices(self, examples: Sequence[Example]) -> None:
         """Check that the model can tell the choices apart, and that there is something to read without content."""

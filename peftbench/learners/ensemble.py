@@ -62,6 +62,7 @@ class EnsemblePredictor:
             lengths=[length for scores in members for length in scores.lengths],
             work=sum((scores.work for scores in members), Work()),
             once=tuple(length for scores in members for length in scores.once),
+            seconds=sum(scores.seconds for scores in members),
         )
 
     def check_choices(self, examples: Sequence[Example]) -> None:

@@ -8,6 +8,7 @@ from peftbench.errors import ModelError, TaskError
 from peftbench.learners.calibration import CalibratedPredictor
 from peftbench.learners.ensemble import EnsemblePredictor
 from peftbench.learners.predictor import Prompting
+from peftbench.learners.scored import score_once
 from peftbench.learners.shots_as_prefix import PrefixPredictor, check_prefix
 from peftbench.models.backbone import Backbone
 from peftbench.scoring.encoding import (
@@ -21,7 +22,7 @@ from peftbench.scoring.encoding import (
     num_virtual_tokens,
 )
 from peftbench.scoring.layout import Shot
-from peftbench.scoring.score import Scores, score
+from peftbench.scoring.score import Scores
 from peftbench.spec.cell import IclOptions, Scoring
 from peftbench.tasks.shots import ranks, relabel
 from peftbench.tasks.task import Example, Row
@@ -130,7 +131,7 @@ class IclPredictor:
         Raises:
             ModelError: A prompt is longer than the model's positions. Also what `scoring.score.score` raises.
         """
-        return score(self._backbone, examples, self._scoring, self.shown(), progress=progress)
+        return score_once(self._backbone, examples, self._scoring, self.shown(), progress)
 
     def check_choices(self, examples: Sequence[Example]) -> None:
         """Check that the model can tell the answer choices apart.

@@ -1,6 +1,7 @@
 """Scoring answer choices: the one place where in-context learning and tuning are both evaluated."""
 
 import math
+import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -30,12 +31,14 @@ class Scores:
         lengths: Of all prompts that were scored for the examples: one for each, or more.
         work: What was run for all of it.
         once: Lengths of prompts that were scored once for all examples.
+        seconds: Wall time that it took.
     """
 
     choices: list[list[ChoiceScore]]
     lengths: list[Length]
     work: Work
     once: tuple[Length, ...] = ()
+    seconds: float = 0.0
 
 
 def score(
@@ -72,6 +75,7 @@ def score(
     """
     if not examples:
         return Scores([], [], Work())
+    started = time.perf_counter()
     encoded = encode(backbone, examples, scoring, shots)
     check_fits(backbone, encoded)
     num_cut = sum(tokens.num_cut_tokens for tokens in encoded)
@@ -95,7 +99,8 @@ def score(
     choices = [_choice_scores(examples[index // members], tokens, sums[index]) for index, tokens in enumerate(encoded)]
     if members > 1:
         choices = [vote(choices[first : first + members]) for first in range(0, len(choices), members)]
-    return Scores(choices, lengths(backbone, encoded, num_shot_tokens(backbone, scoring, shots)), work)
+    prompts = lengths(backbone, encoded, num_shot_tokens(backbone, scoring, shots))
+    return Scores(choices, prompts, work, seconds=time.perf_counter() - started)
 
 
 @dataclass(frozen=True)
