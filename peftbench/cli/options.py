@@ -35,7 +35,7 @@ Table = Annotated[Format, Option("--format", help="table, or json as one documen
 DataFolder = Annotated[
     Path | None,
     Option(
-        help="Rows in place of the hub's: DIR/TASK/{train,test}.{jsonl,csv,parquet}.",
+        help="Rows in place of the hub's: DIR/TASK/{train,test}.{jsonl,csv,tsv,parquet}.",
         metavar="DIR",
         envvar="PEFTBENCH_DATA",
         rich_help_panel=DATA,

@@ -118,7 +118,7 @@ def _rows(path: Path) -> Iterator[dict[str, Any]]:
 def _checked(predictor: "RowPredictor", path: Path, rows: Iterator[dict[str, Any]]) -> Iterator[dict[str, Any]]:
     """Check the columns of a table's first row against the template's; lines of JSON may differ in theirs."""
     first = list(islice(rows, 1))
-    if path.suffix.lower() in (".csv", ".parquet"):
+    if path.suffix.lower() in (".csv", ".tsv", ".parquet"):
         for row in first:
             predictor.check(row)
     yield from first

@@ -34,7 +34,7 @@ class TaskSpec(Settings):
         test: File of test rows; replaces the task's own.
         template: Jinja "input ||| target" for rows without a task TOML.
         choices: Answer choices that go with `template`.
-        data: Folder of tasks' rows: data/NAME/train.jsonl and test.jsonl, or .csv, or .parquet, in place of the hub's.
+        data: Folder of tasks' rows: data/NAME/train and test, in .jsonl, .csv, .tsv or .parquet, in place of the hub's.
     """
 
     name: str

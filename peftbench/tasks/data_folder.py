@@ -1,4 +1,4 @@
-"""A folder of tasks' rows in place of the hub: DIR/TASK/train.jsonl and DIR/TASK/test.jsonl, or .csv, or .parquet."""
+"""A folder of tasks' rows in place of the hub: DIR/TASK/train and DIR/TASK/test, in .jsonl, .csv, .tsv or .parquet."""
 
 from pathlib import Path
 from typing import Literal
@@ -47,5 +47,5 @@ def _missing(data: Path, task: str, names: list[str]) -> TaskError:
     if not data.is_dir():
         return TaskError(f"'{data}' is no folder", hint="--data DIR or PEFTBENCH_DATA, with DIR/TASK/train.jsonl")
     looked_for = " or ".join(str(data / task / f"{name}.jsonl") for name in names)
-    hint = f"looked for {looked_for}; .csv and .parquet are read too"
+    hint = f"looked for {looked_for}; .csv, .tsv and .parquet are read too"
     return TaskError(f"--data '{data}' has no {names[0]} rows of task '{task}'", hint=hint)

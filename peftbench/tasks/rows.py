@@ -1,4 +1,4 @@
-"""Rows as dictionaries, from CSV, JSONL and Parquet files and from the hub; values stay as their file has them."""
+"""Rows as dictionaries, from CSV, TSV, JSONL and Parquet files and from the hub; values stay as their file has them."""
 
 import csv
 import json
@@ -19,7 +19,7 @@ def read(path: Path) -> list[Fields]:
     """Read a file's rows.
 
     Raises:
-        TaskError: The file is missing, damaged, has no rows, or its suffix is not one of .csv, .jsonl, .parquet.
+        TaskError: The file is missing, damaged, has no rows, or its suffix is not one of those of `READERS`.
     """
     rows = list(stream(path))
     if not rows:
@@ -129,9 +129,17 @@ def from_hub(data: Data, split: str) -> list[Fields]:
 
 
 def _csv(path: Path) -> Iterator[Fields]:
+    yield from _separated(path, ",")
+
+
+def _tsv(path: Path) -> Iterator[Fields]:
+    yield from _separated(path, "\t")
+
+
+def _separated(path: Path, delimiter: str) -> Iterator[Fields]:
     # The csv module, not pandas: "NA" stays "NA", "01" stays "01", and a row of another length is a fault.
     with path.open(encoding="utf-8-sig", newline="") as file:
-        reader = csv.DictReader(file, strict=True)
+        reader = csv.DictReader(file, delimiter=delimiter, strict=True)
         names = reader.fieldnames or []
         _refuse_repeated(names)
         for row in reader:
@@ -196,7 +204,13 @@ def _parquet(path: Path) -> Iterator[Fields]:
 
 EXPECTED = {
     ".csv": "UTF-8, a line of column names, then as many fields in each row; double quotes around text with commas",
+    ".tsv": "UTF-8, a line of column names, then as many fields in each row; double quotes around text with tabs",
     ".jsonl": 'UTF-8, and in each line one object: {"text": "...", "label": "..."}',
     ".parquet": "as pandas and datasets write it, with columns of text, numbers, dates and lists",
 }
-READERS: dict[str, Callable[[Path], Iterator[Fields]]] = {".csv": _csv, ".jsonl": _jsonl, ".parquet": _parquet}
+READERS: dict[str, Callable[[Path], Iterator[Fields]]] = {
+    ".csv": _csv,
+    ".tsv": _tsv,
+    ".jsonl": _jsonl,
+    ".parquet": _parquet,
+}

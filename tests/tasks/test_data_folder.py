@@ -94,7 +94,7 @@ def test_a_task_that_is_not_there_is_one_line_and_leaves_nothing(tmp_path, monke
     error, _, hint = capsys.readouterr().err.strip().partition("\n\n")
     assert error == "error: --data 'data' has no test rows of task 'rte'"
     looked_for = "data/rte/test.jsonl or data/rte/validation.jsonl"
-    assert hint == f"hint: looked for {looked_for}; .csv and .parquet are read too"
+    assert hint == f"hint: looked for {looked_for}; .csv, .tsv and .parquet are read too"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["data", "recipe.toml"]
     assert main([name, *(["--task", "rte"] if name == "icl" else ["recipe.toml"]), "--data", "nowhere"]) == 2
     assert "'nowhere' is no folder" in capsys.readouterr().err

@@ -25,7 +25,7 @@ def write(path: Path, rows: list[dict]) -> Path:
         parquet.write_table(pyarrow.Table.from_pylist(rows), path)
     else:
         with path.open("w", encoding="utf-8", newline="") as file:
-            writer = csv.DictWriter(file, list(rows[0]))
+            writer = csv.DictWriter(file, list(rows[0]), delimiter="\t" if path.suffix == ".tsv" else ",")
             writer.writeheader()
             writer.writerows(rows)
     return path
@@ -51,7 +51,7 @@ def toml(folder: Path, text: str = "", **changes) -> Path:
     return path
 
 
-@pytest.mark.parametrize("suffix", [".csv", ".jsonl", ".parquet"])
+@pytest.mark.parametrize("suffix", [".csv", ".tsv", ".jsonl", ".parquet"])
 @pytest.mark.parametrize("labels", [(0, 1), ("negative", "positive"), (False, True), ("Negative", "Positive")])
 def test_own_rows_load_from_each_kind_of_file_and_label(tmp_path, suffix, labels):
     rows = [row | {"label": labels[row["label"]]} for row in ROWS]
@@ -358,7 +358,7 @@ def test_a_group_stands_for_its_tasks_and_lab_for_the_default_ones(tmp_path, mon
         expand("lb")
 
 
-@pytest.mark.parametrize("suffix", [".csv", ".jsonl", ".parquet"])
+@pytest.mark.parametrize("suffix", [".csv", ".tsv", ".jsonl", ".parquet"])
 def test_the_catalogue_counts_rows(tmp_path, monkeypatch, suffix):
     path = write(tmp_path / f"rows{suffix}", ROWS)
     if suffix == ".jsonl":
@@ -449,7 +449,7 @@ TABLE = st.lists(st.tuples(TEXT, st.integers(0, 1)), min_size=2).filter(lambda r
 @settings(deadline=None, max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_labels_and_texts_survive_each_format_and_rendering_is_pure(tmp_path, table):
     rows = [{"text": text, "label": label} for text, label in table]
-    for suffix in (".csv", ".jsonl", ".parquet"):
+    for suffix in (".csv", ".tsv", ".jsonl", ".parquet"):
         task = load(own(write(tmp_path / f"rows{suffix}", rows)))
         assert [(row.fields["text"], row.label) for row in task.test] == table
         template = task.templates[0]

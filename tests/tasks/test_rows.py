@@ -100,3 +100,20 @@ def test_what_a_row_may_hold_comes_through_as_it_is(tmp_path):
     path = tmp_path / "rows.jsonl"
     path.write_text(json.dumps({name: value for name, value in row.items() if name != "day"}))
     assert rows.read(path) == [{name: value for name, value in row.items() if name != "day"}]
+
+
+def test_tabs_part_fields_and_quotes_hold_them_together(tmp_path):
+    path = tmp_path / "rows.TSV"
+    path.write_text('\ufefftext\tlabel\na, b\t1\n"tab\there, ""x"""\t0\n')
+    assert rows.read(path) == [{"text": "a, b", "label": "1"}, {"text": 'tab\there, "x"', "label": "0"}]
+    assert rows.count(path) == 2
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [("text\tlabel\na\n", "line 2 does not have 2 fields"), ('text\tlabel\n"a" b\t1\n', "not a readable tsv file")],
+)
+def test_a_tsv_whose_fields_do_not_fit_is_refused(tmp_path, content, message):
+    path = tmp_path / "rows.tsv"
+    path.write_text(content)
+    assert message in refused(path)
