@@ -34,6 +34,8 @@ class TaskSpec(Settings):
         test: File of test rows; replaces the task's own.
         template: Jinja "input ||| target" for rows without a task TOML.
         choices: Answer choices that go with `template`.
+        label: The label's column, with `template`; None: the one that the template's target names.
+        classes: How classes are written in that column, in the order of `choices`; None: as the choices are.
         data: Folder of tasks' rows: data/NAME/train and test, in .jsonl, .csv, .tsv or .parquet, in place of the hub's.
     """
 
@@ -42,6 +44,8 @@ class TaskSpec(Settings):
     test: Path | None = None
     template: str | None = None
     choices: tuple[str, ...] | None = None
+    label: str | None = None
+    classes: tuple[str, ...] | None = None
     data: Path | None = None
 
 

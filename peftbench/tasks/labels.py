@@ -1,5 +1,7 @@
 """How a label is written: as a name, an integer, a digit in a string, or a boolean; all become an index."""
 
+import math
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,6 +11,8 @@ MAX_DIGITS = 9
 """Of an index: a longer number means none of the classes, and Python reads none of more than 4,300 digits."""
 MISSING = frozenset({"", "-1", "None"})
 """How rows without a label are written, those of hidden test sets among them."""
+WHOLE = re.compile(r"[+-]?[0-9]{1,15}\.0+")
+"""A whole number as floats are written: those of a column that has gaps."""
 YES_NO = {"true": "yes", "false": "no"}
 
 
@@ -17,13 +21,14 @@ def index(value: Any, names: Sequence[str]) -> int | None:
 
     A name counts in any case, with blanks or with underscores, and wins over an index. Where names are numbers
     themselves ("1" to "5" stars) no label is an index: 1 would be the first name or the second, and nobody could tell.
-    Without a name that fits, False is 0 and True is 1.
+    Without a name that fits, False is 0 and True is 1. The number 2.0 is the name "2" where there is no "2.0".
     """
     text = str(value).strip()
-    if text in names:
-        return names.index(text)
-    folded = [_folded(name) for name in names]
-    key = _folded(text)
+    for exact in (text, class_name(value)):
+        if exact in names:
+            return names.index(exact)
+    folded = [fold(name) for name in names]
+    key = fold(text)
     for candidate in (key, YES_NO.get(key, key)):
         if folded.count(candidate) == 1:
             return folded.index(candidate)
@@ -64,7 +69,19 @@ def index_in_row(value: Any, choices: Sequence[str]) -> int | None:
     return index(value, choices)
 
 
-def _folded(name: str) -> str:
+def class_name(value: Any) -> str:
+    """Write a label as the name of its class: without blanks around it, and a whole number without its zeros."""
+    text = str(value).strip()
+    return text.partition(".")[0] if WHOLE.fullmatch(text) else text
+
+
+def is_missing(value: Any) -> bool:
+    """Whether a row's label is not there: null, NaN, or nothing but blanks."""
+    return value is None or (isinstance(value, float) and math.isnan(value)) or not str(value).strip()
+
+
+def fold(name: str) -> str:
+    """Return what names have in common that mean one class: upper and lower case, and blanks for underscores."""
     return name.casefold().replace("_", " ")
 
 

@@ -72,15 +72,18 @@ def load(spec: TaskSpec) -> Task:
     templates, left_out = fitting.build(file)
     of_train, of_test = _read(file, "train", folder, spec), _read(file, "test", folder, spec)
     templates, left_out = fitting.fitting(file, templates, left_out, _first_rows(of_train[1], of_test[1]))
-    train = _rows(file, templates, "train", *of_train) if of_train[1] else ()
-    test = _rows(file, templates, "test", *of_test)
+    is_pool = not file.data.test and _replacement(file, "test", spec) is None
+    if is_pool and not of_train[1]:
+        raise TaskError(f"task '{file.name}' has no rows to learn from", hint="--train FILE")
+    train = _rows(file, templates, "train", *of_train, leaves_out=is_pool) if of_train[1] else ()
+    test = () if is_pool else _rows(file, templates, "test", *of_test)
     return Task(
         name=file.name,
         family=file.family,
         description=file.description,
         version=file.version,
         metric=file.metric,
-        chance=_chance(file.metric, templates[0], test) if file.chance is None else file.chance,
+        chance=_chance(file.metric, templates[0], test or train) if file.chance is None else file.chance,
         templates=templates,
         train=train,
         test=test,
@@ -90,7 +93,7 @@ def load(spec: TaskSpec) -> Task:
         is_own=_is_own(spec),
         has_fixed_counts=file.label.counts == "fixed" and _replacement(file, "test", spec) is None,
         left_out=left_out,
-        remark=fitting.remark(file, left_out),
+        remark=_remark(file, left_out, len(of_train[1]), len(train)),
     )
 
 
@@ -190,15 +193,31 @@ def _first_rows(*tables: list[rows.Fields]) -> list[Row]:
 
 
 def _rows(
-    file: TaskFile, templates: Sequence[Template], split: Split, source: str, table: list[rows.Fields]
+    file: TaskFile,
+    templates: Sequence[Template],
+    split: Split,
+    source: str,
+    table: list[rows.Fields],
+    *,
+    leaves_out: bool = False,
 ) -> tuple[Row, ...]:
     """Label rows and check them.
+
+    Args:
+        file: The task.
+        templates: Its templates.
+        split: Which rows they are.
+        source: Where they come from, in words.
+        table: The rows.
+        leaves_out: Whether rows without a label are left out, where others have one, or refused.
 
     Raises:
         TaskError: All faults: missing columns, labels outside the choices, one class, templates that do not fit.
     """
     _refuse_unlabelled(file, split, source, table)
     unlabelled = [Row(number, fields, -1) for number, fields in enumerate(table)]
+    if leaves_out and file.label.field:  # without a field several columns decide
+        unlabelled = [row for row in unlabelled if not labels.is_missing(row.fields.get(file.label.field))]
     try:
         indices = [_label(file, templates, row) for row in unlabelled]
     except TaskError as fault:
@@ -213,7 +232,8 @@ def _rows(
         except TaskError as fault:
             faults.append(fault)
     refuse(source, faults)
-    return labelled
+    # Errors name rows by their place in the file; whoever comes later counts those that are used.
+    return tuple(dataclasses.replace(row, id=number) for number, row in enumerate(labelled)) if leaves_out else labelled
 
 
 def _refuse_unlabelled(file: TaskFile, split: Split, source: str, table: list[rows.Fields]) -> None:
@@ -266,7 +286,20 @@ def _brief(value: Any) -> str:
     return text if len(text) <= MAX_SHOWN_CHARS else f"{text[:MAX_SHOWN_CHARS]}..."
 
 
-def _chance(metric: str, template: Template, test: Sequence[Row]) -> float:
+def _remark(file: TaskFile, left_out: fitting.LeftOut, num_read: int, num_labelled: int) -> str | None:
+    texts = [fitting.remark(file, left_out), unlabelled_remark(file.name, num_read - num_labelled, num_read)]
+    return "; ".join(text for text in texts if text) or None
+
+
+def unlabelled_remark(name: str, num_unlabelled: int, num_rows: int) -> str | None:
+    """Say how many rows of a task have no label and are left out; None where all have one."""
+    if not num_unlabelled:
+        return None
+    count = f"{num_unlabelled:,} of {num_rows:,} rows have no label and are left out"
+    return f"{name}: {count}; `peftbench predict` answers such rows"
+
+
+def _chance(metric: str, template: Template, tested: Sequence[Row]) -> float:
     """Compute the metric's value where each choice is guessed equally often."""
-    num_choices = [len(template.choices_of(row)) for row in test]
-    return registry.metric(metric).chance([row.label for row in test], num_choices)
+    num_choices = [len(template.choices_of(row)) for row in tested]
+    return registry.metric(metric).chance([row.label for row in tested], num_choices)

@@ -18,15 +18,16 @@ FAMILY = "own data"
 
 
 def own_task(spec: TaskSpec) -> TaskFile:
-    """Make the description of a task from a template, its choices and two files.
+    """Make the description of a task from a template, its choices and its files of rows.
 
     The label's column is the one that the target names ("||| {{label}}"), or "label" where it names none
-    ("||| {{choice}}"). Choices are the classes' names as well, unless they come from the row.
+    ("||| {{choice}}"). Choices are the classes' names as well, unless they come from the row; `spec` may say both in
+    other words. Without a file of test rows there are none.
 
     Raises:
         TaskError: A part is missing, choices are fewer than two, empty or equal, or the target names two columns.
     """
-    missing = [f"--{name}" for name in ("train", "test", "choices") if getattr(spec, name) is None]
+    missing = [f"--{name}" for name in ("train", "choices") if getattr(spec, name) is None]
     if missing or spec.template is None:
         raise TaskError(
             f"a template of your own needs {', '.join(missing)} too",
@@ -35,12 +36,13 @@ def own_task(spec: TaskSpec) -> TaskFile:
     choices = [choice.strip() for choice in spec.choices or ()]
     _refuse(choices)
     from_row = any("{{" in choice or "{%" in choice for choice in choices)
+    names = spec.classes or (None if from_row else choices)
     table = {
         "name": spec.name,
         "family": FAMILY,
         "description": spec.template,
-        "data": {"train": str(spec.train), "test": str(spec.test)},
-        "label": {"field": _label_column(spec.template), "names": None if from_row else choices},
+        "data": {"train": str(spec.train), "test": "" if spec.test is None else str(spec.test)},
+        "label": {"field": spec.label or label_column(spec.template), "names": names},
         "templates": [
             {"name": "own", "text": spec.template, "choices": choices if len(choices) > 1 else "".join(choices)}
         ],
@@ -63,8 +65,8 @@ def _refuse(choices: Sequence[str]) -> None:
         raise TaskError(f"{option} has '{twice}' twice; upper and lower case count as equal", hint=hint)
 
 
-def _label_column(template: str) -> str:
-    """Find the column that the target names; `Template` judges the input, and refuses what is no Jinja."""
+def label_column(template: str) -> str:
+    """Return the column that the target names; `Template` judges the input, and refuses what is no Jinja."""
     try:
         names = variables(template.partition(SEPARATOR)[2].strip())
     except (jinja2.TemplateSyntaxError, BudgetError):

@@ -17,7 +17,8 @@ class Data(Settings):
     Args:
         train: Path relative to the TOML, or the name of a split, or of the file that comes by hand; "" where there are
             no rows to learn from.
-        test: As `train`.
+        test: As `train`; "" where there are none to be tested on: training rows are then split into folds, and those
+            without a label are left out.
         hub: Id of the data set; None where `train` and `test` are files.
         config: The data set's configuration.
         revision: Branch, tag or commit on the hub.

@@ -19,7 +19,7 @@ class Row:
     """A row as its file has it.
 
     Args:
-        id: Position in its file, from 0.
+        id: Position in its file, from 0, among the rows that are not left out.
         fields: Column -> value, the label's column included.
         label: Index of the right class, or of the right answer choice where choices come from the row.
         task: Name of the task that it comes from, in a mixture of several.

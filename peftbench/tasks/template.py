@@ -177,7 +177,7 @@ class Template:
 
     def _visible(self, row: Row) -> dict[str, Any]:
         fields = {name: value for name, value in row.fields.items() if name != self.label}
-        return {ROW: fields} | fields
+        return fields | {ROW: fields}
 
     def _render(self, part: jinja2.Template, context: Mapping[str, Any], row: Row | None, *, strip: bool = True) -> str:
         try:
@@ -235,7 +235,7 @@ class Template:
         return TaskError(message, hint="peftbench/spec/limits.py says how much a template may do for one row")
 
     def _refuse_label(self, *names: frozenset[str]) -> None:
-        if any(self.label in read for read in names):
+        if any(self.label in read - {ROW} for read in names):
             raise TaskError(
                 f"template '{self.name}' reads the label '{self.label}' before the answer",
                 hint="only the part after '|||' may name it",

@@ -2,7 +2,7 @@ import dataclasses
 
 import pytest
 
-from peftbench.tasks.labels import index, index_in_row, remark
+from peftbench.tasks.labels import index, index_in_row, is_missing, remark
 from peftbench.tasks.task import Row, Task
 from peftbench.tasks.template import Template
 
@@ -78,3 +78,24 @@ def test_numbers_without_a_zero_seem_counted_from_one(values, classes, is_odd):
 
 def test_where_each_row_has_its_own_choices_a_label_is_a_place():
     assert remark(dataclasses.replace(labelled([1, 2], ("a", "b", "c")), classes=None)) is None
+
+
+@pytest.mark.parametrize("value", [2.0, "2.0", "2", 2, " 2 ", "2.00"])
+def test_whole_numbers_are_the_names_that_they_are_the_value_of(value):
+    assert index(value, ("1", "2", "3", "4", "5")) == 1
+    assert index_in_row("2", ("1", "2", "3", "4", "5")) == 1
+
+
+def test_a_number_with_its_zeros_is_a_name_before_it_is_one_without():
+    assert index("2.0", ("2", "2.0")) == 1
+    assert [index(value, ("0.5", "1", "1.5")) for value in (0.5, 1.0, "1.5", 2.0)] == [0, 1, 2, None]
+
+
+@pytest.mark.parametrize("value", [None, "", " \t", float("nan")])
+def test_a_label_that_is_not_there(value):
+    assert is_missing(value)
+
+
+@pytest.mark.parametrize("value", [0, False, "0", "None", "NA", "-1", 0.0])
+def test_a_label_that_is_there(value):
+    assert not is_missing(value)

@@ -230,7 +230,7 @@ def test_a_missing_file_is_told(tmp_path):
     ("changes", "message"),
     [
         ({"choices": None}, "needs --choices too"),
-        ({"train": None, "test": None}, "needs --train, --test too"),
+        ({"train": None, "test": None}, "needs --train too"),
         ({"template": None, "name": "rte"}, "choices were given without a template"),
         ({"choices": ("yes", "Yes")}, "--choices 'yes,Yes' has 'Yes' twice"),
         ({"choices": ("yes", " ")}, "--choices 'yes,' has an empty choice"),
@@ -457,3 +457,38 @@ def test_labels_and_texts_survive_each_format_and_rendering_is_pure(tmp_path, ta
         first = [template.render(row) for row in task.test]
         assert [template.render(row) for row in reversed(task.test)] == first[::-1]
         assert [dict(row.fields) for row in task.test] == before
+
+
+POOL = '{train = "rows.jsonl", test = ""}'
+
+
+def test_a_task_without_test_rows_leaves_out_those_without_a_label_and_says_so(tmp_path):
+    gaps = [*ROWS[:1], {"text": "x", "label": ""}, {"text": "y", "label": None}, {"text": "z"}, *ROWS[1:]]
+    path = write(tmp_path / "rows.jsonl", gaps)
+    for task in (load(TaskSpec(name=str(toml(tmp_path, data=POOL)))), load(own(path, test=None))):
+        assert [(row.id, row.label) for row in task.train] == [(0, 0), (1, 1), (2, 1)]
+        assert task.test == ()
+        assert task.chance == 0.5
+        assert "3 of 6 rows have no label and are left out" in str(task.remark)
+    with pytest.raises(TaskError, match="label '' in row 2 is none of negative, positive"):
+        load(own(path))
+
+
+def test_a_task_whose_rows_all_have_a_label_has_nothing_to_remark(tmp_path):
+    task = load(own(write(tmp_path / "rows.jsonl", ROWS), test=None))
+    assert (len(task.train), task.remark) == (3, None)
+
+
+def test_a_task_without_any_rows_is_refused(tmp_path):
+    path = toml(tmp_path, data='{train = "", test = ""}')
+    with pytest.raises(TaskError, match="has no rows to learn from"):
+        load(TaskSpec(name=str(path)))
+    assert len(load(TaskSpec(name=str(path), train=write(tmp_path / "rows.jsonl", ROWS))).train) == 3
+
+
+def test_a_label_column_of_any_name_and_classes_in_other_words_than_the_choices(tmp_path):
+    rows = [{"text": row["text"], "Which team?": ["a team", "another"][row["label"]]} for row in ROWS]
+    spec = own(write(tmp_path / "rows.csv", rows), template="{{text}} ||| {{choice}}", label="Which team?")
+    task = load(spec.model_copy(update={"classes": ("a team", "another")}))
+    assert [task.templates[0].render(row).target for row in task.test] == ["negative", "positive", "positive"]
+    assert task.classes == ("a team", "another")

@@ -143,3 +143,13 @@ def test_a_template_takes_one_bar(text, num_bars):
 def test_a_label_beyond_the_rows_choices_is_refused():
     with pytest.raises(TaskError, match="has 2 choices, and label 2 in row 1"):
         make("{{text}} ||| {{choice}}").render(Row(0, {"text": "x", "label": 2}, label=2))
+
+
+def test_a_column_called_row_takes_nothing_from_those_that_are_no_identifiers():
+    row = Row(0, {"row": 7, "Tweet text": "hello", "label": 0}, 0)
+    template = Template("t", 0, '{{row["row"]}} {{row["Tweet text"]}} ||| {{choice}}', ("a", "b"), "label")
+    assert template.render(row).input == "7 hello"
+    of_label = Template("t", 0, '{{row["Tweet text"]}} ||| {{choice}}', ("a", "b"), "row")
+    assert of_label.render(row).input == "hello"
+    leaking = Template("t", 0, '{{row["row"] | default("nothing")}} ||| {{choice}}', ("a", "b"), "row")
+    assert leaking.render(row).input == "nothing"
