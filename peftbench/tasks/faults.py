@@ -6,6 +6,8 @@ from peftbench.errors import TaskError
 
 NUM_SHOWN = 3
 """A task of six templates says six times that a column is not there."""
+MAX_LISTED = 8
+"""Of columns, classes or rows."""
 
 
 def refuse(source: str, faults: Sequence[TaskError]) -> None:
@@ -16,3 +18,9 @@ def refuse(source: str, faults: Sequence[TaskError]) -> None:
         if len(faults) > NUM_SHOWN:
             messages.append(f"and {len(faults) - NUM_SHOWN} faults like these")
         raise TaskError(f"{source}: {'; '.join(messages)}", hint=next(iter(hints), None))
+
+
+def listed(names: Sequence[str]) -> str:
+    """List names in one line; of many the first ones and the number of the others."""
+    more = f" and {len(names) - MAX_LISTED} more" if len(names) > MAX_LISTED else ""
+    return ", ".join(" ".join(name.split()) for name in names[:MAX_LISTED]) + more

@@ -62,6 +62,13 @@ def remark(task: Task) -> str | None:
     )
 
 
+def count_missing(num_missing: int, num_rows: int) -> str | None:
+    """Say how many rows have no label and are left out; None where all have one."""
+    if not num_missing:
+        return None
+    return f"{num_missing:,} of {num_rows:,} rows have no label and are left out; `peftbench predict` answers such rows"
+
+
 def index_in_row(value: Any, choices: Sequence[str]) -> int | None:
     """Return the index of the row's choice that a label means: an integer is a position, a string a text first."""
     if isinstance(value, int) and not isinstance(value, bool):

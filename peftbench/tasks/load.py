@@ -287,16 +287,9 @@ def _brief(value: Any) -> str:
 
 
 def _remark(file: TaskFile, left_out: fitting.LeftOut, num_read: int, num_labelled: int) -> str | None:
-    texts = [fitting.remark(file, left_out), unlabelled_remark(file.name, num_read - num_labelled, num_read)]
+    missing = labels.count_missing(num_read - num_labelled, num_read)
+    texts = [fitting.remark(file, left_out), missing and f"{file.name}: {missing}"]
     return "; ".join(text for text in texts if text) or None
-
-
-def unlabelled_remark(name: str, num_unlabelled: int, num_rows: int) -> str | None:
-    """Say how many rows of a task have no label and are left out; None where all have one."""
-    if not num_unlabelled:
-        return None
-    count = f"{num_unlabelled:,} of {num_rows:,} rows have no label and are left out"
-    return f"{name}: {count}; `peftbench predict` answers such rows"
 
 
 def _chance(metric: str, template: Template, tested: Sequence[Row]) -> float:

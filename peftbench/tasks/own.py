@@ -42,7 +42,7 @@ def own_task(spec: TaskSpec) -> TaskFile:
         "family": FAMILY,
         "description": spec.template,
         "data": {"train": str(spec.train), "test": "" if spec.test is None else str(spec.test)},
-        "label": {"field": spec.label or label_column(spec.template), "names": names},
+        "label": {"field": spec.label or target_column(spec.template) or DEFAULT, "names": names},
         "templates": [
             {"name": "own", "text": spec.template, "choices": choices if len(choices) > 1 else "".join(choices)}
         ],
@@ -65,14 +65,16 @@ def _refuse(choices: Sequence[str]) -> None:
         raise TaskError(f"{option} has '{twice}' twice; upper and lower case count as equal", hint=hint)
 
 
-def label_column(template: str) -> str:
-    """Return the column that the target names; `Template` judges the input, and refuses what is no Jinja."""
+def target_column(template: str) -> str | None:
+    """Return the column that the target names; None where it names none, or is no Jinja, which `Template` refuses."""
     try:
         names = variables(template.partition(SEPARATOR)[2].strip())
     except (jinja2.TemplateSyntaxError, BudgetError):
-        return DEFAULT
+        return None
     columns = names - {CHOICE, CHOICES, ROW}
-    if CHOICE in names or DEFAULT in columns or not columns:
+    if CHOICE in names or not columns:
+        return None
+    if DEFAULT in columns:
         return DEFAULT
     if len(columns) > 1:
         raise TaskError(

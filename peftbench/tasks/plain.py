@@ -1,0 +1,56 @@
+"""The plain template of a file's columns: one line for each column of text, and one for the label."""
+
+import json
+import re
+from collections.abc import Sequence
+
+import jinja2
+
+from peftbench.tasks.columns import Column
+from peftbench.tasks.growth import BudgetError
+from peftbench.tasks.sandbox import variables
+from peftbench.tasks.template import CHOICE, CHOICES, ROW, SEPARATOR
+
+OWN_NAMES = frozenset({CHOICE, CHOICES, ROW, "self", "super", "loop", "caller", "varargs", "kwargs"})
+"""What means something else than a column in a template."""
+
+
+def template(text: Sequence[Column], label: str) -> str:
+    """Write "Title: {{column}}" for each column, and "Title: ||| {{choice}}" for the label.
+
+    Args:
+        text: The columns that a model reads; where a row lacks one, nothing stands behind its title.
+        label: Name of the label's column.
+    """
+    lines = [f"{literal(title(column.name, 'Text'))}: {{{{{reference(column)}}}}}" for column in text]
+    return "\n".join([*lines, f"{literal(title(label, 'Label'))}: {SEPARATOR} {{{{{CHOICE}}}}}"])
+
+
+def title(name: str, without: str) -> str:
+    """Write a column's name as words: "tweet_text" is "Tweet text"; a name of a letter or none says nothing."""
+    words = " ".join(name.replace("_", " ").split())
+    return words[0].upper() + words[1:] if len(words) > 1 else without
+
+
+def reference(column: Column) -> str:
+    """Write an expression that reads a column, whatever its name is."""
+    plain = column.name if _is_variable(column.name) else f"{ROW}[{quoted(column.name)}]"
+    return f'{plain} | default("", true)' if None in column.values else plain
+
+
+def literal(text: str) -> str:
+    """Write a text so that a template shows it as it is."""
+    return f"{{{{{quoted(text)}}}}}" if "{" in text or SEPARATOR in text else text
+
+
+def quoted(text: str) -> str:
+    """Write a text as a string of an expression."""
+    # Jinja finds the end of an expression by its braces, in strings too, and a template is parted at its bars.
+    return re.sub(r"[{}|]", lambda mark: f"\\x{ord(mark[0]):02x}", json.dumps(text, ensure_ascii=False))
+
+
+def _is_variable(name: str) -> bool:
+    try:
+        return name.isidentifier() and name not in OWN_NAMES and variables(f"{{{{{name}}}}}") == {name}
+    except (jinja2.TemplateSyntaxError, BudgetError):  # a keyword
+        return False
