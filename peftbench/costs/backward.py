@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from peftbench.costs import count
-from peftbench.costs.count import NOTHING, Query, Stream
+from peftbench.costs.count import NO_TOKENS, NOTHING, Query, Stream
 from peftbench.methods.base import Added, Op, Place
 from peftbench.methods.parts import places
 from peftbench.models.shapes import Role, Sizes
@@ -34,7 +34,7 @@ def backward_flops(sizes: Sizes, query: Query, added: Added | None = None) -> in
     """
     count.check(sizes)
     added = added or NOTHING
-    fixed = sum(_backward(op, count.op_flops(op, NO_TOKENS), reads=op.reads == "trained") for op in _fixed(added))
+    fixed = sum(_backward(op, count.op_flops(op, NO_TOKENS), reads=op.reads == "trained") for op in added.fixed)
     return Walk(sizes, count.stream(sizes, query, added), added).run().flops + fixed
 
 
@@ -63,30 +63,21 @@ def trained_flops(sizes: Sizes, passes: Mapping[Pass, int], added: Added) -> int
         passes: Shape of a step's batch -> how many steps had such a one.
         added: What the method adds and trains.
     """
-    flowing = sum(times * _passed(sizes, count.pass_stream(run, added), added) for run, times in passes.items())
-    return flowing + sum(passes.values()) * _once_a_step(added)
-
-
-NO_TOKENS = Stream(0, 0, 0, 0, 0, 0)
+    return _passed(sizes, count.passes_stream(passes, added), added) + sum(passes.values()) * _once_a_step(added)
 
 
 def _passed(sizes: Sizes, stream: Stream, added: Added) -> int:
     """Count what flows with the tokens, forward and backward."""
-    flowing = replace(added, ops=tuple(op for op in added.ops if op.rows is None))
-    return count.flops(sizes, stream, flowing, training=True) + Walk(sizes, stream, added).run().flops
+    return count.flops(sizes, stream, added.flowing, training=True) + Walk(sizes, stream, added).run().flops
 
 
 def _once_a_step(added: Added) -> int:
     """Count what is multiplied beside the tokens, forward and backward."""
     total = 0
-    for op in _fixed(added):
+    for op in added.fixed:
         once = count.op_flops(op, NO_TOKENS)
         total += once + _backward(op, once, reads=op.reads == "trained")
     return total
-
-
-def _fixed(added: Added) -> list[Op]:
-    return [op for op in added.ops if op.rows is not None]
 
 
 def _backward(op: Op, forward: int, *, reads: bool) -> int:

@@ -6,7 +6,8 @@ Left out: elementwise work (norms, activations, softmax, residuals, products wit
 position tables.
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
 
 from peftbench.errors import CostError
 from peftbench.methods.base import Added, Op
@@ -64,6 +65,13 @@ class Stream:
     cross_pairs: int
     head: int
 
+    def __add__(self, other: "Stream") -> "Stream":
+        return Stream(*(getattr(self, item.name) + getattr(other, item.name) for item in fields(Stream)))
+
+    def times(self, count: int) -> "Stream":
+        """Return the stream of as many passes of this shape; FLOPs are proportional to it."""
+        return Stream(*(count * getattr(self, item.name) for item in fields(Stream)))
+
     @property
     def tokens(self) -> dict[str | None, int]:
         """How many tokens pass where an `Op` says that they pass."""
@@ -74,6 +82,9 @@ class Stream:
         if stack == "encoder":
             return self.encoder_pairs
         return self.cross_pairs if block == "cross" else self.self_pairs
+
+
+NO_TOKENS = Stream(0, 0, 0, 0, 0, 0)
 
 
 def forward_flops(
@@ -170,6 +181,19 @@ def pass_flops(sizes: Sizes, run: Pass, added: Added | None = None) -> int:
     """Count one forward pass as it was run, padding included; the method is attached, not merged."""
     added = added or NOTHING
     return flops(sizes, pass_stream(run, added), added)
+
+
+def passes_flops(sizes: Sizes, passes: Mapping[Pass, int], added: Added | None = None) -> int:
+    """Count forward passes as they were run (shape -> how many), as `pass_flops` counts one."""
+    added = added or NOTHING
+    beside = sum(op_flops(op, NO_TOKENS) for op in added.fixed if not op.training_only)
+    return flops(sizes, passes_stream(passes, added), added.flowing) + sum(passes.values()) * beside
+
+
+def passes_stream(passes: Mapping[Pass, int], added: Added) -> Stream:
+    """Count how many tokens of all passes (shape -> how many) ran where, padding included."""
+    streams = (pass_stream(run, added).times(times) for run, times in passes.items())
+    return sum(streams, NO_TOKENS)
 
 
 def pass_stream(run: Pass, added: Added) -> Stream:

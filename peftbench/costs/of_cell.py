@@ -111,7 +111,7 @@ def _inference(facts: Facts) -> list[Cost]:
     name = "inference_flops_per_example"
     exact = f"{EXACT}; methods folded into the weights where they can be; mean over examples and templates"
     by_rule = f"{PAPER}; mean over examples and templates"
-    run = sum(count.pass_flops(facts.sizes, shape, facts.used) for shape in facts.passes)
+    run = count.passes_flops(facts.sizes, Counter(facts.passes), facts.used)
     inference = [
         _flops(name, _per_example(facts, lambda query: _forward(facts, query, cached=facts.reads_prefix)), exact),
         _flops(name, _per_example(facts, lambda query: _rule(facts, query)), by_rule, "estimated"),
@@ -215,7 +215,7 @@ def _sweep(facts: Facts, swept: SweepWork, added: Added) -> Flops:
     held_out = _queries(facts, swept.held_out).items()
     return _training(facts, swept.training, added) + Flops(
         counted=sum(times * count.forward_flops(facts.sizes, query, added, merged=False) for query, times in held_out),
-        run=sum(count.pass_flops(facts.sizes, shape, added) for shape in swept.passes),
+        run=count.passes_flops(facts.sizes, Counter(swept.passes), added),
         by_rule=_by_rule(facts, swept.held_out),
     )
 

@@ -2,7 +2,7 @@
 
 import inspect
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict
@@ -129,6 +129,16 @@ class Added:
         if self.saved_bytes is None:
             return FLOAT32_BYTES * self.num_trained(num_model_parameters)
         return round(self.saved_bytes * (num_model_parameters if self.num_parameters is None else 1))
+
+    @property
+    def flowing(self) -> "Added":
+        """The same with those matmuls alone whose rows are tokens."""
+        return replace(self, ops=tuple(op for op in self.ops if op.rows is None))
+
+    @property
+    def fixed(self) -> tuple[Op, ...]:
+        """The matmuls whose rows are no tokens, once per forward pass."""
+        return tuple(op for op in self.ops if op.rows is not None)
 
     @property
     def first_layer(self) -> tuple[Stack, int] | None:
