@@ -5,6 +5,7 @@ import random
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -18,15 +19,17 @@ from peftbench.learners.optimizer import Optimizer
 from peftbench.methods.base import MethodConfig
 from peftbench.methods.stages import Stages
 from peftbench.models.backbone import Backbone
-from peftbench.scoring import encoding, packing
+from peftbench.scoring import encoding
 from peftbench.scoring.batches import memory_for
 from peftbench.scoring.encoding import Encoded, check_fits, encode
 from peftbench.scoring.forward import choice_log_probs, of_members
+from peftbench.scoring.passes import Prompt, Shapes
 from peftbench.scoring.score import Scores, score
 from peftbench.scoring.work import Length, Pass, TrainingWork
 from peftbench.spec.cell import Scoring, Training
 from peftbench.tasks.task import Example
 
+Item = TypeVar("Item")
 Examples = Sequence[Sequence[Example]]
 """The training rows, each rendered by each of its templates: examples[shot][template]."""
 Progress = Callable[[int, float], None]
@@ -254,11 +257,11 @@ def _train(
     predictor.num_unreached_parameters = optimizer.num_unreached
 
 
-def draw_batches(encoded: Sequence[Sequence[Encoded]], batch_size: int, seed: int) -> Iterator[list[Encoded]]:
+def draw_batches(examples: Sequence[Sequence[Item]], batch_size: int, seed: int) -> Iterator[list[Item]]:
     """Cut full batches from an endless run of shuffled shots, each with a template of its own drawing.
 
     Args:
-        encoded: Per shot, per template.
+        examples: Per shot, per template: encoded, or their token counts.
         batch_size: May exceed the number of shots; then a batch holds some twice.
         seed: Of the order and the templates.
     """
@@ -266,9 +269,9 @@ def draw_batches(encoded: Sequence[Sequence[Encoded]], batch_size: int, seed: in
     waiting: list[int] = []
     while True:
         while len(waiting) < batch_size:
-            waiting += generator.sample(range(len(encoded)), len(encoded))
+            waiting += generator.sample(range(len(examples)), len(examples))
         batch, waiting = waiting[:batch_size], waiting[batch_size:]
-        yield [generator.choice(encoded[shot]) for shot in batch]
+        yield [generator.choice(examples[shot]) for shot in batch]
 
 
 def _losses(backbone: Backbone, batch: Sequence[Encoded], training: Training) -> dict[str, Tensor]:
@@ -294,23 +297,8 @@ def _preparation_loss(predictor: TunePredictor, batch: Sequence[Encoded], traini
 
 def _shapes(backbone: Backbone, batch: Sequence[Encoded]) -> tuple[list[Length], Pass, int]:
     """Return the length of each example of a batch, the shape that it is run in, and what examples share of a row."""
-    lengths = encoding.lengths(backbone, batch)
-    if not backbone.sizes.is_encoder_decoder:
-        rows, num_virtual = packing.rows(backbone, batch), encoding.num_virtual_tokens(backbone)
-        longest = max(num_virtual + sum(lengths[prompt].total - num_virtual for prompt in row) for row in rows)
-        shape = Pass.of_decoder(rows=len(rows), tokens=longest, head=sum(map(_num_predicting, batch)))
-        return lengths, shape, num_virtual * (len(batch) - len(rows))
-    shape = Pass.of_encoder_decoder(
-        inputs=len(lengths),
-        input_tokens=max(length.context for length in lengths),
-        answers=len(lengths) * max(len(length.choices) for length in lengths),
-        answer_tokens=max(max(length.choices) for length in lengths),
-        head=sum(len(ids) for tokens in batch for ids in tokens.choices),
-    )
-    return lengths, shape, 0
-
-
-def _num_predicting(encoded: Encoded) -> int:
-    """Count the tokens of a decoder-only model that predict: one for the first tokens of all choices, then each."""
-    pairs = list(zip(encoded.choices, encoded.starts, strict=True))
-    return any(start == 0 for _, start in pairs) + sum(len(ids) - max(start, 1) for ids, start in pairs)
+    num_virtual = encoding.num_virtual_tokens(backbone)
+    shapes = Shapes(backbone.sizes, num_virtual, backbone.num_members)
+    shape = shapes.training([Prompt.of(tokens) for tokens in batch])
+    num_alone = len(batch) if backbone.is_encoder_decoder else shape.decoder_rows
+    return encoding.lengths(backbone, batch), shape, num_virtual * (len(batch) - num_alone)

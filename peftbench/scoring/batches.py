@@ -74,13 +74,13 @@ def batches(
     """
     with memory_for(_too_large(backbone, max(len(tokens.context) for tokens in encoded))):
         batching = _batching(backbone, encoded, cache, row_adapters)
-    budget = budget or _budget(backbone)
+    budget = budget or token_budget(backbone)
     if batching.start is not None:
         yield [], [], batching.start
     # Longest first: memory runs out at once or never.
     order = sorted(range(len(encoded)), key=batching.costs.__getitem__, reverse=True)
     while order:
-        indices = _first(order, batching, budget)
+        indices = first_batch(order, batching.costs, budget, padded=batching.padded)
         try:
             sums, work = batching.run(indices)
         except (RuntimeError, MemoryError) as error:
@@ -106,18 +106,26 @@ def _batching(
     return _packed(backbone, encoded) if cache else _plain(backbone, encoded)
 
 
-def _budget(backbone: Backbone) -> int:
+def token_budget(backbone: Backbone) -> int:
+    """Return the tokens per forward pass that suit the device."""
     if backbone.device.type != "cpu":
         return GPU_BUDGET
     return FOLDED_BUDGET if backbone.is_encoder_decoder else PACKED_BUDGET
 
 
-def _first(order: Sequence[int], batching: Batching, budget: int) -> list[int]:
-    """Take prompts from the front as long as the budget lasts, at least one."""
+def first_batch(order: Sequence[int], costs: Sequence[int], budget: int, *, padded: bool) -> list[int]:
+    """Take prompts from the front as long as the budget lasts, at least one.
+
+    Args:
+        order: Indices of the prompts.
+        costs: Tokens of each prompt.
+        budget: Tokens per forward pass.
+        padded: Whether each prompt takes as many tokens as the batch's longest.
+    """
     batch: list[int] = []
     total = 0
     for index in order:
-        total += batching.costs[order[0] if batching.padded else index]
+        total += costs[order[0] if padded else index]
         if batch and total > budget:
             break
         batch.append(index)
