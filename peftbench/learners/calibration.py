@@ -7,7 +7,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from peftbench.learners.predictor import Prompting, Wrapped
+from peftbench.learners.predictor import Prompting, Round, Wrapped
 from peftbench.scoring.ranking import NORMALIZATIONS, ChoiceScore
 from peftbench.scoring.score import Scores
 from peftbench.store.record import Normalization
@@ -62,6 +62,13 @@ class CalibratedPredictor(Wrapped):
         if self._template.fixed_choices is not None:
             return Scores(choices, scores.lengths, work, scores.once + tuple(priors.lengths), seconds)
         return Scores(choices, [*scores.lengths, *priors.lengths], work, scores.once, seconds)
+
+    def rounds(self, examples: Sequence[Example]) -> list[Round]:
+        """List what is scored of these examples: they, and those without content."""
+        is_once = self._template.fixed_choices is not None
+        distinct = {_key(query): query for example in examples for query in self._content_free(example)}
+        without = self.inner.rounds(list(distinct.values()))
+        return [*self.inner.rounds(examples), *(replace(part, is_once=is_once) for part in without)]
 
     def check_choices(self, examples: Sequence[Example]) -> None:
         """Check that the model can tell the choices apart, and that there is something to read without content."""

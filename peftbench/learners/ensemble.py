@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from typing import Literal
 
-from peftbench.learners.predictor import Prompting
+from peftbench.learners.predictor import Prompting, Round
 from peftbench.scoring.ranking import mean, vote
 from peftbench.scoring.score import Scores
 from peftbench.scoring.work import Work
@@ -64,6 +64,10 @@ class EnsemblePredictor:
             once=tuple(length for scores in members for length in scores.once),
             seconds=sum(scores.seconds for scores in members),
         )
+
+    def rounds(self, examples: Sequence[Example]) -> list[Round]:
+        """List what is scored of these examples: all of them in each prompt."""
+        return [part for member in self._members for part in member.rounds(examples)]
 
     def check_choices(self, examples: Sequence[Example]) -> None:
         """Check that the model can tell the answer choices apart."""

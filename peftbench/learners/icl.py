@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from peftbench.errors import ModelError, TaskError
 from peftbench.learners.calibration import CalibratedPredictor
 from peftbench.learners.ensemble import EnsemblePredictor
-from peftbench.learners.predictor import Prompting
+from peftbench.learners.predictor import Prompting, Round
 from peftbench.learners.scored import score_once
 from peftbench.learners.shots_as_prefix import PrefixPredictor, check_prefix
 from peftbench.models.backbone import Backbone
@@ -132,6 +132,10 @@ class IclPredictor:
             ModelError: A prompt is longer than the model's positions. Also what `scoring.score.score` raises.
         """
         return score_once(self._backbone, examples, self._scoring, self.shown(), progress)
+
+    def rounds(self, examples: Sequence[Example]) -> list[Round]:
+        """List what is scored of these examples: all of them after the shots."""
+        return [Round(self.shot_tokens, examples)]
 
     def check_choices(self, examples: Sequence[Example]) -> None:
         """Check that the model can tell the answer choices apart.

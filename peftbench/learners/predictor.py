@@ -1,6 +1,7 @@
 """Where both ways of learning end: nothing after a Predictor knows which one it was."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 from peftbench.scoring.score import Scores
@@ -35,6 +36,21 @@ class Predictor(Protocol):
         ...
 
 
+@dataclass(frozen=True)
+class Round:
+    """Examples that are scored together, after the same shots.
+
+    Args:
+        shot_tokens: Tokens of these shots.
+        examples: Queries, with content or without.
+        is_once: Whether there are as many of them however many queries there are.
+    """
+
+    shot_tokens: int
+    examples: Sequence[Example]
+    is_once: bool = False
+
+
 class Prompting(Predictor, Protocol):
     """A Predictor with shots in its prompts, which may not fit the model."""
 
@@ -53,6 +69,10 @@ class Prompting(Predictor, Protocol):
 
     def take(self, num_shots: int, examples: Sequence[Example]) -> None:
         """Go on with the first `num_shots` shots, as many as fit with these examples."""
+        ...
+
+    def rounds(self, examples: Sequence[Example]) -> list[Round]:
+        """List what `score` would score of these examples, in its order; nothing is run."""
         ...
 
 
@@ -102,3 +122,7 @@ class Wrapped:
     def take(self, num_shots: int, examples: Sequence[Example]) -> None:
         """Go on with the first `num_shots` shots."""
         self.inner.take(num_shots, examples)
+
+    def rounds(self, examples: Sequence[Example]) -> list[Round]:
+        """List what is scored of these examples."""
+        return self.inner.rounds(examples)

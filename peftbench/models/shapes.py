@@ -62,6 +62,11 @@ class Sizes:
         """How many more tokens are fed for an answer than it has; decoder-only: -1, its last one is only predicted."""
         return self.num_start_tokens - 1 if self.is_encoder_decoder else -1
 
+    @property
+    def num_layers(self) -> int:
+        """Layers of both stacks."""
+        return self.num_encoder_layers + self.num_decoder_layers
+
     def together(self, role: Role) -> tuple[Role, ...]:
         """List the roles that the layer of `role` computes, itself among them."""
         groups: list[tuple[Role, ...]] = [QKV] if self.fused else []

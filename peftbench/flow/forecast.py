@@ -1,0 +1,242 @@
+"""What a trial will cost, before it runs: FLOPs of learning and of scoring, and how many passes they take.
+
+Batches are cut as they will be (`scoring.passes`), from the token counts of queries and examples. Shots are counted by
+themselves and added to the queries, of many queries a sample is encoded, and of a long training its first batches are
+drawn: what is exact otherwise is near then.
+"""
+
+import itertools
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from peftbench import registry
+from peftbench.costs import backward, count
+from peftbench.flow.trial import Trial
+from peftbench.learners import icl, sweep, tune
+from peftbench.learners.icl import Icl
+from peftbench.learners.predictor import Round
+from peftbench.learners.tune import Tuning
+from peftbench.methods.base import Added
+from peftbench.methods.parts import places
+from peftbench.models.backbone import Backbone
+from peftbench.scoring.batches import token_budget
+from peftbench.scoring.encoding import encode, num_common, opening
+from peftbench.scoring.passes import Prompt, Shapes
+from peftbench.scoring.work import Pass
+from peftbench.spec.cell import Scoring
+from peftbench.tasks.task import Example
+
+MOST_TEXTS = 1024
+"""Texts, a query with one of its choices each, that are encoded for one template; a sample stands for more."""
+MOST_STEPS = 32
+"""Steps whose batches are drawn; they stand for more."""
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """What a trial will cost, as it will be run: padding counts, what prompts share is run once.
+
+    Args:
+        learn_flops: Of all trainings, forward and backward, and of what comes before them; 0 where nothing is learned.
+        score_flops: Of scoring all queries under all templates.
+        num_learn_passes: Training steps, and other passes of learning.
+        num_score_passes: Forward passes of scoring.
+        num_layers: Layers that each pass goes through.
+        learner: "icl", or the method.
+    """
+
+    learn_flops: int = 0
+    score_flops: int = 0
+    num_learn_passes: int = 0
+    num_score_passes: int = 0
+    num_layers: int = 0
+    learner: str = "icl"
+
+    @property
+    def flops(self) -> int:
+        """Of learning and scoring."""
+        return self.learn_flops + self.score_flops
+
+
+def forecast(trial: Trial) -> Forecast:
+    """Forecast one trial; see `forecasts`."""
+    return forecasts([trial])[0]
+
+
+def forecasts(trials: Sequence[Trial]) -> list[Forecast]:
+    """Forecast trials on one loaded model that passed their checks; nothing is run, nothing is attached.
+
+    What several of them have in common is encoded once.
+    """
+    texts: dict[str, Texts] = {}
+    for trial in trials:
+        texts.setdefault(_scoring_of(trial), Texts(trial.backbone, trial.scoring))
+    return [_of(trial, texts[_scoring_of(trial)]) for trial in trials]
+
+
+def _scoring_of(trial: Trial) -> str:
+    return trial.scoring.model_dump_json()
+
+
+def _of(trial: Trial, texts: "Texts") -> Forecast:
+    learner = trial.learner
+    return _prompted(learner, trial, texts) if isinstance(learner, Icl) else _tuned(learner, trial, texts)
+
+
+@dataclass(frozen=True)
+class Counts:
+    """Token counts of examples.
+
+    Args:
+        prompts: Each example's.
+        num_common: Tokens with which all contexts begin alike.
+    """
+
+    prompts: list[Prompt]
+    num_common: int
+
+    def behind(self, num_tokens: int) -> "Counts":
+        """Return the counts with so many more tokens before each context."""
+        prompts = [replace(prompt, context=prompt.context + num_tokens) for prompt in self.prompts]
+        return Counts(prompts, self.num_common + num_tokens)
+
+    def spread_to(self, number: int) -> "Counts":
+        """Let a sample, sorted, stand for `number` examples."""
+        if number == len(self.prompts):
+            return self
+        prompts = [self.prompts[index * len(self.prompts) // number] for index in range(number)]
+        return Counts(prompts, self.num_common)
+
+
+class Texts:
+    """Texts -> token counts, each list of examples being encoded once.
+
+    Args:
+        backbone: With nothing attached.
+        scoring: As of the trials.
+    """
+
+    def __init__(self, backbone: Backbone, scoring: Scoring) -> None:
+        self._backbone, self._scoring = backbone, scoring
+        self._counts: dict[tuple[Example, ...], Counts] = {}
+
+    def counts(self, examples: Sequence[Example]) -> Counts:
+        """Count the tokens of examples without shots."""
+        key = tuple(examples)
+        if key not in self._counts:
+            encoded = encode(self._backbone, examples, self._scoring)
+            prompts = [Prompt.of(tokens) for tokens in encoded]
+            self._counts[key] = Counts(prompts, num_common([tokens.context for tokens in encoded]))
+        return self._counts[key]
+
+
+def _prompted(learner: Icl, trial: Trial, texts: Texts) -> Forecast:
+    sizes, options = trial.backbone.sizes, learner.options
+    as_text = replace(learner, options=options.model_copy(update={"as_prefix": False}))
+    prompts = [icl.learn(trial.backbone, template, as_text, trial.scoring) for template in learner.templates]
+    samples = [_sample(queries) for queries in trial.plan.queries]
+    if options.fit_shots:
+        icl.fit(prompts, samples)
+    learned: Counter[Pass] = Counter()
+    scored: Counter[Pass] = Counter()
+    for prompt, sample, queries in zip(prompts, samples, trial.plan.queries, strict=True):
+        for part in prompt.rounds(sample):
+            counts = texts.counts(part.examples)
+            if not part.is_once:
+                counts = counts.spread_to(len(part.examples) * len(queries) // len(sample))
+            if options.as_prefix:
+                prefill, passes = _after_prefix(part, counts, trial)
+                learned[prefill] += 1
+            else:
+                passes = _scoring(Shapes(sizes), counts.behind(part.shot_tokens), trial)
+            scored.update(passes)
+    return Forecast(
+        learn_flops=count.passes_flops(sizes, learned),
+        score_flops=count.passes_flops(sizes, scored),
+        num_learn_passes=learned.total(),
+        num_score_passes=scored.total(),
+        num_layers=sizes.num_layers,
+    )
+
+
+def _after_prefix(part: Round, counts: Counts, trial: Trial) -> tuple[Pass, list[Pass]]:
+    """Return the pass that makes a prefix of the shots, and those that score the queries after it."""
+    num_opening = len(opening(trial.backbone))
+    num_keys = part.shot_tokens + num_opening
+    passes = _scoring(Shapes(trial.backbone.sizes), counts.behind(-num_opening), trial)
+    prefill = Pass.of_decoder(rows=1, tokens=num_keys, head=0)
+    return prefill, [replace(shape, cached_tokens=shape.cached_tokens + num_keys) for shape in passes]
+
+
+def _tuned(tuning: Tuning, trial: Trial, texts: Texts) -> Forecast:
+    sizes, added = trial.backbone.sizes, _added(tuning, trial.backbone)
+    shapes = Shapes(sizes, added.extra_tokens, added.num_members)
+    trained = _training(tuning, shapes, added, texts)
+    judged: Counter[Pass] = Counter()
+    for rest, held_out in sweep.folds(tuning.examples) if tuning.sweep else ():
+        trained += _times(sweep.NUM_RATES, _training(replace(tuning, examples=rest), shapes, added, texts))
+        counts = texts.counts(list(itertools.chain(*held_out)))
+        judged += _times(sweep.NUM_RATES, Counter(_scoring(shapes, counts, trial)))
+    scored: Counter[Pass] = Counter()
+    for queries in trial.plan.queries:
+        scored.update(_scoring(shapes, texts.counts(_sample(queries)).spread_to(len(queries)), trial))
+    return Forecast(
+        learn_flops=backward.trained_flops(sizes, trained, added) + count.passes_flops(sizes, judged, added),
+        score_flops=count.passes_flops(sizes, scored, added),
+        num_learn_passes=trained.total() + judged.total(),
+        num_score_passes=scored.total(),
+        num_layers=sizes.num_layers,
+        learner=tuning.method,
+    )
+
+
+def _training(tuning: Tuning, shapes: Shapes, added: Added, texts: Texts) -> Counter[Pass]:
+    """Count the passes of one training, forward and backward, by their shapes."""
+    training = tuning.training
+    examples = list(itertools.chain(*tuning.examples))
+    prompts = texts.counts(examples).prompts
+    if not (training.unlikelihood_loss or training.length_norm_loss):
+        prompts = [prompt.only(example.label) for prompt, example in zip(prompts, examples, strict=True)]
+    flat = iter(prompts)
+    shots = [list(itertools.islice(flat, len(of_shot))) for of_shot in tuning.examples]
+    passes: Counter[Pass] = Counter()
+    num_drawn = min(training.num_steps, MOST_STEPS)
+    for index, batch in zip(range(num_drawn), tune.draw_batches(shots, training.batch_size, tuning.seed), strict=False):
+        shape = shapes.training([prompt for prompt in batch for _ in range(shapes.num_members)])
+        passes[shape] += _share(index, num_drawn, training.num_steps)
+    looks = added.looks if tuning.start is None else 0
+    for index, of_shot in enumerate(shots if looks else ()):
+        passes[shapes.training([of_shot[index % len(of_shot)]])] += looks
+    return passes
+
+
+def _added(tuning: Tuning, backbone: Backbone) -> Added:
+    """Return what the method adds; of one without closed form, that the gradient runs through all layers."""
+    if tuning.method in registry.METHODS:
+        added: Added = registry.method(tuning.method).added(backbone.sizes, tuning.config)
+        return added
+    return Added(num_parameters=0, places=places.matrices(backbone.sizes))
+
+
+def _scoring(shapes: Shapes, counts: Counts, trial: Trial) -> list[Pass]:
+    budget = token_budget(trial.backbone)
+    return shapes.scoring(counts.prompts, counts.num_common, budget, cache=trial.scoring.cache)
+
+
+def _sample(queries: Sequence[Example]) -> Sequence[Example]:
+    """Take evenly spaced queries from the shortest to the longest, where there are very many."""
+    number = max(1, MOST_TEXTS // len(queries[0].choices))
+    if len(queries) <= number:
+        return queries
+    by_length = sorted(queries, key=lambda query: len(query.input))
+    return [by_length[(index + 1) * len(queries) // number - 1] for index in range(number)]
+
+
+def _share(index: int, number: int, total: int) -> int:
+    """Return how many of `total` the index-th of `number` stands for, as evenly as can be."""
+    return (index + 1) * total // number - index * total // number
+
+
+def _times(factor: int, passes: Counter[Pass]) -> Counter[Pass]:
+    return Counter({shape: factor * times for shape, times in passes.items()})
