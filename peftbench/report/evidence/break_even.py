@@ -9,7 +9,7 @@ from peftbench.report.rows.table import Row, Table
 
 @dataclass(frozen=True)
 class BreakEven:
-    """A tuned row against an ICL row.
+    """A tuned row against a prompted one, which is ICL or zero-shot.
 
     Args:
         plain: Queries after which training has paid for itself; None where that never happens.
@@ -29,12 +29,13 @@ def break_evens(table: Table) -> Iterator[BreakEven]:
     prompted = sorted((row for row in table.rows if row.is_icl), key=lambda row: row.num_shots)
     for row in table.rows:
         rivals = [rival for rival in prompted if rival.model == row.model] or prompted
-        comparison = _break_even(row, rivals[-1]) if row.is_tuned and rivals else None
+        comparison = break_even(row, rivals[-1]) if row.is_tuned and rivals else None
         if comparison:
             yield comparison
 
 
-def _break_even(tuned: Row, icl: Row) -> BreakEven | None:
+def break_even(tuned: Row, icl: Row) -> BreakEven | None:
+    """Compare a tuned row with one that is prompted; None where a cost of theirs is not known."""
     training, query = tuned.cost("training_flops"), tuned.cost("inference_flops_per_example")
     plain, cached = icl.cost("inference_flops_per_example"), icl.cost("cached_inference_flops_per_example")
     if training is None or query is None or plain is None:

@@ -6,7 +6,8 @@ from typing import Any
 from rich.console import Console, RenderableType
 from rich.text import Text
 
-from peftbench.report.evidence.advise import Advice, Choice, Pick
+from peftbench.report.evidence.advise import Advice, Pick
+from peftbench.report.evidence.choices import Choice
 from peftbench.report.formats import columns
 from peftbench.report.formats.columns import Column
 from peftbench.report.formats.data import of_metric
