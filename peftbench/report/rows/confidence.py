@@ -44,7 +44,7 @@ class Draws:
 
 def drawn(records: Sequence[Record]) -> Draws | None:
     """Draw the median score of a row's records on one task, as `medians_of`; None where that cannot be done."""
-    if _unknown(records):
+    if unknown(records):
         return None
     import numpy as np
 
@@ -68,10 +68,11 @@ def are_old(records: Sequence[Record]) -> bool:
 
 def why_none(records: Sequence[Record]) -> str:
     """Return why a row's records on one task have no interval."""
-    return _unknown(records) or "all examples weigh the same, so that drawing them again shows nothing"
+    return unknown(records) or "all examples weigh the same, so that drawing them again shows nothing"
 
 
-def _unknown(records: Sequence[Record]) -> str | None:
+def unknown(records: Sequence[Record]) -> str | None:
+    """Return why it is not known which examples a row's records on one task answer rightly; None where it is."""
     if records[0].task.family == MIXTURE:
         return "a mixture's examples are of several tasks, each under the templates of its own"
     if are_old(records):
