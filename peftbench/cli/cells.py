@@ -16,6 +16,7 @@ from peftbench.errors import RecipeError
 from peftbench.report.rows import setting, units
 from peftbench.spec import limits
 from peftbench.spec.cell import Cell, TaskSpec
+from peftbench.spec.recipe import folds
 from peftbench.spec.settings import checked
 from peftbench.store.record import Record
 from peftbench.store.results import Store
@@ -24,7 +25,7 @@ from peftbench.store.results import Store
 def requested_cells(
     task: TaskOptions, weights: WeightOptions, run: RunOptions, *, as_mixture: bool = False, **settings: Any
 ) -> list[Cell]:
-    """Make the cells of a command line: its tasks x its seeds.
+    """Make the cells of a command line: its tasks x its seeds x its folds.
 
     Args:
         task: Options of rows and templates.
@@ -48,9 +49,10 @@ def requested_cells(
         **settings,
     }
     tables = [
-        shared | {"task": spec.model_dump(), "seed": seed}
+        shared | {"task": spec.model_dump(), "seed": seed, "fold": fold and fold.model_dump()}
         for spec in specs(task, as_mixture=as_mixture)
         for seed in numbers(task.seeds, "seeds")
+        for fold in folds(task.folds, task.group)
     ]
     if len(tables) > limits.MAX_CELLS:
         message = f"{len(tables):,} cells, and {limits.MAX_CELLS:,} are the most"
@@ -107,10 +109,15 @@ def carry_out(cells: Sequence[Cell], run: RunOptions, output: OutputOptions, for
 
 def _line(record: Record) -> str:
     values = [result.value() for result in record.results]
-    run = f"{setting.method(record)} on {record.model.name}, {_shots(record)}, seed {record.seed}"
+    run = f"{setting.method(record)} on {record.model.name}, {_shots(record)}, seed {record.seed}{_fold(record)}"
     metric, value = registry.metric(record.metric).title, units.percent(statistics.median(values))
     over = f"median of {len(values)} templates" if len(values) > 1 else "one template"
     return f"{record.task.name}: {run}: {metric} {value}, {over}, chance {units.percent(record.task.chance)}"
+
+
+def _fold(record: Record) -> str:
+    fold = record.identity.get("fold")
+    return f", fold {fold['index'] + 1} of {fold['of']}" if fold else ""
 
 
 def _shots(record: Record) -> str:
@@ -131,6 +138,7 @@ def specs(task: TaskOptions, *, as_mixture: bool = False) -> list[TaskSpec]:
         TaskError: No such task.
     """
     _check_shots_from(task)
+    _check_folds(task)
     train = task.train or task.shots_from
     if task.template is not None or task.choices is not None:
         return [_own(task)]
@@ -157,9 +165,26 @@ def _check_shots_from(task: TaskOptions) -> None:
         raise RecipeError(message, hint=f"leave out {other}, or --shots-from")
 
 
+def _check_folds(task: TaskOptions) -> None:
+    """Refuse what does not go with --folds, and --group without them."""
+    if task.folds is None and task.group is not None:
+        message = f"--group '{task.group}' says which rows stand in one fold, and there are no folds"
+        raise RecipeError(message, hint="add --folds 5, or leave out --group")
+    others = {
+        "--test": task.test and "and its rows would not be used",
+        "--shots-from": task.shots_from and "and its rows are the shots as they stand",
+        "--limit": task.limit and "and it would leave some out",
+    }
+    option, why = next(((name, why) for name, why in others.items() if why), (None, None))
+    if task.folds is not None and option is not None:
+        hint = f"leave out {option}, or --folds" + (": --train FILE has the rows" if task.train is None else "")
+        raise RecipeError(f"--folds tests each training row, beside {option}: {why}", hint=hint)
+
+
 def _own(task: TaskOptions) -> TaskSpec:
     # A comma inside {{...}} belongs to Jinja and separates nothing.
     choices = re.split(r",(?![^{]*}})", task.choices) if task.choices else None
-    name = task.task or (task.test.stem if task.test else "own")
     train = task.train or task.shots_from
+    rows = train if task.folds else task.test
+    name = task.task or (rows.stem if rows else "own")
     return TaskSpec(name=name, train=train, test=task.test, template=task.template, choices=choices)

@@ -90,8 +90,31 @@ class TaskOptions:
         str, Option(help="Templates to use, by number: 0,2; or all.", metavar="N,N", rich_help_panel=DATA)
     ] = "all"
     seeds: Annotated[
-        str, Option(help="Seeds; each draws its own shots: 0,1,2.", metavar="N,N", rich_help_panel=DATA)
+        str,
+        Option(
+            help="Seeds; each draws its own shots, and splits its own folds: 0,1,2.",
+            metavar="N,N",
+            rich_help_panel=DATA,
+        ),
     ] = "0"
+    folds: Annotated[
+        int | None,
+        Option(
+            help="Without test rows: split the training rows in K; what is learned from the others tests each part.",
+            metavar="K",
+            min=2,
+            max=limits.MAX_FOLDS,
+            rich_help_panel=DATA,
+        ),
+    ] = None
+    group: Annotated[
+        str | None,
+        Option(
+            help="With --folds: rows of one value in this column stand in one fold, as rows of one text do.",
+            metavar="COLUMN",
+            rich_help_panel=DATA,
+        ),
+    ] = None
     limit: Annotated[
         int | None, Option(help="Use the first N test rows only.", metavar="N", min=1, rich_help_panel=DATA)
     ] = None

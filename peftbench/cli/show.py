@@ -62,13 +62,13 @@ def _head(task: "Task") -> Iterator[str]:
     if task.remark:
         yield from _wrapped(task.remark.removeprefix(f"{task.name}: "), "", "  ")
     metric = registry.metric(task.metric)
-    labels = [row.label for row in task.test]
+    labels = [row.label for row in task.test or task.train]
     often, _ = Counter(labels).most_common(1)[0]
     majority = metric.of([often] * len(labels), labels)
     guesses = f"by guessing {100 * task.chance:.1f}, always the most frequent answer {100 * majority:.1f}"
     yield f"{metric.title}: {guesses}"
     yield f"rows: {len(task.train):,} to learn from, {len(task.test):,} to test on"
-    in_train, in_test = Counter(row.label for row in task.train), Counter(labels)
+    in_train, in_test = (Counter(row.label for row in rows) for rows in (task.train, task.test))
     names = task.classes or [""] * (1 + max(*in_train, *in_test))
     counts = [f"{index}: {name} ({in_train[index]}/{in_test[index]})" for index, name in enumerate(names)]
     in_order = ", ".join(counts).replace(":  (", ": (")
@@ -79,7 +79,7 @@ def _renderings(task: "Task", templates: "tuple[Template, ...]", limit: int) -> 
     for template in templates:
         yield ""
         yield from _wrapped(f"template {template.index}: {template.name}", "", "  ")
-        rows = itertools.islice(filter(template.reads, task.test), limit)
+        rows = itertools.islice(filter(template.reads, task.test or task.train), limit)
         for number, example in enumerate(map(template.render, rows)):
             yield from [""] if number else []
             yield from _wrapped(example.input, "  ", "    ")

@@ -37,6 +37,7 @@ class Evaluation:
     Args:
         metric: Name of the task's metric.
         num_skipped: Test rows that the template makes nothing of.
+        is_fold: Whether the test rows are a fold, so that their places among all rows are told.
     """
 
     metric: str
@@ -45,6 +46,7 @@ class Evaluation:
     queries: Sequence[Example]
     scores: Scores
     num_skipped: int = 0
+    is_fold: bool = False
 
     @cached_property
     def result(self) -> TemplateResult:
@@ -65,6 +67,7 @@ class Evaluation:
             num_predicted=self._counts(predictions["token"]),
             num_labelled=self._counts(labels),
             num_skipped=self.num_skipped or None,
+            row_ids=" ".join(str(query.row_id) for query in self.queries) if self.is_fold else None,
             **({} if self.metric == "accuracy" else self._other_metric(predictions, labels)),
         )
 
@@ -147,7 +150,7 @@ def _model_info(backbone: Backbone) -> ModelInfo:
 
 
 def _task_info(plan: Plan) -> TaskInfo:
-    task = plan.task
+    task, clusters = plan.task, plan.task.clusters or ()
     is_stratified = task.has_fixed_counts and all(len(rows) == len(task.test) for rows in plan.queries)
     return TaskInfo(
         name=task.name,
@@ -157,6 +160,7 @@ def _task_info(plan: Plan) -> TaskInfo:
         chance=task.chance,
         metric=task.metric,
         labels=" ".join(str(row.label) for row in task.test) if is_stratified else None,
+        clusters=" ".join(map(str, clusters)) if len(set(clusters)) < len(clusters) else None,
     )
 
 

@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from peftbench import registry
 from peftbench.adapters import starts
@@ -14,7 +15,7 @@ from peftbench.learners.tune import Tuning
 from peftbench.methods.base import MethodConfig
 from peftbench.spec.cell import Cell, TaskSpec, Training
 from peftbench.spec.settings import checked
-from peftbench.tasks import labels, overlap
+from peftbench.tasks import folds, labels, overlap
 from peftbench.tasks.load import load as load_task
 from peftbench.tasks.shots import draw
 from peftbench.tasks.task import Row, Task
@@ -51,22 +52,53 @@ def plans(cells: Sequence[Cell]) -> list[Plan]:
     Raises:
         PeftbenchError: A fault in a task, its data, the templates, the shots, a method or its settings.
     """
-    tasks: dict[TaskSpec, Task] = {}
-    rendered: dict[tuple[TaskSpec, tuple[int, ...], int | None, bool], Queries] = {}
+    tasks = _Tasks()
+    rendered: dict[tuple[Any, ...], Queries] = {}
     planned = []
     for cell in cells:
-        task = tasks.get(cell.task) or tasks.setdefault(cell.task, load_task(cell.task))
+        task = tasks.of(cell)
         _check_limit(task, cell.limit)
         templates = task.select("all" if cell.templates is None else cell.templates)
         shots = draw(task, cell.shots, cell.seed, cell.draw)
         learner = _learner(cell, templates, shots)
         is_after_shots = cell.learner == "icl" and cell.shots > 0
-        key = (cell.task, tuple(template.index for template in templates), cell.limit, is_after_shots)
+        of_fold = None if cell.fold is None else (cell.fold, cell.seed)
+        key = (cell.task, of_fold, tuple(template.index for template in templates), cell.limit, is_after_shots)
         if key not in rendered:
             bare = [template.without_description() for template in templates]
             rendered[key] = _queries(bare if is_after_shots else templates, task.test[: cell.limit])
         planned.append(Plan(cell, task, templates, shots, rendered[key], learner))
     return planned
+
+
+class _Tasks:
+    """Tasks that cells share: each is loaded once, and split once for each seed."""
+
+    def __init__(self) -> None:
+        self._loaded: dict[TaskSpec, Task] = {}
+        self._pools: dict[tuple[TaskSpec, str | None], Task] = {}
+        self._parts: dict[tuple[TaskSpec, str | None, int, int], tuple[Task, ...]] = {}
+
+    def of(self, cell: Cell) -> Task:
+        """Load a cell's task; of a fold the task whose test rows are the fold, and whose training rows are the others.
+
+        Raises:
+            TaskError: As `load`; no test rows where no fold is tested; rows that cannot be split so.
+        """
+        spec, fold = cell.task, cell.fold
+        if fold is None:
+            task = self._loaded.get(spec) or self._loaded.setdefault(spec, load_task(spec))
+            if not task.test:
+                hint = "--folds 5 tests each row by what is learned from the others; --test FILE brings test rows"
+                raise TaskError(f"task '{task.name}' has no test rows", hint=hint)
+            return task
+        pool = self._pools.get((spec, fold.group))
+        if pool is None:
+            pool = self._pools[spec, fold.group] = folds.clustered(load_task(spec, as_pool=True), fold.group)
+        key = (spec, fold.group, fold.of, cell.seed)
+        parts = self._parts.get(key) or self._parts.setdefault(key, folds.split(pool, fold.of, cell.seed))
+        folds.check_shots(pool.name, parts, cell.shots)
+        return parts[fold.index]
 
 
 def remarks(planned: Sequence[Plan]) -> list[str]:
@@ -77,7 +109,10 @@ def remarks(planned: Sequence[Plan]) -> list[str]:
     lines: list[str | None] = []
     for (_, limit), group in alike.items():
         task, shots = group[0].task, [row for cell_plan in group for row in cell_plan.shots]
-        lines += [task.remark, overlap.remark(task, task.test[:limit], shots), labels.remark(task)]
+        repeated = overlap.remark(task, task.test[:limit], shots)
+        if (fold := group[0].cell.fold) is not None:
+            repeated = folds.remark(task) if fold.group is None else None
+        lines += [task.remark, repeated, labels.remark(task)]
     return list(dict.fromkeys(line for line in lines if line))
 
 

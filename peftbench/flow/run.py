@@ -95,6 +95,7 @@ def _evaluate(trial: Trial, learned: Learned, watch: Watch) -> Iterator[Evaluati
         for template, predictor, queries in zip(plan.templates, learned.predictors, plan.queries, strict=True):
             scores = predictor.score(queries, lambda num_done: advance(num_done, ""))
             skipped = plan.num_skipped(template)
-            evaluation = Evaluation(plan.task.metric, template, predictor, queries, scores, skipped)
+            is_fold = trial.cell.fold is not None
+            evaluation = Evaluation(plan.task.metric, template, predictor, queries, scores, skipped, is_fold)
             advance(0, evaluation.remark)
             yield evaluation

@@ -25,7 +25,7 @@ from peftbench.tasks.shots import LABEL_DRAW_VERSION, OWN_DRAW_VERSION
 ALWAYS = frozenset({"learner", "model", "revision", "shots", "seed", "templates", "limit", "method", "dtype"})
 # Those that stand in an identity only where they are not at their defaults: an option that comes later, and is off,
 # leaves the records that were made before it what they are.
-WHEN_SET = frozenset({"draw", "icl"})
+WHEN_SET = frozenset({"draw", "fold", "icl"})
 # What these say depends on files or on the model: their contents, resolved, stand in the identity.
 RESOLVED = frozenset({"task", "method_config", "training", "start_from", "sweep", "scoring"})
 # Where a cell runs, and how weights may be read, does not make it another cell.

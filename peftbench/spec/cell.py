@@ -194,11 +194,33 @@ class ScoringOptions(_ScoringFields):
         return Scoring.model_validate({**self.model_dump(), "end": end})
 
 
+class Fold(Settings):
+    """One part of a task's training rows: it is tested by what is learned from the other parts.
+
+    Args:
+        index: Which part, from 0.
+        of: How many there are.
+        group: Column of rows that belong together: those with one value stand in one part.
+    """
+
+    index: int = Field(ge=0)
+    of: int = Field(ge=2, le=limits.MAX_FOLDS)
+    group: str | None = None
+
+    @model_validator(mode="after")
+    def _index_is_one_of_them(self) -> "Fold":
+        if self.index >= self.of:
+            raise ValueError(f"fold {self.index} of {self.of}: they are counted from 0")
+        return self
+
+
 class Cell(Settings):
     """One run: (model, task, learner, shots, seed), all its templates inside. It gives one record.
 
     Args:
+        seed: Draws the shots, and splits the rows into folds.
         draw: How shots are drawn from the training rows; see `tasks.shots.draw`.
+        fold: Which part of the training rows is tested, in place of test rows; None for the test rows.
         start_from: Adapter whose values tuning starts from: a folder (ours, or the peft library's), or a
             checkpoint file of T-Few's authors.
         sweep: Choose the learning rate by cross-validation on the shots, before all of them are trained on.
@@ -213,6 +235,7 @@ class Cell(Settings):
     templates: tuple[int, ...] | None = None
     limit: int | None = Field(None, ge=1)
     draw: Draw = "plain"
+    fold: Fold | None = None
     method: str | None = None
     method_config: dict[str, Any] = {}
     training: dict[str, Any] = {}
@@ -236,6 +259,17 @@ class Cell(Settings):
             raise ValueError("start_from and sweep go with learner 'tune'")
         if self.sweep and self.shots < 2:
             raise ValueError("a sweep sets some shots aside to choose by: it takes 2 shots or more")
+        return self
+
+    @model_validator(mode="after")
+    def _folds_are_what_is_tested(self) -> "Cell":
+        faults = {
+            "folds are tested, and the rows of task.test would not be used": self.task.test is not None,
+            "folds test each row, and limit would leave some out": self.limit is not None,
+            "folds set rows aside, and draw = file says which rows are the shots": self.draw == "file",
+        }
+        if self.fold is not None and any(faults.values()):
+            raise ValueError("; ".join(text for text, is_so in faults.items() if is_so))
         return self
 
     @field_validator("method_config")

@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from peftbench.errors import RecipeError
 from peftbench.registry import PACKAGE
 from peftbench.spec import limits, values
-from peftbench.spec.cell import Cell, Draw, IclOptions, ScoringOptions, Sweep, TaskSpec
+from peftbench.spec.cell import Cell, Draw, Fold, IclOptions, ScoringOptions, Sweep, TaskSpec
 from peftbench.spec.settings import Settings, checked
 
 
@@ -22,6 +22,8 @@ class Run(Settings):
         set: The method's settings; a list of tables is tried one by one.
         training: Its training settings, likewise.
         orders: How many orders of the shots to run, that of the draw being the first.
+        folds: Parts of the training rows, each tested by what is learned from the others; None for the test rows.
+        group: Column of rows that stand in one fold.
     """
 
     learner: Literal["icl", "tune"]
@@ -40,8 +42,16 @@ class Run(Settings):
     limit: int | None = None
     draw: Draw = "plain"
     orders: int = Field(1, ge=1, le=limits.MAX_ORDERS)
+    folds: int | None = Field(None, ge=2, le=limits.MAX_FOLDS)
+    group: str | None = None
     revision: str | None = None
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+
+    @model_validator(mode="after")
+    def _group_goes_with_folds(self) -> "Run":
+        if self.group is not None and self.folds is None:
+            raise ValueError("group says which rows stand in one fold, and there are no folds: add folds = 5")
+        return self
 
 
 class Recipe(Settings):
@@ -57,7 +67,7 @@ def _listed(value: Any) -> list[Any]:
 
 
 def cells(run: Run, tasks: Sequence[str]) -> list[Cell]:
-    """Expand one run over models, tasks, methods, settings, shots, seeds and orders.
+    """Expand one run over models, tasks, methods, settings, shots, seeds, folds and orders.
 
     Args:
         run: The table.
@@ -66,8 +76,10 @@ def cells(run: Run, tasks: Sequence[str]) -> list[Cell]:
     Raises:
         RecipeError: They are more than `limits.MAX_CELLS`.
     """
-    shared = run.model_dump(exclude={"model", "task", "shots", "seeds", "orders", "method", "set", "training", "icl"})
     axes = [_listed(run.model), tasks, *map(_listed, (run.method, run.set, run.training, run.shots)), run.seeds]
+    axes.append(folds(run.folds, run.group))
+    expanded = {"model", "task", "shots", "seeds", "orders", "folds", "group", "method", "set", "training", "icl"}
+    shared = run.model_dump(exclude=expanded)
     num_cells = math.prod(map(len, axes)) * run.orders
     if num_cells > limits.MAX_CELLS:
         message = f"a run of {num_cells:,} cells, and {limits.MAX_CELLS:,} are the most"
@@ -84,9 +96,10 @@ def cells(run: Run, tasks: Sequence[str]) -> list[Cell]:
             training=training,
             shots=shots,
             seed=seed,
+            fold=fold,
             icl=icl,
         )
-        for model, task, method, settings, training, shots, seed in itertools.product(*axes)
+        for model, task, method, settings, training, shots, seed, fold in itertools.product(*axes)
         for icl in in_orders(run.icl, run.orders)
     ]
 
@@ -94,6 +107,11 @@ def cells(run: Run, tasks: Sequence[str]) -> list[Cell]:
 def in_orders(options: IclOptions, orders: int) -> list[IclOptions]:
     """Repeat the options for each order of the shots."""
     return [options.model_copy(update={"order": order}) for order in range(orders)] if orders > 1 else [options]
+
+
+def folds(number: int | None, group: str | None) -> list[Fold | None]:
+    """List the folds that a run tests; None alone where it tests the test rows."""
+    return [None] if number is None else [Fold(index=index, of=number, group=group) for index in range(number)]
 
 
 def read(path: Path) -> Recipe:

@@ -12,6 +12,7 @@ SCHEMA_VERSION = 2
 SORTED = json.JSONEncoder(sort_keys=True, default=str)
 Normalization = Literal["token", "char", "byte", "none"]
 Count = Annotated[int, Field(ge=0)]
+Numbers = Annotated[str, Field(pattern=r"^\d{1,9}( \d{1,9})*$")]
 # No cost comes near: sums, squares and products with numbers of queries stay finite.
 Amount = Annotated[float | int, Field(ge=0, le=1e60, allow_inf_nan=False)]
 
@@ -55,6 +56,8 @@ class TemplateResult(Part):
             record does not say it.
         num_labelled: How often each choice is right, by its index; None likewise.
         num_skipped: Test rows that the template makes nothing of, which are not among the examples; None for none.
+        row_ids: Where a fold was tested, the position of each example among the rows that were split, separated by
+            spaces; None where the examples are the test rows.
     """
 
     template: int
@@ -69,6 +72,7 @@ class TemplateResult(Part):
     num_predicted: list[Count] | None = None
     num_labelled: list[Count] | None = None
     num_skipped: Count | None = None
+    row_ids: Numbers | None = None
 
     @model_validator(mode="after")
     def _is_possible(self) -> "TemplateResult":
@@ -114,6 +118,8 @@ class TaskInfo(Part):
         metric: Name in the registry.
         labels: Index of each test row's right choice, separated by spaces; None where the task does not say that its
             label counts are fixed, or where not all of its test rows were scored.
+        clusters: Where folds are tested, the number of each row's cluster (see `tasks.folds`), of all rows in their
+            order, separated by spaces; None where each row is its own.
     """
 
     name: str
@@ -122,7 +128,8 @@ class TaskInfo(Part):
     sha256: str
     chance: float
     metric: str
-    labels: str | None = Field(None, pattern=r"^\d{1,9}( \d{1,9})*$")
+    labels: Numbers | None = None
+    clusters: Numbers | None = None
 
 
 class SweepPoint(Part):

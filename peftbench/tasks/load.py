@@ -53,8 +53,13 @@ class TaskInfo:
     num_test: int | None
 
 
-def load(spec: TaskSpec) -> Task:
+def load(spec: TaskSpec, *, as_pool: bool = False) -> Task:
     """Load a task and check its rows and templates.
+
+    Args:
+        spec: Which task.
+        as_pool: Whether its training rows are all that there is: test rows are not read, chance is that of the
+            training rows, and the hash is of them alone.
 
     Raises:
         TaskError: An unknown name, a file that cannot be read, or faults in rows and templates, listed at once.
@@ -62,6 +67,10 @@ def load(spec: TaskSpec) -> Task:
     if spec.template is None and spec.choices is not None:
         raise TaskError("choices were given without a template", hint='add --template "{{text}} ... ||| {{label}}"')
     if spec.name in registry.MIXTURES and spec.template is None:
+        if as_pool:
+            raise TaskError(
+                f"folds go with one task, and '{spec.name}' is several as one", hint="--task with one of them"
+            )
         return mix(spec.name, [load(TaskSpec(name=name, data=spec.data)) for name in expand(spec.name)])
     if spec.template is not None:
         file, folder = own_task(spec), Path()
@@ -70,13 +79,16 @@ def load(spec: TaskSpec) -> Task:
         read = formats.read if path.suffix in formats.SUFFIXES else schema.read
         file, folder = read(path), path.parent
     templates, left_out = fitting.build(file)
-    of_train, of_test = _read(file, "train", folder, spec), _read(file, "test", folder, spec)
+    is_pool = as_pool or (not file.data.test and _replacement(file, "test", spec) is None)
+    of_train = _read(file, "train", folder, spec)
+    of_test = (file.name, []) if is_pool else _read(file, "test", folder, spec)
+    if not of_train[1] and not of_test[1]:
+        raise TaskError(
+            f"task '{file.name}' has no rows to {'learn from' if is_pool else 'test on'}", hint="--train FILE"
+        )
     templates, left_out = fitting.fitting(file, templates, left_out, _first_rows(of_train[1], of_test[1]))
-    is_pool = not file.data.test and _replacement(file, "test", spec) is None
-    if is_pool and not of_train[1]:
-        raise TaskError(f"task '{file.name}' has no rows to learn from", hint="--train FILE")
     train = _rows(file, templates, "train", *of_train, leaves_out=is_pool) if of_train[1] else ()
-    test = () if is_pool else _rows(file, templates, "test", *of_test)
+    test = _rows(file, templates, "test", *of_test) if of_test[1] else ()
     return Task(
         name=file.name,
         family=file.family,
@@ -91,7 +103,7 @@ def load(spec: TaskSpec) -> Task:
         group=file.group,
         classes=file.label.names,
         is_own=_is_own(spec),
-        has_fixed_counts=file.label.counts == "fixed" and _replacement(file, "test", spec) is None,
+        has_fixed_counts=file.label.counts == "fixed" and not as_pool and _replacement(file, "test", spec) is None,
         left_out=left_out,
         remark=_remark(file, left_out, len(of_train[1]), len(train)),
     )

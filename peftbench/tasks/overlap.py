@@ -26,7 +26,13 @@ def remark(task: Task, test: Sequence[Row], shots: Iterable[Row]) -> str | None:
         f"{num_repeated:,} of {len(test):,} test rows repeat another one" if num_repeated else "",
     ]
     text = ", and ".join(part for part in parts if part)
-    return f"{task.name}: {text}; what is measured on them says little of new rows" if text else None
+    if not text:
+        return None
+    is_one_file = num_shots > 0 and keys.keys() <= {_key(row, label) for row in task.train}
+    instead = (
+        ": `--folds 5` in place of --test tests each row by what is learned from the others" if is_one_file else ""
+    )
+    return f"{task.name}: {text}; what is measured on them says little of new rows{instead}"
 
 
 def _key(row: Row, label: str) -> str:

@@ -71,6 +71,8 @@ class Task:
             task's name (see `tasks.shots.draw`).
         has_fixed_counts: Whether the numbers of test rows of each label were set, and did not come as the rows came.
         left_out: Number of a template of the file that cannot be used -> why.
+        clusters: Where training rows are split into folds, the number of each row's cluster, by `Row.id`, of all rows
+            (see `tasks.folds`); None of other tasks.
         remark: What of the task's file is not used, or used otherwise than where it comes from; None for nothing.
     """
 
@@ -90,6 +92,7 @@ class Task:
     has_fixed_counts: bool = False
     left_out: Mapping[int, str] = field(default_factory=dict)
     remark: str | None = None
+    clusters: tuple[int, ...] | None = None
 
     @cached_property
     def train_keys(self) -> tuple[str, ...]:
