@@ -104,13 +104,14 @@ def _uncollected() -> Iterator[None]:
 
 
 def readable(output: OutputOptions, may_be_none: bool = False) -> "tuple[list[Record], list[str]]":
-    """Read the records that are whole, and name on stderr each other file with what is wrong with it.
+    """Read the records that are whole, those of folds joined, and name on stderr what is left out, and why.
 
     Raises:
         RecordError: None is whole.
     """
     from peftbench.errors import RecordError
     from peftbench.report.formats import escape
+    from peftbench.report.rows.folds import join
     from peftbench.store.results import Store
 
     records, faults = Store(output.results).readable()
@@ -120,7 +121,12 @@ def readable(output: OutputOptions, may_be_none: bool = False) -> "tuple[list[Re
         raise RecordError(f"no records in '{output.results}'", hint=f"`{_first(output)}` makes the first ones")
     for fault in faults:
         typer.echo(f"left out: {escape.line(fault.message)}\nhint: {escape.line(str(fault.hint))}", err=True)
-    return records, [fault.message for fault in faults]
+    joined, incomplete = join(records)
+    if not joined:  # whoever puts them in a table says why
+        return records, [fault.message for fault in faults]
+    for reason in incomplete:
+        typer.echo(f"left out: {escape.line(reason)}", err=True)
+    return joined, [*(fault.message for fault in faults), *incomplete]
 
 
 def _first(output: OutputOptions) -> str:

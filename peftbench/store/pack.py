@@ -4,6 +4,7 @@
 left out; which examples were answered rightly is in the records. `python -m peftbench.store.pack FOLDER` writes it.
 """
 
+import json
 import sys
 from collections.abc import Sequence
 from functools import cached_property
@@ -61,7 +62,7 @@ def pack(root: Path) -> int:
     if not records:
         raise RecordError(f"no records in '{root}'", hint="name a results folder: what --results said")
     for path in sorted((root / "scores").glob("*.parquet")):
-        _check_rows(path)
+        _check_rows(path, records.get(path.stem))
     table = pyarrow.table({"id": list(records), "record": list(records.values())})
     with replacing(packed.path) as temporary:
         # As small as Parquet gets: in one piece, without statistics and without a dictionary of texts that all differ.
@@ -77,13 +78,17 @@ def pack(root: Path) -> int:
     return len(records)
 
 
-def _check_rows(path: Path) -> None:
-    """See that scores are of rows 0, 1, 2, ... under each template."""
+def _check_rows(path: Path, record: str | None) -> None:
+    """See that scores are of rows 0, 1, 2, ... under each template, or of those that the record names."""
     rows = scores.read(path)[["template", "row_id"]].drop_duplicates()
-    if (rows["row_id"] != rows.groupby("template").cumcount()).any():
-        raise RecordError(
-            f"'{path}' has scores of rows that are not numbered from 0 on", hint="leave this folder as it is"
-        )
+    named = {result["template"]: result.get("row_ids") for result in json.loads(record or "{}").get("results", [])}
+    for template, of_template in rows.groupby("template")["row_id"]:
+        row_ids = named.get(template)
+        expected = range(len(of_template)) if row_ids is None else map(int, row_ids.split())
+        if of_template.tolist() != list(expected):
+            raise RecordError(
+                f"'{path}' has scores of rows that are not numbered from 0 on", hint="leave this folder as it is"
+            )
 
 
 def main(folders: Sequence[str]) -> None:

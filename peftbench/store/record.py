@@ -6,7 +6,9 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from peftbench.spec.cell import Fold
 
 SCHEMA_VERSION = 2
 SORTED = json.JSONEncoder(sort_keys=True, default=str)
@@ -231,6 +233,18 @@ class Record(Part):
     costs: list[Cost]
     work: dict[str, int]
     versions: dict[str, str]
+
+    @field_validator("identity")
+    @classmethod
+    def _fold_is_one(cls, identity: dict[str, Any]) -> dict[str, Any]:
+        if identity.get("fold") is not None:
+            Fold.model_validate(identity["fold"], strict=True)
+        return identity
+
+    @property
+    def ids(self) -> list[str]:
+        """Ids of the records that it stands for: its own, or those of the folds that were joined."""
+        return [self.id]
 
     @property
     def metric(self) -> str:

@@ -45,8 +45,28 @@ def of_metric(metric, table):
     return {"values": {"token": value}, "predictions": predictions, "labels": labels}
 
 
+def folded(root, right, num_folds, method="ICL", model="mini-gpt", *, skip=(), group=None, **facts):
+    """Write a record for each fold, of every num_folds-th row, with its answers; `skip` are folds that are left out."""
+    shared = {"of": num_folds} | ({} if group is None else {"group": group})
+    return [
+        stored(
+            root,
+            {
+                template: {row: is_right for row, is_right in enumerate(answers) if row % num_folds == index}
+                for template, answers in right.items()
+            },
+            method,
+            model,
+            fold={"index": index} | shared,
+            **facts,
+        )
+        for index in range(num_folds)
+        if index not in skip
+    ]
+
+
 def stored(root, right, method="ICL", model="mini-gpt", task="nli", *, sha256="d" * 64, metric="accuracy", **facts):
-    """Write a record that has these answers, and its scores."""
+    """Write a record that has these answers, and its scores; of a fold where `facts` has one."""
     made = record(method, model, task, task_sha256=sha256, **facts)
     counts = {template: list(some.values() if isinstance(some, dict) else some) for template, some in right.items()}
     table = scores(right)
@@ -57,6 +77,7 @@ def stored(root, right, method="ICL", model="mini-gpt", task="nli", *, sha256="d
             num_examples=len(some),
             num_correct={"token": sum(some)},
             right="".join(map(str, some)),
+            row_ids=" ".join(map(str, right[template])) if "fold" in facts else None,
             **({} if metric == "accuracy" else of_metric(metric, table[table["template"] == template])),
         )
         for template, some in counts.items()

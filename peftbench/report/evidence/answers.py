@@ -52,6 +52,10 @@ def _answered(stored: Stored) -> "pd.DataFrame":
     Raises:
         RecordError: The scores cannot be read, or give other answers than the record.
     """
+    if stored.folds:
+        import pandas as pd
+
+        return pd.concat([_answered(fold) for fold in stored.folds]).sort_index()
     record, path = stored.record, stored.store.scores / f"{stored.record.id}.parquet"
     if not path.exists() and stored.store.is_packed(record.id):
         return _of_record(record)
@@ -84,7 +88,8 @@ def _of_record(record: Record) -> "pd.DataFrame":
         columns: dict[str, Any] = {"right": [float(digit) for digit in result.right or ""]}
         if result.predictions is not None:
             columns |= {"prediction": result.predictions, "label": result.labels}
-        by_template[result.template] = pd.DataFrame(columns).rename_axis("row_id")
+        rows = None if result.row_ids is None else [int(number) for number in result.row_ids.split()]
+        by_template[result.template] = pd.DataFrame(columns, index=rows).rename_axis("row_id")
     answered = pd.concat(by_template, names=["template"])
     if len(answered) != sum(result.num_examples for result in record.results):
         raise RecordError(f"record {record.id} does not say which examples were answered rightly", hint=AGAIN)

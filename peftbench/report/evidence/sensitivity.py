@@ -2,12 +2,12 @@
 
 import itertools
 import statistics
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from peftbench.report.rows import setting
 from peftbench.report.rows.table import Row, Spread, Table
-from peftbench.store.record import Normalization, Record
+from peftbench.store.record import Normalization, Record, TemplateResult
 
 Condition = tuple[int, int, int]
 """Order of the shots, seed that drew them, template."""
@@ -81,5 +81,10 @@ def _deviations(scores: dict[Condition, float], factor: int) -> Iterator[float]:
 
 def _normalised(records: Sequence[Record]) -> dict[str, float]:
     results = [result for record in records for result in record.results]
-    known = [name for name in NORMALIZATIONS if all(name in result.num_correct for result in results)]
+    known = [name for name in NORMALIZATIONS if all(name in _scored(result) for result in results)]
     return {name: statistics.fmean(result.value(name) for result in results) for name in known}
+
+
+def _scored(result: TemplateResult) -> Collection[Normalization]:
+    """Return the normalisations whose score a result has."""
+    return result.num_correct if result.values is None else result.values

@@ -118,13 +118,12 @@ def _selection(selection: Selection) -> str:
     if selection.is_record:
         seed = "" if selection.is_zero_shot else f", seed {selection.first.seed}"
         return f"{selection.title}: record {selection.word}{seed}"
-    number = len(selection.stored)
+    number = len(selection.ids)
     return f"{selection.title}: {selection.word}, {number} record{'s' if number > 1 else ''}"
 
 
 def _facts(selection: Selection) -> dict[str, Any]:
-    ids = [record.id for record in selection.records]
-    return {"name": selection.word, "title": selection.title, "records": ids}
+    return {"name": selection.word, "title": selection.title, "records": selection.ids}
 
 
 def _line(line: Line) -> dict[str, Any]:

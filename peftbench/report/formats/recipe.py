@@ -9,7 +9,7 @@ from peftbench.report.rows.table import Row, Table
 from peftbench.store.record import Record
 
 NAME = "report"
-PLAIN = ("learner", "model", "revision", "shots", "method", "templates", "limit", "draw", "dtype")
+PLAIN = ("learner", "model", "revision", "shots", "method", "templates", "limit", "draw", "folds", "group", "dtype")
 TABLES = ("training", "icl", "scoring")
 
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from peftbench.report.evidence.advise import Advice, Gap
 from peftbench.report.notes import commands
 from peftbench.report.notes.steps import FIRST_METHOD
-from peftbench.report.rows import confidence, names, units
+from peftbench.report.rows import confidence, names, options, units
 from peftbench.report.rows.table import Row, Table
 
 NUM_SEEDS = 5
@@ -68,7 +68,7 @@ def _commands(table: Table, gap: Gap) -> list[str]:
     most_shots = max(table.rows, key=lambda row: row.num_shots)
     match gap.kind:
         case "icl":
-            return [commands.icl(table, most_shots, most_shots.num_shots or commands.DEFAULT_SHOTS)]
+            return [commands.icl(table, most_shots, most_shots.num_shots or options.DEFAULT_SHOTS)]
         case "tuned":
             return [commands.tune(table, most_shots, FIRST_METHOD)]
         case "interval" if confidence.are_old(_row(gap).records):

@@ -28,6 +28,7 @@ def findings(comparison: Comparison, all_stored: Sequence[Stored] = (), options:
     lines = comparison.lines
     return [
         *(f"left out: {text}" for text in comparison.left_out),
+        *(f"left out: {text}" for side in (comparison.a, comparison.b) for text in select.left_out(side, all_stored)),
         *_other_shots(comparison),
         *_unlike(comparison.a, comparison.b),
         *_weak([line.num_examples for line in lines], [line.interval is not None for line in lines]),

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from peftbench.errors import RecordError
 from peftbench.report.evidence.break_even import break_evens
 from peftbench.report.notes import break_even, remarks
+from peftbench.report.rows.folds import join
 from peftbench.report.rows.table import Table, build
 from peftbench.store.record import Record
 
@@ -34,13 +35,17 @@ def compose(records: Sequence[Record], published: Table | None = None, left_out:
     """Make a report from records, published rows after them.
 
     Args:
-        records: All that can be read.
+        records: All that can be read; those of the folds of a split are joined here, if they are not yet.
         published: Rows of a paper.
-        left_out: What is wrong with each record that could not be read.
+        left_out: What is wrong with each record that could not be read, and with each split that lacks a fold.
 
     Raises:
         RecordError: There is nothing to report.
     """
+    records, incomplete = join(records)
+    left_out = [*left_out, *incomplete]
+    if not records and incomplete and published is None:
+        raise RecordError(incomplete[0], hint="a row of the report is over all rows, and so takes all folds of a split")
     if not records and published is None:
         raise RecordError("there are no records to report", hint="`peftbench icl --shots 32` makes the first ones")
     built = build(records)

@@ -7,6 +7,7 @@ from peftbench.report.evidence.break_even import break_evens
 from peftbench.report.evidence.sensitivity import sensitivities
 from peftbench.report.notes import steps
 from peftbench.report.rows import confidence, names, strata, units
+from peftbench.report.rows.folds import Joined
 from peftbench.report.rows.metric import ACCURACY
 from peftbench.report.rows.table import Row, Table
 from peftbench.report.rows.texts import have_orders
@@ -37,6 +38,7 @@ def conventions(tables: Sequence[Table]) -> list[str]:
         f"{titles}: median (interquartile range) over templates x seeds{orders}; over several tasks the mean of their "
         "medians (and of their ranges); n = examples"
     ]
+    notes += folds(rows)
     if any(next(break_evens(table), None) for table in tables):
         notes.append("break-even: training FLOPs / FLOPs that a query then costs less than with ICL, rounded up")
     notes += [*beside(tables), *intervals(tables)]
@@ -46,6 +48,16 @@ def conventions(tables: Sequence[Table]) -> list[str]:
         reasons = dict.fromkeys(cost.reason for _, cost in costed if cost.reason)
         notes += [f"{title}: {units.ABSENT} because {reason}" for reason in reasons]
     return notes
+
+
+def folds(rows: Sequence[Row]) -> Iterator[str]:
+    """Write who answered the rows of tasks without test rows."""
+    numbers = dict.fromkeys(len(record.ids) for row in rows for record in row.records if isinstance(record, Joined))
+    for number in numbers:
+        yield (
+            f"{number} folds: each row was answered by what was learned from the other folds, {number - 1}/{number} of "
+            "the rows, and all rows together are n; a further seed is a further split"
+        )
 
 
 def beside(tables: Sequence[Table]) -> Iterator[str]:

@@ -127,7 +127,7 @@ def details(row: Row) -> str:
         lines.append(f"{title} {flops(row, cost)} FLOPs{per_query}")
     if row.num_trained_parameters:
         lines.append(f"{row.num_trained_parameters:,} trained parameters")
-    ids = [record.id for record in row.records]
+    ids = [name for record in row.records for name in record.ids]
     if ids:
         lines.append(f"{len(ids)} records: {', '.join([*ids[:2], *('...' for _ in ids[2:3])])}")
     return "\n".join(lines)

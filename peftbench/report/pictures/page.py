@@ -44,7 +44,7 @@ def html(document: Document) -> str:
         conventions=document.conventions,
         recipe=recipe.recipe(document.tables),
         versions=", ".join(made_by),
-        num_records=f"{len(records):,}",
+        num_records=f"{sum(len(record.ids) for record in records):,}",
         dates=" to ".join(dict.fromkeys([days[0], days[-1]])) if days else "",
     )
 

@@ -421,7 +421,7 @@ ON_TASK = (
     ),
     TaskField(
         "records",
-        lambda _, spread: [record.id for record in spread.records],
+        lambda _, spread: [name for record in spread.records for name in record.ids],
         list[str],
         "ids of the records; empty where published",
     ),

@@ -1,11 +1,13 @@
 """Records as one pandas frame, for notebooks."""
 
+import warnings
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from peftbench.report.rows import costs, setting
 from peftbench.report.rows.fields import FIELDS
+from peftbench.report.rows.folds import join
 from peftbench.store.record import Record
 from peftbench.store.results import Store
 
@@ -23,7 +25,8 @@ def frame(*folders: str | Path) -> "pd.DataFrame":
     `frame().groupby(["task", "method", "model", "shots"])["score"].median()` is what the report shows.
 
     Args:
-        folders: Results folders; "results" if none is given. A record that is in several of them counts once.
+        folders: Results folders; "results" if none is given. A record that is in several of them counts once. Those of
+            the folds of a split are joined to one; of a split that is not complete there is a warning.
 
     Returns:
         Columns: record, created_at, task, task_sha256, metric (the task's), seed, order (of the shots; 0 is that of the
@@ -39,8 +42,10 @@ def frame(*folders: str | Path) -> "pd.DataFrame":
     import pandas as pd
 
     stores = [Store(Path(folder)) for folder in folders or ("results",)]
-    records = {record.id: record for store in stores for record in store.all()}
-    return pd.DataFrame(_rows(records.values()), columns=_columns())
+    records, left_out = join(list({record.id: record for store in stores for record in store.all()}.values()))
+    for reason in left_out:
+        warnings.warn(f"left out: {reason}", stacklevel=2)
+    return pd.DataFrame(_rows(records), columns=_columns())
 
 
 def _columns() -> list[str]:

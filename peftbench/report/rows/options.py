@@ -1,16 +1,28 @@
-"""A record's settings as somebody types them: what the command line needs beside learner, model, method and task."""
+"""A record's settings as somebody types them, and the command that makes it again."""
 
-from collections.abc import Iterator, Mapping
+import shlex
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
+from peftbench.registry import GROUP_TASKS
+from peftbench.report.rows import setting
 from peftbench.report.rows.setting import SET, Setting
 from peftbench.spec.cell import Cell, IclOptions, Scoring
 from peftbench.store.record import Record
+from peftbench.tasks import own
 
 PLAIN = ("revision", "dtype", "templates", "limit", "draw")
 """Fields of a cell with an option of their own name."""
+OF_SPLIT = ("folds", "group")
+"""What all folds of a split share; options of their own names, too."""
 NOT_TYPED = ("order",)
 """Options of in-context learning that are typed for all records of a row together, as --orders."""
+DEFAULT_GROUP = "lab"
+DEFAULT_SHOTS = 32
+OWN_DATA = ("--train", "FILE", "--test", "FILE", "--template", "TEXT", "--choices", "A,B")
+"""Of one's own rows, path and template are no part of a record."""
+OWN_POOL = tuple(word for place, word in enumerate(OWN_DATA) if place not in (2, 3))
+"""The same where folds are tested, and no test rows."""
 
 
 def of_record(record: Record) -> list[Setting]:
@@ -24,11 +36,66 @@ def of_record(record: Record) -> list[Setting]:
 
 def shared(record: Record) -> list[Setting]:
     """List what any learner needs so that it sees the same rows and weights and scores alike, defaults left out."""
-    identity, defaults = record.identity, {name: Cell.model_fields[name].default for name in PLAIN}
+    identity, defaults = setting.whole(record.identity), {name: Cell.model_fields[name].default for name in PLAIN}
     plain = {name: identity.get(name, default) for name, default in defaults.items()}
+    split = {name: identity.get(name) for name in OF_SPLIT}
     end = "eos" if record.model.is_encoder_decoder else "none"
     scoring = Scoring(end=end).model_dump(mode="json")
-    return [*_changed((), plain, defaults), *_changed(("scoring",), identity.get("scoring", {}), scoring)]
+    return [
+        *_changed((), plain | split, defaults),
+        *_changed(("scoring",), identity.get("scoring", {}), scoring),
+    ]
+
+
+def again(records: Sequence[Record]) -> str:
+    """Write the command that makes records of one task again, those of the same cells but for the seed and the order.
+
+    Args:
+        records: At least one; the first one says all the rest.
+    """
+    first = records[0]
+    words = [*learner(first.learned.method, first.model.name, setting.shots(first)), *data([first.task.name], first)[0]]
+    return shlex.join([*words, *pooled(records, sorted({record.seed for record in records}))])
+
+
+def pooled(records: Sequence[Record], seeds: Sequence[int]) -> list[str]:
+    """List the words for what records share, their number of orders and some seeds."""
+    words = typed(of_record(records[0]))
+    num_orders = 1 + max(setting.order(record) for record in records)
+    if num_orders > 1:
+        words += ["--orders", str(num_orders)]
+    if list(seeds) != [0]:
+        words += ["--seeds", ",".join(map(str, seeds))]
+    return words
+
+
+def learner(method: str | None, model: str, num_shots: int) -> list[str]:
+    """List the words that say who learns from how many shots."""
+    if method is None:
+        return ["peftbench", "icl", "--model", model, "--shots", str(num_shots)]
+    shots = [] if num_shots == DEFAULT_SHOTS else ["--shots", str(num_shots)]
+    return ["peftbench", "tune", "--model", model, "--method", method, *shots]
+
+
+def data(names: Sequence[str], record: Record) -> list[list[str]]:
+    """List the words that stand for some tasks; of one's own rows, with what has to be filled in."""
+    if record.task.family != own.FAMILY:
+        return task_options(names)
+    files = OWN_POOL if "folds" in setting.whole(record.identity) else OWN_DATA
+    return [["--task", name, *files] for name in names]
+
+
+def task_options(names: Sequence[str]) -> list[list[str]]:
+    """List the words that stand for some tasks: those of a group, none for the default one; or those of each task."""
+    for group, members in GROUP_TASKS.items():
+        if set(members) == set(names):
+            return [[] if group == DEFAULT_GROUP else ["--task", group]]
+    return [["--task", name] for name in names]
+
+
+def typed(settings: Iterable[Setting]) -> list[str]:
+    """List the words for some settings."""
+    return [word for part in settings for word in part.words]
 
 
 def _icl(record: Record) -> Iterator[Setting]:

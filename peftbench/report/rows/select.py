@@ -8,7 +8,7 @@ from pathlib import Path
 
 from peftbench.errors import RecordError
 from peftbench.registry import known
-from peftbench.report.rows import setting
+from peftbench.report.rows import folds, setting
 from peftbench.report.rows.setting import Setting, shots
 from peftbench.report.rows.table import distinguish
 from peftbench.store.record import Record
@@ -19,10 +19,15 @@ SPELLING = "METHOD@MODEL[:SHOTS][,KEY=VALUE]"
 
 @dataclass(frozen=True)
 class Stored:
-    """A record, and the folder that has its scores."""
+    """A record, and the folder that has its scores.
+
+    Args:
+        folds: Of a record that was joined, those of its folds, which have the scores.
+    """
 
     record: Record
     store: Store
+    folds: "tuple[Stored, ...]" = ()
 
 
 @dataclass(frozen=True)
@@ -52,6 +57,11 @@ class Selection:
         return [stored.record for stored in self.stored]
 
     @property
+    def ids(self) -> list[str]:
+        """Ids of its records, those of joined folds each."""
+        return [name for record in self.records for name in record.ids]
+
+    @property
     def is_zero_shot(self) -> bool:
         """Whether it learned from nothing, so that nothing depends on a seed."""
         return setting.method(self.first) == "zero-shot"
@@ -68,6 +78,9 @@ class Selection:
 def read(folders: Sequence[Path]) -> list[Stored]:
     """Read all records of some folders, each id once.
 
+    Returns:
+        The records, those of the folds of a split joined to one; then those of splits that lack a fold.
+
     Raises:
         RecordError: There are none, or some cannot be read.
     """
@@ -76,13 +89,30 @@ def read(folders: Sequence[Path]) -> list[Stored]:
     if not by_id:
         names = ", ".join(f"'{folder}'" for folder in folders)
         raise RecordError(f"no records in {names}", hint="`peftbench icl` and `peftbench tune` make the first ones")
-    return list(by_id.values())
+    joined, _ = folds.join([stored.record for stored in by_id.values()])
+    whole = [by_id.get(record.id) or _of_folds(record, by_id) for record in joined]
+    used = {name for stored in whole for name in stored.record.ids}
+    return [*whole, *(stored for name, stored in by_id.items() if name not in used)]
+
+
+def _of_folds(record: Record, by_id: Mapping[str, Stored]) -> Stored:
+    parts = tuple(by_id[name] for name in record.ids)
+    return Stored(record, parts[0].store, parts)
+
+
+def left_out(selection: Selection, all_stored: Sequence[Stored]) -> list[str]:
+    """List the splits of a row that lack a fold, in words."""
+    keys = {setting.key(record) for record in selection.records}
+    alone = [stored.record for stored in all_stored if folds.is_fold(stored.record)]
+    _, reasons = folds.join([record for record in alone if folds.row_key(record) in keys])
+    return reasons
 
 
 def rows(all_stored: Sequence[Stored]) -> dict[str, Selection]:
     """Return the rows of the report under the names that a person types."""
     groups: dict[str, list[Stored]] = {}
-    for stored in sorted(all_stored, key=lambda stored: (stored.record.task.name, stored.record.seed)):
+    whole = [stored for stored in all_stored if not folds.is_fold(stored.record)]
+    for stored in sorted(whole, key=lambda stored: (stored.record.task.name, stored.record.seed)):
         groups.setdefault(setting.key(stored.record), []).append(stored)
     settings = distinguish({key: group[0].record for key, group in groups.items()})
     selections = {}
@@ -110,7 +140,7 @@ def choose(word: str, all_stored: Sequence[Stored]) -> Selection:
         RecordError: It names nothing, or more than one thing; the hint lists what there is.
     """
     selections = rows(all_stored)
-    return _row(word, selections) if "@" in word else _record(word, all_stored, selections)
+    return _row(word, selections, all_stored) if "@" in word else _record(word, all_stored, selections)
 
 
 def check_apart(a: Selection, b: Selection) -> None:
@@ -127,7 +157,7 @@ def check_apart(a: Selection, b: Selection) -> None:
         )
 
 
-def _row(word: str, selections: Mapping[str, Selection]) -> Selection:
+def _row(word: str, selections: Mapping[str, Selection], all_stored: Sequence[Stored]) -> Selection:
     method, _, rest = word.partition("@")
     # A comma inside a value, as of a list, separates nothing.
     head, *texts = re.split(r",(?=[\w.]+=)", f"{method.lower()}@{rest}")
@@ -139,7 +169,16 @@ def _row(word: str, selections: Mapping[str, Selection]) -> Selection:
     if len(exact) > 1:
         words = ", ".join(selection.word for selection in exact)
         raise RecordError(f"'{word}' stands for {len(exact)} rows", hint=f"say which: {words}")
+    if not exact:
+        _refuse_folds([stored.record for stored in all_stored if head in _heads(stored.record)])
     return exact[0] if exact else selections[known(word, selections, "row", RecordError)]
+
+
+def _refuse_folds(records: Sequence[Record]) -> None:
+    """Refuse records of which some are of splits that lack a fold."""
+    _, reasons = folds.join(records)
+    if reasons:
+        raise RecordError(reasons[0], hint="a comparison is over all rows, and so takes all folds of a split")
 
 
 def _texts(selection: Selection) -> set[str]:
@@ -152,11 +191,22 @@ def _heads(record: Record) -> set[str]:
 
 
 def _record(word: str, all_stored: Sequence[Stored], selections: Mapping[str, Selection]) -> Selection:
-    candidates = [stored for stored in all_stored if stored.record.id.startswith(word)]
+    of_folds = [part for stored in all_stored for part in stored.folds]
+    candidates = [stored for stored in (*all_stored, *of_folds) if stored.record.id.startswith(word)]
     if len(candidates) > 1:
         ids = ", ".join(stored.record.id for stored in itertools.islice(candidates, 4))
         raise RecordError(f"{len(candidates)} records have an id that begins with '{word}'", hint=f"among them: {ids}")
     if not candidates:
         known(word, selections, "record or row", RecordError)
+    record = candidates[0].record
+    if folds.is_fold(record):
+        _refuse_folds(
+            [stored.record for stored in all_stored if folds.of_folds(stored.record) == folds.of_folds(record)]
+        )
+        word = next(name for name, selection in selections.items() if record.id in selection.ids)
+        message = (
+            f"record {record.id} is of one fold of {record.identity['fold']['of']}, and a comparison is over all rows"
+        )
+        raise RecordError(message, hint=f"name the row: {word}")
     row = next(selection for selection in selections.values() if candidates[0] in selection.stored)
     return Selection(candidates[0].record.id, row.settings, (candidates[0],), is_record=True)

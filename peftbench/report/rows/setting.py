@@ -88,6 +88,14 @@ def key(record: Record) -> str:
     return json.dumps(setting, sort_keys=True)
 
 
+def whole(identity: Mapping[str, Any]) -> dict[str, Any]:
+    """Leave out of an identity which fold was tested, as all folds of a split share it: how many, and the group."""
+    fold = identity.get("fold") or {}
+    of_split = {"folds": fold.get("of"), "group": fold.get("group")}
+    rest = {name: value for name, value in identity.items() if name != "fold"}
+    return rest | {name: value for name, value in of_split.items() if value is not None}
+
+
 def method(record: Record) -> str:
     """Name how it learned: zero-shot, ICL, or the method that tuned."""
     if record.learned.method:

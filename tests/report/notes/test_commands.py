@@ -8,8 +8,9 @@ import pytest
 from peftbench.cli import cells
 from peftbench.cli.app import main
 from peftbench.report.notes import commands
+from peftbench.report.rows.options import again, task_options
 from peftbench.report.rows.table import build
-from peftbench.spec.cell import Cell, IclOptions, Scoring, Training
+from peftbench.spec.cell import Cell, Fold, IclOptions, Scoring, Training
 from peftbench.store.record import StartingPoint, Sweep
 from peftbench.store.results import Store
 from tests.report.records import record
@@ -101,6 +102,7 @@ def test_every_option_is_among_the_records():
     assert {*SCORING, "system"} == set(Scoring.model_fields)
     assert set(TRAINING) == set(Training.model_fields)
     elsewhere = {"learner", "model", "task", "shots", "seed", "method", "method_config", "training", "icl", "scoring"}
+    elsewhere |= {"fold"}
     on_a_machine = {"device", "allow_pickle"}
     assert set(Cell.model_fields) == {*PLAIN, *elsewhere, *on_a_machine, "start_from", "sweep"}
 
@@ -170,6 +172,24 @@ def test_the_command_of_a_row_makes_its_records_again(kind, cells_of):
         assert found == [expected(made)]
 
 
+@pytest.mark.parametrize("split", [{"folds": 3, "group": "a column"}, {"fold": {"index": 1, "of": 3}}])
+def test_the_command_of_joined_folds_or_of_one_has_a_cell_for_each_fold(split, cells_of):
+    for made in (icl(shots=8, seed=2, **split), tuned(seed=2, **split)):
+        (table,) = build([made])
+        group = split.get("group")
+        for command in (*commands.again(table, table.rows[0]), again([made])):
+            found = [cell for cell in cells_of(command) if cell.method == made.learned.method][-3:]
+            assert [cell.fold for cell in found] == [Fold(index=index, of=3, group=group) for index in range(3)]
+            assert {(cell.seed, cell.shots) for cell in found} == {(2, made.identity["shots"])}
+
+
+def test_own_rows_of_folds_need_no_test_file():
+    made = own()
+    joined = made.model_copy(update={"identity": made.identity | {"folds": 3}})
+    assert "--test" in again([made])
+    assert "--test" not in again([joined])
+
+
 @pytest.mark.parametrize("kind", RECORDS)
 def test_the_commands_on_the_same_data_and_model_can_be_typed(kind, cells_of):
     made = RECORDS[kind]
@@ -228,7 +248,7 @@ LAB = ("lab-completion", "lab-hazard", "lab-nli2", "lab-region")
     [(LAB, [[]]), (("rte",), [["--task", "rte"]]), (("rte", "cb"), [["--task", "rte"], ["--task", "cb"]])],
 )
 def test_tasks_are_named_by_their_group_where_they_are_one(tasks, options):
-    assert commands.task_options(tasks) == options
+    assert task_options(tasks) == options
 
 
 def test_no_task_file_is_read_for_it(monkeypatch):
