@@ -117,9 +117,9 @@ def compare(a: Selection, b: Selection) -> Comparison:
 def _drawn(pairs: Pairs) -> Draws:
     name = pairs.task + pairs.sha256
     if pairs.predictions:
-        return randomisation.draw(pairs.metric, pairs.predictions, name, labels=pairs.labels)
+        return randomisation.draw(pairs.metric, pairs.predictions, name, labels=pairs.labels, clusters=pairs.clusters)
     sums = pairs.num_right_b - pairs.num_right_a
-    return significance.draw(sums, pairs.num_pairs, name, labels=pairs.labels)
+    return significance.draw(sums, pairs.num_pairs, name, labels=pairs.labels, clusters=pairs.clusters)
 
 
 def _scores(pairs: Pairs) -> tuple[float, float, float]:
@@ -136,7 +136,8 @@ def _line(pairs: Pairs, draws: Draws) -> Line:
     a_ahead = int((pairs.num_right_a > pairs.num_right_b).sum())
     b_ahead = int((pairs.num_right_b > pairs.num_right_a).sum())
     score_a, score_b, difference = _scores(pairs)
-    is_single = pairs.num_pairs == 1 and pairs.predictions is None and pairs.labels is None
+    is_drawn_alone = pairs.labels is None and pairs.clusters is None
+    is_single = pairs.num_pairs == 1 and pairs.predictions is None and is_drawn_alone
     p = significance.mcnemar(a_ahead, b_ahead) if is_single else significance.p_value(difference, draws)
     return Line(
         task=pairs.task,

@@ -35,6 +35,7 @@ class Pairs:
         left_out: What one side has and the other has not.
         predictions: Of both sides; None for accuracy, which needs no more than what is right.
         labels: (examples,) int; None where their counts are not fixed, or these are not all test rows.
+        clusters: (examples,) int, of rows with one text or of one group; None where each is its own.
     """
 
     task: str
@@ -49,6 +50,12 @@ class Pairs:
     left_out: tuple[str, ...]
     predictions: Predictions | None
     labels: "np.ndarray | None"
+    clusters: "np.ndarray | None" = None
+
+    @property
+    def num_clusters(self) -> int:
+        """How many examples, or clusters of them, are independent of each other."""
+        return len(self.num_right_a) if self.clusters is None else len(set(self.clusters.tolist()))
 
 
 def pair(a: Selection, b: Selection) -> tuple[list[Pairs], list[str]]:
@@ -163,6 +170,7 @@ def _pair_task(a: Selection, b: Selection, sha256: str, name: str) -> Pairs:
     right_a, right_b = right_a.loc[rows], right_b.loc[rows]
     if conditions and len(rows) < num_all:
         left_out.append(f"{num_all - len(rows)} of {num_all} examples that not all of these have answered")
+    records = [record for side in (a, b) for record in side.records if record.task.sha256 == sha256]
     differences, predictions = (right_b - right_a).to_numpy(), None  # (examples, conditions)
     if of_task.name != ACCURACY and conditions and len(rows):
         predictions = _predictions(of_a, of_b, conditions, rows)
@@ -180,7 +188,8 @@ def _pair_task(a: Selection, b: Selection, sha256: str, name: str) -> Pairs:
         by_seed=tuple(_by_seed(conditions, differences)),
         left_out=tuple(left_out),
         predictions=predictions,
-        labels=_labels([record for side in (a, b) for record in side.records if record.task.sha256 == sha256], rows),
+        labels=_labels(records, rows),
+        clusters=_clusters(records, rows),
     )
 
 
@@ -188,6 +197,17 @@ def _labels(records: Sequence[Record], rows: "pd.Index") -> "np.ndarray | None":
     """Return the labels of the rows, where their counts are fixed and no test row is missing."""
     labels = strata.indices(strata.labels(records))
     return labels if labels is not None and rows.tolist() == list(range(len(labels))) else None
+
+
+def _clusters(records: Sequence[Record], rows: "pd.Index") -> "np.ndarray | None":
+    """Return the clusters of the rows; where sides were split by other groups, those of the fewest."""
+    texts = {record.task.clusters for record in records if record.task.clusters}
+    if not texts:
+        return None
+    clusters = strata.indices(min(texts, key=lambda text: (len(set(text.split())), text)))
+    assert clusters is not None
+    of_rows = clusters[rows.to_numpy(int)]
+    return of_rows if len(set(of_rows.tolist())) < len(of_rows) else None
 
 
 def _right(of_side: Answers) -> "pd.DataFrame":

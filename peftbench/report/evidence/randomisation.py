@@ -104,13 +104,15 @@ def draw(
     name: str,
     num_draws: int = NUM_DRAWS,
     labels: "np.ndarray | None" = None,
+    clusters: "np.ndarray | None" = None,
 ) -> Draws:
     """Draw a task's difference again, under what was seen and under the null hypothesis.
 
     An example stays together with all its conditions: it is a cluster, and only examples are independent of each other.
     If it makes no difference which side is which, each example's predictions may as well change sides. Where the
     label counts are fixed, examples are drawn within each label, and those of a group (`strata.groups`) change sides
-    together. The draws of B against A mirror those of A against B.
+    together; clusters of examples are drawn, and change sides, as a whole. The draws of B against A mirror those of A
+    against B.
 
     Args:
         metric: Of which the difference is.
@@ -118,28 +120,24 @@ def draw(
         name: Of the task; decides the stream of random numbers, so that a task's draws do not depend on other tasks.
         num_draws: How many.
         labels: (examples,) int; None where their counts are not fixed.
+        clusters: (examples,) int; None where each example is its own.
 
     Paper: Field and Welsh 2007 (cluster bootstrap); Noreen 1989, Yeh 2000 (cs/0008005) (approximate randomisation).
     """
     import numpy as np
 
     generator, num_examples = np.random.default_rng(zlib.crc32(name.encode())), predictions.labels.shape[1]
-    again, flipped, groups = [], [], strata.groups(num_examples, labels)
+    again, flipped, groups = [], [], strata.groups(num_examples, labels, clusters)
     for first in range(0, num_draws, BLOCK):
         num = min(BLOCK, num_draws - first)
-        again.append(resampled(metric, predictions, _times(strata.drawn(generator, (num, num_examples), labels))))
+        if clusters is None:
+            times = strata.occurrences(strata.drawn(generator, (num, num_examples), labels))
+        else:
+            times = strata.times(generator, num, clusters)
+        again.append(resampled(metric, predictions, times.astype(float)))
         swaps = generator.integers(2, size=(num, 1 + groups.max()))[:, groups]  # (draws, examples)
         flipped.append(swapped(metric, predictions, swaps.astype(float)))
     whole = strata.drawn(generator, (BLOCK, num_examples), None)
-    is_certain = labels is not None and bool(np.ptp(resampled(metric, predictions, _times(whole))))
+    times = strata.occurrences(whole).astype(float)
+    is_certain = labels is not None and bool(np.ptp(resampled(metric, predictions, times)))
     return Draws(np.concatenate(again), np.concatenate(flipped), is_certain)
-
-
-def _times(drawn: "np.ndarray") -> "np.ndarray":
-    """Count how often each example is drawn: (draws, examples) indices -> (draws, examples) float64."""
-    import numpy as np
-
-    num_draws, num_examples = drawn.shape
-    places = drawn + num_examples * np.arange(num_draws)[:, None]
-    counts = np.bincount(places.ravel(), minlength=num_draws * num_examples)
-    return counts.reshape(num_draws, num_examples).astype(float)

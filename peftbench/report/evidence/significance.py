@@ -35,7 +35,12 @@ class Draws:
 
 
 def draw(
-    sums: "np.ndarray", num_pairs: int, name: str, num_draws: int = NUM_DRAWS, labels: "np.ndarray | None" = None
+    sums: "np.ndarray",
+    num_pairs: int,
+    name: str,
+    num_draws: int = NUM_DRAWS,
+    labels: "np.ndarray | None" = None,
+    clusters: "np.ndarray | None" = None,
 ) -> Draws:
     r"""Draw a task's mean difference again, under what was seen and under the null hypothesis.
 
@@ -46,7 +51,8 @@ def draw(
         flipped:   mean of s_i d_i, each s_i = +1 or -1: if it makes no difference which side is which
 
     Where label counts are fixed, examples are resampled within each label, and those of a group (`strata.groups`) have
-    one sign. Examples, or groups, with the same d are alike, so it is their numbers that are drawn: multinomial,
+    one sign. Clusters of examples are drawn whole, as many as there are, and have one sign; n is then what was drawn.
+    Examples, groups or clusters with the same d are alike, so it is their numbers that are drawn: multinomial,
     binomial. The draws of B against A mirror those of A against B.
 
     Args:
@@ -55,22 +61,49 @@ def draw(
         name: Of the task; decides the stream of random numbers, so that a task's draws do not depend on other tasks.
         num_draws: How many.
         labels: (examples,) int; None where their counts are not fixed.
+        clusters: (examples,) int; None where each example is its own.
 
     Paper: Field and Welsh 2007 (cluster bootstrap); Noreen 1989, Dror et al. 2018 (P18-1128) (sign flips).
     """
     import numpy as np
 
     generator = np.random.default_rng(zlib.crc32(name.encode()))
-    mirror, scale = -1 if sums.sum() < 0 else 1, len(sums) * num_pairs
-    drawn = np.zeros(num_draws, int)
-    for part in [sums] if labels is None else [sums[labels == label] for label in np.unique(labels)]:
-        levels, counts = np.unique(mirror * part, return_counts=True)
-        drawn += generator.multinomial(len(part), counts / len(part), size=num_draws) @ levels
-    by_group = np.bincount(strata.groups(len(sums), labels), sums).astype(int)
+    mirror, groups = -1 if sums.sum() < 0 else 1, strata.groups(len(sums), labels, clusters)
+    by_group = np.bincount(groups, sums).astype(int)
+    if clusters is None:
+        resampled = _resampled(generator, mirror * sums, labels, num_draws) / (len(sums) * num_pairs)
+    else:
+        resampled = _of_clusters(generator, mirror * by_group, np.bincount(groups), num_draws) / num_pairs
     sizes, numbers = np.unique(np.abs(by_group), return_counts=True)
     swapped = generator.binomial(numbers, 0.5, size=(num_draws, len(sizes)))
     is_certain = labels is not None and bool(np.ptp(sums))
-    return Draws(mirror * drawn / scale, mirror * ((numbers - 2 * swapped) @ sizes) / scale, is_certain)
+    flipped = ((numbers - 2 * swapped) @ sizes) / (len(sums) * num_pairs)
+    return Draws(mirror * resampled, mirror * flipped, is_certain)
+
+
+def _resampled(
+    generator: "np.random.Generator", sums: "np.ndarray", labels: "np.ndarray | None", num_draws: int
+) -> "np.ndarray":
+    """Draw the sum of all examples' sums, within each label where there are labels: (draws,) int."""
+    import numpy as np
+
+    drawn = np.zeros(num_draws, int)
+    for part in [sums] if labels is None else [sums[labels == label] for label in np.unique(labels)]:
+        levels, counts = np.unique(part, return_counts=True)
+        drawn += generator.multinomial(len(part), counts / len(part), size=num_draws) @ levels
+    return drawn
+
+
+def _of_clusters(
+    generator: "np.random.Generator", sums: "np.ndarray", sizes: "np.ndarray", num_draws: int
+) -> "np.ndarray":
+    """Draw the mean of an example's sum from clusters' sums and sizes, (clusters,) each: (draws,) float64."""
+    import numpy as np
+
+    levels, counts = np.unique(np.stack([sums, sizes]), axis=1, return_counts=True)  # (2, levels)
+    times = generator.multinomial(len(sums), counts / len(sums), size=num_draws)  # (draws, levels)
+    drawn_sums, drawn_sizes = (times @ level for level in levels)
+    return np.asarray(drawn_sums / drawn_sizes)
 
 
 def mean(tasks: Sequence[Draws]) -> Draws:

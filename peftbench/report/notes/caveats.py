@@ -31,7 +31,7 @@ def findings(comparison: Comparison, all_stored: Sequence[Stored] = (), options:
         *(f"left out: {text}" for side in (comparison.a, comparison.b) for text in select.left_out(side, all_stored)),
         *_other_shots(comparison),
         *_unlike(comparison.a, comparison.b),
-        *_weak([line.num_examples for line in lines], [line.interval is not None for line in lines]),
+        *_weak([pairs.num_clusters for pairs in comparison.pairs], [line.interval is not None for line in lines]),
         *_models(comparison, [f"{command}{options}" for command in _same_model(comparison, select.rows(all_stored))]),
     ]
 
@@ -73,7 +73,7 @@ def _weak(nums_examples: Sequence[int], have_interval: Sequence[bool]) -> Iterat
     """Write where the interval is weak: few examples, or none that differ.
 
     Args:
-        nums_examples: Of each task.
+        nums_examples: Of each task, those of a cluster counted once.
         have_interval: Whether there is one for each task.
     """
     if min(nums_examples) < FEW_EXAMPLES:
@@ -134,6 +134,8 @@ def conventions(comparison: Comparison) -> Iterator[str]:
         f"interval: {CONFIDENCE:.0%} percentile, cluster bootstrap over examples within tasks, {NUM_DRAWS:,} draws, "
         f"fixed seed; an example stays together with all its templates and seeds{over}"
     )
+    if any(pairs.clusters is not None for pairs in comparison.pairs):
+        yield "interval and p: rows of one text, or of one group, are drawn and change sides together"
     if remark := strata.remark({line.task or "": line.is_stratified for line in comparison.lines}):
         yield f"interval: {remark}"
         yield (

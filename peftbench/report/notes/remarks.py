@@ -9,7 +9,7 @@ from peftbench.report.notes import steps
 from peftbench.report.rows import confidence, names, strata, units
 from peftbench.report.rows.folds import Joined
 from peftbench.report.rows.metric import ACCURACY
-from peftbench.report.rows.table import Row, Table
+from peftbench.report.rows.table import Row, Spread, Table
 from peftbench.report.rows.texts import have_orders
 from peftbench.report.rows.units import MARK
 from peftbench.store.record import Cost
@@ -73,12 +73,24 @@ def intervals(tables: Sequence[Table]) -> Iterator[str]:
     if any(spread.interval for spread in spreads):
         yield confidence.CONVENTION
     yield from stratified(rows)
+    clusters = {task.name: _num_clusters(spread) for row in rows for task, spread in row.spreads.items()}
+    together = [f"{name} {number:,}" for name, number in clusters.items() if number is not None]
+    if together and any(spread.interval for spread in spreads):
+        texts = "rows of one text, or of one group, are drawn together"
+        yield f"{confidence.INTERVAL}: {texts} (such clusters, of any size: {', '.join(together)})"
     for reason in dict.fromkeys(spread.why_no_interval for spread in spreads if spread.why_no_interval):
         yield f"{confidence.INTERVAL}: {units.ABSENT} because {reason}"
-    few = {task.name: task.num_examples for row in rows for task in row.spreads if task.num_examples < FEW}
+    numbers = {task.name: clusters[task.name] or task.num_examples for row in rows for task in row.spreads}
+    few = {name: number for name, number in numbers.items() if number < FEW}
     if few and any(spread.interval for spread in spreads):
         sizes = ", ".join(f"{name} {number}" for name, number in few.items())
         yield f"{confidence.INTERVAL}: a little too narrow below {FEW} examples ({sizes})"
+
+
+def _num_clusters(spread: Spread) -> int | None:
+    """Count the clusters of a task's rows; None where each row is its own."""
+    text = strata.clusters(spread.records) if spread.records else None
+    return None if text is None else len(set(text.split()))
 
 
 def stratified(rows: Sequence[Row]) -> Iterator[str]:

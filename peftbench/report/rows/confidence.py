@@ -48,14 +48,14 @@ def drawn(records: Sequence[Record]) -> Draws | None:
         return None
     import numpy as np
 
-    labels = strata.labels(records)
+    labels, clusters = strata.labels(records), strata.clusters(records)
     results = [result for record in records for result in record.results]
     name, stream = records[0].metric, records[0].task.sha256
     if name == ACCURACY:
-        values = medians([result.right or "" for result in results], stream, labels)
+        values = medians([result.right or "" for result in results], stream, labels, clusters)
     else:
         predicted, right = ([getattr(result, part) for result in results] for part in ("predictions", "labels"))
-        values = medians_of(registry.metric(name), predicted, right, stream, labels)
+        values = medians_of(registry.metric(name), predicted, right, stream, labels, clusters)
     # Where all rows are right, or none is, new rows could show otherwise.
     has_limits = any(len(set(result.right or "")) < 2 for result in results)
     return Draws(values, labels is not None and not np.ptp(values) and not has_limits)
@@ -77,7 +77,7 @@ def unknown(records: Sequence[Record]) -> str | None:
         return "a mixture's examples are of several tasks, each under the templates of its own"
     if are_old(records):
         return OLD
-    if len({result.num_examples for record in records for result in record.results}) > 1:
+    if len({(result.num_examples, result.row_ids) for record in records for result in record.results}) > 1:
         return "some templates skip rows, so that each is scored on examples of its own"
     return None
 
@@ -88,11 +88,12 @@ def medians_of(
     labels: Sequence[Sequence[int]],
     name: str,
     within: str | None = None,
+    clusters: str | None = None,
 ) -> "np.ndarray":
     """Draw a task's median of a metric again and again, the example being what is drawn.
 
     median_k M(C_k),  C_k[t, p] the times that p was predicted where t is right, over examples i_1 ... i_n, which are
-    drawn with replacement from 1 ... n and the same for each k
+    drawn with replacement from 1 ... n and the same for each k; or clusters of them, as many as there are
 
     Args:
         metric: M.
@@ -100,6 +101,7 @@ def medians_of(
         labels: The same of the right choice.
         name: Of the task; decides the stream of random numbers, so that rows of a table draw the same examples.
         within: The labels, separated by spaces, within which examples are drawn; None for any example.
+        clusters: The cluster of each example, separated by spaces; None where each is its own.
 
     Returns:
         (draws,) float64.
@@ -110,7 +112,7 @@ def medians_of(
     import numpy as np
 
     chosen, right = np.array(predictions), np.array(labels)  # (templates x seeds, examples)
-    times = _times(chosen.shape[1], name, within).T  # (draws, examples)
+    times = _times(chosen.shape[1], name, within, clusters).T  # (draws, examples)
     size = 1 + int(max(chosen.max(), right.max()))
     counts = (
         confusion(of_pair, right_of_pair, times, size) for of_pair, right_of_pair in zip(chosen, right, strict=True)
@@ -119,15 +121,16 @@ def medians_of(
     return np.asarray(np.median(values, axis=0))
 
 
-def medians(right: Sequence[str], name: str, within: str | None = None) -> "np.ndarray":
+def medians(right: Sequence[str], name: str, within: str | None = None, clusters: str | None = None) -> "np.ndarray":
     r"""Draw a task's median accuracy as `medians_of` does, twenty times as fast.
 
-    median_k (1/n) \sum_j r_{i_j k},  i_1 ... i_n drawn with replacement from 1 ... n
+    median_k (1/n) \sum_j r_{i_j k},  i_1 ... i_n drawn with replacement from 1 ... n; of clusters n is what was drawn
 
     Args:
         right: For each (template, seed) k, "1" or "0" for each example i: right or wrong.
         name: Of the task; decides the stream of random numbers, so that rows of a table draw the same examples.
         within: The labels, separated by spaces, within which examples are drawn; None for any example.
+        clusters: The cluster of each example, separated by spaces; None where each is its own.
 
     Returns:
         (draws,) float32.
@@ -135,7 +138,10 @@ def medians(right: Sequence[str], name: str, within: str | None = None) -> "np.n
     import numpy as np
 
     answers = np.array([np.frombuffer(digits.encode(), np.uint8) for digits in right], np.float32) - ord("0")
-    shares = answers @ _times(answers.shape[1], name, within)
+    times = _times(answers.shape[1], name, within, clusters)
+    shares = answers @ times
+    if clusters is not None:
+        shares *= answers.shape[1] / times.sum(axis=0)
     shares.sort(axis=0)
     middle = (len(shares) - 1) // 2
     return (shares[middle] + shares[len(shares) // 2]) / (2 * answers.shape[1])
@@ -160,11 +166,13 @@ def interval(tasks: Sequence[Draws]) -> tuple[float, float] | None:
 
 
 @functools.lru_cache(maxsize=64)
-def _times(num_examples: int, name: str, within: str | None) -> "np.ndarray":
+def _times(num_examples: int, name: str, within: str | None, clusters: str | None = None) -> "np.ndarray":
     """Count how often each example is drawn: (examples, draws) float32."""
     import numpy as np
 
     generator = np.random.default_rng(zlib.crc32(name.encode()))
+    if (together := strata.indices(clusters)) is not None:
+        return np.ascontiguousarray(strata.times(generator, NUM_DRAWS, together).T, np.float32)
     drawn = strata.drawn(generator, (NUM_DRAWS, num_examples), strata.indices(within))
     times = np.zeros((num_examples, NUM_DRAWS), np.float32)
     for draw, examples in enumerate(drawn):

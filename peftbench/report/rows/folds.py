@@ -6,7 +6,7 @@ from itertools import zip_longest
 from typing import Any
 
 from peftbench import registry
-from peftbench.report.rows import options, setting
+from peftbench.report.rows import options, setting, strata
 from peftbench.report.rows.metric import ACCURACY
 from peftbench.store.record import Cost, Normalization, Record, TemplateResult, identify
 
@@ -91,10 +91,13 @@ def _misfits(group: Sequence[Record]) -> Iterator[str]:
         return
     if len({(record.task.sha256, record.metric, record.task.clusters) for record in group}) > 1:
         yield "they are of different rows"
+    clusters = group[0].task.clusters
     for results in zip(*(record.results for record in group), strict=True):
         ids = [row for result in results for row in _row_ids(result)]
         if len(ids) != sum(result.num_examples for result in results) or len(set(ids)) < len(ids):
             yield "it is not said which rows they have, or some have the same ones"
+        elif clusters is not None and max(ids) >= strata.number(clusters):
+            yield "they have rows that are in no cluster"
         if not all(_are_whole(result) for result in results):
             yield "there are not as many answers as rows"
 

@@ -1,6 +1,6 @@
-"""Rows of a test set whose label counts are fixed: what is drawn is drawn within each label."""
+"""What is drawn where a test set is drawn again: within labels whose counts are fixed; rows of a cluster together."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from peftbench.store.record import Record
@@ -39,13 +39,28 @@ def labels(records: Iterable[Record]) -> str | None:
     return None
 
 
+def clusters(records: Sequence[Record]) -> str | None:
+    """Return the cluster of each example, of rows with one text or of one group; None where each is its own.
+
+    Args:
+        records: Of one task, each of the same rows.
+    """
+    text = next((record.task.clusters for record in records if record.task.clusters), None)
+    if text is None:
+        return None
+    numbers, result = text.split(), records[0].results[0]
+    if result.row_ids is not None:
+        numbers = [numbers[int(row)] for row in result.row_ids.split()]
+    return " ".join(numbers) if len(set(numbers)) < len(numbers) == result.num_examples else None
+
+
 def number(text: str) -> int:
-    """Count labels that are separated by spaces."""
+    """Count numbers that are separated by spaces."""
     return text.count(" ") + 1
 
 
 def indices(text: str | None) -> "np.ndarray | None":
-    """Return labels as numbers: (examples,) int."""
+    """Return labels, or clusters, as numbers: (examples,) int."""
     import numpy as np
 
     return None if text is None else np.array(text.split(), int)
@@ -73,8 +88,38 @@ def drawn(generator: "np.random.Generator", shape: tuple[int, int], strata: "np.
     return drawn
 
 
-def groups(num_examples: int, strata: "np.ndarray | None") -> "np.ndarray":
+def times(generator: "np.random.Generator", num_draws: int, clusters: "np.ndarray") -> "np.ndarray":
+    """Draw clusters with replacement, as many as there are: a draw has more examples or fewer, as their sizes fall.
+
+    Args:
+        generator: Of random numbers.
+        num_draws: How many draws.
+        clusters: (examples,), the cluster of each.
+
+    Returns:
+        (draws, examples) int, how often each example is drawn.
+    """
+    import numpy as np
+
+    names, of_example = np.unique(clusters, return_inverse=True)
+    drawn = generator.integers(len(names), size=(num_draws, len(names)))
+    counts: np.ndarray = occurrences(drawn)[:, of_example]
+    return counts
+
+
+def occurrences(drawn: "np.ndarray") -> "np.ndarray":
+    """Count how often each place is drawn: (draws, places) indices of places -> (draws, places) int."""
+    import numpy as np
+
+    num_draws, num_places = drawn.shape
+    places = drawn + num_places * np.arange(num_draws)[:, None]
+    return np.bincount(places.ravel(), minlength=num_draws * num_places).reshape(num_draws, num_places)
+
+
+def groups(num_examples: int, strata: "np.ndarray | None", clusters: "np.ndarray | None" = None) -> "np.ndarray":
     """Number the groups of examples that change sides together: the first of each label, the second of each, and so on.
+
+    Those of a cluster always do: they are not independent of each other.
 
     If it makes no difference which side is which, an example's answers may change sides whatever its label is, alone or
     with others that were chosen without a look at the answers: each such test is exact. Alone, examples of which one
@@ -85,12 +130,15 @@ def groups(num_examples: int, strata: "np.ndarray | None") -> "np.ndarray":
     Args:
         num_examples: All of them.
         strata: (num_examples,), the label of each; None where each example is a group of its own.
+        clusters: (num_examples,), the cluster of each; None where each is its own.
 
     Returns:
         (num_examples,) int.
     """
     import numpy as np
 
+    if clusters is not None:
+        return np.unique(clusters, return_inverse=True)[1]
     places = np.arange(num_examples)
     if strata is None:
         return places
