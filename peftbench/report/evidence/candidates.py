@@ -5,9 +5,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from peftbench.errors import RecordError
+from peftbench.report.evidence import selection
 from peftbench.report.evidence.clusters import Clusters
 from peftbench.report.rows import confidence, names, strata
-from peftbench.report.rows.table import Row, Table
+from peftbench.report.rows.table import Interval, Row, Table
 from peftbench.store.record import Record
 
 if TYPE_CHECKING:
@@ -23,12 +24,14 @@ class Candidate:
             right answer.
         num_answers: Templates times seeds.
         by_seed: Its accuracy with each seed alone.
+        interval: Of its accuracy, 95 %, as if it were no choice among several.
     """
 
     row: Row
     right: "np.ndarray"
     num_answers: int
     by_seed: tuple[float, ...]
+    interval: Interval
 
     @property
     def accuracy(self) -> float:
@@ -46,7 +49,9 @@ def candidates(table: Table) -> tuple[list[Candidate], list[str]]:
         tasks = ", ".join(task.name for task in table.tasks)
         raise RecordError(f"a decision is on one task, and this table has {tasks}", hint="choose one of them")
     reasons = {names.full(row): _why_not(row, table.tasks[0].num_examples) for row in table.rows}
-    chosen = [_candidate(row) for row in table.rows if reasons[names.full(row)] is None]
+    records = [record for row in table.rows for record in row.records]
+    groups = clusters(records, table.tasks[0].num_examples)
+    chosen = [_candidate(row, groups) for row in table.rows if reasons[names.full(row)] is None]
     left_out = [f"{name}: {reason}" for name, reason in reasons.items() if reason]
     if not chosen:
         raise RecordError("no row of the table says which answers are right", hint="; ".join(left_out))
@@ -84,7 +89,7 @@ def _why_not(row: Row, num_examples: int) -> str | None:
     return reason
 
 
-def _candidate(row: Row) -> Candidate:
+def _candidate(row: Row, groups: Clusters) -> Candidate:
     import numpy as np
 
     by_seed = {}
@@ -93,4 +98,6 @@ def _candidate(row: Row) -> Candidate:
         by_seed[seed] = np.array([np.frombuffer(text.encode(), np.uint8) for text in digits]) - float(ord("0"))
     answers = np.concatenate(list(by_seed.values()))  # (templates x seeds, rows)
     means = tuple(float(of_seed.mean()) for of_seed in by_seed.values())
-    return Candidate(row, answers.mean(axis=0), len(answers), means)
+    right = answers.mean(axis=0)
+    interval = selection.wilson(float(right.mean()), selection.num_independent(right, groups, len(answers)))
+    return Candidate(row, right, len(answers), means, interval)

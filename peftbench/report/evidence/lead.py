@@ -1,7 +1,7 @@
 """How far the best of some candidates is ahead of another one, how sure that is, and what rows could show."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from peftbench.report.evidence import power
@@ -24,7 +24,7 @@ class Lead:
         p_value: Corrected likewise.
         detectable: The true difference that these rows show in 80 of 100 cases; None where all answers are alike.
         num_more_rows: With which the difference that was seen would be detectable; None where it is shown already, or
-            where none was seen.
+            where none was seen of the side that is asked for.
     """
 
     value: float
@@ -68,7 +68,8 @@ def over(candidates: "np.ndarray", rival: "np.ndarray", clusters: Clusters, name
     """
     best = candidates[candidates.mean(axis=1).argmax()]
     test = best_of(candidates, rival, clusters, name, alpha=ALPHA)
-    return _lead(best - rival, clusters, test.p_value, (test.critical, test.critical))
+    lead = _lead(best - rival, clusters, test.p_value, (test.critical, test.critical))
+    return lead if lead.value > 0 else replace(lead, num_more_rows=None)
 
 
 def _lead(differences: "np.ndarray", clusters: Clusters, p_value: float, criticals: tuple[float, float]) -> Lead:

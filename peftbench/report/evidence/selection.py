@@ -31,7 +31,8 @@ class Estimate:
 def corrected(right: "np.ndarray", clusters: Clusters, name: str, num_answers: int = 1) -> Estimate:
     r"""Correct the accuracy of the best candidate for its having been chosen by the same rows.
 
-    value = mean_b  acc_{w(b)}(rows that are not in b),  w(b) = argmax_w acc_w(b),  b a draw of rows with replacement
+    value = mean_b  acc_{w(b)}(rows that are not in b),  w(b) = argmax_w acc_w(b),  b a draw of rows with replacement;
+    of a single candidate its own accuracy
 
     The interval has the percentiles of what is averaged. They are wider than the score's own spread, as a third of
     the rows is not in b: by sqrt(1.72) where rows are independent, which the answers of cross-validation are not
@@ -50,9 +51,9 @@ def corrected(right: "np.ndarray", clusters: Clusters, name: str, num_answers: i
     import numpy as np
 
     values = drawn(right, clusters, name)
-    value, tail = float(values.mean()), (1 - CONFIDENCE) / 2
-    best = right[right.mean(axis=1).argmax()]
-    low, high = wilson(value, _num_independent(best, clusters, num_answers))
+    best, tail = right[right.mean(axis=1).argmax()], (1 - CONFIDENCE) / 2
+    value = float((values if len(right) > 1 else best).mean())
+    low, high = wilson(value, num_independent(best, clusters, num_answers))
     percentiles = np.quantile(values, (tail, 1 - tail))
     return Estimate(value, (min(low, float(percentiles[0])), max(high, float(percentiles[1]))))
 
@@ -97,8 +98,14 @@ def wilson(share: float, number: float) -> tuple[float, float]:
     return max(0.0, (middle - half) / scale), min(1.0, (middle + half) / scale)
 
 
-def _num_independent(right: "np.ndarray", clusters: Clusters, num_answers: int) -> float:
-    """Return of how many independent answers the mean would have its standard error: p(1-p) / error^2."""
+def num_independent(right: "np.ndarray", clusters: Clusters, num_answers: int) -> float:
+    """Return of how many independent answers the mean would have its standard error: p(1-p) / error^2.
+
+    Args:
+        right: (rows,), share of right answers.
+        clusters: Of the rows; their number stands in where all rows are alike.
+        num_answers: Templates times seeds; more than so many for each row are never independent.
+    """
     share, error = float(right.mean()), clusters.error(right)
     if not error:
         return clusters.number

@@ -1,7 +1,7 @@
-"""What `--format json` gives, field by field: of `peftbench report`, `compare` and `advise`.
+"""What `--format json` gives, field by field: of `peftbench report`, `compare`, `advise` and `decide`.
 
 Scores, with chance and intervals, are fractions of 1; FLOPs, bytes, seconds and parameters are plain numbers; null is
-what is absent. docs/report.schema.json, compare.schema.json and advise.schema.json are made from here.
+what is absent. docs/report.schema.json, and those of the other three are made from here.
 """
 
 from collections.abc import Mapping, Sequence
@@ -216,7 +216,108 @@ class AdviceFields(Strict):
     tables: list[AdviceTableFields]
 
 
-DOCUMENTS: dict[str, Any] = {"report": ReportFields, "compare": ComparisonFields, "advise": AdviceFields}
+class LeadFields(Strict):
+    """An accuracy minus another one on the same rows."""
+
+    difference: Annotated[float, _is("as it was seen")]
+    interval: Annotated[tuple[float, float], _is("95 %, corrected for the choice of the best among several")]
+    p_value: Annotated[float, _is("corrected likewise")]
+    is_shown: Annotated[bool, _is("whether p_value is below 0.05")]
+    detectable: Annotated[
+        float | None, _is("true difference that the rows show in 80 of 100 cases; null where all answers are alike")
+    ]
+    num_more_rows: Annotated[
+        int | None, _is("rows beside these that would show the difference that was seen; null where none are needed")
+    ]
+
+
+class BestFields(Strict):
+    """The most accurate candidate of a side."""
+
+    name: str
+    records: Annotated[list[str], _is("ids")]
+    num_candidates: Annotated[int, _is("among which it was chosen")]
+    accuracy: Annotated[float, _is("as it was seen")]
+    corrected_accuracy: Annotated[float, _is("for the choice, by bootstrap bias-corrected cross-validation")]
+    corrected_interval: Annotated[tuple[float, float], _is("95 %")]
+
+
+class MajorityFields(Strict):
+    """What always giving the most frequent label is worth."""
+
+    label: Annotated[int, _is("index of the choice")]
+    name: Annotated[str | None, _is("of the choice; null where it is not known")]
+    share: Annotated[float, _is("of rows that have it")]
+    is_by_row: Annotated[bool, _is("whether it is known which rows those are")]
+    best_minus_majority: Annotated[LeadFields, _is("p_value is one-sided")]
+
+
+class CandidateFields(Strict):
+    """A row of the report, as something to choose."""
+
+    method: str
+    variant: str
+    model: str
+    shots: str
+    records: Annotated[list[str], _is("ids")]
+    is_worse_than_best: Annotated[bool | None, _is("whether that is shown; null where it cannot be tested")]
+    total_flops: Annotated[float | int | None, _is("training and all queries")]
+    cached_total_flops: Annotated[
+        float | int | None, _is("with the shots' keys and values in a cache; null but for ICL")
+    ]
+    is_estimated: Annotated[bool, _is("whether a part of it is estimated by the paper's rule")]
+    accuracy: Annotated[float, _is("mean over rows, templates and seeds")]
+    accuracy_interval: Annotated[tuple[float, float], _is("95 %, as if it were no choice among several")]
+    by_seed: list[float]
+
+
+class PairFields(Strict):
+    """Queries after which the best tuned has paid for itself against the best prompted; null where it never does."""
+
+    uncached_queries: int | None
+    cached_queries: int | None
+
+
+class ByQueriesFields(Strict):
+    """What holds from a number of queries on, up to the next one of the list."""
+
+    from_queries: int
+    verdict: Literal["tune", "prompt", "either", "neither"]
+    pick: Literal["tuned", "prompted"] | None
+    text: str
+
+
+class DecisionFields(Strict):
+    """What `peftbench decide` found."""
+
+    schema_version: Literal[1]
+    task: str
+    num_rows: int
+    num_clusters: Annotated[int, _is("rows, those that belong together counted once")]
+    num_queries: int
+    verdict: Literal["tune", "prompt", "either", "neither"]
+    answer: Annotated[list[str], _is("in words: the decision, and what evidence it lacks")]
+    pick: Annotated[Literal["tuned", "prompted"] | None, _is("what to use; null for neither")]
+    tuned: BestFields | None
+    prompted: BestFields | None
+    tuned_minus_prompted: LeadFields | None
+    majority: Annotated[MajorityFields | None, _is("null where records do not say how often each label is right")]
+    chance: Annotated[float, _is("accuracy of guessing")]
+    candidates: Annotated[list[CandidateFields], _is("cheapest first")]
+    break_even: PairFields | None
+    by_queries: list[ByQueriesFields]
+    would_change: Annotated[list[str], _is("numbers on which the decision hangs, in words")]
+    uncertain: Annotated[list[str], _is("in words")]
+    conventions: list[str]
+    run_next: Annotated[str | None, _is("a command")]
+
+
+DOCUMENTS: dict[str, Any] = {
+    "report": ReportFields,
+    "compare": ComparisonFields,
+    "advise": AdviceFields,
+    "decide": DecisionFields,
+}
 """Command -> what it gives."""
 
 

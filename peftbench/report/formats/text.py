@@ -67,7 +67,7 @@ def markdown(document: Document) -> str:
     parts = []
     for table in document.tables:
         parts.append(f"**{escape.markdown(table.title)}**\n")
-        parts += [_markdown_table(columns) for columns in _layouts(table)]
+        parts += [markdown_table(columns) for columns in _layouts(table)]
     parts.append("".join(f"- {escape.markdown(text)}\n" for text in (*document.findings, *document.conventions)))
     return "\n".join(parts)
 
@@ -188,7 +188,8 @@ def note(text: str, style: str) -> RichTable:
     return grid
 
 
-def _markdown_table(columns: Sequence[Column]) -> str:
+def markdown_table(columns: Sequence[Column]) -> str:
+    """Write columns as a table of GitHub Markdown."""
     lines = [
         [" ".join(column.header) for column in columns],
         [":---" if column.is_text else "---:" for column in columns],

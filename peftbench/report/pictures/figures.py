@@ -152,10 +152,16 @@ def _total(table: Table) -> Figure | None:
     note = "Training, or filling the cache, and all queries. Hollow: with the shots' keys and values in a cache."
     title = _title(table, f"total FLOPs after {NUM_QUERIES:,} queries")
     figure = _figure("total", title, note, f"total FLOPs after {NUM_QUERIES:,} queries", points, table)
-    # Wide enough for any number of queries: with one it is training that counts, with many it is each query.
-    totals = [(point.once, point.per_query) for point in points if point.per_query]
-    reach = [NUM_QUERIES * (part * once + per_query) for once, per_query in totals for part in (0, 1)]
-    return figure and replace(figure, x=decades(figure.x.title, reach))
+    return figure and replace(figure, x=totals(figure.x.title, points, NUM_QUERIES))
+
+
+def totals(title: str, points: Iterable[Point], num_queries: int) -> Axis:
+    """Make an axis of total costs that is wide enough for any number of queries, relative to those of this one.
+
+    With one query it is training that counts, with many it is each query.
+    """
+    costs = [(point.once, point.per_query) for point in points if point.per_query]
+    return decades(title, [num_queries * (part * once + per_query) for once, per_query in costs for part in (0, 1)])
 
 
 def _totals(table: Table, query: str, once: str, is_hollow: bool = False) -> list[Point]:
@@ -262,13 +268,18 @@ def decades(title: str, values: Sequence[float]) -> Axis:
 
 
 def _scores(points: Iterable[Point], table: Table, levels: Sequence[tuple[float, str]]) -> Axis:
-    values = list(_ends(points)) + [value for value, _ in (*levels, *_chance(table))]
+    return scores(heading(table.metric), points, [*levels, *_chance(table)], table.metric.lowest)
+
+
+def scores(title: str, points: Iterable[Point], levels: Sequence[tuple[float, str]], lowest: float = 0) -> Axis:
+    """Make a linear axis of scores, not below the lowest that there can be, with room for all points and levels."""
+    values = [*_ends(points), *(value for value, _ in levels)]
     step = 0.05 if max(values) - min(values) < 0.35 else 0.1
-    low = max(table.metric.lowest, step * math.floor(min(values) / step - 0.2))
+    low = max(lowest, step * math.floor(min(values) / step - 0.2))
     high = min(1.0, step * math.ceil(max(values) / step + 0.2))
     count = round((high - low) / step)
     ticks = tuple((low + step * k, tick(low + step * k)) for k in range(count + 1))
-    return Axis(heading(table.metric), "linear", low, high, ticks)
+    return Axis(title, "linear", low, high, ticks)
 
 
 def tick(score: float) -> str:

@@ -31,7 +31,7 @@ def html(document: Document) -> str:
     records = [record for table in document.tables for row in table.rows for record in row.records]
     days = sorted(record.created_at[:10] for record in records)
     made_by = sorted({f"{name} {version}" for record in records for name, version in record.versions.items()})
-    return _template().render(
+    return template("page.html").render(
         version=__version__,
         lead=_lead(document),
         style=Markup(style),
@@ -49,10 +49,11 @@ def html(document: Document) -> str:
     )
 
 
-def _template() -> "Template":
+def template(name: str) -> "Template":
+    """Read the frame of a page: what is put into it is text, unless it is marked as HTML."""
     from jinja2 import Environment, StrictUndefined
 
-    source = (FOLDER / "page.html").read_text(encoding="utf-8")
+    source = (FOLDER / name).read_text(encoding="utf-8")
     return Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=False).from_string(source)
 
 

@@ -46,3 +46,18 @@ def shares(tuned, prompted, num_rows=80, labels=None, stream=0):
         answered("ICL", answers[1], labels=labels),
         answered("ICL", answers[2], shots=0, labels=labels),
     )
+
+
+NAMES = ("complaint", "billing")
+
+
+def cases():
+    """Tables whose verdicts are plain, with the labels of their rows."""
+    half, most = [0, 1] * 40, [int(place % 5 > 2) for place in range(80)]
+    return {
+        "tune": (shares(0.95, 0.7), half),
+        "prompt": (shares(0.65, 0.95), half),
+        "either": (shares(0.8, 0.78), half),
+        "neither": (shares(0.55, 0.55), most),
+        "one side": (table(answered("ICL", [1] * 70 + [0] * 10), answered("ICL", [1, 0] * 40, shots=0)), half),
+    }

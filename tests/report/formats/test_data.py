@@ -10,13 +10,16 @@ from pydantic import ValidationError
 from peftbench import registry
 from peftbench.report.evidence.advise import advise
 from peftbench.report.evidence.compare import compare
-from peftbench.report.formats import advise_text, compare_text, data, schema
+from peftbench.report.evidence.decide import decide
+from peftbench.report.formats import advise_text, compare_text, data, decide_text, schema
 from peftbench.report.notes import caveats
+from peftbench.report.notes.decision import Answer
 from peftbench.report.notes.document import compose
 from peftbench.report.rows import setting
 from peftbench.report.rows.reference import published
 from peftbench.report.rows.select import choose, read
 from peftbench.report.rows.table import build
+from tests.report.evidence.answered import NAMES, cases
 from tests.report.pictured import document, records
 from tests.report.records import record, under
 from tests.report.stored import stored
@@ -104,9 +107,15 @@ def advices():
     return [advise_text.to_json([advise(table, 100, accuracy)]) for table in tables for accuracy in (None, 0.5)]
 
 
+def decisions():
+    answers = [Answer(decide(built, 100, labels), choices=NAMES) for built, labels in cases().values()]
+    return [decide_text.to_json(answer) for answer in [*answers, Answer(answers[0].decision, "peftbench list")]]
+
+
 @pytest.fixture(scope="module")
 def examples(tmp_path_factory):
-    return {"report": reports(), "compare": comparisons(tmp_path_factory.mktemp("records")), "advise": advices()}
+    compared = comparisons(tmp_path_factory.mktemp("records"))
+    return {"report": reports(), "compare": compared, "advise": advices(), "decide": decisions()}
 
 
 @pytest.mark.parametrize("command", schema.DOCUMENTS)
