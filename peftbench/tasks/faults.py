@@ -11,13 +11,19 @@ MAX_LISTED = 8
 
 
 def refuse(source: str, faults: Sequence[TaskError]) -> None:
-    """Raise the faults of one file as one error, with the first hint; nothing where there are none."""
+    """Raise the faults of one file as one error in one line, with the first hint; nothing where there are none."""
     if faults:
         hints = [fault.hint for fault in faults if fault.hint]
         messages = [fault.message for fault in faults[:NUM_SHOWN]]
         if len(faults) > NUM_SHOWN:
             messages.append(f"and {len(faults) - NUM_SHOWN} faults like these")
-        raise TaskError(f"{source}: {'; '.join(messages)}", hint=next(iter(hints), None))
+        hint = next(iter(hints), None)
+        raise TaskError(_line(f"{source}: {'; '.join(messages)}"), hint=None if hint is None else _line(hint))
+
+
+def _line(text: str) -> str:
+    """Write a text in one line: names of columns may have more."""
+    return " ".join(text.splitlines())
 
 
 def listed(names: Sequence[str]) -> str:

@@ -16,6 +16,8 @@ from peftbench.tasks.label_column import MIN_ROWS, WHY_MIN_ROWS, Classes
 from peftbench.tasks.own import own_task, target_column
 from peftbench.tasks.rows import read
 
+OF_TARGET = "the template's target,"
+
 
 def assume(
     path: Path,
@@ -93,13 +95,14 @@ def _wrong_options(
 ) -> list[TaskError]:
     """Find options that name no column, or go against each other."""
     names = [column.name for column in table]
-    options = [("--label", label), *(("--text", name) for name in text), ("the template's target,", of_target)]
+    options = [("--label", label), *(("--text", name) for name in text), (OF_TARGET, of_target)]
     faults = []
     for option, name in options:
         if name is not None and name not in names:
             folded = {known.casefold(): known for known in names}
             near = difflib.get_close_matches(name.casefold(), folded, n=1)
             hint = (f"did you mean '{folded[near[0]]}'? " if near else "") + f"columns: {listed(names)}"
+            hint += "; {{choice}} is the answer, whatever its column is called" if option == OF_TARGET else ""
             faults.append(TaskError(f"{option} '{name}' is no column", hint=hint))
     if template is not None and text:
         faults.append(TaskError("--text and --template both say what is read", hint="leave out one of them"))

@@ -40,7 +40,8 @@ def reference(column: Column) -> str:
 
 def literal(text: str) -> str:
     """Write a text so that a template shows it as it is."""
-    return f"{{{{{quoted(text)}}}}}" if "{" in text or SEPARATOR in text else text
+    # Jinja makes a new line of each carriage return outside of an expression.
+    return f"{{{{{quoted(text)}}}}}" if any(mark in text for mark in ("{", SEPARATOR, "\r")) else text
 
 
 def quoted(text: str) -> str:

@@ -209,7 +209,21 @@ def is_labelled(names: list[str]) -> bool:
     return bool(names[-1])
 
 
-TEXTS = ["{{7*7}}", "{% for %}", "|||", "a\nb", '"', "{#", "\\", "ä🎈", "row", "{{label}}", "\x7f", "{{row['label']}}"]
+TEXTS = [
+    "a\rb",
+    "{{7*7}}",
+    "{% for %}",
+    "|||",
+    "a\nb",
+    '"',
+    "{#",
+    "\\",
+    "ä🎈",
+    "row",
+    "{{label}}",
+    "\x7f",
+    "{{row['label']}}",
+]
 
 
 @given(
@@ -219,7 +233,7 @@ TEXTS = ["{{7*7}}", "{% for %}", "|||", "a\nb", '"', "{#", "\\", "ä🎈", "row"
     cells=st.lists(st.sampled_from(TEXTS) | st.text(min_size=1), min_size=8, max_size=8),
 )
 @example(names=["row", "Tweet text", "choices"], cells=TEXTS[:8])
-@example(names=["Tweet text", "{{x}}", "row"], cells=TEXTS[4:])
+@example(names=["Tweet text", "{{x}}", "row"], cells=TEXTS[5:])
 @settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_no_name_of_a_column_and_no_text_in_a_row_means_anything_to_a_template(tmp_path, names, cells):
     first, second, label = names
@@ -360,7 +374,7 @@ OPTIONS = {
     "target": (
         {"template": "{{text}} ||| {{labl}}"},
         "the template's target, 'labl' is no column",
-        "did you mean 'label'?",
+        "did you mean 'label'? columns: text, label; {{choice}} is the answer",
     ),
     "target and label": (
         {"template": "{{text}} ||| {{label}}", "label": "text"},
@@ -400,6 +414,11 @@ def test_options_that_do_not_fit_are_refused(tmp_path, name):
 def test_templates_and_choices_are_refused_as_everywhere(tmp_path, options, message):
     with pytest.raises(TaskError, match=message):
         assume(write(tmp_path / "rows.csv", table()), **options)
+
+
+def test_whatever_columns_are_called_a_fault_is_one_line(tmp_path):
+    rows = table(label=None, **{"a\nb": few, "c\u2028d": lambda number: "xyz"[number % 3]})
+    assert "2 columns may be the label: a b, c d" in refused(write(tmp_path / "rows.jsonl", rows)).message
 
 
 @pytest.mark.parametrize("content", ["", "text,label\n", "\n"])
