@@ -16,20 +16,24 @@ OWN_NAMES = frozenset({CHOICE, CHOICES, ROW, "self", "super", "loop", "caller", 
 
 
 def template(text: Sequence[Column], label: str) -> str:
-    """Write "Title: {{column}}" for each column, and "Title: ||| {{choice}}" for the label.
+    """Write "Title: {{column}}" for each column, and "Title: ||| {{label}}" for the label.
+
+    The target names the label's column where it can, so that the template says all about the rows (see `tasks.own`).
 
     Args:
         text: The columns that a model reads; where a row lacks one, nothing stands behind its title.
         label: Name of the label's column.
     """
-    lines = [f"{literal(title(column.name, 'Text'))}: {{{{{reference(column)}}}}}" for column in text]
-    return "\n".join([*lines, f"{literal(title(label, 'Label'))}: {SEPARATOR} {{{{{CHOICE}}}}}"])
+    titles = [title(column.name, "Text" if len(text) == 1 else "") or "Text" for column in text]
+    lines = [f"{literal(name)}: {{{{{reference(column)}}}}}" for name, column in zip(titles, text, strict=True)]
+    answer = label if _is_variable(label) else CHOICE
+    return "\n".join([*lines, f"{literal(title(label, 'Label'))}: {SEPARATOR} {{{{{answer}}}}}"])
 
 
-def title(name: str, without: str) -> str:
-    """Write a column's name as words: "tweet_text" is "Tweet text"; a name of a letter or none says nothing."""
+def title(name: str, short: str) -> str:
+    """Write a column's name as words: "tweet_text" is "Tweet text"; a letter says nothing where there is `short`."""
     words = " ".join(name.replace("_", " ").split())
-    return words[0].upper() + words[1:] if len(words) > 1 else without
+    return words[0].upper() + words[1:] if len(words) > 1 else short or words
 
 
 def reference(column: Column) -> str:

@@ -16,6 +16,7 @@ from pyarrow import parquet
 from peftbench.errors import TaskError
 from peftbench.flow.plan import plans
 from peftbench.spec.cell import Cell, TaskSpec
+from peftbench.tasks import own
 from peftbench.tasks.assumed import WIDTH
 from peftbench.tasks.load import load
 from peftbench.tasks.one_file import assume
@@ -89,7 +90,7 @@ def test_the_three_lines_of_the_example():
     assert assume(MESSAGES).lines == (
         "Label: label, 4 classes in 60 rows, 15 of each: account, delivery, payment, product [--label]",
         "Text: text [--text]",
-        "Prompt (/ is a new line): Text: {{text}} / Label: ||| {{choice}} [--template, --choices]",
+        "Prompt (/ is a new line): Text: {{text}} / Label: ||| {{label}} [--template, --choices]",
     )
 
 
@@ -292,7 +293,7 @@ def test_classes_that_are_numbers_may_have_words(tmp_path):
     task = load(assumed.spec)
     assert assumed.remarks == ()
     assert [task.templates[0].render(row).target for row in task.train[:2]] == ["bad", "good"]
-    assert assumed.lines[2].endswith("||| {{choice}}; bad, good [--template, --choices]")
+    assert assumed.lines[2].endswith("||| {{label}}; bad, good [--template, --choices]")
     assert_same(from_toml(assumed, tmp_path), task)
 
 
@@ -306,9 +307,25 @@ def test_a_template_says_what_is_read(tmp_path, target):
     assert_same(from_toml(assumed, tmp_path), task)
 
 
+def test_columns_of_one_letter_are_told_apart_and_a_single_one_is_the_text(tmp_path):
+    rows = [{"x": row["text"], "y": row["label"]} for row in table()]
+    assert assume(write(tmp_path / "rows.csv", rows)).spec.template == "Text: {{x}}\nLabel: ||| {{y}}"
+    rows = [row | {"z": f"other {row['x']}"} for row in rows]
+    assert assume(write(tmp_path / "rows.csv", rows)).spec.template == "x: {{x}}\nz: {{z}}\nLabel: ||| {{y}}"
+
+
 def test_the_column_that_a_templates_target_names_is_the_label(tmp_path):
     path = write(tmp_path / "rows.csv", table(team=lambda number: "xyz"[number % 3]))
     assert assume(path, template="{{text}} ||| {{team}}").spec.label == "team"
+
+
+@pytest.mark.parametrize("name", ["label", "Stimmung", "größe", "Which team?", "choice", "not"])
+def test_the_plain_template_alone_says_which_column_is_the_label(tmp_path, name):
+    """Where a template can name it: its line in the assumptions is what `icl --template` takes."""
+    rows = [{"text": row["text"], name: row["label"]} for row in table()]
+    assumed = assume(write(tmp_path / "rows.csv", rows), label=name)
+    assert load(assumed.spec).templates[0].label == name
+    assert (own.target_column(str(assumed.spec.template)) == name) == (name in ("label", "Stimmung", "größe"))
 
 
 def few(number: int) -> str:
