@@ -8,15 +8,19 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Protocol
 
-from rich.console import Console
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress_bar import ProgressBar
+from rich.table import Table
 from rich.text import Text
 
 from peftbench.learners import progress as stages
-from peftbench.learners.progress import Advance
+from peftbench.learners.progress import Advance, Remaining
 from peftbench.report.formats import escape
 
 SECONDS_BETWEEN_LINES = 10.0
+BAR_WIDTH = 24
 
 
 class Watch(stages.Watch, Protocol):
@@ -28,24 +32,26 @@ class Watch(stages.Watch, Protocol):
 
 
 class Bars:
-    """Live bars; a bar goes away when its stage ends."""
+    """Live bars: one of the stage, above it one of the whole run; they go away when the stage ends."""
 
     def __init__(self, console: Console) -> None:
         self.console = console
+        self._remaining: Remaining | None = None
 
     @contextmanager
     def stage(self, title: str, total: int) -> Iterator[Advance]:
         """Show a bar with the last remark, the time elapsed and the time left."""
         columns = (
             TextColumn("{task.description}", markup=False),
-            BarColumn(bar_width=24),
+            BarColumn(bar_width=BAR_WIDTH),
             MofNCompleteColumn(),
             TimeElapsedColumn(),
             TimeRemainingColumn(),
             TextColumn("{task.fields[remark]}", markup=False),
         )
-        with Progress(*columns, console=self.console, transient=True) as progress:
-            task = progress.add_task(escape.line(title), total=total or None, remark="")
+        progress = Progress(*columns, console=self.console)
+        task = progress.add_task(escape.line(title), total=total or None, remark="")
+        with Live(get_renderable=lambda: self._bars(progress), console=self.console, transient=True):
 
             def advance(steps: int, remark: str) -> None:
                 progress.advance(task, steps)
@@ -53,6 +59,18 @@ class Bars:
                     progress.update(task, remark=escape.line(remark))
 
             yield advance
+
+    def remain(self, remaining: Remaining) -> None:
+        """Show it above the stage's bar."""
+        self._remaining = remaining
+
+    def _bars(self, stage: Progress) -> RenderableType:
+        if self._remaining is None:
+            return stage
+        whole = Table.grid(padding=(0, 1))
+        bar = ProgressBar(1.0, self._remaining.share, width=BAR_WIDTH)
+        whole.add_row(self._remaining.cells or "all", bar, self._remaining.time)
+        return Group(whole, stage)
 
     def waiting(self, title: str) -> AbstractContextManager[object]:
         """Turn a spinner."""
@@ -68,10 +86,11 @@ class Lines:
 
     def __init__(self, console: Console) -> None:
         self.console = console
+        self._remaining: Remaining | None = None
 
     @contextmanager
     def stage(self, title: str, total: int) -> Iterator[Advance]:
-        """Print how far the stage is, and its last remark."""
+        """Print how far the stage is, its last remark, and what remains of the whole run."""
         num_steps, last_remark, last_line = 0, "", time.monotonic()
 
         def advance(steps: int, remark: str) -> None:
@@ -80,9 +99,14 @@ class Lines:
             if time.monotonic() - last_line > SECONDS_BETWEEN_LINES:
                 last_line = time.monotonic()
                 of_total = f" of {total:,}" if total else ""
-                self.say(f"{title}: {num_steps:,}{of_total}{f', {last_remark}' if last_remark else ''}")
+                remark, left = (f", {text}" if text else "" for text in (last_remark, self._remaining))
+                self.say(f"{title}: {num_steps:,}{of_total}{remark}{left}")
 
         yield advance
+
+    def remain(self, remaining: Remaining) -> None:
+        """Print it with the next line."""
+        self._remaining = remaining
 
     def waiting(self, title: str) -> AbstractContextManager[object]:
         """Print nothing: a log file has no reader who waits."""

@@ -42,7 +42,11 @@ class Forecast:
         score_flops: Of scoring all queries under all templates.
         num_learn_passes: Training steps, and other passes of learning.
         num_score_passes: Forward passes of scoring.
-        num_layers: Layers that each pass goes through.
+        num_layers: The model's layers.
+        d_model: The model's width.
+        num_parameters: The model's parameters.
+        num_tensors: Places where something is trained.
+        num_trained: Values that are trained.
         learner: "icl", or the method.
     """
 
@@ -51,6 +55,10 @@ class Forecast:
     num_learn_passes: int = 0
     num_score_passes: int = 0
     num_layers: int = 0
+    d_model: int = 0
+    num_parameters: int = 0
+    num_tensors: int = 0
+    num_trained: int = 0
     learner: str = "icl"
 
     @property
@@ -95,11 +103,6 @@ class Counts:
 
     prompts: list[Prompt]
     num_common: int
-
-    def behind(self, num_tokens: int) -> "Counts":
-        """Return the counts with so many more tokens before each context."""
-        prompts = [replace(prompt, context=prompt.context + num_tokens) for prompt in self.prompts]
-        return Counts(prompts, self.num_common + num_tokens)
 
     def spread_to(self, number: int) -> "Counts":
         """Let a sample, sorted, stand for `number` examples."""
@@ -149,22 +152,28 @@ def _prompted(learner: Icl, trial: Trial, texts: Texts) -> Forecast:
                 prefill, passes = _after_prefix(part, counts, trial)
                 learned[prefill] += 1
             else:
-                passes = _scoring(Shapes(sizes), counts.behind(part.shot_tokens), trial)
+                passes = _scoring(Shapes(sizes, num_before=part.shot_tokens), counts, trial)
             scored.update(passes)
-    return Forecast(
+    return replace(
+        _nothing(trial.backbone),
         learn_flops=count.passes_flops(sizes, learned),
         score_flops=count.passes_flops(sizes, scored),
         num_learn_passes=learned.total(),
         num_score_passes=scored.total(),
-        num_layers=sizes.num_layers,
     )
+
+
+def _nothing(backbone: Backbone) -> Forecast:
+    """Return the forecast of no work, with the model's sizes."""
+    sizes = backbone.sizes
+    return Forecast(num_layers=sizes.num_layers, d_model=sizes.d_model, num_parameters=backbone.num_parameters)
 
 
 def _after_prefix(part: Round, counts: Counts, trial: Trial) -> tuple[Pass, list[Pass]]:
     """Return the pass that makes a prefix of the shots, and those that score the queries after it."""
     num_opening = len(opening(trial.backbone))
     num_keys = part.shot_tokens + num_opening
-    passes = _scoring(Shapes(trial.backbone.sizes), counts.behind(-num_opening), trial)
+    passes = _scoring(Shapes(trial.backbone.sizes, num_before=-num_opening), counts, trial)
     prefill = Pass.of_decoder(rows=1, tokens=num_keys, head=0)
     return prefill, [replace(shape, cached_tokens=shape.cached_tokens + num_keys) for shape in passes]
 
@@ -181,12 +190,14 @@ def _tuned(tuning: Tuning, trial: Trial, texts: Texts) -> Forecast:
     scored: Counter[Pass] = Counter()
     for queries in trial.plan.queries:
         scored.update(_scoring(shapes, texts.counts(_sample(queries)).spread_to(len(queries)), trial))
-    return Forecast(
+    return replace(
+        _nothing(trial.backbone),
         learn_flops=backward.trained_flops(sizes, trained, added) + count.passes_flops(sizes, judged, added),
         score_flops=count.passes_flops(sizes, scored, added),
         num_learn_passes=trained.total() + judged.total(),
         num_score_passes=scored.total(),
-        num_layers=sizes.num_layers,
+        num_tensors=len(added.ops) + len(added.places) + len(added.weights),
+        num_trained=added.num_trained(trial.backbone.num_parameters),
         learner=tuning.method,
     )
 

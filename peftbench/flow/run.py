@@ -12,6 +12,7 @@ from peftbench.errors import TaskError
 from peftbench.flow import usage
 from peftbench.flow.outcome import Evaluation, to_frame, to_record
 from peftbench.flow.plan import plans, remarks
+from peftbench.flow.timetable import CellWatch, Timetable
 from peftbench.flow.trial import Trial, trials, weights
 from peftbench.learners.learn import Learned, save
 from peftbench.learners.progress import SILENT, Watch
@@ -48,6 +49,7 @@ def run(
     notes, say = remarks(planned), cache(watch.say)
     if strict and notes:
         raise TaskError("; ".join(notes), hint="--strict refuses such data; without it, this is said and they are used")
+    timetable = Timetable(len(cells), watch)
     store.tidy()
     if force or not store.records.is_dir():
         store.check_writable()
@@ -59,10 +61,11 @@ def run(
             if record is None:
                 trial.check()
         notes += [trial.remark for trial, record in to_try if record is None and trial.remark]
+        notes += timetable.enter(to_try)
         for note in notes:  # once, and not above an error
             say(note)
         for trial, record in to_try:
-            yield Outcome(record or _run(trial, store, watch, force=force), is_new=record is None)
+            yield Outcome(record or _run(trial, store, timetable.cell(trial), force=force), is_new=record is None)
 
 
 def _finished(trial: Trial, store: Store) -> Record | None:
@@ -71,15 +74,15 @@ def _finished(trial: Trial, store: Store) -> Record | None:
     return record if record is not None and store.is_complete(record) else None
 
 
-def _run(trial: Trial, store: Store, watch: Watch, *, force: bool) -> Record:
+def _run(trial: Trial, store: Store, watch: CellWatch, *, force: bool) -> Record:
     """Learn, evaluate, and write down what came out; the backbone is left as it was loaded.
 
     Returns:
         The record that is there now: another process may have been first, and then its record stays.
     """
     try:
-        learned = trial.learn(watch)
-        evaluations = list(_evaluate(trial, learned, watch))
+        learned = trial.learn(watch.learning)
+        evaluations = list(_evaluate(trial, learned, watch.scoring))
         with store.staging() as staged:
             adapter = save(learned, staged / "adapter", usage.beside_adapters(trial))
             record = to_record(trial, learned, evaluations, adapter)

@@ -1,7 +1,8 @@
 """The shapes of forward passes from token counts alone: of a training step, and of scoring before it runs."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from functools import cached_property
 
 from peftbench.models.shapes import Sizes
 from peftbench.scoring import packing
@@ -35,17 +36,17 @@ class Prompt:
         """Return the prompt with one of its choices."""
         return Prompt(self.context, (self.choices[choice],), (self.answers[choice],))
 
-    @property
+    @cached_property
     def num_fed(self) -> int:
         """Tokens of the choices that a decoder-only model is fed: all but each one's last."""
         return sum(self.choices) - len(self.choices)
 
-    @property
+    @cached_property
     def cost(self) -> int:
         """What batches are filled by."""
         return self.context + sum(self.choices)
 
-    @property
+    @cached_property
     def num_predicting(self) -> int:
         """Tokens of a decoder-only model that predict: one for the first tokens of all choices, then each."""
         starts = [count - answer for count, answer in zip(self.choices, self.answers, strict=True)]
@@ -61,11 +62,13 @@ class Shapes:
         sizes: The model's.
         num_virtual: Tokens of a soft prompt.
         num_members: Soft prompts of an ensemble: an example is run with each.
+        num_before: Tokens of shots that stand before each prompt that is scored.
     """
 
     sizes: Sizes
     num_virtual: int = 0
     num_members: int = 1
+    num_before: int = 0
 
     def training(self, batch: Sequence[Prompt]) -> Pass:
         """Return the shape of a training step's batch; an ensemble's has each example once for each member."""
@@ -88,45 +91,48 @@ class Shapes:
             cache: Whether a decoder-only model's prompts share what they begin with.
         """
         prompts = [prompt for prompt in prompts for _ in range(self.num_members)]
-        if self.sizes.is_encoder_decoder:
-            return [self._folded(batch) for batch in _batches(prompts, budget, padded=True)]
-        if self.num_members > 1:
-            return [self._branched(batch) for batch in _batches(prompts, budget, padded=True)]
-        if not cache:
-            return [self._plain(batch) for batch in _batches(prompts, budget, padded=True)]
+        if self.sizes.is_encoder_decoder or self.num_members > 1 or not cache:
+            batches = _batches(prompts, self.num_before, budget, padded=True)
+            is_plain = not self.sizes.is_encoder_decoder and self.num_members == 1
+            run = self._folded if self.sizes.is_encoder_decoder else self._plain if is_plain else self._branched
+            return [run(batch) for batch in batches]
         skip = min(num_common, min(prompt.context for prompt in prompts) - 1)
-        size, rest = self.num_virtual + skip, [replace(prompt, context=prompt.context - skip) for prompt in prompts]
+        size = self.num_virtual + self.num_before + skip
         prefill = [Pass.of_decoder(rows=1, tokens=size, head=0)] if size else []
-        return prefill + [_packed(batch, size) for batch in _batches(rest, budget, padded=False)]
+        return prefill + [_packed(batch, skip, size) for batch in _batches(prompts, -skip, budget, padded=False)]
+
+    @property
+    def _num_first(self) -> int:
+        return self.num_virtual + self.num_before
 
     def _folded(self, batch: Sequence[Prompt]) -> Pass:
         return Pass.of_encoder_decoder(
             inputs=len(batch),
-            input_tokens=self.num_virtual + max(prompt.context for prompt in batch),
+            input_tokens=self._num_first + max(prompt.context for prompt in batch),
             answers=len(batch) * max(len(prompt.choices) for prompt in batch),
             answer_tokens=max(max(prompt.choices) for prompt in batch) + self.sizes.num_fed_more,
             head=sum(sum(prompt.choices) for prompt in batch),
         )
 
     def _branched(self, batch: Sequence[Prompt]) -> Pass:
-        longest = self.num_virtual + max(prompt.context + prompt.num_fed for prompt in batch)
+        longest = self._num_first + max(prompt.context + prompt.num_fed for prompt in batch)
         return Pass.of_decoder(rows=len(batch), tokens=longest, head=sum(prompt.num_predicting for prompt in batch))
 
     def _plain(self, batch: Sequence[Prompt]) -> Pass:
-        longest = self.num_virtual + max(prompt.context + max(prompt.choices) - 1 for prompt in batch)
+        longest = self._num_first + max(prompt.context + max(prompt.choices) - 1 for prompt in batch)
         rows, head = sum(len(prompt.choices) for prompt in batch), sum(sum(prompt.answers) for prompt in batch)
         return Pass.of_decoder(rows=rows, tokens=longest, head=head)
 
 
-def _packed(batch: Sequence[Prompt], num_cached: int) -> Pass:
-    tokens = sum(prompt.context + prompt.num_fed for prompt in batch)
+def _packed(batch: Sequence[Prompt], skip: int, num_cached: int) -> Pass:
+    tokens = sum(prompt.context - skip + prompt.num_fed for prompt in batch)
     head = sum(prompt.num_predicting for prompt in batch)
     return Pass.of_decoder(rows=1, tokens=tokens, cached=num_cached, head=head)
 
 
-def _batches(prompts: Sequence[Prompt], budget: int, *, padded: bool) -> list[list[Prompt]]:
-    """Cut prompts into batches, the longest first."""
-    costs = [prompt.cost for prompt in prompts]
+def _batches(prompts: Sequence[Prompt], num_more: int, budget: int, *, padded: bool) -> list[list[Prompt]]:
+    """Cut prompts, each of which has `num_more` tokens more, into batches, the longest first."""
+    costs = [prompt.cost + num_more for prompt in prompts]
     order = sorted(range(len(prompts)), key=costs.__getitem__, reverse=True)
     batches = []
     while order:

@@ -33,6 +33,9 @@ class Watch:
 
         return SILENT.stage(title, total)
 
+    def remain(self, remaining):
+        pass
+
     def say(self, text):
         self.said.append(text)
 

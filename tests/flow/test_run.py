@@ -37,6 +37,9 @@ class Watch:
     def stage(self, title, total):
         yield lambda advance, remark: self.told.append((title, total, advance, remark))
 
+    def remain(self, remaining):
+        pass
+
     def say(self, text):
         pass
 
