@@ -197,7 +197,7 @@ def _remark(trials: Sequence[Trial], seconds: Seconds) -> str:
     num_queries = max(len(queries) for trial in trials for queries in trial.plan.queries)
     shorter = {
         "fewer seeds": len({trial.cell.seed for trial in trials}) > 1,
-        "--limit": seconds.scoring > LARGE_SHARE * seconds.total and num_queries > MANY_QUERIES,
+        "--limit N": seconds.scoring > LARGE_SHARE * seconds.total and num_queries > MANY_QUERIES,
         "--set num_steps=N": seconds.learning > LARGE_SHARE * seconds.total,
     }
     options = " or ".join(option for option, applies in shorter.items() if applies)

@@ -1,9 +1,12 @@
 import io
+import re
+from dataclasses import replace
 
 import pytest
 from rich.console import Console
 
 from peftbench.cli import progress
+from peftbench.learners.progress import Remaining, duration
 
 
 @pytest.fixture
@@ -66,3 +69,37 @@ def test_quiet_says_nothing(capsys):
         advance(1, "r")
     silent.say("t")
     assert capsys.readouterr() == ("", "")
+
+
+LATER = Remaining(num_done=3, num_cells=18, num_known=18, seconds=700, share=0.25)
+
+
+def test_a_line_says_how_long_the_whole_run_takes(stream, monkeypatch):
+    clock = iter([0.0, 11.0, 11.0])
+    monkeypatch.setattr(progress.time, "monotonic", lambda: next(clock))
+    lines = progress.Lines(Console(file=stream, width=20))
+    with lines.stage("rte: scoring", 0) as advance:
+        lines.remain(LATER)
+        advance(5, "")
+    assert stream.getvalue() == "rte: scoring: 5, 3 of 18 cells, about 12 min left\n"
+
+
+def test_above_a_stages_bar_stands_one_of_the_whole_run(stream):
+    bars = progress.Bars(Console(file=stream, force_terminal=True, width=120, color_system=None))
+    with bars.stage("rte: scoring", 10) as advance:
+        bars.remain(LATER)
+        advance(5, "")
+    assert re.search(r"3 of 18 cells *━━━━━━[━╺╸ ]* *about 12 min left *\r?\n *rte: scoring", stream.getvalue())
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0, "10 s"), (42, "40 s"), (94, "90 s"), (96, "2 min"), (3600, "60 min"), (5400, "1.5 h"), (90000, "25.0 h")],
+)
+def test_durations_are_as_rough_as_they_are_known(seconds, text):
+    assert duration(seconds) == text
+
+
+def test_a_single_cell_has_no_count_and_unknown_cells_have_no_time():
+    assert str(replace(LATER, num_cells=1, num_known=1)) == "about 12 min left"
+    assert str(replace(LATER, num_known=9)) == "3 of 18 cells, about 12 min to cell 9"

@@ -31,14 +31,14 @@ class Watch:
     """Keeps what it is told."""
 
     def __init__(self):
-        self.told = []
+        self.told, self.remained = [], []
 
     @contextlib.contextmanager
     def stage(self, title, total):
         yield lambda advance, remark: self.told.append((title, total, advance, remark))
 
     def remain(self, remaining):
-        pass
+        self.remained.append(remaining)
 
     def say(self, text):
         pass
@@ -68,6 +68,17 @@ def only(outcomes):
 def tuned(cell, folders, model="t5", **fields):
     fields = {"method": "ia3", "training": {"num_steps": 3}, "shots": 4} | fields
     return Cell(**{**dict(cell), "learner": "tune", "model": str(folders / model), **fields})
+
+
+def test_what_remains_is_told_of_each_cell_even_of_one_that_comes_twice(cell, folders, tmp_path):
+    store, watch = Store(tmp_path / "results"), Watch()
+    list(run([cell], store))
+    cells = [cell, tuned(cell, folders, "llama"), tuned(cell, folders, "llama")]
+    list(run(cells, store, watch))
+    assert [remaining.num_done for remaining in watch.remained] == sorted(r.num_done for r in watch.remained)
+    assert {remaining.num_done for remaining in watch.remained} == {1, 2}
+    assert {remaining.num_cells for remaining in watch.remained} == {3}
+    assert watch.remained[-1].seconds == 0
 
 
 def test_a_cell_gives_one_record_whose_counts_follow_from_the_stored_scores(cell, tmp_path):
