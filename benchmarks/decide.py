@@ -1,6 +1,7 @@
 """How often `decide` is right, on answers whose true accuracies are known: coverage of intervals, wrong verdicts.
 
-Run: python benchmarks/decide.py [TIMES]      data sets a line, 400 by default: about four minutes of one core.
+Run: python benchmarks/decide.py [TIMES]      data sets a line, 400 by default, half as many of the second table:
+about ten minutes of a core.
 
 Answers come from a model in which a row that is hard is hard for all: `shared` of the variance behind an answer is the
 row's own. The first table has the intervals of the chosen one among eight: ours, and the plain percentile bootstrap of
@@ -83,4 +84,4 @@ if __name__ == "__main__":
     num_times = int(sys.argv[1]) if len(sys.argv) > 1 else 400
     titles = ("ours covers %", "plain covers %", "width", "plain width", "error of corrected", "error of seen")
     table({name: (accuracies,) for name, accuracies in CHOICES.items()}, coverage, titles, num_times)
-    table(SIDES, verdicts, ("tune %", "prompt %", "either %", "neither %", "covers %", "detectable"), num_times)
+    table(SIDES, verdicts, ("tune %", "prompt %", "either %", "neither %", "covers %", "detectable"), num_times // 2)

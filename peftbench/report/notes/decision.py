@@ -63,7 +63,8 @@ def evidence(answer: Answer) -> str | None:
     text, lead = "Not enough evidence to tell which is more accurate", decision.lead
     if decision.verdict == "neither" and decision.majority:
         text, lead = "Not enough evidence that it can be done better", decision.majority.lead
-        if lead.value <= 0:
+        # What was seen above it may be no more than the luck of the best of several.
+        if lead.value <= 0 or decision.best.estimate.value <= decision.majority.share:
             return None
     if lead is None or lead.is_shown or decision.is_as_good:
         return None
@@ -123,6 +124,8 @@ def uncertain(answer: Answer) -> Iterator[str]:
     for best in (decision.tuned, decision.prompted):
         if best:
             yield from _doubts(decision, best)
+    if decision.lead is None:
+        yield f"nothing was {'tuned' if decision.tuned is None else 'prompted'}, so that nothing is said of that"
     yield from answer.notes
     if decision.num_clusters < decision.num_rows:
         yield f"of {decision.num_rows} rows some belong together: they count as {decision.num_clusters}"

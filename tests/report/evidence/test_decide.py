@@ -98,9 +98,10 @@ def test_with_one_side_alone_nothing_is_decided_but_its_best_is_picked():
 
 def test_of_equals_the_cheapest_is_the_best():
     answers = np.array([1] * 60 + [0] * 20)
-    rows = [answered("ICL", answers), answered("ICL", answers, shots=0), answered("ia3", answers)]
+    dear = {"inference_flops_per_example": 9_000, "training_flops": 0}
+    rows = [answered("ICL", answers), answered("ICL", answers, shots=4, prices=dear), answered("ia3", answers)]
     for records in (rows, rows[::-1]):
-        assert decide.decide(table(*records), 100, LABELS).prompted.row.method == "zero-shot"
+        assert decide.decide(table(*records), 100, LABELS).prompted.row.num_shots == 16
 
 
 def test_the_order_of_records_changes_nothing():

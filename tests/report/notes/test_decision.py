@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 
 from peftbench.report.evidence.decide import decide
@@ -53,10 +55,28 @@ def test_neither_names_the_label_that_does_as_well():
     assert "and nothing is shown to be worth it" in notes.line(neither.decision)
 
 
+def test_what_is_behind_the_most_frequent_label_needs_no_more_rows():
+    behind = answer(pair(30, 10, 0), [int(place % 5 > 2) for place in range(80)])
+    assert (behind.decision.verdict, behind.decision.majority.lead.value) == ("neither", pytest.approx(-0.1))
+    assert notes.evidence(behind) is None
+    assert any("the best is 10.0 points below" in text for text in notes.would_change(behind))
+
+
+def test_the_luck_of_the_best_of_several_is_not_what_more_rows_would_show():
+    decision = answer(*cases()["neither"]).decision
+    ahead = replace(decision.majority.lead, value=0.05, num_more_rows=400)
+    seen = replace(decision, majority=replace(decision.majority, lead=ahead))
+    assert seen.best.estimate.value < seen.majority.share
+    assert notes.evidence(Answer(seen)) is None
+    frequent = replace(seen, majority=replace(seen.majority, share=0.1))
+    assert "about 400 more rows would show the 5.0 points" in notes.evidence(Answer(frequent))
+
+
 def test_one_side_alone_is_not_enough_evidence():
     one_side = answer(*cases()["one side"])
     assert notes.sentence(one_side).startswith("Not enough evidence: nothing was tuned; 16 examples in the prompt are ")
     assert notes.evidence(one_side) is None
+    assert "nothing was tuned, so that nothing is said of that" in list(notes.uncertain(one_side))
     assert notes.line(one_side.decision) == "For 10,000 queries: there is nothing to compare prices with."
 
 
