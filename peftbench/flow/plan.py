@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from peftbench import registry
@@ -56,19 +56,32 @@ def plans(cells: Sequence[Cell]) -> list[Plan]:
     rendered: dict[tuple[Any, ...], Queries] = {}
     planned = []
     for cell in cells:
-        task = tasks.of(cell)
-        _check_limit(task, cell.limit)
-        templates = task.select("all" if cell.templates is None else cell.templates)
-        shots = draw(task, cell.shots, cell.seed, cell.draw)
-        learner = _learner(cell, templates, shots)
-        is_after_shots = cell.learner == "icl" and cell.shots > 0
-        of_fold = None if cell.fold is None else (cell.fold, cell.seed)
-        key = (cell.task, of_fold, tuple(template.index for template in templates), cell.limit, is_after_shots)
-        if key not in rendered:
-            bare = [template.without_description() for template in templates]
-            rendered[key] = _queries(bare if is_after_shots else templates, task.test[: cell.limit])
-        planned.append(Plan(cell, task, templates, shots, rendered[key], learner))
+        planned.append(_plan(cell, tasks.of(cell), rendered))
     return planned
+
+
+def on_all_rows(cell: Cell) -> Plan:
+    """Plan a cell that learns from all training rows and is tested on none: their lengths stand for those of queries.
+
+    Raises:
+        PeftbenchError: As `plans`.
+    """
+    pool = load_task(cell.task, as_pool=True)
+    return _plan(cell, replace(pool, test=pool.train), {})
+
+
+def _plan(cell: Cell, task: Task, rendered: dict[tuple[Any, ...], Queries]) -> Plan:
+    _check_limit(task, cell.limit)
+    templates = task.select("all" if cell.templates is None else cell.templates)
+    shots = draw(task, cell.shots, cell.seed, cell.draw)
+    learner = _learner(cell, templates, shots)
+    is_after_shots = cell.learner == "icl" and cell.shots > 0
+    of_fold = None if cell.fold is None else (cell.fold, cell.seed)
+    key = (cell.task, of_fold, tuple(template.index for template in templates), cell.limit, is_after_shots)
+    if key not in rendered:
+        bare = [template.without_description() for template in templates]
+        rendered[key] = _queries(bare if is_after_shots else templates, task.test[: cell.limit])
+    return Plan(cell, task, templates, shots, rendered[key], learner)
 
 
 class _Tasks:

@@ -144,6 +144,15 @@ def trials(plans: Sequence[Plan]) -> list[Trial]:
     backbone = load(
         cell.model, revision=cell.revision, device=cell.device, dtype=cell.dtype, allow_pickle=cell.allow_pickle
     )
+    return on(backbone, plans)
+
+
+def on(backbone: Backbone, plans: Sequence[Plan]) -> list[Trial]:
+    """Resolve what depends on a model that is loaded.
+
+    Raises:
+        MethodError: Settings in the model's folder are faulty.
+    """
     return [
         Trial(
             plan,
