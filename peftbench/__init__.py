@@ -1,6 +1,7 @@
 """peftbench: in-context learning or parameter-efficient fine-tuning, what each costs and how accurate it is.
 
-The public API is `__all__`. Nothing of it is imported before it is used: torch comes with `run`, pandas with `frame`.
+The public API is `__all__`. Nothing of it is imported before it is used: torch comes with `run` and `decide`, pandas
+with `frame`.
 """
 
 import os
@@ -8,8 +9,10 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from peftbench.decision.decide import decide
     from peftbench.errors import PeftbenchError
     from peftbench.flow.run import Outcome, run
+    from peftbench.report.evidence.decide import Decision
     from peftbench.report.rows.frame import frame
     from peftbench.spec.cell import Cell, IclOptions, ScoringOptions, TaskSpec, Training
     from peftbench.store.results import Store
@@ -17,6 +20,7 @@ if TYPE_CHECKING:
 __version__ = "0.2.0"
 __all__ = [
     "Cell",
+    "Decision",
     "IclOptions",
     "Outcome",
     "PeftbenchError",
@@ -24,12 +28,14 @@ __all__ = [
     "Store",
     "TaskSpec",
     "Training",
+    "decide",
     "frame",
     "run",
 ]
 
 _MODULES = {
     "Cell": "peftbench.spec.cell",
+    "Decision": "peftbench.report.evidence.decide",
     "IclOptions": "peftbench.spec.cell",
     "Outcome": "peftbench.flow.run",
     "PeftbenchError": "peftbench.errors",
@@ -37,6 +43,7 @@ _MODULES = {
     "Store": "peftbench.store.results",
     "TaskSpec": "peftbench.spec.cell",
     "Training": "peftbench.spec.cell",
+    "decide": "peftbench.decision.decide",
     "frame": "peftbench.report.rows.frame",
     "run": "peftbench.flow.run",
 }

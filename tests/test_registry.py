@@ -16,6 +16,7 @@ PACKAGE = registry.PACKAGE
 # What each part may import, from the top of the house to its foundations.
 ORDER = [
     ["cli"],
+    ["decision"],
     ["flow", "report"],
     ["costs"],
     ["learners"],

@@ -1,0 +1,116 @@
+"""One file of rows in, the answer out: what is assumed, what fits into the time, what it says."""
+
+import itertools
+from collections.abc import Sequence
+from pathlib import Path
+
+from peftbench.decision.schedule import Schedule, scheduled
+from peftbench.decision.ways import Split
+from peftbench.flow.run import run
+from peftbench.learners.progress import SILENT, Watch
+from peftbench.report.evidence import decide as evidence
+from peftbench.report.evidence.decide import Decision
+from peftbench.report.notes.document import compose
+from peftbench.report.rows.folds import Joined
+from peftbench.spec.cell import Cell, TaskSpec
+from peftbench.store.record import Record
+from peftbench.store.results import Store
+from peftbench.tasks import one_file
+from peftbench.tasks.assumed import Assumed
+
+MODEL = "smollm2-135m"
+QUERIES = 1_000
+
+
+def decide(
+    rows: str | Path,
+    *,
+    model: str = MODEL,
+    queries: int = QUERIES,
+    label: str | None = None,
+    text: Sequence[str] = (),
+    folds: int = 5,
+    repeats: int = 1,
+    group: str | None = None,
+    budget: float | None = None,
+    results: str | Path = "results",
+    watch: Watch = SILENT,
+) -> Decision:
+    """Decide between examples in the prompt and tuning, from one file of labelled rows.
+
+    Each way of learning is tested by cross-validation on the rows themselves. Finished runs are records in `results`;
+    the same call again goes on after them.
+
+    Args:
+        rows: CSV, TSV, JSONL or Parquet; or a task TOML.
+        model: Name, folder, GGUF file or hub id.
+        queries: How many will be asked.
+        label: The label's column; None: it is found.
+        text: Columns that the model reads; none: they are found.
+        folds: Parts of the rows; each is answered by what was learned from the others.
+        repeats: Divisions into folds.
+        group: Column of rows that belong together.
+        budget: Seconds that running may take; None for twenty minutes, without searches for learning rates.
+        results: Folder of the records.
+        watch: Is told of progress.
+
+    Raises:
+        PeftbenchError: Faulty rows, no such model, or time for nothing.
+    """
+    task, _ = read(Path(rows), label=label, text=text)
+    store = Store(results)
+    schedule = scheduled(task, {"model": model}, Split(folds, repeats, group), budget, store, watch)
+    return answer(schedule, carry_out(schedule, store, watch), queries)
+
+
+def read(
+    rows: Path,
+    label: str | None = None,
+    text: Sequence[str] = (),
+    template: str | None = None,
+    choices: Sequence[str] | None = None,
+) -> tuple[TaskSpec, Assumed | None]:
+    """Read rows, or a task TOML, for which nothing has to be assumed.
+
+    Raises:
+        TaskError: No task can be made of them.
+    """
+    if rows.suffix == ".toml":
+        return TaskSpec(name=str(rows)), None
+    assumed = one_file.assume(rows, label, text, template, choices)
+    return assumed.spec, assumed
+
+
+def carry_out(
+    schedule: Schedule, store: Store, watch: Watch = SILENT, *, force: bool = False, strict: bool = False
+) -> list[Record]:
+    """Run what was chosen, way by way; where time is up, the ways that are left are left out.
+
+    Returns:
+        The records of all ways that were run to their end.
+    """
+    records: list[Record] = []
+    outcomes = iter(run(schedule.cells, store, watch, force=force, strict=strict))
+    for step in schedule.chosen:
+        if not schedule.has_time_for(step):
+            watch.say(schedule.left_out(step))
+            break
+        for outcome in itertools.islice(outcomes, len(step.cells)):
+            records.append(outcome.record)
+            schedule.finished(step, outcome)
+    return records
+
+
+def answer(schedule: Schedule, records: Sequence[Record], queries: int) -> Decision:
+    """Decide by the records of one task's folds."""
+    (table,) = compose(records).tables
+    return evidence.decide(table, queries, schedule.pool.labels)
+
+
+def chosen_cell(decision: Decision, schedule: Schedule) -> Cell | None:
+    """Return what was decided for as a cell that learns from all rows; None where nothing is worth it."""
+    if decision.pick is None:
+        return None
+    ids = {fold.id for record in decision.pick.row.records if isinstance(record, Joined) for fold in record.folds}
+    step = next(step for step in schedule.chosen if ids & {trial.id for trial in step.trials})
+    return schedule.on_all_rows(step)

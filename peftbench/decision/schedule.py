@@ -1,0 +1,254 @@
+"""What fits into the time: each way of learning with its cells, what it costs to run, and how long that takes."""
+
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from peftbench.costs.clock import matmul_flops_per_second
+from peftbench.decision.ways import METHODS, Split, Way, cells, num_steps, ways
+from peftbench.errors import RunError
+from peftbench.flow.forecast import Forecast, forecasts
+from peftbench.flow.plan import Plan, plans, remarks
+from peftbench.flow.rate import Rate, Seconds
+from peftbench.flow.run import Outcome
+from peftbench.flow.trial import Trial, on, trials
+from peftbench.learners.progress import Watch, duration
+from peftbench.spec.cell import Cell, TaskSpec
+from peftbench.store.files import make_folder, replacing
+from peftbench.store.record import Record, identify
+from peftbench.store.results import Store
+
+BUDGET = 20 * 60.0
+"""Seconds, where nobody says how many: without searches for learning rates."""
+MEASURED = ("learn_seconds", "score_seconds")
+LENIENCY = 1.1
+"""How much longer than the budget a way may last that was chosen, once the others have shown how fast things go."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """A way of learning, with what it takes to test it.
+
+    Args:
+        way: What is learned, and how.
+        trials: One for each fold of each division.
+        forecasts: What each trial takes.
+        seconds: What all of them take, records that are there included.
+        is_chosen: Whether there is time for it.
+    """
+
+    way: Way
+    trials: tuple[Trial, ...]
+    forecasts: tuple[Forecast, ...]
+    seconds: float = 0.0
+    is_chosen: bool = False
+
+    @property
+    def cells(self) -> list[Cell]:
+        """Its cells, in the order of its trials."""
+        return [trial.cell for trial in self.trials]
+
+    @property
+    def is_calibrated(self) -> bool:
+        """Whether it calibrates what the step before it scored."""
+        icl = self.way.fields.get("icl")
+        return icl is not None and icl.calibrate
+
+    @property
+    def flops(self) -> int:
+        """FLOPs of learning and scoring."""
+        return sum(forecast.flops for forecast in self.forecasts)
+
+
+@dataclass(frozen=True)
+class Pool:
+    """Rows that are divided into folds.
+
+    Args:
+        labels: Of each row, in their order, the index of the right choice.
+        classes: Names of the choices.
+        num_training_rows: Of the smallest training part.
+    """
+
+    labels: tuple[int, ...]
+    classes: tuple[str, ...]
+    num_training_rows: int
+
+    @classmethod
+    def of(cls, parts: Sequence[Plan]) -> "Pool":
+        """Put the folds of all divisions together."""
+        tested = {row.id: row.label for plan in parts for row in plan.task.test}
+        num_training_rows = min(len(plan.task.train) for plan in parts)
+        return cls(tuple(tested[row] for row in sorted(tested)), parts[0].task.classes or (), num_training_rows)
+
+
+class Schedule:
+    """Steps in the order in which they are run, and the time that is left for them.
+
+    Args:
+        steps: All that could be run.
+        budget: Seconds for all of it.
+        pool: The rows.
+        rate: How fast this machine is.
+    """
+
+    def __init__(self, steps: Sequence[Step], budget: float, pool: Pool, rate: Rate) -> None:
+        self.steps, self.budget, self.pool = tuple(steps), budget, pool
+        self._rate, self._started = rate, time.monotonic()
+
+    @property
+    def chosen(self) -> list[Step]:
+        """Those that there is time for."""
+        return [step for step in self.steps if step.is_chosen]
+
+    @property
+    def cells(self) -> list[Cell]:
+        """The cells of what was chosen, step by step."""
+        return [cell for step in self.chosen for cell in step.cells]
+
+    @property
+    def seconds(self) -> float:
+        """Forecast of what was chosen."""
+        return sum(step.seconds for step in self.chosen)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What somebody should know of how rows are tested."""
+        first = self.steps[0].cells[0]
+        assert first.fold is not None, "rows are tested by folds"
+        rows, learned, folds = len(self.pool.labels), self.pool.num_training_rows, first.fold.of
+        note = f"each row is answered by what was learned from the other {folds - 1} folds, {learned} rows or so"
+        untried = "; ".join(step.way.name for step in self.steps if not step.is_chosen)
+        note = f"{note}; learned from all {rows}, it should do no worse"
+        return (note, f"not tried, for lack of time: {untried}") if untried else (note,)
+
+    def has_time_for(self, step: Step) -> bool:
+        """Tell whether a step can still be run, now that others have shown how fast things go."""
+        return step.way.is_needed or self._spent() + self._left(step) <= LENIENCY * self.budget
+
+    def finished(self, step: Step, outcome: Outcome) -> None:
+        """Note that a cell of a step is done: what it took says how fast things go."""
+        record = outcome.record
+        # Of a calibrated cell, whose prompts were scored before, the record has the time that it takes by itself.
+        if outcome.is_new and not step.is_calibrated:
+            place = next(place for place, trial in enumerate(step.trials) if trial.id == record.id)
+            self._rate.learn(step.forecasts[place], Seconds(*(_measured(record, name) for name in MEASURED)))
+
+    def on_all_rows(self, step: Step) -> Cell:
+        """Return a step's cell for all rows: what learned from a whole training part learns from the whole pool."""
+        first = step.cells[0]
+        is_whole = first.shots == self.pool.num_training_rows
+        shots = len(self.pool.labels) if is_whole else first.shots
+        return first.model_copy(update={"fold": None, "shots": shots})
+
+    def left_out(self, step: Step) -> str:
+        """Write that time is up before a step, and let it and what follows be none that was run."""
+        later = self.chosen[self.chosen.index(step) :]
+        self.steps = tuple(replace(other, is_chosen=other.is_chosen and other not in later) for other in self.steps)
+        names = "; ".join(other.way.name for other in later)
+        return f"time is up; left out: {names} (the same command again goes on with them)"
+
+    def _spent(self) -> float:
+        return time.monotonic() - self._started
+
+    def _left(self, step: Step) -> float:
+        return self._rate.total(step.forecasts).total
+
+
+def scheduled(
+    task: TaskSpec, model: dict[str, Any], split: Split, budget: float | None, store: Store, watch: Watch
+) -> Schedule:
+    """Plan all ways of learning from rows, forecast them, and choose what fits into the time.
+
+    What was chosen once for the same question is chosen again: an interrupted run goes on with it.
+
+    Args:
+        task: The rows.
+        model: Fields of each cell that say which model, and how it is loaded.
+        split: How rows are tested.
+        budget: Seconds; None for `BUDGET`, without searches for learning rates.
+        store: Where records are, and what was chosen.
+        watch: Is told of what is odd in the rows.
+
+    Raises:
+        PeftbenchError: Faulty rows, no such model, or no time for what a decision needs.
+    """
+    first = plans([Cell(**model, task=task, learner="icl", shots=0, **place) for place in split.places()])
+    for remark in remarks(first):
+        watch.say(remark)
+    backbone = trials(first[:1])[0].backbone
+    pool = Pool.of(first)
+    steps_of_training = None if "num_steps" in backbone.settings(METHODS[0]) else num_steps(pool.num_training_rows)
+    of_ways = [
+        (way, cells(way, task, split, model))
+        for way in ways(pool.num_training_rows, steps_of_training, searches=budget is not None)
+    ]
+    planned = iter(on(backbone, plans([cell for _, of_way in of_ways for cell in of_way])))
+    budget = BUDGET if budget is None else budget
+    rate = Rate(matmul_flops_per_second(backbone.device, backbone.dtype))
+    steps: list[Step] = []
+    for way, of_way in of_ways:
+        of_step = tuple(next(planned) for _ in of_way)
+        step = Step(way, of_step, tuple(forecasts(of_step)))
+        if step.is_calibrated:
+            pairs = zip(steps[-1].forecasts, step.forecasts, strict=True)
+            step = replace(step, forecasts=tuple(_beyond(*pair) for pair in pairs))
+        steps.append(replace(step, seconds=rate.total(step.forecasts).total))
+    name = identify({"cells": [trial.id for step in steps for trial in step.trials], "budget": budget})
+    names = _remembered(store.root / "decisions" / f"{name}.json", steps, budget)
+    chosen = [replace(step, is_chosen=step.way.name in names) for step in steps]
+    return Schedule(chosen, budget, pool, rate)
+
+
+def _beyond(plain: Forecast, calibrated: Forecast) -> Forecast:
+    """Return what calibrating takes where the same prompts were scored without it: their scores are taken."""
+    return replace(
+        calibrated,
+        score_flops=calibrated.score_flops - plain.score_flops,
+        num_score_passes=calibrated.num_score_passes - plain.num_score_passes,
+    )
+
+
+def _remembered(path: Path, steps: Sequence[Step], budget: float) -> list[str]:
+    """Read what was chosen for the same question, or choose, and write it down."""
+    try:
+        names = json.loads(path.read_text(encoding="utf-8"))["ways"]
+        if {step.way.name for step in steps} >= set(names):
+            return list(names)
+    except (OSError, ValueError, KeyError, TypeError):  # not there, or damaged: chosen anew
+        pass
+    names = [step.way.name for step in _fitting(steps, budget)]
+    make_folder(path.parent)
+    with replacing(path) as temporary:
+        temporary.write_text(json.dumps({"budget_seconds": budget, "ways": names}, indent=2), encoding="utf-8")
+    return names
+
+
+def _fitting(steps: Sequence[Step], budget: float) -> list[Step]:
+    """Choose what a decision needs, and then in their order the steps that there is time for.
+
+    Raises:
+        RunError: There is no time for what a decision needs.
+    """
+    needed = [step for step in steps if step.way.is_needed]
+    least = sum(step.seconds for step in needed)
+    if least > budget:
+        names = "; ".join(step.way.name for step in needed)
+        raise RunError(
+            f"{duration(budget)} are too short: {names} take {duration(least)} here",
+            hint=f"--budget {max(1, round(1.2 * least / 60 + 0.5))}m, fewer --folds, or a smaller --model",
+        )
+    chosen, left = list(needed), budget - least
+    for step in steps:
+        if not step.way.is_needed and step.seconds <= left:
+            chosen.append(step)
+            left -= step.seconds
+    return sorted(chosen, key=steps.index)
+
+
+def _measured(record: Record, name: str) -> float:
+    cost = record.cost(name, "measured")
+    return 0.0 if cost is None or cost.value is None else float(cost.value)
