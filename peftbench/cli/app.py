@@ -10,6 +10,7 @@ from peftbench import __version__
 from peftbench.cli.advise import advise
 from peftbench.cli.compare import compare
 from peftbench.cli.cost import cost
+from peftbench.cli.decide import decide
 from peftbench.cli.export import export
 from peftbench.cli.icl import icl
 from peftbench.cli.lab import lab
@@ -27,6 +28,7 @@ INTERRUPTED = 130
 """Exit code of a program that Ctrl-C ended: 128 + SIGINT."""
 
 COMMANDS: dict[str, Callable[..., None]] = {
+    "decide": decide,
     "icl": icl,
     "tune": tune,
     "report": report,

@@ -129,9 +129,7 @@ class TaskOptions:
 
     def typed(self) -> str:
         """Write the options as they are typed, without those that have their default."""
-        values = {field.name: getattr(self, field.name) for field in fields(self)}
-        changed = [field.name for field in fields(self) if values[field.name] != field.default]
-        return "".join(f" --{name.replace('_', '-')} {shlex.quote(str(values[name]))}" for name in changed)
+        return typed(self)
 
     def num_shots(self, typed: int | None) -> int:
         """Return the number of shots: where none is typed, the default, or that of the rows of --shots-from.
@@ -261,6 +259,21 @@ class OutputOptions:
     def typed(self) -> str:
         """Write the results folder as it is typed; empty for the default."""
         return "" if self.results == RESULTS else f" --results {shlex.quote(str(self.results))}"
+
+
+def typed(options: Any) -> str:
+    """Write a dataclass of options as they are typed, without those that have their default."""
+    words = []
+    for field in fields(options):
+        value, name = getattr(options, field.name), f"--{field.name.replace('_', '-')}"
+        if value == (field.default if field.default_factory is MISSING else field.default_factory()):
+            continue
+        words += [[name]] if value is True else [[name, str(item)] for item in _items(value)]
+    return "".join(f" {shlex.join(parts)}" for parts in words)
+
+
+def _items(value: Any) -> Sequence[Any]:
+    return value if isinstance(value, list | tuple) else [value]
 
 
 class Command(TyperCommand):

@@ -1,0 +1,216 @@
+"""`peftbench decide`: one file of labelled rows in, the answer out."""
+
+import json
+import re
+import shlex
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+from typer import Argument, Option
+
+from peftbench.cli import options
+from peftbench.cli.options import DATA, FLAG, OUTPUT, RUNNING, OutputOptions, RunOptions, WeightOptions
+from peftbench.errors import RecipeError, RecordError
+
+if TYPE_CHECKING:
+    from peftbench.report.notes.decision import Answer
+    from peftbench.tasks.assumed import Assumed
+
+Format = Literal["table", "json", "md", "html"]
+MODEL, QUERIES = "smollm2-135m", 1000
+UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0}
+
+
+@dataclass(frozen=True)
+class RowsOptions:
+    """Options that say how a file of rows is read."""
+
+    label: Annotated[
+        str | None, Option(help="Column of the label. \\[default: found]", metavar="COLUMN", rich_help_panel=DATA)
+    ] = None
+    text: Annotated[
+        list[str] | None,
+        Option(
+            help="Column that the model reads; repeatable. \\[default: found]", metavar="COLUMN", rich_help_panel=DATA
+        ),
+    ] = None
+    template: Annotated[
+        str | None,
+        Option(help="Jinja, input ||| answer. \\[default: a plain one]", metavar="TEXT", rich_help_panel=DATA),
+    ] = None
+    choices: Annotated[
+        str | None,
+        Option(help="Answers, one for each class. \\[default: the classes]", metavar="A,B", rich_help_panel=DATA),
+    ] = None
+    group: Annotated[
+        str | None, Option(help="Column of rows that stand in one fold.", metavar="COLUMN", rich_help_panel=DATA)
+    ] = None
+
+
+@dataclass(frozen=True)
+class SplitOptions:
+    """Options that say how rows are tested, and for how long."""
+
+    folds: Annotated[
+        int,
+        Option(
+            help="Parts of the rows; each is answered by what was learned from the others.",
+            metavar="K",
+            min=2,
+            rich_help_panel=RUNNING,
+        ),
+    ] = 5
+    repeats: Annotated[
+        int, Option(help="Divide the rows into folds N times.", metavar="N", min=1, max=100, rich_help_panel=RUNNING)
+    ] = 1
+    budget: Annotated[
+        str | None,
+        Option(
+            help="Time that running may take: 90s, 20m, 2h; the cheapest information comes first, searches for "
+            "learning rates last. \\[default: 20m, without searches]",
+            metavar="TIME",
+            rich_help_panel=RUNNING,
+        ),
+    ] = None
+
+
+def decide(
+    rows: Annotated[Path, Argument(help="Labelled rows: CSV, TSV, JSONL or Parquet; or a task TOML.", metavar="ROWS")],
+    *,
+    model: Annotated[str, Option(help="Name of `list models`, folder, GGUF file or hub id.", metavar="NAME")] = MODEL,
+    queries: Annotated[int, Option(help="How many queries will be asked.", metavar="N", min=1)] = QUERIES,
+    keep: Annotated[
+        Path | None, Option(help="Learn from all rows what was decided for, and write it there.", metavar="DIR")
+    ] = None,
+    plan: Annotated[bool, Option("--plan", help="Show what would be run, and stop.", metavar=FLAG)] = False,
+    save_task: Annotated[
+        Path | None, Option(help="Write what was assumed of the rows as a task TOML.", metavar="FILE")
+    ] = None,
+    read: RowsOptions,
+    split: SplitOptions,
+    weights: WeightOptions,
+    run: RunOptions,
+    output: OutputOptions,
+    form: Annotated[Format, Option("--format", help="html: a page with a picture.", rich_help_panel=OUTPUT)] = "table",
+    out: Annotated[
+        Path | None, Option(help="File to write. \\[default: stdout]", metavar="FILE", rich_help_panel=OUTPUT)
+    ] = None,
+) -> None:
+    """Decide between examples in the prompt and tuning, from one file of labelled rows."""
+    from peftbench.cli.progress import watch
+    from peftbench.cli.screen import say_next, stdout
+
+    progress, seconds = watch(quiet=output.quiet), _seconds(split.budget)
+    with progress.waiting("loading torch and transformers"):
+        from peftbench.cli import schedule_text
+        from peftbench.decision import decide as decision
+        from peftbench.decision import keep as kept
+        from peftbench.decision.schedule import scheduled
+        from peftbench.decision.ways import Split
+        from peftbench.report.notes.decision import Answer
+        from peftbench.store.results import Store
+    if keep is not None:
+        kept.check(keep)
+    choices = re.split(r",(?![^{]*}})", read.choices) if read.choices else None
+    task, assumed = decision.read(rows, read.label, read.text or (), read.template, choices)
+    for line in (*assumed.lines, *assumed.remarks) if assumed else ():
+        progress.say(line)
+    if save_task is not None:
+        _save_task(save_task, rows, assumed)
+    store, where = Store(output.results), {"device": run.device, "allow_pickle": run.allow_pickle}
+    loaded = {"model": model, "revision": weights.revision, "dtype": weights.dtype, **where}
+    schedule = scheduled(task, loaded, Split(split.folds, split.repeats, read.group), seconds, store, progress)
+    command = _command(rows, model, queries, read, split, weights, run, output)
+    if plan:
+        typer.echo(schedule_text.terminal(schedule, stdout()), nl=False)
+        say_next(progress, command)
+        return
+    progress.say(schedule_text.sentence(schedule))
+    records = decision.carry_out(schedule, store, progress, force=run.force, strict=run.strict)
+    found = decision.answer(schedule, records, queries)
+    cell = decision.chosen_cell(found, schedule)
+    step = f"{command} --keep my-{rows.stem}" if cell else "peftbench list models"
+    if keep is not None and cell is None:
+        progress.say(f"nothing is written to '{keep}': nothing is shown to be worth it")
+    elif keep is not None and cell is not None:
+        step = kept.keep(cell, keep, progress).command
+    _write(Answer(found, step, schedule.pool.classes, schedule.notes), form, out)
+
+
+def _seconds(budget: str | None) -> float | None:
+    """Read a time such as 90s, 20m or 1.5h.
+
+    Raises:
+        RecipeError: The text is no such time.
+    """
+    if budget is None:
+        return None
+    match = re.fullmatch(r"(\d{1,6}(?:\.\d{1,3})?)([smh])", budget.strip())
+    if not match or not float(match[1]):
+        raise RecipeError(f"--budget '{budget[: options.MAX_SHOWN]}' is no time", hint="for example 90s, 20m or 2h")
+    return float(match[1]) * UNITS[match[2]]
+
+
+def _save_task(path: Path, rows: Path, assumed: "Assumed | None") -> None:
+    """Write what was assumed as a task TOML.
+
+    Raises:
+        RecordError: Nothing was assumed, or the file cannot be written.
+    """
+    from peftbench.store.files import replacing
+
+    if assumed is None:
+        raise RecordError(f"'{rows}' is a task already", hint="--save-task goes with rows")
+    try:
+        with replacing(path) as temporary:
+            temporary.write_text(assumed.to_toml(path), encoding="utf-8")
+    except OSError as error:
+        raise RecordError(f"cannot write '{path}': {error.strerror}", hint="--save-task FILE") from None
+
+
+def _command(
+    rows: Path,
+    model: str,
+    queries: int,
+    read: RowsOptions,
+    split: SplitOptions,
+    weights: WeightOptions,
+    run: RunOptions,
+    output: OutputOptions,
+) -> str:
+    """Write the command as it is typed, without what is said once only."""
+    words = ["peftbench", "decide", str(rows)]
+    words += [] if model == MODEL else ["--model", model]
+    words += [] if queries == QUERIES else ["--queries", str(queries)]
+    again = RunOptions(device=run.device, allow_pickle=run.allow_pickle)
+    return shlex.join(words) + "".join(map(options.typed, (read, split, weights, again))) + output.typed()
+
+
+def _write(answer: "Answer", form: Format, out: Path | None) -> None:
+    """Write the answer to a file, or to stdout.
+
+    Raises:
+        RecordError: The file cannot be written.
+    """
+    from peftbench.cli.screen import stdout
+    from peftbench.report.formats import decide_text
+    from peftbench.store.files import replacing
+
+    if form == "html":
+        from peftbench.report.pictures import decision
+
+        content = decision.html(answer)
+    elif form == "json":
+        content = json.dumps(decide_text.to_json(answer), indent=2) + "\n"
+    else:
+        content = decide_text.markdown(answer) if form == "md" else decide_text.terminal(answer, stdout())
+    if out is None:
+        typer.echo(content, nl=False)
+        return
+    try:
+        with replacing(out) as temporary:
+            temporary.write_text(content, encoding="utf-8")
+    except OSError as error:
+        raise RecordError(f"cannot write '{out}': {error.strerror}", hint="--out FILE") from None
