@@ -173,6 +173,7 @@ CLASSES = {
     "spellings": (["Spam", "spam", "spam", "no_spam", "no spam", "no spam"], ("no spam", "spam")),
     "none of them": (["None", "some"], ("None", "some")),
     "yes": (["yes", "no", "true"], ("no", "true", "yes")),
+    "controls": (["\x7f b", 'a"\\b', "a\tb", "a\rb"], ("a\tb", "a\rb", 'a"\\b', "\x7f b")),
     "Jinja": (["{{x}}", "{% if %}", "a|||b", "{#"], ("a|||b", "{#", "{% if %}", "{{x}}")),
 }
 
@@ -234,8 +235,9 @@ TEXTS = [
     cells=st.lists(st.sampled_from(TEXTS) | st.text(min_size=1), min_size=8, max_size=8),
 )
 @example(names=["row", "Tweet text", "choices"], cells=TEXTS[:8])
+@example(names=["|||", 'a"}}\\', "label x"], cells=TEXTS[:8])
 @example(names=["Tweet text", "{{x}}", "row"], cells=TEXTS[5:])
-@settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(deadline=None, max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_no_name_of_a_column_and_no_text_in_a_row_means_anything_to_a_template(tmp_path, names, cells):
     first, second, label = names
     rows = [{first: f"<{cell}>", second: f"{number}", label: f"{cell} {'yn'[number % 2]}"} for number, cell in
@@ -435,7 +437,10 @@ def test_templates_and_choices_are_refused_as_everywhere(tmp_path, options, mess
 
 def test_whatever_columns_are_called_a_fault_is_one_line(tmp_path):
     rows = table(label=None, **{"a\nb": few, "c\u2028d": lambda number: "xyz"[number % 3]})
-    assert "2 columns may be the label: a b, c d" in refused(write(tmp_path / "rows.jsonl", rows)).message
+    path = write(tmp_path / "rows.jsonl", rows)
+    assert "2 columns may be the label: a b, c d" in refused(path).message
+    rows = [{"text": row["text"], "e\nf": number} for number, row in enumerate(rows)]
+    assert "column 'e f' has 12 different values" in refused(write(path, rows), label="e\nf").message
 
 
 @pytest.mark.parametrize("content", ["", "text,label\n", "\n"])
