@@ -58,7 +58,7 @@ def find(table: Sequence[Column], name: str | None) -> tuple[Column | None, Clas
 def candidates(table: Sequence[Column]) -> list[Column]:
     """List the columns that may hold the label; several where nothing prefers one of them.
 
-    Columns that part the rows alike are one candidate: of a code and its name the name.
+    Columns that part the rows alike are one candidate: of a code and its name the name, if it is called a label, too.
     """
     exact = [column for column in table if " ".join(column.words) in LABEL]
     named = [column for column in table if " ".join(column.words) in NAMES]
@@ -75,12 +75,12 @@ def _are_whole(column: Column) -> bool:
 
 
 def _best_of_equals(equals: Sequence[Column], table: Sequence[Column]) -> list[Column]:
-    """Take one column for all that part the rows alike: one with words before one with numbers."""
+    """Take one column for all that part the rows alike: in place of numbers the names of what they are codes of."""
+    may_name = [other for other in table if other.can_be_label and (other in equals or NAMES & set(other.words))]
     best: list[Column] = []
     for column in equals:
         if not any(same_classes(column, other) for other in best):
-            alike = [other for other in table if other.can_be_label and same_classes(column, other)]
-            in_words = [other for other in alike if not other.is_numeric]
+            in_words = [other for other in may_name if not other.is_numeric and same_classes(column, other)]
             best.append(in_words[0] if column.is_numeric and in_words else column)
     return best
 

@@ -178,6 +178,15 @@ CLASSES = {
 }
 
 
+def test_a_column_that_happens_to_part_the_rows_as_the_label_does_takes_not_its_place(tmp_path):
+    rows = table(label=lambda number: number % 2, question=lambda number: ("who is it?", "where is it?")[number % 2])
+    assumed = assume(write(tmp_path / "rows.jsonl", rows))
+    assert (assumed.spec.label, assumed.text) == ("label", ("text",))
+    assert "question (the label again)" in assumed.lines[1]
+    rows = [{"text": row["text"], "code": row["label"], "team": "xy"[row["label"]]} for row in rows]
+    assert assume(write(tmp_path / "rows.jsonl", rows)).spec.label == "team"
+
+
 @pytest.mark.parametrize("name", CLASSES)
 def test_classes_are_sorted_and_each_row_has_its_own(tmp_path, name):
     values, names = CLASSES[name]
