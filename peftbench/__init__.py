@@ -14,13 +14,14 @@ if TYPE_CHECKING:
     from peftbench.flow.run import Outcome, run
     from peftbench.report.evidence.decide import Decision
     from peftbench.report.rows.frame import frame
-    from peftbench.spec.cell import Cell, IclOptions, ScoringOptions, TaskSpec, Training
+    from peftbench.spec.cell import Cell, Fold, IclOptions, ScoringOptions, TaskSpec, Training
     from peftbench.store.results import Store
 
 __version__ = "0.2.0"
 __all__ = [
     "Cell",
     "Decision",
+    "Fold",
     "IclOptions",
     "Outcome",
     "PeftbenchError",
@@ -36,6 +37,7 @@ __all__ = [
 _MODULES = {
     "Cell": "peftbench.spec.cell",
     "Decision": "peftbench.report.evidence.decide",
+    "Fold": "peftbench.spec.cell",
     "IclOptions": "peftbench.spec.cell",
     "Outcome": "peftbench.flow.run",
     "PeftbenchError": "peftbench.errors",

@@ -130,6 +130,13 @@ def test_clusters_are_dealt_so_that_sizes_stay_near():
     assert [len(part.test) for part in parts] == [10, 10, 10]
 
 
+def test_clusters_are_dealt_so_that_each_fold_has_its_labels():
+    # by their sizes alone, both groups of label 1 would stand in the second fold
+    labels, groups = [0] * 6 + [1] * 5 + [1] * 4 + [0] * 3, ["a"] * 6 + ["b"] * 5 + ["c"] * 4 + [""] * 3
+    parts = folds.split(folds.clustered(pool(labels, group=groups), "group"), 2, 0)
+    assert [Counter(row.label for row in part.test) for part in parts] == [{0: 6, 1: 4}, {0: 3, 1: 5}]
+
+
 def test_what_stands_in_the_rows_decides_and_not_their_order_nor_their_columns():
     labels = [0, 1, 2] * 8
     task = pool(labels, group=["x", "y", "z", "u"] * 6)
