@@ -177,7 +177,8 @@ def _check_folds(task: TaskOptions) -> None:
     }
     option, why = next(((name, why) for name, why in others.items() if why), (None, None))
     if task.folds is not None and option is not None:
-        hint = f"leave out {option}, or --folds" + (": --train FILE has the rows" if task.train is None else "")
+        is_lacking = option != "--limit" and task.train is None
+        hint = f"leave out {option}, or --folds" + (": --train FILE has the rows" if is_lacking else "")
         raise RecipeError(f"--folds tests each training row, beside {option}: {why}", hint=hint)
 
 
