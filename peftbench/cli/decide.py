@@ -28,12 +28,12 @@ class RowsOptions:
     """Options that say how a file of rows is read."""
 
     label: Annotated[
-        str | None, Option(help="Column of the label. \\[default: found]", metavar="COLUMN", rich_help_panel=DATA)
+        str | None, Option(help="Column of the label. \\[default: verdict]", metavar="COLUMN", rich_help_panel=DATA)
     ] = None
     text: Annotated[
         list[str] | None,
         Option(
-            help="Column that the model reads; repeatable. \\[default: found]", metavar="COLUMN", rich_help_panel=DATA
+            help="Column that the model reads; repeatable. \\[default: verdict]", metavar="COLUMN", rich_help_panel=DATA
         ),
     ] = None
     template: Annotated[
@@ -108,7 +108,7 @@ def decide(
         from peftbench.decision import decide as decision
         from peftbench.decision import keep as kept
         from peftbench.decision.schedule import scheduled
-        from peftbench.decision.ways import Split
+        from peftbench.decision.strategies import Split
         from peftbench.report.notes.decision import Answer
         from peftbench.store.results import Store
     if keep is not None:
@@ -129,14 +129,14 @@ def decide(
         return
     progress.say(schedule_text.sentence(schedule))
     records = decision.carry_out(schedule, store, progress, force=run.force, strict=run.strict)
-    found = decision.answer(schedule, records, queries)
-    cell = decision.chosen_cell(found, schedule)
+    verdict = decision.answer(schedule, records, queries)
+    cell = decision.chosen_cell(verdict, schedule)
     step = f"{command} --keep my-{rows.stem}" if cell else "peftbench list models"
     if keep is not None and cell is None:
         progress.say(f"nothing is written to '{keep}': nothing is shown to be worth it")
     elif keep is not None and cell is not None:
         step = kept.keep(cell, keep, progress).command
-    _write(Answer(found, step, schedule.pool.classes, schedule.notes), form, out)
+    _write(Answer(verdict, step, schedule.pool.classes, schedule.notes), form, out)
 
 
 def _seconds(budget: str | None) -> float | None:

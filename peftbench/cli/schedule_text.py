@@ -13,10 +13,10 @@ from peftbench.report.rows import units
 
 
 def terminal(schedule: Schedule, console: Console) -> str:
-    """Draw the ways of learning, in the order in which they are run, with what they cost and take."""
+    """Draw the strategies, in the order in which they are run, with what they cost and take."""
     steps = schedule.steps
     table = [
-        Column(("way of", "learning"), tuple(step.way.name for step in steps), is_text=True, is_key=True),
+        Column(("strategy",), tuple(step.strategy.name for step in steps), is_text=True, is_key=True),
         Column(("runs",), tuple(str(len(step.trials)) for step in steps)),
         Column(("FLOPs",), tuple(units.flops(step.flops) for step in steps)),
         Column(("time",), tuple(duration(step.seconds) for step in steps)),
@@ -29,12 +29,12 @@ def sentence(schedule: Schedule) -> str:
     """Write how much is run, how long that takes, and what is left out."""
     chosen, others = schedule.chosen, [step for step in schedule.steps if not step.is_chosen]
     runs = sum(len(step.trials) for step in chosen)
-    text = f"{len(chosen)} ways of learning, {runs} runs, about {duration(schedule.seconds)} in all"
+    text = f"{len(chosen)} strategies, {runs} runs, about {duration(schedule.seconds)} in all"
     return f"{text}; no time for {_names(others)}: --budget {_more(schedule)}" if others else text
 
 
 def _names(steps: Sequence[Step]) -> str:
-    return "; ".join(step.way.name for step in steps)
+    return "; ".join(step.strategy.name for step in steps)
 
 
 def _more(schedule: Schedule) -> str:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from peftbench.decision.schedule import Schedule, scheduled
-from peftbench.decision.ways import Split
+from peftbench.decision.strategies import Split
 from peftbench.flow.run import run
 from peftbench.learners.progress import SILENT, Watch
 from peftbench.report.evidence import decide as evidence
@@ -38,7 +38,7 @@ def decide(
 ) -> Decision:
     """Decide between examples in the prompt and tuning, from one file of labelled rows.
 
-    Each way of learning is tested by cross-validation on the rows themselves. Finished runs are records in `results`;
+    Each strategy is tested by cross-validation on the rows themselves. Finished runs are records in `results`;
     the same call again goes on after them.
 
     Args:
@@ -84,10 +84,10 @@ def read(
 def carry_out(
     schedule: Schedule, store: Store, watch: Watch = SILENT, *, force: bool = False, strict: bool = False
 ) -> list[Record]:
-    """Run what was chosen, way by way; where time is up, the ways that are left are left out.
+    """Run what was chosen, one after the other; where time is up, the strategies that are left are left out.
 
     Returns:
-        The records of all ways that were run to their end.
+        The records of all strategies that were run to their end.
     """
     records: list[Record] = []
     outcomes = iter(run(schedule.cells, store, watch, force=force, strict=strict))

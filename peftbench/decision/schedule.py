@@ -1,5 +1,6 @@
-"""What fits into the time: each way of learning with its cells, what it costs to run, and how long that takes."""
+"""What fits into the time: each strategy with its cells, what it costs to run, and how long that takes."""
 
+import itertools
 import json
 import time
 from collections.abc import Sequence
@@ -8,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from peftbench.costs.clock import matmul_flops_per_second
-from peftbench.decision.ways import METHODS, Split, Way, cells, num_steps, ways
+from peftbench.decision.strategies import METHODS, Split, Strategy, cells, num_steps, strategies
 from peftbench.errors import RunError
 from peftbench.flow.forecast import Forecast, forecasts
 from peftbench.flow.plan import Plan, plans, remarks
@@ -16,6 +17,7 @@ from peftbench.flow.rate import Rate, Seconds
 from peftbench.flow.run import Outcome
 from peftbench.flow.trial import Trial, on, trials
 from peftbench.learners.progress import Watch, duration
+from peftbench.models.backbone import Backbone
 from peftbench.spec.cell import Cell, TaskSpec
 from peftbench.store.files import make_folder, replacing
 from peftbench.store.record import Record, identify
@@ -25,22 +27,22 @@ BUDGET = 20 * 60.0
 """Seconds, where nobody says how many: without searches for learning rates."""
 MEASURED = ("learn_seconds", "score_seconds")
 LENIENCY = 1.1
-"""How much longer than the budget a way may last that was chosen, once the others have shown how fast things go."""
+"""How much longer than the budget what was chosen may last, once other cells have shown how fast things go."""
 
 
 @dataclass(frozen=True)
 class Step:
-    """A way of learning, with what it takes to test it.
+    """A strategy with what it takes to test it.
 
     Args:
-        way: What is learned, and how.
+        strategy: What is learned, and how.
         trials: One for each fold of each division.
         forecasts: What each trial takes.
         seconds: What all of them take, records that are there included.
         is_chosen: Whether there is time for it.
     """
 
-    way: Way
+    strategy: Strategy
     trials: tuple[Trial, ...]
     forecasts: tuple[Forecast, ...]
     seconds: float = 0.0
@@ -54,7 +56,7 @@ class Step:
     @property
     def is_calibrated(self) -> bool:
         """Whether it calibrates what the step before it scored."""
-        icl = self.way.fields.get("icl")
+        icl = self.strategy.fields.get("icl")
         return icl is not None and icl.calibrate
 
     @property
@@ -121,13 +123,13 @@ class Schedule:
         assert first.fold is not None, "rows are tested by folds"
         rows, learned, folds = len(self.pool.labels), self.pool.num_training_rows, first.fold.of
         note = f"each row is answered by what was learned from the other {folds - 1} folds, {learned} rows or so"
-        untried = "; ".join(step.way.name for step in self.steps if not step.is_chosen)
+        untried = "; ".join(step.strategy.name for step in self.steps if not step.is_chosen)
         note = f"{note}; learned from all {rows}, it should do no worse"
         return (note, f"not tried, for lack of time: {untried}") if untried else (note,)
 
     def has_time_for(self, step: Step) -> bool:
         """Tell whether a step can still be run, now that others have shown how fast things go."""
-        return step.way.is_needed or self._spent() + self._left(step) <= LENIENCY * self.budget
+        return step.strategy.is_needed or self._spent() + self._left(step) <= LENIENCY * self.budget
 
     def finished(self, step: Step, outcome: Outcome) -> None:
         """Note that a cell of a step is done: what it took says how fast things go."""
@@ -148,7 +150,7 @@ class Schedule:
         """Write that time is up before a step, and let it and what follows be none that was run."""
         later = self.chosen[self.chosen.index(step) :]
         self.steps = tuple(replace(other, is_chosen=other.is_chosen and other not in later) for other in self.steps)
-        names = "; ".join(other.way.name for other in later)
+        names = "; ".join(other.strategy.name for other in later)
         return f"time is up; left out: {names} (the same command again goes on with them)"
 
     def _spent(self) -> float:
@@ -161,7 +163,7 @@ class Schedule:
 def scheduled(
     task: TaskSpec, model: dict[str, Any], split: Split, budget: float | None, store: Store, watch: Watch
 ) -> Schedule:
-    """Plan all ways of learning from rows, forecast them, and choose what fits into the time.
+    """Plan all strategies from rows, forecast them, and choose what fits into the time.
 
     What was chosen once for the same question is chosen again: an interrupted run goes on with it.
 
@@ -180,27 +182,28 @@ def scheduled(
     for remark in remarks(first):
         watch.say(remark)
     backbone = trials(first[:1])[0].backbone
-    pool = Pool.of(first)
+    pool, rate = Pool.of(first), Rate(matmul_flops_per_second(backbone.device, backbone.dtype))
     steps_of_training = None if "num_steps" in backbone.settings(METHODS[0]) else num_steps(pool.num_training_rows)
-    of_ways = [
-        (way, cells(way, task, split, model))
-        for way in ways(pool.num_training_rows, steps_of_training, searches=budget is not None)
-    ]
-    planned = iter(on(backbone, plans([cell for _, of_way in of_ways for cell in of_way])))
+    compared = strategies(pool.num_training_rows, steps_of_training, searches=budget is not None)
+    steps = _steps(backbone, [(strategy, cells(strategy, task, split, model)) for strategy in compared], rate)
     budget = BUDGET if budget is None else budget
-    rate = Rate(matmul_flops_per_second(backbone.device, backbone.dtype))
+    name = identify({"cells": [trial.id for step in steps for trial in step.trials], "budget": budget})
+    names = _remembered(store.root / "decisions" / f"{name}.json", steps, budget)
+    return Schedule([replace(step, is_chosen=step.strategy.name in names) for step in steps], budget, pool, rate)
+
+
+def _steps(backbone: Backbone, compared: Sequence[tuple[Strategy, list[Cell]]], rate: Rate) -> list[Step]:
+    """Plan the cells of each strategy, and forecast them."""
+    planned = iter(on(backbone, plans([cell for _, of_strategy in compared for cell in of_strategy])))
     steps: list[Step] = []
-    for way, of_way in of_ways:
-        of_step = tuple(next(planned) for _ in of_way)
-        step = Step(way, of_step, tuple(forecasts(of_step)))
+    for strategy, of_strategy in compared:
+        of_step = tuple(itertools.islice(planned, len(of_strategy)))
+        step = Step(strategy, of_step, tuple(forecasts(of_step)))
         if step.is_calibrated:
             pairs = zip(steps[-1].forecasts, step.forecasts, strict=True)
             step = replace(step, forecasts=tuple(_beyond(*pair) for pair in pairs))
         steps.append(replace(step, seconds=rate.total(step.forecasts).total))
-    name = identify({"cells": [trial.id for step in steps for trial in step.trials], "budget": budget})
-    names = _remembered(store.root / "decisions" / f"{name}.json", steps, budget)
-    chosen = [replace(step, is_chosen=step.way.name in names) for step in steps]
-    return Schedule(chosen, budget, pool, rate)
+    return steps
 
 
 def _beyond(plain: Forecast, calibrated: Forecast) -> Forecast:
@@ -215,15 +218,15 @@ def _beyond(plain: Forecast, calibrated: Forecast) -> Forecast:
 def _remembered(path: Path, steps: Sequence[Step], budget: float) -> list[str]:
     """Read what was chosen for the same question, or choose, and write it down."""
     try:
-        names = json.loads(path.read_text(encoding="utf-8"))["ways"]
-        if {step.way.name for step in steps} >= set(names):
+        names = json.loads(path.read_text(encoding="utf-8"))["strategies"]
+        if {step.strategy.name for step in steps} >= set(names):
             return list(names)
     except (OSError, ValueError, KeyError, TypeError):  # not there, or damaged: chosen anew
         pass
-    names = [step.way.name for step in _fitting(steps, budget)]
+    names = [step.strategy.name for step in _fitting(steps, budget)]
     make_folder(path.parent)
     with replacing(path) as temporary:
-        temporary.write_text(json.dumps({"budget_seconds": budget, "ways": names}, indent=2), encoding="utf-8")
+        temporary.write_text(json.dumps({"budget_seconds": budget, "strategies": names}, indent=2), encoding="utf-8")
     return names
 
 
@@ -233,17 +236,17 @@ def _fitting(steps: Sequence[Step], budget: float) -> list[Step]:
     Raises:
         RunError: There is no time for what a decision needs.
     """
-    needed = [step for step in steps if step.way.is_needed]
+    needed = [step for step in steps if step.strategy.is_needed]
     least = sum(step.seconds for step in needed)
     if least > budget:
-        names = "; ".join(step.way.name for step in needed)
+        names = "; ".join(step.strategy.name for step in needed)
         raise RunError(
             f"{duration(budget)} are too short: {names} take {duration(least)} here",
             hint=f"--budget {max(1, round(1.2 * least / 60 + 0.5))}m, fewer --folds, or a smaller --model",
         )
     chosen, left = list(needed), budget - least
     for step in steps:
-        if not step.way.is_needed and step.seconds <= left:
+        if not step.strategy.is_needed and step.seconds <= left:
             chosen.append(step)
             left -= step.seconds
     return sorted(chosen, key=steps.index)

@@ -6,7 +6,7 @@ import peftbench
 from peftbench.decision import decide as decision
 from peftbench.decision import keep
 from peftbench.decision.schedule import scheduled
-from peftbench.decision.ways import Split
+from peftbench.decision.strategies import Split
 from peftbench.errors import RecordError
 from peftbench.flow import run as flow
 from peftbench.learners.progress import SILENT, Silent
@@ -90,7 +90,7 @@ def test_when_time_is_up_the_ways_that_are_left_are_said_to_be_left_out(question
     schedule = question(store)
     monkeypatch.setattr(schedule, "_spent", lambda: 1e6)
     records = decision.carry_out(schedule, store, listener)
-    needed = [step for step in schedule.steps if step.way.is_needed]
+    needed = [step for step in schedule.steps if step.strategy.is_needed]
     assert {record.id for record in records} == {trial.id for step in needed for trial in step.trials}
     assert listener.lines[-1].startswith("time is up; left out: lora; ")
     assert decision.answer(schedule, records, 10).verdict in {"tune", "prompt", "either", "neither"}
@@ -102,7 +102,7 @@ def test_what_was_decided_for_learns_from_all_rows_and_predicts(question, tmp_pa
 
     schedule = question(Store(tmp_path / "results"))
     name = "ICL, 4 shots" if method is None else method
-    step = next(step for step in schedule.steps if step.way.name == name)
+    step = next(step for step in schedule.steps if step.strategy.name == name)
     cell = schedule.on_all_rows(step)
     kept = keep.keep(cell, tmp_path / "mine", SILENT)
     assert kept.is_adapter is (method is not None)

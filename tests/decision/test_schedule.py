@@ -7,7 +7,7 @@ import pytest
 from peftbench.decision import schedule
 from peftbench.decision.decide import read
 from peftbench.decision.schedule import Step, scheduled
-from peftbench.decision.ways import Split, Way
+from peftbench.decision.strategies import Split, Strategy
 from peftbench.errors import RunError
 from peftbench.learners.progress import SILENT
 from peftbench.store.results import Store
@@ -16,26 +16,26 @@ from tests.decision.rows import write_model, write_rows
 
 def steps(*seconds, num_needed=1):
     return [
-        Step(Way(f"way {place}", {}, is_needed=place < num_needed), (), (), seconds=of_step)
+        Step(Strategy(f"strategy {place}", {}, is_needed=place < num_needed), (), (), seconds=of_step)
         for place, of_step in enumerate(seconds)
     ]
 
 
 def fitting(budget, *seconds, **more):
-    return [step.way.name for step in schedule._fitting(steps(*seconds, **more), budget)]
+    return [step.strategy.name for step in schedule._fitting(steps(*seconds, **more), budget)]
 
 
 def test_what_fits_is_taken_in_order_and_what_is_too_long_is_passed_over():
-    assert fitting(100, 10, 20, 90, 30, 50) == ["way 0", "way 1", "way 3"]
-    assert fitting(200, 10, 20, 90, 30, 50) == ["way 0", "way 1", "way 2", "way 3", "way 4"]
+    assert fitting(100, 10, 20, 90, 30, 50) == ["strategy 0", "strategy 1", "strategy 3"]
+    assert fitting(200, 10, 20, 90, 30, 50) == ["strategy 0", "strategy 1", "strategy 2", "strategy 3", "strategy 4"]
 
 
 def test_what_is_needed_is_taken_before_the_rest():
-    assert fitting(100, 10, 60, 5, 80, num_needed=2) == ["way 0", "way 1", "way 2"]
+    assert fitting(100, 10, 60, 5, 80, num_needed=2) == ["strategy 0", "strategy 1", "strategy 2"]
 
 
 def test_time_for_nothing_is_an_error_that_says_what_it_takes():
-    with pytest.raises(RunError, match="30 s are too short: way 0; way 1 take 2 min here") as fault:
+    with pytest.raises(RunError, match="30 s are too short: strategy 0; strategy 1 take 2 min here") as fault:
         fitting(30, 60, 60, 5, num_needed=2)
     assert fault.value.hint == "--budget 3m, fewer --folds, or a smaller --model"
 
@@ -70,7 +70,7 @@ def test_calibrating_is_priced_beyond_the_prompts_that_were_scored(question, tmp
 def test_what_was_chosen_once_is_chosen_again_however_fast_the_machine_is(question, tmp_path, monkeypatch):
     found = made(question, tmp_path)
     (file,) = (tmp_path / "decisions").iterdir()
-    assert json.loads(file.read_text())["ways"] == [step.way.name for step in found.chosen]
+    assert json.loads(file.read_text())["strategies"] == [step.strategy.name for step in found.chosen]
     monkeypatch.setattr(schedule, "matmul_flops_per_second", lambda *_: 1e3)
     again = made(question, tmp_path)
     assert again.cells == found.cells
@@ -79,24 +79,27 @@ def test_what_was_chosen_once_is_chosen_again_however_fast_the_machine_is(questi
         made(question, tmp_path, budget=1001.0)
 
 
-@pytest.mark.parametrize("text", ["", "{}", '{"ways": 3}', '{"ways": ["no such"]}'])
+@pytest.mark.parametrize("text", ["", "{}", '{"strategies": 3}', '{"strategies": ["no such"]}'])
 def test_a_damaged_choice_is_made_anew(question, tmp_path, text):
     found = made(question, tmp_path)
     (file,) = (tmp_path / "decisions").iterdir()
     file.write_text(text)
     assert made(question, tmp_path).cells == found.cells
-    assert json.loads(file.read_text())["ways"] == [step.way.name for step in found.chosen]
+    assert json.loads(file.read_text())["strategies"] == [step.strategy.name for step in found.chosen]
 
 
 def test_searches_for_the_learning_rate_take_a_budget(question, tmp_path):
-    assert any("learning rate" in step.way.name for step in made(question, tmp_path).steps)
-    assert not any("learning rate" in step.way.name for step in made(question, tmp_path, budget=None).steps)
+    assert any("learning rate" in step.strategy.name for step in made(question, tmp_path).steps)
+    assert not any("learning rate" in step.strategy.name for step in made(question, tmp_path, budget=None).steps)
 
 
 def test_steps_are_the_models_own_or_ten_passes(question, tmp_path):
     def num_steps(found):
         return {
-            trial.learner.training.num_steps for step in found.steps for trial in step.trials if step.way.name == "lora"
+            trial.learner.training.num_steps
+            for step in found.steps
+            for trial in step.trials
+            if step.strategy.name == "lora"
         }
 
     assert num_steps(made(question, tmp_path)) == {2}
@@ -106,7 +109,7 @@ def test_steps_are_the_models_own_or_ten_passes(question, tmp_path):
 
 def test_all_rows_are_learned_from_in_the_end(question, tmp_path):
     found = made(question, tmp_path)
-    by_name = {step.way.name: found.on_all_rows(step) for step in found.steps}
+    by_name = {step.strategy.name: found.on_all_rows(step) for step in found.steps}
     assert by_name["lora"].fold is None
     assert by_name["lora"].shots == 20
     assert by_name["ICL, 4 shots"].shots == 4

@@ -1,4 +1,4 @@
-"""The ways of learning that are compared, the cheapest information first."""
+"""The strategies that are compared, the cheapest information first."""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -16,8 +16,8 @@ PASSES, FEWEST_STEPS, BATCH_SIZE = 10, 60, 8
 
 
 @dataclass(frozen=True)
-class Way:
-    """A way of learning from rows.
+class Strategy:
+    """A way to learn from rows, as something to compare.
 
     Args:
         name: In words.
@@ -51,8 +51,8 @@ class Split:
                 yield {"seed": seed, "fold": Fold(index=index, of=self.folds, group=self.group)}
 
 
-def ways(num_rows: int, num_steps: int | None, *, searches: bool) -> list[Way]:
-    """List the ways of learning from so many rows, in the order in which they are worth their time.
+def strategies(num_rows: int, num_steps: int | None, *, searches: bool) -> list[Strategy]:
+    """List the strategies for so many rows, in the order in which they are worth their time.
 
     Zero-shot, prompts and one method first, as there is no decision without them; then other numbers of shots, all
     that fit, and another method; then searches for the learning rate.
@@ -71,9 +71,9 @@ def ways(num_rows: int, num_steps: int | None, *, searches: bool) -> list[Way]:
         *_prompted(0, is_needed=True),
         *_prompted(first, is_needed=True),
         tuned[0],
-        *(way for shots in others for way in _prompted(shots)),
+        *(strategy for shots in others for strategy in _prompted(shots)),
         *tuned[1:],
-        *(way for shots in everything for way in _prompted(shots, is_all=True)),
+        *(strategy for shots in everything for strategy in _prompted(shots, is_all=True)),
         *swept,
     ]
 
@@ -83,18 +83,18 @@ def num_steps(num_rows: int) -> int:
     return max(FEWEST_STEPS, math.ceil(PASSES * num_rows / BATCH_SIZE))
 
 
-def cells(way: Way, task: TaskSpec, split: Split, shared: dict[str, Any]) -> list[Cell]:
-    """Make the cells of a way: one for each fold of each division, the first where nothing is drawn."""
-    num_repeats = None if way.fields["shots"] else 1
-    return [Cell(**shared, task=task, **way.fields, **place) for place in split.places(num_repeats)]
+def cells(strategy: Strategy, task: TaskSpec, split: Split, shared: dict[str, Any]) -> list[Cell]:
+    """Make the cells of a strategy: one for each fold of each division, the first where nothing is drawn."""
+    num_repeats = None if strategy.fields["shots"] else 1
+    return [Cell(**shared, task=task, **strategy.fields, **place) for place in split.places(num_repeats)]
 
 
-def _prompted(shots: int, *, is_needed: bool = False, is_all: bool = False) -> Sequence[Way]:
+def _prompted(shots: int, *, is_needed: bool = False, is_all: bool = False) -> Sequence[Strategy]:
     name = f"ICL, {shots} shots" if shots else "zero-shot"
     if is_all:
         name = f"ICL, up to {shots} shots"
     return [
-        Way(
+        Strategy(
             f"{name}, calibrated" if is_calibrated else name,
             {
                 "learner": "icl",
@@ -110,6 +110,6 @@ def _prompted(shots: int, *, is_needed: bool = False, is_all: bool = False) -> S
 
 def _tuned(
     method: str, num_rows: int, training: dict[str, Any], *, is_needed: bool = False, sweep: str | None = None
-) -> Way:
+) -> Strategy:
     fields = {"learner": "tune", "method": method, "shots": num_rows, "training": training, "sweep": sweep}
-    return Way(f"{method}, its learning rate searched for" if sweep else method, fields, is_needed)
+    return Strategy(f"{method}, its learning rate searched for" if sweep else method, fields, is_needed)

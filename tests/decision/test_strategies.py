@@ -1,22 +1,22 @@
-"""Which ways of learning are compared, and in which order."""
+"""Which strategies are compared, and in which order."""
 
 import pytest
 
 from peftbench import registry
-from peftbench.decision.ways import FEWEST_STEPS, METHODS, Split, cells, num_steps, ways
+from peftbench.decision.strategies import FEWEST_STEPS, METHODS, Split, cells, num_steps, strategies
 from peftbench.spec.cell import TaskSpec
 
 TASK = TaskSpec(name="sst2")
 
 
 def names(num_rows, **more):
-    return [way.name for way in ways(num_rows, None, **{"searches": False, **more})]
+    return [strategy.name for strategy in strategies(num_rows, None, **{"searches": False, **more})]
 
 
 def test_what_a_decision_needs_comes_first():
-    needed = [way for way in ways(48, None, searches=True) if way.is_needed]
-    assert needed == ways(48, None, searches=True)[: len(needed)]
-    assert {way.fields["learner"] for way in needed} == {"icl", "tune"}
+    needed = [strategy for strategy in strategies(48, None, searches=True) if strategy.is_needed]
+    assert needed == strategies(48, None, searches=True)[: len(needed)]
+    assert {strategy.fields["learner"] for strategy in needed} == {"icl", "tune"}
 
 
 def test_each_prompt_is_calibrated_right_after_it_was_scored():
@@ -28,9 +28,9 @@ def test_each_prompt_is_calibrated_right_after_it_was_scored():
 
 @pytest.mark.parametrize(("num_rows", "shots"), [(3, {0, 3}), (4, {0, 4}), (10, {0, 4, 10}), (48, {0, 4, 16, 48})])
 def test_shots_are_few_many_and_all(num_rows, shots):
-    found = ways(num_rows, None, searches=False)
-    assert {way.fields["shots"] for way in found if way.fields["learner"] == "icl"} == shots
-    assert {way.fields["shots"] for way in found if way.fields["learner"] == "tune"} == {num_rows}
+    found = strategies(num_rows, None, searches=False)
+    assert {strategy.fields["shots"] for strategy in found if strategy.fields["learner"] == "icl"} == shots
+    assert {strategy.fields["shots"] for strategy in found if strategy.fields["learner"] == "tune"} == {num_rows}
 
 
 def test_learning_rates_are_searched_for_last_and_only_on_demand():
@@ -45,16 +45,16 @@ def test_the_methods_are_there():
 def test_steps_are_ten_passes_but_no_fewer_than_sixty():
     assert num_steps(8) == num_steps(48) == FEWEST_STEPS == 60
     assert num_steps(128) == 160
-    (way,) = (way for way in ways(48, 77, searches=False) if way.name == "lora")
-    assert way.fields["training"] == {"num_steps": 77}
+    (strategy,) = (strategy for strategy in strategies(48, 77, searches=False) if strategy.name == "lora")
+    assert strategy.fields["training"] == {"num_steps": 77}
 
 
 def test_a_way_has_a_cell_for_each_fold_of_each_division_and_zero_shot_of_the_first():
     split = Split(folds=3, repeats=2, group="who")
     counts = {}
-    for way in ways(48, None, searches=True):
-        made = cells(way, TASK, split, {"model": "m"})
-        counts[way.name] = len(made)
+    for strategy in strategies(48, None, searches=True):
+        made = cells(strategy, TASK, split, {"model": "m"})
+        counts[strategy.name] = len(made)
         assert len({(cell.seed, cell.fold.index) for cell in made}) == len(made)
         assert {(cell.fold.of, cell.fold.group) for cell in made} == {(3, "who")}
     assert counts.pop("zero-shot") == counts.pop("zero-shot, calibrated") == 3
