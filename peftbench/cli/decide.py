@@ -11,7 +11,7 @@ import typer
 from typer import Argument, Option
 
 from peftbench.cli import options
-from peftbench.cli.options import DATA, FLAG, OUTPUT, RUNNING, OutputOptions, RunOptions, WeightOptions
+from peftbench.cli.options import DATA, FLAG, OUTPUT, RUNNING, OutputOptions, RunOptions, ScoringOptions, WeightOptions
 from peftbench.errors import RecipeError, RecordError
 
 if TYPE_CHECKING:
@@ -90,6 +90,7 @@ def decide(
     ] = None,
     read: RowsOptions,
     split: SplitOptions,
+    scoring: ScoringOptions,
     weights: WeightOptions,
     run: RunOptions,
     output: OutputOptions,
@@ -120,9 +121,11 @@ def decide(
     if save_task is not None:
         _save_task(save_task, rows, assumed)
     store, where = Store(output.results), {"device": run.device, "allow_pickle": run.allow_pickle}
-    loaded = {"model": model, "revision": weights.revision, "dtype": weights.dtype, **where}
-    schedule = scheduled(task, loaded, Split(split.folds, split.repeats, read.group), seconds, store, progress)
-    command = _command(rows, model, queries, read, split, weights, run, output)
+    loaded = {"model": model, "revision": weights.revision, "dtype": weights.dtype}
+    settings = {**loaded, **where, "scoring": scoring.table()}
+    schedule = scheduled(task, settings, Split(split.folds, split.repeats, read.group), seconds, store, progress)
+    again = (read, split, scoring, weights, RunOptions(device=run.device, allow_pickle=run.allow_pickle))
+    command = _command(rows, model, queries) + "".join(map(options.typed, again)) + output.typed()
     if plan:
         typer.echo(schedule_text.terminal(schedule, stdout()), nl=False)
         say_next(progress, command)
@@ -170,22 +173,12 @@ def _save_task(path: Path, rows: Path, assumed: "Assumed | None") -> None:
         raise RecordError(f"cannot write '{path}': {error.strerror}", hint="--save-task FILE") from None
 
 
-def _command(
-    rows: Path,
-    model: str,
-    queries: int,
-    read: RowsOptions,
-    split: SplitOptions,
-    weights: WeightOptions,
-    run: RunOptions,
-    output: OutputOptions,
-) -> str:
-    """Write the command as it is typed, without what is said once only."""
+def _command(rows: Path, model: str, queries: int) -> str:
+    """Write the beginning of the command as it is typed."""
     words = ["peftbench", "decide", str(rows)]
     words += [] if model == MODEL else ["--model", model]
     words += [] if queries == QUERIES else ["--queries", str(queries)]
-    again = RunOptions(device=run.device, allow_pickle=run.allow_pickle)
-    return shlex.join(words) + "".join(map(options.typed, (read, split, weights, again))) + output.typed()
+    return shlex.join(words)
 
 
 def _write(answer: "Answer", form: Format, out: Path | None) -> None:

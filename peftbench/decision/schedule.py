@@ -161,7 +161,7 @@ class Schedule:
 
 
 def scheduled(
-    task: TaskSpec, model: dict[str, Any], split: Split, budget: float | None, store: Store, watch: Watch
+    task: TaskSpec, settings: dict[str, Any], split: Split, budget: float | None, store: Store, watch: Watch
 ) -> Schedule:
     """Plan all strategies from rows, forecast them, and choose what fits into the time.
 
@@ -169,7 +169,7 @@ def scheduled(
 
     Args:
         task: The rows.
-        model: Fields of each cell that say which model, and how it is loaded.
+        settings: Fields of each cell, whatever the strategy: the model, how it is loaded, how answers are scored.
         split: How rows are tested.
         budget: Seconds; None for `BUDGET`, without searches for learning rates.
         store: Where records are, and what was chosen.
@@ -178,14 +178,14 @@ def scheduled(
     Raises:
         PeftbenchError: Faulty rows, no such model, or no time for what a decision needs.
     """
-    first = plans([Cell(**model, task=task, learner="icl", shots=0, **place) for place in split.places()])
+    first = plans([Cell(**settings, task=task, learner="icl", shots=0, **place) for place in split.places()])
     for remark in remarks(first):
         watch.say(remark)
     backbone = trials(first[:1])[0].backbone
     pool, rate = Pool.of(first), Rate(matmul_flops_per_second(backbone.device, backbone.dtype))
     steps_of_training = None if "num_steps" in backbone.settings(METHODS[0]) else num_steps(pool.num_training_rows)
     compared = strategies(pool.num_training_rows, steps_of_training, searches=budget is not None)
-    steps = _steps(backbone, [(strategy, cells(strategy, task, split, model)) for strategy in compared], rate)
+    steps = _steps(backbone, [(strategy, cells(strategy, task, split, settings)) for strategy in compared], rate)
     budget = BUDGET if budget is None else budget
     name = identify({"cells": [trial.id for step in steps for trial in step.trials], "budget": budget})
     names = _remembered(store.root / "decisions" / f"{name}.json", steps, budget)

@@ -56,10 +56,12 @@ def test_where_nothing_is_worth_it_nothing_is_kept(folder, capsys, monkeypatch):
 
 
 def test_the_plan_is_shown_and_nothing_is_run(folder, capsys):
-    code, out, err = decide(capsys, "--plan", "--budget", "1h", "--save-task", "task.toml")
+    code, out, err = decide(capsys, "--plan", "--budget", "1h", "--save-task", "task.toml", "--max-input-tokens", "9")
     assert code == 0
     assert "lora, its learning rate searched for" in out
-    assert err.endswith("next: peftbench decide rows.csv --model model --folds 2 --budget 1h --device cpu\n")
+    assert err.endswith(
+        "next: peftbench decide rows.csv --model model --folds 2 --budget 1h --max-input-tokens 9 --device cpu\n"
+    )
     assert not Path("results/records").exists()
     assert main(["icl", "--task", "task.toml", "--model", "model", "--shots", "2", "--folds", "2"]) == 0
 

@@ -74,8 +74,7 @@ def label_counts(records: Sequence[Record]) -> list[int] | None:
 
 def clusters(records: Sequence[Record], num_rows: int) -> Clusters:
     """Return which rows of a task belong together; each is a cluster of its own where no record says it."""
-    texts = (getattr(record.task, "clusters", None) for record in records)
-    text = next((known for known in texts if known), None)
+    text = next((record.task.clusters for record in records if record.task.clusters), None)
     return Clusters.of(text.split() if text else range(num_rows))
 
 
