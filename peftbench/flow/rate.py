@@ -9,9 +9,8 @@ from peftbench.flow.forecast import Forecast
 Work = Literal["learning", "scoring"]
 
 # Fitted to CPU seconds on one core of 1.05e11 FLOPs/s (mini-gpt, mini-t0, smollm2-135m; (IA)^3, LoRA and all weights;
-# batches of 1, 4 and 8 examples, 2 to 100 queries), and within a quarter of each of them but mini-t0's long prompts,
-# whose encoder takes 1.4 times as long. A pass takes time whatever its tokens: for each layer, and for each parameter,
-# which is read from memory.
+# batches of 1, 4 and 8 examples, 2 to 100 queries): within a third of each of them, of most within 15 %. A pass takes
+# time whatever its tokens: for each layer, and for each parameter, which is read from memory.
 SECONDS_PER_LAYER: dict[Work, float] = {"learning": 1.7e-3, "scoring": 0.6e-3}
 SECONDS_PER_PARAMETER: dict[Work, float] = {"learning": 0.8e-9, "scoring": 0.4e-9}
 # A training step also takes time for each tensor that is trained, and for each value in it.
