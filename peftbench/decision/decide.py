@@ -90,7 +90,7 @@ def carry_out(
         The records of all strategies that were run to their end.
     """
     records: list[Record] = []
-    outcomes = iter(run(schedule.cells, store, watch, force=force, strict=strict))
+    outcomes = iter(run(schedule.cells, store, watch, force=force, strict=strict, is_timed=True))
     for step in schedule.chosen:
         if not schedule.has_time_for(step):
             watch.say(schedule.left_out(step))

@@ -30,7 +30,13 @@ class Outcome:
 
 
 def run(
-    cells: Sequence[Cell], store: Store, watch: Watch = SILENT, *, force: bool = False, strict: bool = False
+    cells: Sequence[Cell],
+    store: Store,
+    watch: Watch = SILENT,
+    *,
+    force: bool = False,
+    strict: bool = False,
+    is_timed: bool = False,
 ) -> Iterator[Outcome]:
     """Run cells in their order, each unless its record is there, and write a record for each.
 
@@ -40,6 +46,7 @@ def run(
         watch: Is told of progress, and of what is odd in the data.
         force: Whether what has a record is run again.
         strict: Whether data with something odd in it (`flow.plan.remarks`) are refused.
+        is_timed: Whether somebody has chosen how long it takes; else a remark says so where it is long.
 
     Raises:
         PeftbenchError: Before anything is computed with a model, for all that can be known by then; later for a cell
@@ -61,7 +68,8 @@ def run(
             if record is None:
                 trial.check()
         notes += [trial.remark for trial, record in to_try if record is None and trial.remark]
-        notes += timetable.enter(to_try)
+        long = timetable.enter(to_try)
+        notes += [] if is_timed else long
         for note in notes:  # once, and not above an error
             say(note)
         for trial, record in to_try:
