@@ -55,7 +55,8 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
-    epilog="Start with: peftbench icl --shots 32, peftbench tune --method ia3, peftbench report",
+    epilog="Start with your rows: peftbench decide rows.csv. Or with the paper: peftbench icl --shots 32, "
+    "peftbench tune --method ia3, peftbench report",
 )
 for name, command in COMMANDS.items():
     app.command(name, cls=Command)(flatten(command))

@@ -28,12 +28,12 @@ class RowsOptions:
     """Options that say how a file of rows is read."""
 
     label: Annotated[
-        str | None, Option(help="Column of the label. \\[default: verdict]", metavar="COLUMN", rich_help_panel=DATA)
+        str | None, Option(help="Column of the label. \\[default: found]", metavar="COLUMN", rich_help_panel=DATA)
     ] = None
     text: Annotated[
         list[str] | None,
         Option(
-            help="Column that the model reads; repeatable. \\[default: verdict]", metavar="COLUMN", rich_help_panel=DATA
+            help="Column that the model reads; repeatable. \\[default: found]", metavar="COLUMN", rich_help_panel=DATA
         ),
     ] = None
     template: Annotated[
