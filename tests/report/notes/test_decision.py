@@ -121,7 +121,7 @@ def test_uncertain_is_what_was_chosen_repeated_few_or_not_known():
     found = answer(table(*records), None, notes=("learned from 4/5 of the rows",))
     texts = list(notes.uncertain(found))
     assert "16 examples in the prompt: 50.0 to 100.0 % over 2 seeds" in texts
-    assert "ia3 on mini-gpt: one seed, so that nothing says how much other shots would change" in texts
+    assert "ia3 on mini-gpt: one seed, so that nothing says how much other shots would change (--repeats 3)" in texts
     assert "of 20 rows some belong together: they count as 10" in texts
     assert "fewer than 30 rows: intervals and tests are rough" in texts
     assert "learned from 4/5 of the rows" in texts
