@@ -14,7 +14,7 @@ from peftbench.errors import RunError
 from peftbench.flow.forecast import Forecast, forecasts
 from peftbench.flow.plan import Plan, plans, remarks
 from peftbench.flow.rate import Rate, Seconds
-from peftbench.flow.run import Outcome
+from peftbench.flow.run import Outcome, finished
 from peftbench.flow.trial import Trial, on, trials
 from peftbench.learners.progress import Watch, duration
 from peftbench.models.backbone import Backbone
@@ -38,13 +38,15 @@ class Step:
         strategy: What is learned, and how.
         trials: One for each fold of each division.
         forecasts: What each trial takes.
-        seconds: What all of them take, records that are there included.
+        places: Of the trials without a record.
+        seconds: What those take.
         is_chosen: Whether there is time for it.
     """
 
     strategy: Strategy
     trials: tuple[Trial, ...]
     forecasts: tuple[Forecast, ...]
+    places: tuple[int, ...] = ()
     seconds: float = 0.0
     is_chosen: bool = False
 
@@ -52,6 +54,11 @@ class Step:
     def cells(self) -> list[Cell]:
         """Its cells, in the order of its trials."""
         return [trial.cell for trial in self.trials]
+
+    @property
+    def to_run(self) -> list[Forecast]:
+        """Forecasts of the trials without a record."""
+        return [self.forecasts[place] for place in self.places]
 
     @property
     def is_calibrated(self) -> bool:
@@ -157,7 +164,7 @@ class Schedule:
         return time.monotonic() - self._started
 
     def _left(self, step: Step) -> float:
-        return self._rate.total(step.forecasts).total
+        return self._rate.total(step.to_run).total
 
 
 def scheduled(
@@ -185,24 +192,25 @@ def scheduled(
     pool, rate = Pool.of(first), Rate(matmul_flops_per_second(backbone.device, backbone.dtype))
     steps_of_training = None if "num_steps" in backbone.settings(METHODS[0]) else num_steps(pool.num_training_rows)
     compared = strategies(pool.num_training_rows, steps_of_training, searches=budget is not None)
-    steps = _steps(backbone, [(strategy, cells(strategy, task, split, settings)) for strategy in compared], rate)
+    steps = _steps(backbone, [(strategy, cells(strategy, task, split, settings)) for strategy in compared], rate, store)
     budget = BUDGET if budget is None else budget
     name = identify({"cells": [trial.id for step in steps for trial in step.trials], "budget": budget})
     names = _remembered(store.root / "decisions" / f"{name}.json", steps, budget)
     return Schedule([replace(step, is_chosen=step.strategy.name in names) for step in steps], budget, pool, rate)
 
 
-def _steps(backbone: Backbone, compared: Sequence[tuple[Strategy, list[Cell]]], rate: Rate) -> list[Step]:
-    """Plan the cells of each strategy, and forecast them."""
+def _steps(backbone: Backbone, compared: Sequence[tuple[Strategy, list[Cell]]], rate: Rate, store: Store) -> list[Step]:
+    """Plan the cells of each strategy, and forecast them; what has a record takes no time."""
     planned = iter(on(backbone, plans([cell for _, of_strategy in compared for cell in of_strategy])))
     steps: list[Step] = []
     for strategy, of_strategy in compared:
         of_step = tuple(itertools.islice(planned, len(of_strategy)))
-        step = Step(strategy, of_step, tuple(forecasts(of_step)))
+        places = tuple(place for place, trial in enumerate(of_step) if not finished(trial, store))
+        step = Step(strategy, of_step, tuple(forecasts(of_step)), places)
         if step.is_calibrated:
             pairs = zip(steps[-1].forecasts, step.forecasts, strict=True)
             step = replace(step, forecasts=tuple(_beyond(*pair) for pair in pairs))
-        steps.append(replace(step, seconds=rate.total(step.forecasts).total))
+        steps.append(replace(step, seconds=rate.total(step.to_run).total))
     return steps
 
 

@@ -61,7 +61,7 @@ def run(
     if force or not store.records.is_dir():
         store.check_writable()
     for _, alike in itertools.groupby(planned, weights):
-        to_try = [(trial, None if force else _finished(trial, store)) for trial in trials(list(alike))]
+        to_try = [(trial, None if force else finished(trial, store)) for trial in trials(list(alike))]
         if any(record is None for _, record in to_try):
             store.check_writable()
         for trial, record in to_try:
@@ -76,7 +76,7 @@ def run(
             yield Outcome(record or _run(trial, store, timetable.cell(trial), force=force), is_new=record is None)
 
 
-def _finished(trial: Trial, store: Store) -> Record | None:
+def finished(trial: Trial, store: Store) -> Record | None:
     """Return a trial's record, if what was learned is there with it."""
     record = store.find(trial.id)
     return record if record is not None and store.is_complete(record) else None

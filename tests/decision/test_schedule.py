@@ -9,6 +9,7 @@ from peftbench.decision.decide import read
 from peftbench.decision.schedule import Step, scheduled
 from peftbench.decision.strategies import Split, Strategy
 from peftbench.errors import RunError
+from peftbench.flow.run import run
 from peftbench.learners.progress import SILENT
 from peftbench.store.results import Store
 from tests.decision.rows import write_model, write_rows
@@ -86,6 +87,20 @@ def test_a_damaged_choice_is_made_anew(question, tmp_path, text):
     file.write_text(text)
     assert made(question, tmp_path).cells == found.cells
     assert json.loads(file.read_text())["strategies"] == [step.strategy.name for step in found.chosen]
+
+
+def test_what_has_a_record_takes_no_time_and_fits_into_any_budget(question, tmp_path, monkeypatch):
+    found = made(question, tmp_path)
+    lora = next(step for step in found.steps if step.strategy.name == "lora")
+    list(run(lora.cells, Store(tmp_path)))
+    needed = sum(step.seconds for step in found.steps if step.strategy.is_needed)
+    monkeypatch.setattr(
+        schedule, "_remembered", lambda _, steps, budget: [s.strategy.name for s in schedule._fitting(steps, budget)]
+    )
+    again = made(question, tmp_path, budget=2 * needed)
+    (step,) = (step for step in again.chosen if step.strategy.name == "lora")
+    assert step.seconds == 0
+    assert step.forecasts == lora.forecasts
 
 
 def test_searches_for_the_learning_rate_take_a_budget(question, tmp_path):
