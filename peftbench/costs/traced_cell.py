@@ -68,4 +68,4 @@ def _loss(backbone: Backbone, length: Length) -> torch.Tensor:
     more, words = backbone.sizes.num_fed_more, backbone.sizes.vocab_size
     choices = tuple(tuple((3 + n + i) % words for i in range(fed - more)) for n, fed in enumerate(length.choices))
     encoded = Encoded((3 % words,) * length.context, choices, (0,) * len(choices))
-    return -choice_log_probs(backbone, [encoded])[0].sum()
+    return -choice_log_probs(backbone, [encoded], is_shared=False)[0].sum()

@@ -79,7 +79,7 @@ class Example(nn.Module):
 
     def forward(self, _: Tensor | None = None) -> Tensor:
         """Compute the log-probabilities of the answer tokens, (batch, choices, length)."""
-        return choice_log_probs(self._backbone, self._batch)[0]
+        return choice_log_probs(self._backbone, self._batch, is_shared=False)[0]
 
 
 def verify(model: Described, query: Query, method: str | None = None, config: Any = None) -> list[Verification]:

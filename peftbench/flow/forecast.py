@@ -218,7 +218,7 @@ def _training(tuning: Tuning, shapes: Shapes, added: Added, texts: Texts) -> Cou
         passes[shape] += _share(index, num_drawn, training.num_steps)
     looks = added.looks if tuning.start is None else 0
     for index, of_shot in enumerate(shots if looks else ()):
-        passes[shapes.training([of_shot[index % len(of_shot)]])] += looks
+        passes[shapes.alone(of_shot[index % len(of_shot)])] += looks
     return passes
 
 

@@ -274,9 +274,11 @@ def draw_batches(examples: Sequence[Sequence[Item]], batch_size: int, seed: int)
         yield [generator.choice(examples[shot]) for shot in batch]
 
 
-def _losses(backbone: Backbone, batch: Sequence[Encoded], training: Training) -> dict[str, Tensor]:
+def _losses(
+    backbone: Backbone, batch: Sequence[Encoded], training: Training, *, is_shared: bool = True
+) -> dict[str, Tensor]:
     """Compute the losses that are on, and under "loss" their weighted sum."""
-    log_probs, mask = choice_log_probs(backbone, batch)
+    log_probs, mask = choice_log_probs(backbone, batch, is_shared=is_shared)
     label = torch.tensor([example.label for example in batch], device=log_probs.device)
     terms: dict[str, Tensor] = {}
     if training.lm_loss:
@@ -290,15 +292,19 @@ def _losses(backbone: Backbone, batch: Sequence[Encoded], training: Training) ->
 
 
 def _preparation_loss(predictor: TunePredictor, batch: Sequence[Encoded], training: Training) -> Tensor:
-    """Compute the loss of examples that a method looks at before the first step, and count them."""
+    """Compute the loss of examples that a method looks at before the first step, choice by choice, and count them."""
     predictor.work.prepared.update(encoding.lengths(predictor.backbone, batch))
-    return _losses(predictor.backbone, batch, training)["loss"]
+    return _losses(predictor.backbone, batch, training, is_shared=False)["loss"]
 
 
 def _shapes(backbone: Backbone, batch: Sequence[Encoded]) -> tuple[list[Length], Pass, int]:
     """Return the length of each example of a batch, the shape that it is run in, and what examples share of a row."""
     num_virtual = encoding.num_virtual_tokens(backbone)
     shapes = Shapes(backbone.sizes, num_virtual, backbone.num_members)
-    shape = shapes.training([Prompt.of(tokens) for tokens in batch])
+    prompts = [Prompt.of(tokens) for tokens in batch]
+    shape = shapes.training(prompts)
     num_alone = len(batch) if backbone.is_encoder_decoder else shape.decoder_rows
-    return encoding.lengths(backbone, batch), shape, num_virtual * (len(batch) - num_alone)
+    num_shared = num_virtual * (len(batch) - num_alone)
+    for prompt in prompts:
+        num_shared += prompt.num_alike + shapes.num_start * (len(prompt.choices) - 1)
+    return encoding.lengths(backbone, batch), shape, num_shared

@@ -32,6 +32,7 @@ def attend(
     softcap: float | None = None,
     distances: Tensor | None = None,
     prefix_bias: Tensor | None = None,
+    positions: Tensor | None = None,
     **_: Any,
 ) -> tuple[Tensor, None]:
     """Attend, with what stands before the keys and with several query rows for one row of keys.
@@ -54,6 +55,8 @@ def attend(
             does not know the window yet.
         prefix_bias: Additive (rows, num_heads, queries, prefix keys), where keys of a prefix stand at positions.
 
+        positions: (rows, tokens) int, where a row of T5's decoder holds several answers: its bias goes by them.
+
     Returns:
         (rows * choices, queries, num_heads, d_kv) and None, as transformers expects.
     """
@@ -64,9 +67,10 @@ def attend(
     folded = query.shape[0] != rows
     if folded:
         query = query.unflatten(0, (rows, -1)).transpose(1, 2).flatten(2, 3)  # (rows, heads, choices * queries, d_kv)
-        position_bias = None  # cross-attention's bias is all zeros
+    if folded or (positions is not None and not module.is_causal):
+        position_bias = None  # cross-attention's is all zeros
     elif position_bias is not None:
-        position_bias = _laid_out(position_bias)
+        position_bias = _laid_out(position_bias, positions)
         mask = position_bias if mask is None else mask + position_bias
     prefix = getattr(module, PREFIX, None)
     if prefix is not None:
@@ -83,15 +87,19 @@ def attend(
     return output.transpose(1, 2).contiguous(), None  # (rows * choices, queries, heads, d_kv)
 
 
-def _laid_out(position_bias: Tensor) -> Tensor:
-    """Lay out a bias (1, heads, queries, keys) as the kernel reads it, heads first.
+def _laid_out(position_bias: Tensor, positions: Tensor | None) -> Tensor:
+    """Lay out a bias (1, heads, queries, keys) as the kernel reads it, heads first, and for tokens at their positions.
 
     T5 hands the same tensor to all its layers: the copy is made by the first and found on the tensor by the others.
     """
-    if position_bias.is_contiguous():
+    if positions is None and position_bias.is_contiguous():
         return position_bias
     if not hasattr(position_bias, "laid_out"):
-        setattr(position_bias, "laid_out", position_bias.contiguous())  # noqa: B010 (no attribute that Tensor declares)
+        laid_out = position_bias
+        if positions is not None:
+            # (heads, rows, queries, keys) -> (rows, heads, queries, keys)
+            laid_out = position_bias[0, :, positions[:, :, None], positions[:, None]].transpose(0, 1)
+        setattr(position_bias, "laid_out", laid_out.contiguous())  # noqa: B010 (no attribute that Tensor declares)
     return getattr(position_bias, "laid_out")  # noqa: B009
 
 

@@ -1,6 +1,7 @@
 """What a file in `families/` offers, with a default for what most families do not need."""
 
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, fields
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Self
@@ -34,6 +35,11 @@ def one_start(config: Any) -> list[int]:
     return [config.decoder_start_token_id]
 
 
+def not_placed(decoder: Any, positions: "Tensor") -> AbstractContextManager[None]:
+    """Change nothing: positions are the attention's."""
+    return nullcontext()
+
+
 def leave(model: Any) -> None:
     """Leave the model as it was loaded."""
 
@@ -52,6 +58,8 @@ class Family:
         window: Config -> how many tokens back attention looks in its windowed layers; None where there are none.
         start: Config -> the tokens that an encoder-decoder's decoder starts from.
         head: (model, hidden states (tokens, d_model)) -> logits (tokens, vocab_size) float32.
+        placed: (decoder of an encoder-decoder, positions (rows, tokens)) -> a context in which its tokens are embedded
+            at these positions.
         rewire: Gives the model this package's attention where transformers does not.
     """
 
@@ -64,6 +72,7 @@ class Family:
     window: Callable[[Any], int | None] = no_window
     start: Callable[[Any], list[int]] = one_start
     head: Callable[[Any, "Tensor"], "Tensor"] = logits
+    placed: Callable[[Any, "Tensor"], AbstractContextManager[None]] = not_placed
     rewire: Callable[[Any], None] = leave
 
     @classmethod

@@ -10,6 +10,7 @@ from transformers import DynamicCache
 
 from peftbench.errors import RunError
 from peftbench.models.backbone import Backbone
+from peftbench.models.shapes import Sizes
 from peftbench.scoring import tree
 from peftbench.scoring.encoding import Encoded, num_common, num_virtual_tokens
 from peftbench.scoring.forward import answer_log_probs, decoder_states, log_probs_at
@@ -65,7 +66,7 @@ def batches(
     Args:
         backbone: As it is.
         encoded: At least one prompt.
-        cache: Whether a decoder-only model's prompts share what they begin with.
+        cache: Whether choices share what they begin with, and a decoder-only model's prompts too.
         budget: Tokens per forward pass; None suits the device.
         row_adapters: As in `scoring.score.score`.
 
@@ -100,7 +101,8 @@ def _batching(
     backbone: Backbone, encoded: Sequence[Encoded], cache: bool, row_adapters: RowAdapters | None
 ) -> Batching:
     if backbone.is_encoder_decoder:
-        return _folded(backbone, encoded, row_adapters or _Alike())
+        by_choice = _branched if cache else _folded
+        return by_choice(backbone, encoded, row_adapters or _Alike())
     if row_adapters is not None:
         return _branched(backbone, encoded, row_adapters)
     return _packed(backbone, encoded) if cache else _plain(backbone, encoded)
@@ -163,19 +165,19 @@ class _Alike:
 
 
 def _folded(backbone: Backbone, encoded: Sequence[Encoded], row_adapters: RowAdapters) -> Batching:
-    """Encoder-decoders: each input once, the choices folded into its cross-attention."""
+    """Encoder-decoders without sharing but for the input: each choice is a row of the decoder."""
     virtual, more = num_virtual_tokens(backbone), backbone.sizes.num_fed_more
 
     def run(indices: Sequence[int]) -> tuple[Sums, Work]:
         batch = [encoded[index] for index in indices]
         with row_adapters.select(indices):
-            picked, answers = answer_log_probs(backbone, batch)  # (answer tokens,)
+            picked, answers = answer_log_probs(backbone, batch, is_shared=False)  # (answer tokens,)
         shape = Pass.of_encoder_decoder(
             inputs=len(batch),
             input_tokens=virtual + max(len(tokens.context) for tokens in batch),
             answers=len(batch) * max(len(tokens.choices) for tokens in batch),
             answer_tokens=1 + more + max(answers.slots),
-            head=_num_predicting(answers),
+            head=answers.num_predicting,
         )
         fed = sum(len(ids) + more for tokens in batch for ids in tokens.choices)
         return _sums(picked.tolist(), answers, batch), _work(batch, virtual, fed, shape)
@@ -184,16 +186,17 @@ def _folded(backbone: Backbone, encoded: Sequence[Encoded], row_adapters: RowAda
 
 
 def _branched(backbone: Backbone, encoded: Sequence[Encoded], row_adapters: RowAdapters) -> Batching:
-    """Decoder-only, a row for each prompt: its choices branch off its context."""
-    virtual = num_virtual_tokens(backbone)
+    """A row for each prompt, in which its choices branch off its context, or off the start of the decoder."""
+    virtual, start = num_virtual_tokens(backbone), len(backbone.start_ids) if backbone.is_encoder_decoder else 0
 
     def run(indices: Sequence[int]) -> tuple[Sums, Work]:
         batch = [encoded[index] for index in indices]
         with row_adapters.select(indices):
             picked, answers = answer_log_probs(backbone, batch)  # (answer tokens,)
-        longest = virtual + max(_cost(tokens) - len(tokens.choices) for tokens in batch)
-        shape = Pass.of_decoder(rows=len(batch), tokens=longest, head=_num_predicting(answers))
-        return _sums(picked.tolist(), answers, batch), _work(batch, virtual, _num_fed(batch), shape)
+        fed = [start + len(tree.branches(tokens).ids) for tokens in batch]
+        contexts = [virtual + len(tokens.context) for tokens in batch]
+        shape = branched(backbone.sizes, contexts, fed, answers.num_predicting)
+        return _sums(picked.tolist(), answers, batch), _work(batch, virtual, sum(fed), shape)
 
     return Batching([_cost(tokens) for tokens in encoded], True, run)
 
@@ -221,7 +224,7 @@ def _packed(backbone: Backbone, encoded: Sequence[Encoded]) -> Batching:
         picked = log_probs_at(backbone, hidden, answers)  # (answer tokens,)
         forget()
         context = sum(len(tokens.context) - skip for tokens in batch)
-        shape = Pass.of_decoder(rows=1, tokens=len(row.ids), cached=size, head=_num_predicting(answers))
+        shape = Pass.of_decoder(rows=1, tokens=len(row.ids), cached=size, head=answers.num_predicting)
         work = Work(context_tokens=context, choice_tokens=len(row.ids) - context, passes=(shape,))
         return _sums(picked.tolist(), answers, batch), work
 
@@ -238,9 +241,10 @@ def _plain(backbone: Backbone, encoded: Sequence[Encoded]) -> Batching:
         batch = [encoded[index] for index in indices]
         picked, answers, num_run = plain_log_probs(backbone, batch)  # (answer tokens,)
         rows = sum(len(tokens.choices) for tokens in batch)
-        shape = Pass.of_decoder(rows=rows, tokens=num_run // rows, head=_num_predicting(answers))
+        shape = Pass.of_decoder(rows=rows, tokens=num_run // rows, head=answers.num_predicting)
         whole = [tokens for tokens in batch for _ in tokens.choices]  # the context is run again for each choice
-        return _sums(picked.tolist(), answers, batch), _work(whole, virtual, _num_fed(batch), shape)
+        fed = sum(len(ids) - 1 for tokens in batch for ids in tokens.choices)
+        return _sums(picked.tolist(), answers, batch), _work(whole, virtual, fed, shape)
 
     return Batching([_cost(tokens) for tokens in encoded], True, run)
 
@@ -252,18 +256,22 @@ def _work(contexts: Sequence[Encoded], virtual: int, fed: int, shape: Pass) -> W
     return Work(context_tokens=context, choice_tokens=fed, padding_tokens=padding, passes=(shape,))
 
 
-def _num_predicting(answers: Answers) -> int:
-    """Count the tokens that pass the LM head: the first tokens of a prompt's choices are predicted by one."""
-    return len(set(zip(answers.rows, answers.sources, strict=True)))
+def branched(sizes: Sizes, contexts: Sequence[int], fed: Sequence[int], head: int) -> Pass:
+    """Return the shape of a pass with a row for each prompt.
 
-
-def _num_fed(batch: Sequence[Encoded]) -> int:
-    """Count the tokens of choices that a decoder-only model is fed: all but each one's last."""
-    return sum(len(ids) - 1 for tokens in batch for ids in tokens.choices)
+    Args:
+        sizes: The model's.
+        contexts: Tokens of each prompt's context.
+        fed: Tokens of each prompt's choices that are fed.
+        head: Tokens that pass the LM head.
+    """
+    if not sizes.is_encoder_decoder:
+        return Pass.of_decoder(rows=len(fed), tokens=max(map(sum, zip(contexts, fed, strict=True))), head=head)
+    return Pass(len(fed), max(contexts), len(fed), max(fed), 0, head)
 
 
 def _cost(encoded: Encoded) -> int:
-    return len(encoded.context) + sum(map(len, encoded.choices))
+    return len(encoded.context) + len(tree.branches(encoded).ids)
 
 
 def _sums(picked: Sequence[float], answers: Answers, batch: Sequence[Encoded]) -> Sums:

@@ -1,11 +1,12 @@
 """Prompts and choices through the model: log-probabilities of the answer tokens, differentiable.
 
 Shapes: embeddings, hidden states and encoder states are (rows, tokens, d_model). A decoder-only model has a row for
-one or more examples; an encoder-decoder has batch rows in its encoder, batch * choices in its decoder. Answer tokens
-are flat, (num_answer_tokens,), until `choice_log_probs` lays them out as (batch, choices, length).
+one or more examples; an encoder-decoder has batch rows in its encoder and in its decoder. Answer tokens are flat,
+(num_answer_tokens,), until `choice_log_probs` lays them out as (batch, choices, length).
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -17,19 +18,22 @@ from peftbench.scoring.encoding import Encoded, check_fits, num_virtual_tokens
 from peftbench.scoring.tree import Answers, Tokens
 
 
-def choice_log_probs(backbone: Backbone, batch: Sequence[Encoded], *, is_packed: bool = True) -> tuple[Tensor, Tensor]:
+def choice_log_probs(
+    backbone: Backbone, batch: Sequence[Encoded], *, is_packed: bool = True, is_shared: bool = True
+) -> tuple[Tensor, Tensor]:
     """Compute the log-probability of each answer token of each choice.
 
     log p(y_t | input, y_<t)
 
-    An encoder-decoder encodes each example once and computes cross-attention's keys and values once per example. In a
-    decoder-only model the choices of an example branch off its context, and examples share rows where that is cheaper
-    than to pad them (`scoring.packing`).
+    An encoder-decoder encodes each example once and computes cross-attention's keys and values once per example. The
+    choices of an example branch off its context, or off the decoder's start, and run once what they begin with alike.
+    A decoder-only model's examples share rows where that is cheaper than to pad them (`scoring.packing`).
 
     Args:
         backbone: The model, with what is attached.
         batch: Prompts with their choices.
         is_packed: As in `answer_log_probs`; false where adapters of rows are selected.
+        is_shared: As in `answer_log_probs`.
 
     Returns:
         log_probs (batch, choices, length) float32, 0 where there is no token; mask (batch, choices, length) bool.
@@ -38,7 +42,7 @@ def choice_log_probs(backbone: Backbone, batch: Sequence[Encoded], *, is_packed:
     Raises:
         ModelError: A prompt is longer than the model's positions.
     """
-    picked, answers = answer_log_probs(backbone, batch, is_packed=is_packed)
+    picked, answers = answer_log_probs(backbone, batch, is_packed=is_packed, is_shared=is_shared)
     shape = (len(batch), max(answers.choices) + 1, max(answers.slots) + 1)  # (batch, choices, length)
     where = torch.tensor([answers.prompts, answers.choices, answers.slots], device=picked.device).unbind()
     log_probs = picked.new_zeros(shape).index_put(where, picked)
@@ -48,7 +52,7 @@ def choice_log_probs(backbone: Backbone, batch: Sequence[Encoded], *, is_packed:
 
 
 def answer_log_probs(
-    backbone: Backbone, batch: Sequence[Encoded], *, is_packed: bool = False
+    backbone: Backbone, batch: Sequence[Encoded], *, is_packed: bool = False, is_shared: bool = True
 ) -> tuple[Tensor, Answers]:
     """Compute the log-probabilities of answer tokens, and list which tokens these are.
 
@@ -56,20 +60,24 @@ def answer_log_probs(
         backbone: The model.
         batch: Prompts with their choices.
         is_packed: Whether prompts of a decoder-only model may share a row; else each has a row of its own.
+        is_shared: Whether the choices of a prompt share the tokens that they begin with; else each is decoded by
+            itself, which is how costs are counted.
 
     Returns:
         Log-probabilities (num_answer_tokens,) float32, and which tokens these are.
     """
     check_fits(backbone, batch)
     if backbone.is_encoder_decoder:
-        return _encoder_decoder(backbone, batch)
+        return _encoder_decoder(backbone, batch, is_shared=is_shared)
     num_virtual = num_virtual_tokens(backbone)
     answers = Answers()
-    places = packing.rows(backbone, batch) if is_packed else [[prompt] for prompt in range(len(batch))]
+    places = (
+        packing.rows(backbone, batch, is_shared=is_shared) if is_packed else [[prompt] for prompt in range(len(batch))]
+    )
     rows = [tree.shared_tokens(num_virtual, ()) for _ in places]
     for index, (row, prompts) in enumerate(zip(rows, places, strict=True)):
         for prompt in prompts:
-            tree.add_prompt(row, answers, index, prompt, batch[prompt], 0, num_virtual)
+            tree.add_prompt(row, answers, index, prompt, batch[prompt], 0, num_virtual, is_shared=is_shared)
     tree.pad(rows)
     hidden = decoder_states(backbone, rows, num_virtual=num_virtual)
     return log_probs_at(backbone, hidden, answers), answers
@@ -173,23 +181,65 @@ def absent_virtual(backbone: Backbone) -> Tensor | None:
     return absent
 
 
-def _encoder_decoder(backbone: Backbone, batch: Sequence[Encoded]) -> tuple[Tensor, Answers]:
-    """Encode an example once, decode its choices as rows; cross-attention folds the choices of an example."""
+def _encoder_decoder(backbone: Backbone, batch: Sequence[Encoded], *, is_shared: bool) -> tuple[Tensor, Answers]:
+    """Encode an example once, and decode its choices as branches of one row.
+
+    Where they share nothing, choices are rows; cross-attention folds the choices of an example.
+    """
     model = backbone.model
     num_virtual = num_virtual_tokens(backbone)
     embeds, seen = _closed_up(backbone, *padded(backbone, [encoded.context for encoded in batch], num_virtual))
     states = model.get_encoder()(
         inputs_embeds=embeds, attention_mask=seen
     ).last_hidden_state  # (batch, tokens, d_model)
-    rows, answers = _decoder_rows(batch, backbone.start_ids)
-    cross = torch.where(seen == 1, 0.0, torch.finfo(states.dtype).min).to(states.dtype)
+    cross = torch.where(seen == 1, 0.0, torch.finfo(states.dtype).min).to(states.dtype)[:, None, None]
+    if is_shared:
+        rows, answers = _decoder_trees(batch, backbone.start_ids)
+        hidden = decoded_trees(backbone, rows, states, cross)  # (batch, length, d_model)
+        return log_probs_at(backbone, hidden, answers), answers
+    ids, answers = _decoder_rows(batch, backbone.start_ids)
     hidden = model.get_decoder()(
-        input_ids=torch.tensor(rows, device=backbone.device),
+        input_ids=torch.tensor(ids, device=backbone.device),
         encoder_hidden_states=states,
-        encoder_attention_mask=cross[:, None, None],
+        encoder_attention_mask=cross,
         use_cache=False,
     ).last_hidden_state  # (batch * choices, length, d_model)
     return log_probs_at(backbone, hidden, answers), answers
+
+
+def _decoder_trees(batch: Sequence[Encoded], start: Sequence[int]) -> tuple[list[Tokens], Answers]:
+    """Lay the choices of each example out as branches of a row, behind the start."""
+    rows, answers = [Tokens() for _ in batch], Answers()
+    for index, (row, encoded) in enumerate(zip(rows, batch, strict=True)):
+        tree.add_prompt(row, answers, index, index, replace(encoded, context=tuple(start)), 0, 0)
+    tree.pad(rows)
+    return rows, answers
+
+
+def decoded_trees(backbone: Backbone, rows: Sequence[Tokens], states: Tensor, cross: Tensor) -> Tensor:
+    """Run rows of equal length through the decoder of an encoder-decoder.
+
+    Args:
+        backbone: The model.
+        rows: One for each example.
+        states: The encoder's, (rows, input tokens, d_model).
+        cross: Additive mask over them, (rows, 1, 1, input tokens).
+
+    Returns:
+        Last hidden states (rows, tokens, d_model).
+    """
+    ids, positions = torch.tensor([[row.ids, row.positions] for row in rows], device=backbone.device).unbind(1)
+    decoder = backbone.model.get_decoder()
+    with backbone.family.placed(decoder, positions):
+        hidden: Tensor = decoder(
+            input_ids=ids,
+            attention_mask=tree.mask(rows, 0, states.dtype, backbone.device),
+            encoder_hidden_states=states,
+            encoder_attention_mask=cross,
+            positions=positions,
+            use_cache=False,
+        ).last_hidden_state
+    return hidden
 
 
 def _closed_up(backbone: Backbone, embeds: Tensor, seen: Tensor) -> tuple[Tensor, Tensor]:

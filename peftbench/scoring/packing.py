@@ -7,21 +7,23 @@ from collections.abc import Sequence
 
 from peftbench.models.backbone import Backbone
 from peftbench.models.shapes import Sizes
-from peftbench.scoring.encoding import Encoded, lengths, num_virtual_tokens
+from peftbench.scoring.encoding import Encoded, num_virtual_tokens
+from peftbench.scoring.tree import branches
 
 # A training step multiplies three times what attention multiplies forward, and twice what a frozen linear layer does; a
 # CPU does both at one rate (1.0 to 1.2 of each other from 64 to 1,024 tokens).
 ATTENTION_WEIGHT = 1.5
 
 
-def rows(backbone: Backbone, batch: Sequence[Encoded]) -> list[list[int]]:
+def rows(backbone: Backbone, batch: Sequence[Encoded], *, is_shared: bool = True) -> list[list[int]]:
     """Choose the prompts of each row, by their indices in the batch.
 
     A soft prompt stands once in a row, before all of its prompts. The members of an ensemble of soft prompts have rows
     of their own, next to each other: `batch` holds each example once for each member (`forward.of_members`).
     """
     num_virtual, num_members = num_virtual_tokens(backbone), backbone.num_members
-    tokens = [length.total - num_virtual for length in lengths(backbone, batch[::num_members])]
+    own = batch[::num_members]
+    tokens = [len(encoded.context) + len(branches(encoded, is_shared=is_shared).ids) for encoded in own]
     return [
         [prompt * num_members + member for prompt in row]
         for row in spread(tokens, num_virtual, backbone.sizes)

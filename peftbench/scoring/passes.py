@@ -2,11 +2,10 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
 
 from peftbench.models.shapes import Sizes
-from peftbench.scoring import packing
-from peftbench.scoring.batches import first_batch
+from peftbench.scoring import packing, tree
+from peftbench.scoring.batches import branched, first_batch
 from peftbench.scoring.encoding import Encoded
 from peftbench.scoring.work import Pass
 
@@ -19,39 +18,39 @@ class Prompt:
         context: Tokens that all choices share, virtual tokens left out.
         choices: Tokens of each choice behind the context, the last one included.
         answers: How many of them are answer tokens.
+        num_fed: Tokens of the choices that are fed where they share what they begin with; none of them is its choice's
+            last.
+        num_predicting: Tokens that predict then: one for the first tokens of all choices, then those of the choices.
     """
 
     context: int
     choices: tuple[int, ...]
     answers: tuple[int, ...]
+    num_fed: int
+    num_predicting: int
 
     @classmethod
     def of(cls, encoded: Encoded) -> "Prompt":
         """Count the tokens of an encoded prompt."""
         choices = tuple(map(len, encoded.choices))
         answers = tuple(count - start for count, start in zip(choices, encoded.starts, strict=True))
-        return cls(len(encoded.context), choices, answers)
+        trie = tree.branches(encoded)
+        return cls(len(encoded.context), choices, answers, len(trie.ids), trie.num_predicting)
 
     def only(self, choice: int) -> "Prompt":
         """Return the prompt with one of its choices."""
-        return Prompt(self.context, (self.choices[choice],), (self.answers[choice],))
+        length, answer = self.choices[choice], self.answers[choice]
+        return Prompt(self.context, (length,), (answer,), length - 1, answer)
 
-    @cached_property
-    def num_fed(self) -> int:
-        """Tokens of the choices that a decoder-only model is fed: all but each one's last."""
-        return sum(self.choices) - len(self.choices)
-
-    @cached_property
+    @property
     def cost(self) -> int:
         """What batches are filled by."""
-        return self.context + sum(self.choices)
+        return self.context + self.num_fed
 
-    @cached_property
-    def num_predicting(self) -> int:
-        """Tokens of a decoder-only model that predict: one for the first tokens of all choices, then each."""
-        starts = [count - answer for count, answer in zip(self.choices, self.answers, strict=True)]
-        behind = sum(count - max(start, 1) for count, start in zip(self.choices, starts, strict=True))
-        return (0 in starts) + behind
+    @property
+    def num_alike(self) -> int:
+        """Tokens that would be fed more if choices did not share what they begin with, a decoder's start left out."""
+        return sum(self.choices) - len(self.choices) - self.num_fed
 
 
 @dataclass(frozen=True)
@@ -73,13 +72,20 @@ class Shapes:
     def training(self, batch: Sequence[Prompt]) -> Pass:
         """Return the shape of a training step's batch; an ensemble's has each example once for each member."""
         if self.sizes.is_encoder_decoder:
-            return self._folded(batch)
+            return self._branched(batch)
         own = batch[:: self.num_members]
         tokens = [prompt.context + prompt.num_fed for prompt in own]
         rows = packing.spread(tokens, self.num_virtual, self.sizes)
         longest = self.num_virtual + max(sum(tokens[prompt] for prompt in row) for row in rows)
         head = sum(prompt.num_predicting for prompt in batch)
         return Pass.of_decoder(rows=self.num_members * len(rows), tokens=longest, head=head)
+
+    def alone(self, prompt: Prompt) -> Pass:
+        """Return the shape of one example whose choices share nothing but its context."""
+        if self.sizes.is_encoder_decoder:
+            return self._folded([prompt])
+        fed = sum(prompt.choices) - len(prompt.choices)
+        return Pass.of_decoder(rows=1, tokens=self.num_virtual + prompt.context + fed, head=fed + 1)
 
     def scoring(self, prompts: Sequence[Prompt], num_common: int, budget: int, *, cache: bool) -> list[Pass]:
         """List the passes that score prompts, if memory suffices.
@@ -88,18 +94,25 @@ class Shapes:
             prompts: In any order.
             num_common: Tokens with which all contexts begin alike.
             budget: Tokens per forward pass (`scoring.batches.token_budget`).
-            cache: Whether a decoder-only model's prompts share what they begin with.
+            cache: Whether choices share what they begin with, and a decoder-only model's prompts too.
         """
         prompts = [prompt for prompt in prompts for _ in range(self.num_members)]
         if self.sizes.is_encoder_decoder or self.num_members > 1 or not cache:
             batches = _batches(prompts, self.num_before, budget, padded=True)
-            is_plain = not self.sizes.is_encoder_decoder and self.num_members == 1
-            run = self._folded if self.sizes.is_encoder_decoder else self._plain if is_plain else self._branched
+            if self.sizes.is_encoder_decoder:
+                run = self._branched if cache else self._folded
+            else:
+                run = self._branched if self.num_members > 1 else self._plain
             return [run(batch) for batch in batches]
         skip = min(num_common, min(prompt.context for prompt in prompts) - 1)
         size = self.num_virtual + self.num_before + skip
         prefill = [Pass.of_decoder(rows=1, tokens=size, head=0)] if size else []
         return prefill + [_packed(batch, skip, size) for batch in _batches(prompts, -skip, budget, padded=False)]
+
+    @property
+    def num_start(self) -> int:
+        """Tokens from which a decoder of an encoder-decoder starts."""
+        return self.sizes.num_start_tokens if self.sizes.is_encoder_decoder else 0
 
     @property
     def _num_first(self) -> int:
@@ -115,8 +128,9 @@ class Shapes:
         )
 
     def _branched(self, batch: Sequence[Prompt]) -> Pass:
-        longest = self._num_first + max(prompt.context + prompt.num_fed for prompt in batch)
-        return Pass.of_decoder(rows=len(batch), tokens=longest, head=sum(prompt.num_predicting for prompt in batch))
+        contexts = [self._num_first + prompt.context for prompt in batch]
+        fed = [self.num_start + prompt.num_fed for prompt in batch]
+        return branched(self.sizes, contexts, fed, sum(prompt.num_predicting for prompt in batch))
 
     def _plain(self, batch: Sequence[Prompt]) -> Pass:
         longest = self._num_first + max(prompt.context + max(prompt.choices) - 1 for prompt in batch)

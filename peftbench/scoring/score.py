@@ -54,7 +54,8 @@ def score(
     """Score each example's choices by their log-probability.
 
     A decoder-only model runs what all prompts begin with (the shots) once, and then packs many prompts with all their
-    choices into one row, each token seeing its own ancestors only. Sharing changes no choice's tokens.
+    choices into one row, each token seeing its own ancestors only. Choices that begin alike share these tokens, in an
+    encoder-decoder's decoder too. Sharing changes no choice's tokens.
 
     Where an ensemble of soft prompts is attached, each prompt is run once for each of them, and they vote.
 
@@ -62,7 +63,7 @@ def score(
         backbone: Is scored as it is: with what is attached, in eval mode.
         examples: Inputs with their answer choices.
         scoring: How inputs are cut and answers end. With `cache` off each (prompt, choice) is a row of its own through
-            the plain model, unless prompts have adapters of their own.
+            the plain model, or through the decoder of an encoder-decoder, unless prompts have adapters of their own.
         shots: What stands before each input, in this order.
         progress: Called with the number of examples that were just finished.
         token_budget: Tokens per forward pass; None suits the device. It does not change the scores beyond rounding.

@@ -1,49 +1,106 @@
 """Tree attention: prompts and their answer choices packed in one row, with a mask by ancestry and position.
 
-A row's tokens form a tree: shared tokens, then the context of each prompt, then its choices, each a branch. A token
-sees its ancestors and those before it on its own branch.
+A row's tokens form a tree: shared tokens, then the context of each prompt, then its choices, which part where they stop
+being alike. They stand depth first, so that what continues a token stands right behind it; a token sees its ancestors.
 
 Shapes: rows are lists of token ids; mask and distances (rows, 1, queries, keys), where keys are the cached tokens and
 then the row's own.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property, lru_cache
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from peftbench.scoring.encoding import Encoded
+from peftbench.scoring.encoding import Encoded, num_common
 
-SHARED = -1  # the owner of tokens that every prompt in the row continues
-PADDING = -2
+NO_END = 2**31  # behind any token: of tokens that every prompt in the row continues
+
+
+@dataclass(frozen=True)
+class Branches:
+    """The choices of a prompt as a trie, depth first; a choice's last token is only predicted, and not in it.
+
+    Args:
+        ids: Token ids.
+        depths: How many tokens of the choice stand before each.
+        ends: Index behind the last token that continues each.
+        sources: For each answer token, the index of the token that predicts it; -1 is the context's last one.
+        targets: Ids of the answer tokens.
+        choices: Index of each answer token's choice.
+        slots: Index of each answer token in its answer.
+    """
+
+    ids: list[int] = field(default_factory=list)
+    depths: list[int] = field(default_factory=list)
+    ends: list[int] = field(default_factory=list)
+    sources: list[int] = field(default_factory=list)
+    targets: list[int] = field(default_factory=list)
+    choices: list[int] = field(default_factory=list)
+    slots: list[int] = field(default_factory=list)
+
+    @cached_property
+    def num_predicting(self) -> int:
+        """Tokens that predict an answer token, the context's last one among them."""
+        return len(set(self.sources))
+
+
+def branches(encoded: Encoded, *, is_shared: bool = True) -> Branches:
+    """Build the trie of a prompt's choices, once for all prompts that have the same ones.
+
+    Args:
+        encoded: The prompt.
+        is_shared: Whether choices share the tokens that they begin with; else each is a branch of its own.
+    """
+    return _branches(encoded.choices, encoded.starts, is_shared)
+
+
+@lru_cache(maxsize=256)
+def _branches(choices: tuple[tuple[int, ...], ...], starts: tuple[int, ...], is_shared: bool) -> Branches:
+    trie, path, before = Branches(), [], ()  # type: tuple[Branches, list[int], tuple[int, ...]]
+    # In order of their tokens, so that those which begin alike are neighbours.
+    for choice in sorted(range(len(choices)), key=choices.__getitem__):
+        *fed, _ = ids = choices[choice]
+        alike = num_common((before, tuple(fed))) if is_shared else 0
+        for index in path[alike:]:
+            trie.ends[index] = len(trie.ids)
+        path = path[:alike] + list(range(len(trie.ids), len(trie.ids) + len(fed) - alike))
+        trie.ids.extend(fed[alike:])
+        trie.depths.extend(range(alike, len(fed)))
+        trie.ends.extend(path[alike:])
+        targets = ids[starts[choice] :]
+        trie.sources.extend([-1, *path][starts[choice] :])
+        trie.targets.extend(targets)
+        trie.choices.extend([choice] * len(targets))
+        trie.slots.extend(range(len(targets)))
+        before = tuple(fed)
+    for index in path:
+        trie.ends[index] = len(trie.ids)
+    return trie
 
 
 @dataclass
 class Tokens:
-    """Tokens of one row; a token sees those before it that are shared, of its prompt's context, or of its own choice.
+    """Tokens of one row; a token sees those before it that end behind it.
 
     Args:
         ids: Token ids.
         positions: Position of each token; every choice continues its context.
-        owners: Index of the prompt, or SHARED, or PADDING.
-        branches: 0 in the context, 1 + index of the choice after it.
+        ends: Index in the row behind the last token that continues each.
     """
 
     ids: list[int] = field(default_factory=list)
     positions: list[int] = field(default_factory=list)
-    owners: list[int] = field(default_factory=list)
-    branches: list[int] = field(default_factory=list)
+    ends: list[int] = field(default_factory=list)
 
-    def add(self, ids: Sequence[int], position: int, owner: int, branch: int) -> int:
-        """Append tokens at consecutive positions, and return the index of the first."""
-        start = len(self.ids)
+    def add(self, ids: Sequence[int], positions: Iterable[int], ends: Iterable[int]) -> None:
+        """Append tokens."""
         self.ids += ids
-        self.positions += range(position, position + len(ids))
-        self.owners += [owner] * len(ids)
-        self.branches += [branch] * len(ids)
-        return start
+        self.positions += positions
+        self.ends += ends
 
 
 @dataclass
@@ -68,24 +125,45 @@ class Answers:
 
     def add(self, row: int, sources: Sequence[int], targets: Sequence[int], prompt: int, choice: int) -> None:
         """Append the answer tokens of one choice."""
-        count = len(targets)
-        self.rows += [row] * count
+        self._add(row, sources, targets, prompt)
+        self.choices += [choice] * len(targets)
+        self.slots += range(len(targets))
+
+    def add_branches(self, row: int, first: int, trie: Branches, prompt: int) -> None:
+        """Append the answer tokens of all choices, whose first token stands at index `first` of a row."""
+        self._add(row, [first + source for source in trie.sources], trie.targets, prompt)
+        self.choices += trie.choices
+        self.slots += trie.slots
+
+    def _add(self, row: int, sources: Sequence[int], targets: Sequence[int], prompt: int) -> None:
+        self.rows += [row] * len(targets)
         self.sources += sources
         self.targets += targets
-        self.prompts += [prompt] * count
-        self.choices += [choice] * count
-        self.slots += range(count)
+        self.prompts += [prompt] * len(targets)
+
+    @property
+    def num_predicting(self) -> int:
+        """Tokens that pass the LM head: a token that predicts several passes it once."""
+        return len(set(zip(self.rows, self.sources, strict=True)))
 
 
 def shared_tokens(num_virtual: int, ids: Sequence[int]) -> Tokens:
     """Build what all prompts of a row continue: virtual tokens (id 0 stands for them), then ids."""
-    tokens = Tokens()
-    tokens.add([0] * num_virtual + list(ids), 0, SHARED, 0)
+    tokens, number = Tokens(), num_virtual + len(ids)
+    tokens.add([0] * num_virtual + list(ids), range(number), [NO_END] * number)
     return tokens
 
 
 def add_prompt(
-    row: Tokens, answers: Answers, index: int, prompt: int, encoded: Encoded, skip: int, num_virtual: int
+    row: Tokens,
+    answers: Answers,
+    index: int,
+    prompt: int,
+    encoded: Encoded,
+    skip: int,
+    num_virtual: int,
+    *,
+    is_shared: bool = True,
 ) -> None:
     """Append a prompt with its choices to a row; a choice's last token is only predicted, never fed.
 
@@ -97,14 +175,14 @@ def add_prompt(
         encoded: Its tokens.
         skip: How many of its first tokens are cached, and left out.
         num_virtual: Virtual tokens before it.
+        is_shared: As in `branches`.
     """
-    context = encoded.context[skip:]
-    depth = num_virtual + len(encoded.context)
-    last = row.add(context, num_virtual + skip, prompt, 0) + len(context) - 1
-    for choice, (ids, start) in enumerate(zip(encoded.choices, encoded.starts, strict=True)):
-        first = row.add(ids[:-1], depth, prompt, choice + 1)
-        sources = [last, *range(first, first + len(ids) - 1)]
-        answers.add(index, sources[start:], ids[start:], prompt, choice)
+    trie = branches(encoded, is_shared=is_shared)
+    context, depth = encoded.context[skip:], num_virtual + len(encoded.context)
+    first = len(row.ids) + len(context)
+    row.add(context, range(num_virtual + skip, depth), [first + len(trie.ids)] * len(context))
+    row.add(trie.ids, [depth + further for further in trie.depths], [first + end for end in trie.ends])
+    answers.add_branches(index, first, trie, prompt)
 
 
 def pad(rows: Sequence[Tokens]) -> int:
@@ -112,12 +190,12 @@ def pad(rows: Sequence[Tokens]) -> int:
     longest = max(len(row.ids) for row in rows)
     missing = [longest - len(row.ids) for row in rows]
     for row, count in zip(rows, missing, strict=True):
-        row.add([0] * count, 0, PADDING, 0)
+        row.add([0] * count, [0] * count, range(longest - count + 1, longest + 1))
     return sum(missing)
 
 
 def mask(rows: Sequence[Tokens], num_cached: int, dtype: torch.dtype, device: torch.device) -> Tensor:
-    """Build the additive mask: a token sees those of its ancestors that stand no later than itself.
+    """Build the additive mask: a token sees itself, and those before it that end behind it.
 
     Args:
         rows: Of equal length.
@@ -128,11 +206,10 @@ def mask(rows: Sequence[Tokens], num_cached: int, dtype: torch.dtype, device: to
     Returns:
         (rows, 1, tokens, num_cached + tokens), 0 or the dtype's lowest.
     """
-    fields = [[row.owners for row in rows], [row.branches for row in rows], [row.positions for row in rows]]
-    owner, branch, position = torch.tensor(fields, device=device)[:, :, None, :, None]  # (rows, 1, queries, 1) each
-    key_owner, key_branch, key_position = owner.mT, branch.mT, position.mT  # (rows, 1, 1, keys) each
-    seen = ((key_owner == owner) | (key_owner == SHARED)) & ((key_branch == branch) | (key_branch == 0))
-    seen &= key_position <= position
+    ends = torch.tensor([row.ends for row in rows], device=device)[:, None, None]  # (rows, 1, 1, keys)
+    index = torch.arange(ends.shape[-1], device=device)
+    queries = index[:, None]
+    seen = (queries < ends) & (index <= queries)  # (rows, 1, queries, keys)
     additive = torch.where(seen, torch.zeros((), dtype=dtype, device=device), torch.finfo(dtype).min)
     return functional.pad(additive, (num_cached, 0))  # the cached keys, first, are seen by all
 

@@ -70,7 +70,7 @@ class Work:
     Args:
         shared_tokens: What all prompts begin with, virtual tokens included; run once.
         context_tokens: The rest of the prompts' contexts.
-        choice_tokens: Tokens of the choices that were fed.
+        choice_tokens: Tokens of the choices that were fed, those with which several begin once.
         padding_tokens: Tokens run for nothing.
         cut_tokens: Tokens that `max_input_tokens` cut from inputs, and that were not run.
         passes: The forward passes.
@@ -98,7 +98,8 @@ class TrainingWork:
         prepared: Length of an example -> how often one of it was run by itself before the first step, with the
             gradients of a step.
         passes: Shape of a step's batch, padding included -> how many steps had such a one.
-        num_shared_tokens: Virtual tokens that examples of a row had in common: `lengths` has them once for each.
+        num_shared_tokens: Virtual tokens that examples of a row had in common, and tokens that choices of an example
+            had: `lengths` has them once for each.
     """
 
     lengths: Counter[Length] = field(default_factory=Counter)

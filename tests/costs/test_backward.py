@@ -56,7 +56,7 @@ def step(backbone, method, config):
     """Run one example with its choices forward and backward, as training does, with the method's penalty."""
     tokens = tuple(tuple(range(3 + index, 3 + index + length)) for index, length in enumerate(CHOICES))
     encoded = Encoded(tuple(range(3, 3 + CONTEXT)), tokens, (0,) * len(CHOICES))
-    loss = choice_log_probs(backbone, [encoded])[0].sum()
+    loss = choice_log_probs(backbone, [encoded], is_shared=False)[0].sum()
     Stages(method, backbone, config, []).penalized({"loss": loss})["loss"].backward()
 
 

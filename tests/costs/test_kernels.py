@@ -52,7 +52,7 @@ class Choices(nn.Module):
         self.encoded = Encoded(tuple(range(3, 3 + context)), tokens, (0,) * len(choices))
 
     def forward(self, _=None):
-        return choice_log_probs(self.backbone, [self.encoded])[0]
+        return choice_log_probs(self.backbone, [self.encoded], is_shared=False)[0]
 
 
 def inputs(context, fed, *, is_encoder_decoder, device="cpu"):

@@ -69,7 +69,7 @@ def test_the_estimate_is_near_what_autograd_keeps(family, backbone_of):
 
     encoded = Encoded((5,) * 60, ((6, 7), (8, 9)), (0, 0))
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-        loss = choice_log_probs(backbone, [encoded])[0].sum()
+        loss = choice_log_probs(backbone, [encoded], is_shared=False)[0].sum()
     more = backbone.sizes.num_fed_more
     query = Query(0, 60, (2 + more, 2 + more))
     estimate = 4 * num_activations(backbone.sizes, query, method.added(backbone.sizes, config))

@@ -6,7 +6,7 @@ from collections import Counter
 import pytest
 
 from peftbench import registry
-from peftbench.costs.backward import training_flops
+from peftbench.costs.backward import trained_flops, training_flops
 from peftbench.costs.count import Query, forward_flops, pass_flops, prefill_flops
 from peftbench.costs.kernels import kernel_flops
 from peftbench.costs.of_cell import Facts, ScoredRows
@@ -222,16 +222,18 @@ def test_a_sweep_counts_what_ran_of_trials_that_broke(family, backbone_of, rows,
 def test_the_lengths_that_training_writes_down_give_the_flops_of_its_steps(family, backbone_of):
     """In batches of one, with choices of one length, nothing is padded: what is counted is what was dispatched."""
     backbone, method = backbone_of(family), registry.method("ia3")
-    examples = [Encoded((5,) * tokens, ((7, 8), (9, 7)), (0, 0), label=0) for tokens in (6, 3, 6)]
+    examples = [Encoded((5,) * tokens, ((7, 8, 6), (9, 7, 6), (9, 7, 5)), (0, 0, 0), label=0) for tokens in (6, 3, 6)]
     backbone.train_only(method.attach(backbone, method.Config()))
     predictor = tune.TunePredictor(backbone, Scoring(end="none"), [], 2, 0)
 
-    def run():
+    def run(is_shared):
         for each in examples:
-            choice_log_probs(backbone, [each])[0].sum().backward()
-            predictor.work.add_step(*tune._shapes(backbone, [each]))
+            choice_log_probs(backbone, [each], is_shared=is_shared)[0].sum().backward()
 
-    traced = kernel_flops(run)
+    traced, shared = (kernel_flops(lambda is_shared=is_shared: run(is_shared)) for is_shared in (False, True))
+    for each in examples:
+        predictor.work.add_step(*tune._shapes(backbone, [each]))
     assert predictor.work.num_padding_tokens == 0
+    assert trained_flops(backbone.sizes, predictor.work.passes, method.added(backbone.sizes, method.Config())) == shared
     queries = {Query(0, length.context, length.choices): times for length, times in predictor.work.lengths.items()}
     assert training_flops(backbone.sizes, queries, 3, method.added(backbone.sizes, method.Config())) == traced

@@ -76,14 +76,15 @@ def test_gradients_reach_what_a_prefix_is_computed_from(family):
 
 
 @pytest.mark.parametrize("family", ENCODER_DECODERS)
-def test_the_encoder_runs_once_per_example_and_cross_attention_projects_its_states_once(family):
+@pytest.mark.parametrize("is_shared", [True, False])
+def test_the_encoder_runs_once_per_example_and_cross_attention_projects_its_states_once(family, is_shared):
     backbone = tiny_backbone(family)
     encoded, rows = batch_of(backbone), {}
     for site in (*backbone.sites("q"), *backbone.sites("k")):
         module = backbone.model.get_submodule(site.module)
         key = (site.stack, site.attention, site.role)
         module.register_forward_pre_hook(lambda _m, args, key=key: rows.update({key: len(args[0])}))
-    choice_log_probs(backbone, encoded)
-    num_rows = len(encoded) * max(len(each.choices) for each in encoded)
+    choice_log_probs(backbone, encoded, is_shared=is_shared)
+    num_rows = len(encoded) * (1 if is_shared else max(len(each.choices) for each in encoded))
     assert rows["encoder", "self", "k"] == rows["decoder", "cross", "k"] == len(encoded)
     assert rows["decoder", "cross", "q"] == rows["decoder", "self", "k"] == num_rows

@@ -242,7 +242,9 @@ def test_memory_that_does_not_suffice_for_one_prompt_is_an_error_and_other_failu
 
 
 WORDS = st.lists(st.sampled_from(TEXT.split()), min_size=1, max_size=9).map(" ".join)
-ONE = st.tuples(WORDS, st.lists(WORDS, min_size=2, max_size=5, unique=True))
+FEW = st.sampled_from(["yes", "no", "yes no"])
+ALIKE = st.lists(FEW, min_size=1, max_size=5).map(" ".join)  # choices of few words begin alike
+ONE = st.tuples(WORDS, st.lists(WORDS | ALIKE, min_size=2, max_size=7, unique=True))
 loaded = cache(tiny_backbone)
 
 

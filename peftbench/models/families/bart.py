@@ -10,6 +10,8 @@ BART write it first when it generates (forced_bos_token_id); it opens every answ
 Paper: 1910.13461, section 2.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from peftbench.errors import ModelError
@@ -69,6 +71,20 @@ def start(config: Any) -> list[int]:
 def head(model: Any, hidden: "Tensor") -> "Tensor":
     """Compute the logits, with a bias for each word of the vocabulary."""
     return logits(model, hidden) + model.final_logits_bias
+
+
+@contextmanager
+def placed(decoder: Any, positions: "Tensor") -> Iterator[None]:
+    """Let the decoder's tokens stand at positions (rows, tokens) in place of 0, 1, 2, ..."""
+    table = decoder.embed_positions
+    flat = {"position_ids": positions.flatten()}  # one row of them is all that the table's module takes
+    before = table.register_forward_pre_hook(lambda _module, args, _named: (args[:1], flat), with_kwargs=True)
+    after = table.register_forward_hook(lambda _module, _args, output: output.view(*positions.shape, -1))
+    try:
+        yield
+    finally:
+        before.remove()
+        after.remove()
 
 
 def sites(sizes: Sizes) -> list[Site]:
