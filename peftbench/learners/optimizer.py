@@ -5,9 +5,9 @@ from collections.abc import Iterable
 
 import torch
 from torch import nn
-from transformers.optimization import Adafactor
 
 from peftbench.errors import RunError
+from peftbench.learners.adafactor import Adafactor
 from peftbench.spec.cell import Training
 
 ROUNDING = 1e-6
@@ -87,12 +87,12 @@ class Optimizer:
         """Look at the gradients of tensors that had none yet."""
         if not self._unreached:
             return
-        largest = {
-            index: float(copy.grad.abs().max())
-            for index, copy in enumerate(self._copies)
-            if copy.grad is not None and copy.numel()
-        }
-        floor = ROUNDING * max(largest.values(), default=0.0)
+        grads = {index: copy.grad for index, copy in enumerate(self._copies) if copy.grad is not None and copy.numel()}
+        if not grads:
+            return
+        norms = torch._foreach_norm(list(grads.values()), torch.inf)
+        largest = dict(zip(grads, torch.stack(norms).tolist(), strict=True))
+        floor = ROUNDING * max(largest.values())
         self._unreached -= {index for index, size in largest.items() if size > floor}
 
     @torch.no_grad()
@@ -105,12 +105,7 @@ class Optimizer:
 
 def _optimizer(parameters: list[nn.Parameter], training: Training) -> torch.optim.Optimizer:
     if training.optimizer == "adamw":
-        return torch.optim.AdamW(parameters, lr=training.lr, weight_decay=training.weight_decay)
+        return torch.optim.AdamW(parameters, lr=training.lr, weight_decay=training.weight_decay, fused=True)
     return Adafactor(
-        parameters,
-        lr=training.lr,
-        weight_decay=training.weight_decay,
-        scale_parameter=training.scale_parameter,
-        relative_step=False,
-        warmup_init=False,
+        parameters, training.lr, weight_decay=training.weight_decay, scale_parameter=training.scale_parameter
     )

@@ -95,3 +95,17 @@ def test_what_never_gets_a_gradient_is_counted_by_value():
         loss.backward()
         optimizer.step(step, loss.item())
     assert optimizer.num_unreached == 5 + 7 + 11
+
+
+def test_adamw_in_one_kernel_is_adamw():
+    values = torch.randn(3, 5, generator=torch.Generator().manual_seed(0))
+    own, theirs = nn.Parameter(values.clone()), nn.Parameter(values.clone())
+    training = Training(optimizer="adamw", lr=1e-2, num_steps=50, weight_decay=0.1, warmup_ratio=0)
+    optimizer = Optimizer([own], training)
+    reference = torch.optim.AdamW([theirs], weight_decay=0.1, foreach=False)
+    for step in range(50):
+        own.grad, theirs.grad = (0.1 * torch.sin(values * (step + 1)) for _ in range(2))
+        optimizer.step(step, 1.0)
+        reference.param_groups[0]["lr"] = rate(step, training)
+        reference.step()
+    torch.testing.assert_close(own, theirs, rtol=1e-6, atol=1e-6)
