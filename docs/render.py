@@ -15,7 +15,8 @@ import typer
 from rich.console import Console
 from typer.models import ArgumentInfo, OptionInfo
 
-from peftbench.cli.app import app
+from peftbench.cli.commands import COMMANDS, load
+from peftbench.cli.options import flatten
 from peftbench.report.formats import data, text
 from peftbench.report.formats.schema import DOCUMENTS, json_schema
 from peftbench.report.notes.document import Document, compose
@@ -85,10 +86,12 @@ def row_fields() -> str:
 def commands() -> str:
     """Write the help of all commands as Markdown."""
     parts = ["# Commands\n\nMade from the commands' own help by `make render`.\n"]
-    parts += [_command(one.name, one.callback) for one in app.registered_commands]
-    for group in app.registered_groups:
-        inner = group.typer_instance.registered_commands if group.typer_instance else []
-        parts += [_command(f"{group.name} {one.name}", one.callback) for one in inner]
+    for name in COMMANDS:
+        loaded = load(name)
+        if isinstance(loaded, typer.Typer):
+            parts += [_command(f"{name} {inner.name}", inner.callback) for inner in loaded.registered_commands]
+        else:
+            parts.append(_command(name, flatten(loaded)))
     return "\n".join(parts)
 
 

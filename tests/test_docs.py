@@ -99,10 +99,9 @@ def parsed(words):
     """Let the command line read words, and run nothing."""
     command = typer.main.get_command(app)
     while words and hasattr(command, "commands"):
-        name, *words = words
-        if name.startswith("-"):
+        if words[0].startswith("-"):
             return
-        command = command.commands[name]
+        _, command, words = command.resolve_command(typer.Context(command), words)
     command.make_context("peftbench", list(words))
 
 

@@ -1,46 +1,19 @@
-"""The `peftbench` program: its commands by name, and its exit codes."""
+"""The `peftbench` program: what runs its commands, and its exit codes."""
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Annotated
 
 import typer
 
 from peftbench import __version__
-from peftbench.cli.advise import advise
-from peftbench.cli.compare import compare
-from peftbench.cli.cost import cost
-from peftbench.cli.decide import decide
-from peftbench.cli.export import export
-from peftbench.cli.icl import icl
-from peftbench.cli.lab import lab
-from peftbench.cli.list import show_list
-from peftbench.cli.options import FLAG, Command, Group, flatten
-from peftbench.cli.predict import predict
-from peftbench.cli.report import report
-from peftbench.cli.run import run
-from peftbench.cli.show import show
-from peftbench.cli.tune import tune
+from peftbench.cli.commands import Program
+from peftbench.cli.options import FLAG
 from peftbench.errors import PeftbenchError
 from peftbench.report.formats import escape
 
 INTERRUPTED = 130
 """Exit code of a program that Ctrl-C ended: 128 + SIGINT."""
-
-COMMANDS: dict[str, Callable[..., None]] = {
-    "decide": decide,
-    "icl": icl,
-    "tune": tune,
-    "report": report,
-    "run": run,
-    "cost": cost,
-    "predict": predict,
-    "export": export,
-    "compare": compare,
-    "advise": advise,
-    "list": show_list,
-    "show": show,
-}
 
 MAX_CHARS = 2_000
 """Of an error, or of its hint: what strangers wrote may be long."""
@@ -50,7 +23,7 @@ HINT_OF_FILES = "paths start from the folder that you are in"
 UsageError = typer.BadParameter.__base__
 
 app = typer.Typer(
-    cls=Group,
+    cls=Program,
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -58,9 +31,6 @@ app = typer.Typer(
     epilog="Start with your rows: peftbench decide rows.csv. Or with the paper: peftbench icl --shots 32, "
     "peftbench tune --method ia3, peftbench report",
 )
-for name, command in COMMANDS.items():
-    app.command(name, cls=Command)(flatten(command))
-app.add_typer(lab, name="lab")
 
 
 def _version(is_requested: bool) -> None:

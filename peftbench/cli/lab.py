@@ -10,7 +10,12 @@ from typer import Option
 from peftbench.cli.options import Command, Group, flatten
 from peftbench.cli.show import show
 
-lab = typer.Typer(cls=Group, no_args_is_help=True, help="How the embedded models were made; what a task looks like.")
+lab = typer.Typer(
+    cls=Group,
+    no_args_is_help=True,
+    add_completion=False,
+    help="How the embedded models were made; what a task looks like.",
+)
 
 
 lab.command("show", cls=Command)(flatten(show))

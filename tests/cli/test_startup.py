@@ -1,9 +1,12 @@
+import inspect
 import subprocess
 import sys
 
 import pytest
+import typer
 
 import peftbench
+from peftbench.cli.commands import COMMANDS, load
 from peftbench.store.record import identify
 from peftbench.store.seal import sealed
 from tests.report.records import record
@@ -45,14 +48,22 @@ def test_looking_imports_nothing_heavy(words):
     assert imported(*words) == []
 
 
-def test_the_list_of_commands_imports_neither_pydantic_nor_many_modules():
+def test_the_list_of_commands_imports_neither_pydantic_nor_a_command():
     """Typer itself imports pydantic once a command is named."""
+    modules = {f"peftbench.cli.{command.partition(':')[0]}" for command, _ in COMMANDS.values()}
     counting = PROGRAM.replace("print(", "print(len(sys.modules), file=sys.stderr); print(")
-    program = counting.format(heavy=(*HEAVY, "pydantic"))
+    program = counting.format(heavy=(*HEAVY, "pydantic", "peftbench.registry", *modules))
     run = subprocess.run([sys.executable, "-c", program, "--help"], capture_output=True, text=True, check=True)
     count, names = run.stderr.splitlines()[-2:]
     assert names == "imported:"
-    assert int(count) < 400
+    assert int(count) < 360
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_the_list_of_commands_says_of_each_what_its_own_help_begins_with(name):
+    loaded = load(name)
+    about = loaded.info.help if isinstance(loaded, typer.Typer) else inspect.getdoc(loaded).partition("\n\n")[0]
+    assert COMMANDS[name][1] == about
 
 
 def test_a_report_over_records_imports_nothing_heavy(tmp_path):
