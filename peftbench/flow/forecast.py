@@ -2,7 +2,8 @@
 
 Batches are cut as they will be (`scoring.passes`), from the token counts of queries and examples. Shots are counted by
 themselves and added to the queries, of many queries a sample is encoded, and of a long training its first batches are
-drawn: what is exact otherwise is near then.
+drawn: what is exact otherwise is near then. A training that may stop at a plateau is forecast with all of its steps,
+more than it may take.
 """
 
 import itertools

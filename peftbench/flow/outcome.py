@@ -250,4 +250,6 @@ def _work(learned: Learned, evaluations: Sequence[Evaluation]) -> dict[str, int]
     if isinstance(learned, Tuned):
         work["training_tokens"] = learned.predictor.work.num_tokens
         work["training_padding_tokens"] = learned.predictor.work.num_padding_tokens
+        if learned.tuning.training.stop != "never":
+            work["training_steps"] = learned.predictor.work.num_steps
     return work

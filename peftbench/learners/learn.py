@@ -112,10 +112,14 @@ def learn(
         stage = f"{title}: sweeping the learning rate of {learner.method}, seed {learner.seed}"
         with watch.stage(stage, num_steps(learner.training)) as advance:
             swept = sweep(learner, backbone, scoring, lambda text: advance(1, text))
+            if rest := num_steps(learner.training) - swept.num_steps:
+                advance(rest, "swept")
         learner = learner.at(swept.lr)
     stage = f"{title}: tuning {learner.method}, seed {learner.seed}"
     with watch.stage(stage, learner.training.num_steps) as advance:
         predictor = tune.learn(learner, backbone, scoring, lambda _, loss: advance(1, f"loss {loss:.3f}"))
+        if rest := learner.training.num_steps - len(predictor.log):
+            advance(rest, f"stopped at step {len(predictor.log)}: the loss falls no more")
     return Tuned(learner, predictor, time.perf_counter() - started, len(queries), swept)
 
 

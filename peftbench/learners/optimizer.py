@@ -14,6 +14,11 @@ ROUNDING = 1e-6
 """Share of the largest gradient below which one is rounding error: that of a key's bias is zero in exact arithmetic."""
 
 
+def warmup(training: Training) -> int:
+    """Count the steps in which the learning rate rises."""
+    return round(training.warmup_ratio * training.num_steps)
+
+
 def rate(step: int, training: Training) -> float:
     """Return a step's learning rate: linearly up to lr over the warm-up, then linearly down towards zero.
 
@@ -23,7 +28,7 @@ def rate(step: int, training: Training) -> float:
 
     Differs: the authors' first step has rate zero and is lost; here the rate is above zero in all steps.
     """
-    num_warmup = round(training.warmup_ratio * training.num_steps)
+    num_warmup = warmup(training)
     if step < num_warmup:
         return training.lr * (step + 1) / (num_warmup + 1)
     return training.lr * (training.num_steps - step) / (training.num_steps - num_warmup)

@@ -15,7 +15,8 @@ from peftbench.adapters import starts
 from peftbench.adapters.starts import Start
 from peftbench.errors import RunError
 from peftbench.learners import losses
-from peftbench.learners.optimizer import Optimizer
+from peftbench.learners.optimizer import Optimizer, warmup
+from peftbench.learners.plateau import Plateau
 from peftbench.methods.base import MethodConfig
 from peftbench.methods.stages import Stages
 from peftbench.models.backbone import Backbone
@@ -130,7 +131,7 @@ def learn(tuning: Tuning, backbone: Backbone, scoring: Scoring, progress: Progre
         tuning: Method, settings and shots.
         backbone: With nothing attached.
         scoring: Cut and end of answers; the same as in evaluation.
-        progress: Called after each step.
+        progress: Called after each step; with `stop` there may be fewer than `num_steps`.
 
     Raises:
         MethodError: The method does not fit the backbone, or the starting point does not fit the method.
@@ -238,6 +239,7 @@ def _train(
     optimizer = Optimizer(parameters.values(), training, apart=num_members > 1)
     predictor.num_trained_parameters = sum(parameter.numel() for parameter in parameters.values())
     batches = draw_batches(encoded, training.batch_size, tuning.seed)
+    plateau = Plateau(warmup(training)) if training.stop == "plateau" else None
     backbone.model.train()  # for the model's own dropout
     try:
         for step, drawn in zip(range(training.num_steps), batches, strict=False):
@@ -252,6 +254,8 @@ def _train(
             stages.after_step(step, training.num_steps)
             if progress is not None:
                 progress(step + 1, values["loss"])
+            if plateau is not None and plateau.is_reached(values["loss"]):
+                break
     finally:
         backbone.model.eval()
     predictor.num_unreached_parameters = optimizer.num_unreached

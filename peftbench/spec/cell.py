@@ -66,6 +66,9 @@ class Training(Settings):
         unlikelihood_loss: Weight of L_UL.
         length_norm_loss: Weight of L_LN.
         loss_form: "paper" for the equations, "t-few" for what the authors' code computes.
+        stop: "plateau" ends training before `num_steps` where its loss has not fallen by 1 % for 100 steps
+            (`learners.plateau` has the rule). The rate decays by `num_steps` all the same, so that a training that is
+            stopped ends at a higher rate than one of so few steps; so does a schedule of the method's own.
 
     Paper: 2205.05638, section 3.2 (losses) and appendix (optimisation).
     """
@@ -82,12 +85,19 @@ class Training(Settings):
     unlikelihood_loss: float = Field(1.0, ge=0)
     length_norm_loss: float = Field(1.0, ge=0)
     loss_form: Literal["paper", "t-few"] = "paper"
+    stop: Literal["never", "plateau"] = "never"
 
     @model_validator(mode="after")
     def _some_loss(self) -> "Training":
         if not (self.lm_loss or self.unlikelihood_loss or self.length_norm_loss):
             raise ValueError("all three losses are off; give at least one of them a weight")
         return self
+
+    @model_serializer(mode="wrap")
+    def _without_stop(self, serialize: Any) -> dict[str, Any]:
+        """Leave out `stop` where it is off: what came later does not make another training of those before it."""
+        table: dict[str, Any] = serialize(self)
+        return {name: value for name, value in table.items() if (name, value) != ("stop", "never")}
 
 
 class IclOptions(Settings):

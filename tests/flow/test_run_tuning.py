@@ -8,7 +8,7 @@ import pytest
 
 from peftbench.errors import ModelError
 from peftbench.flow import run as flow
-from peftbench.learners import learn, sweep
+from peftbench.learners import learn, plateau, sweep
 from peftbench.spec.cell import Cell, TaskSpec
 from peftbench.store.results import Store
 from tests.flow.test_run import ROWS, TEMPLATE, Watch, only
@@ -178,3 +178,25 @@ def test_an_interrupted_tuning_leaves_no_adapter_and_takes_none_away(cell, tmp_p
         with pytest.raises(KeyboardInterrupt):
             list(flow.run([cell], store, Watch(), force=True))
     assert files(store) == there
+
+
+def test_a_training_that_stops_has_the_steps_and_flops_that_were_run(cell, tmp_path, monkeypatch):
+    monkeypatch.setattr(plateau, "WINDOW", 1)
+    monkeypatch.setattr(plateau, "PATIENCE", 2)
+    flat = {**cell.training, "lr": 1e-9, "warmup_ratio": 0.0}
+
+    def record(training):
+        tried = cell.model_copy(update={"training": {**flat, **training}})
+        return only(flow.run([tried], Store(tmp_path / "results"))).record
+
+    stopped = record({"num_steps": 50, "stop": "plateau"})
+    num_steps = stopped.work["training_steps"]
+    assert 3 <= num_steps < 50
+    whole, same = record({"num_steps": 50}), record({"num_steps": num_steps})
+    assert "training_steps" not in whole.work
+    assert flops(stopped) == flops(same) != flops(whole)
+    assert stopped.learned.training["num_steps"] == 50
+
+
+def flops(record):
+    return [cost.value for cost in record.costs if cost.name.startswith("training")]
