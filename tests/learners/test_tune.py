@@ -136,7 +136,8 @@ def test_padding_is_what_the_model_is_given_beyond_the_tokens(family):
         if isinstance(table, nn.Embedding):
             table.register_forward_hook(lambda _module, args, _output: given.append(args[0].numel()))
     predictor = learn(backbone, num_steps=3)
-    assert sum(given) == predictor.work.num_tokens + predictor.work.num_padding_tokens
+    work = predictor.work
+    assert sum(given) == work.num_tokens - work.num_shared_tokens + work.num_padding_tokens
 
 
 def test_scoring_is_that_of_the_tuned_backbone():

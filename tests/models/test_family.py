@@ -17,7 +17,7 @@ from tests.tiny import FAMILIES, tiny_backbone
 def test_each_family_offers_functions_of_the_arguments_that_they_are_called_with(model_type):
     offered = registry.family(model_type)
     arguments = {"window": ["config"], "start": ["config"], "head": ["model", "hidden"], "rewire": ["model"]}
-    arguments |= {"sizes": ["config"], "max_positions": ["config"]}
+    arguments |= {"sizes": ["config"], "max_positions": ["config"], "placed": ["decoder", "positions"]}
     arguments |= {name: ["sizes"] for name in ("sites", "attentions", "layers")}
     assert set(arguments) == {field.name for field in fields(Family)} - {"UNDEFINED"}
     for name, expected in arguments.items():

@@ -41,6 +41,25 @@ def test_every_prefix_and_the_soft_prompt_get_gradients(family):
     assert dead == []
 
 
+@pytest.mark.parametrize("family", FAMILIES)
+def test_tokens_that_choices_share_change_no_value_and_no_gradient(family):
+    backbone = tuned(family)
+    examples = [example("the premise", ("yes no maybe", "yes no", "yes true", "no")), example("no", ("no", "no yes"))]
+    batch = encode(backbone, examples, Scoring(end="eos", separator=SEPARATOR))
+    backbone.train_only([name for name, _ in backbone.model.named_parameters()])
+    values, gradients = {}, {}
+    for is_shared in (True, False):
+        backbone.model.zero_grad()
+        values[is_shared], _ = choice_log_probs(backbone, batch, is_shared=is_shared)
+        (values[is_shared] ** 2).sum().backward()
+        gradients[is_shared] = [weight.grad for weight in backbone.model.parameters()]
+    torch.testing.assert_close(values[True], values[False], atol=1e-5, rtol=1e-5)
+    for shared, alone in zip(gradients[True], gradients[False], strict=True):
+        assert (shared is None) == (alone is None)
+        if shared is not None:
+            torch.testing.assert_close(shared, alone, atol=1e-5 * (1 + float(alone.abs().max())), rtol=1e-4)
+
+
 @torch.no_grad()
 @pytest.mark.parametrize("family", FAMILIES)
 def test_virtual_tokens_that_are_the_embeddings_of_words_are_these_words(family):
