@@ -79,7 +79,9 @@ def carry_out(cells: Sequence[Cell], run: RunOptions, output: OutputOptions, for
     progress = watch(quiet=output.quiet)
     with progress.waiting("loading torch and transformers"):
         from peftbench.flow.run import run as run_cells
+        from peftbench.models.threads import THREADS
 
+    THREADS.number = run.threads
     store = Store(output.results)
     records = []
     started = time.perf_counter()

@@ -110,8 +110,10 @@ def decide(
         from peftbench.decision import keep as kept
         from peftbench.decision.schedule import scheduled
         from peftbench.decision.strategies import Split
+        from peftbench.models.threads import THREADS
         from peftbench.report.notes.decision import Answer
         from peftbench.store.results import Store
+    THREADS.number = run.threads
     if keep is not None:
         kept.check(keep)
     choices = re.split(r",(?![^{]*}})", read.choices) if read.choices else None
@@ -124,7 +126,13 @@ def decide(
     loaded = {"model": model, "revision": weights.revision, "dtype": weights.dtype}
     settings = {**loaded, **where, "scoring": scoring.table()}
     schedule = scheduled(task, settings, Split(split.folds, split.repeats, read.group), seconds, store, progress)
-    again = (read, split, scoring, weights, RunOptions(device=run.device, allow_pickle=run.allow_pickle))
+    again = (
+        read,
+        split,
+        scoring,
+        weights,
+        RunOptions(device=run.device, threads=run.threads, allow_pickle=run.allow_pickle),
+    )
     command = _command(rows, model, queries) + "".join(map(options.typed, again)) + output.typed()
     if plan:
         typer.echo(schedule_text.terminal(schedule, stdout()), nl=False)

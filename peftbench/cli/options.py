@@ -160,11 +160,23 @@ class WeightOptions:
     ] = "float32"
 
 
+Threads = Annotated[
+    int | None,
+    Option(
+        help="CPU threads. \\[default: all, and one for models under 20 M parameters]",
+        metavar="N",
+        min=1,
+        rich_help_panel=RUNNING,
+    ),
+]
+
+
 @dataclass(frozen=True)
 class RunOptions:
     """Options of the device, and of cells that have a record."""
 
     device: Annotated[str, Option(help="auto, cpu, cuda, mps, ...", metavar="NAME", rich_help_panel=RUNNING)] = "auto"
+    threads: Threads = None
     allow_pickle: Annotated[
         bool,
         Option(

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer import Option
 
-from peftbench.cli.options import FLAG
+from peftbench.cli.options import FLAG, Threads
 from peftbench.errors import RecordError, RunError, TaskError
 
 if TYPE_CHECKING:
@@ -46,6 +46,7 @@ def predict(
     ] = "adapter",
     model: Annotated[str | None, Option(help="Where the model is now, if not where it was.", metavar="NAME")] = None,
     device: Annotated[str, Option(help="auto, cpu, cuda, mps, ...", metavar="NAME")] = "auto",
+    threads: Threads = None,
     quiet: Annotated[bool, Option("--quiet", "-q", help="No progress, no remarks.", metavar=FLAG)] = False,
 ) -> None:
     """Predict the rows of a file with adapters, or with a record's shots."""
@@ -54,6 +55,8 @@ def predict(
     progress = watch(quiet=quiet)
     with progress.waiting("loading torch and transformers"):
         from peftbench.flow import predict as flow
+        from peftbench.models.threads import THREADS
+    THREADS.number = threads
     named = _named(adapter or [], shots_from)
     usages = [flow.open_usage(path) for path in named.values()]
     flow.check_together(list(named), usages)

@@ -20,13 +20,10 @@ from peftbench.models.family import Family
 from peftbench.models.gguf import config as gguf_config
 from peftbench.models.gguf import header, tensors
 from peftbench.models.gguf import tokenizer as gguf_tokenizer
+from peftbench.models.threads import SMALL, THREADS
 
 CONFIG = "config.json"
 TOGETHER = "config and weights must be saved together"
-# Below this many parameters a CPU computes on one thread. Shared matrices of that size gain nothing, and on a machine
-# that does other work besides, threads that wait for each other at every operator cost a multiple (8 x, measured).
-SMALL = 20_000_000
-ALL_THREADS = torch.get_num_threads()
 
 
 @dataclass(frozen=True)
@@ -65,7 +62,7 @@ def load(
     else:
         is_embedded = name in registry.embedded_models()  # its checksums cover all files
         parts = _from_folder(path, getattr(torch, dtype), allow_pickle, is_embedded)
-    torch.set_num_threads(1 if parts.model.num_parameters() < SMALL else ALL_THREADS)
+    THREADS.suit(parts.model.num_parameters())
     return Backbone(
         name=name,
         revision=revision,

@@ -104,6 +104,7 @@ CASES = {
     "model": (f"icl --model mini-gtp {ROWS} {OWN}", "unknown model 'mini-gtp'", "did you mean 'mini-gpt'?"),
     "method": ("tune --method lorra", "unknown method 'lorra'", "did you mean 'lora'?"),
     "task": ("icl --task rtee", "unknown task 'rtee'", "did you mean 'rte'?"),
+    "no threads": ("icl --task lab-nli2 --threads 0", "'--threads': Input should be greater than", "icl --help"),
     "template number": ("icl --task lab-nli2 --templates 0,9", "has no template 9", "known: 0 (does it follow)"),
     "no number": ("icl --task lab-nli2 --templates=-1", "--templates '-1' is no list", "--templates 0,1,2"),
     "setting": (f"tune --method lora --set rnak=4 {ROWS} {OWN}", "setting of lora 'rnak'", "did you mean 'rank'?"),
