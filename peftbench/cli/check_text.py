@@ -10,7 +10,8 @@ from rich.text import Text
 
 from peftbench.costs.audit import Check
 from peftbench.report.formats.columns import Column
-from peftbench.report.formats.text import draw, grids, note
+from peftbench.report.formats.drawing import draw
+from peftbench.report.formats.text import grids, note
 from peftbench.report.rows import units
 
 if TYPE_CHECKING:

@@ -9,7 +9,8 @@ from rich.text import Text
 
 from peftbench.costs.of_model import PER_QUERY, BreakEven, ModelCosts, Strategy, Workload, break_evens
 from peftbench.report.formats.columns import Column
-from peftbench.report.formats.text import draw, grids, note
+from peftbench.report.formats.drawing import draw
+from peftbench.report.formats.text import grids, note
 from peftbench.report.rows import units
 from peftbench.report.rows.units import MARK
 

@@ -203,7 +203,7 @@ def _constant(tree: ast.Module, name: str) -> str:
 
 def _drawn(listing: Listing) -> str:
     from peftbench.cli.screen import stdout
-    from peftbench.report.formats.text import draw
+    from peftbench.report.formats.drawing import draw
 
     lines = [{name: value for name, value in line.items() if name not in listing.hidden} for line in listing.lines]
     pieces: list[Any] = [_grid(lines) if lines else "none"]

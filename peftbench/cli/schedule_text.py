@@ -8,7 +8,8 @@ from rich.text import Text
 from peftbench.decision.schedule import Schedule, Step
 from peftbench.learners.progress import duration
 from peftbench.report.formats.columns import Column
-from peftbench.report.formats.text import draw, grids
+from peftbench.report.formats.drawing import draw
+from peftbench.report.formats.text import grids
 from peftbench.report.rows import units
 
 

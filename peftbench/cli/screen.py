@@ -1,21 +1,24 @@
 """A report on stdout, in each of its formats."""
 
 import json
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from rich.console import Console
 
 from peftbench.cli.progress import Watch
-from peftbench.report.formats import data, text
-from peftbench.report.notes.document import Document
+
+if TYPE_CHECKING:
+    from peftbench.report.notes.document import Document
 
 TextFormat = Literal["table", "md", "latex", "json", "csv"]
 WIDTH = 100
 """Columns where stdout is no terminal."""
 
 
-def rendered(document: Document, form: TextFormat) -> str:
+def rendered(document: "Document", form: TextFormat) -> str:
     """Write a report in a format."""
+    from peftbench.report.formats import data, text
+
     if form == "table":
         return text.terminal(document, stdout())
     if form == "json":

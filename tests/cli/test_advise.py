@@ -5,7 +5,6 @@ import json
 import pytest
 
 from peftbench.cli.app import main
-from tests.cli.test_startup import imported
 from tests.report.stored import stored
 
 
@@ -77,7 +76,3 @@ def test_wrong_input_is_one_line_and_a_hint(folder, capsys, words, message):
     assert (code, out) == (2, "")
     assert err.startswith(f"error: {message}")
     assert err.count("\n") == 3
-
-
-def test_it_imports_nothing_heavy(folder):
-    assert imported("advise", "--queries", "10", "--results", str(folder)) == []

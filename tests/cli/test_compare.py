@@ -6,7 +6,6 @@ import pytest
 
 from peftbench.cli.app import main
 from peftbench.store.record import SCHEMA_VERSION
-from tests.cli.test_startup import imported
 from tests.report.stored import stored
 
 A, B = "icl@mini-gpt", "ia3@mini-t0"
@@ -73,7 +72,3 @@ def test_missing_scores_are_refused(folder, capsys):
     error, hint = refused(capsys, A, B)
     assert "are missing" in error
     assert "--force" in hint
-
-
-def test_help_imports_nothing_heavy():
-    assert imported("compare", "--help") == []

@@ -9,7 +9,6 @@ import pytest
 from peftbench.cli.app import main
 from peftbench.report.formats import schema
 from peftbench.store.record import SCHEMA_VERSION
-from tests.cli.test_startup import imported
 from tests.report.stored import stored
 
 
@@ -173,11 +172,6 @@ def test_a_csv_that_cannot_be_written_leaves_the_table(folder, capsys):
 def test_copies_in_another_folder_are_the_same_report(folder, capsys):
     shutil.copytree(folder, "copy")
     assert run(capsys, "--results", "copy")[1] == run(capsys)[1]
-
-
-@pytest.mark.parametrize("form", ["table", "html"])
-def test_a_report_imports_nothing_heavy(folder, form):
-    assert imported("report", "--format", form, "--results", str(folder)) == []
 
 
 def everything(folder):

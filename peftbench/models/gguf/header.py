@@ -14,8 +14,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from peftbench.errors import ModelError
 from peftbench.models import foreign
 
@@ -229,6 +227,8 @@ def read_tensor(header: Header, name: str) -> Any:
     Returns:
         Array of the tensor's shape, float32.
     """
+    import numpy as np
+
     gguf, stored = library(), header.tensors[name]
     kind = gguf.GGMLQuantizationType(stored.type_id)
     data = np.fromfile(header.path, np.uint8, stored.num_bytes, offset=stored.start)

@@ -11,7 +11,8 @@ from peftbench.report.evidence.choices import Choice
 from peftbench.report.formats import columns
 from peftbench.report.formats.columns import Column
 from peftbench.report.formats.data import of_metric
-from peftbench.report.formats.text import draw, grids, note
+from peftbench.report.formats.drawing import draw
+from peftbench.report.formats.text import grids, note
 from peftbench.report.notes import advice as notes
 from peftbench.report.notes import break_even, remarks
 from peftbench.report.rows import names, texts, units

@@ -12,7 +12,8 @@ from peftbench.report.evidence.compare import Comparison, Line
 from peftbench.report.evidence.significance import ALPHA, NUM_DRAWS
 from peftbench.report.formats.columns import Column
 from peftbench.report.formats.data import of_metric
-from peftbench.report.formats.text import draw, grids, note
+from peftbench.report.formats.drawing import draw
+from peftbench.report.formats.text import grids, note
 from peftbench.report.notes.caveats import conventions
 from peftbench.report.rows import units
 from peftbench.report.rows.confidence import CONFIDENCE

@@ -11,7 +11,8 @@ from peftbench.report.evidence.decide import Best, Decision
 from peftbench.report.evidence.lead import Lead
 from peftbench.report.formats import columns, escape
 from peftbench.report.formats.columns import Column
-from peftbench.report.formats.text import draw, grids, markdown_table, note
+from peftbench.report.formats.drawing import draw
+from peftbench.report.formats.text import grids, markdown_table, note
 from peftbench.report.notes import decision as notes
 from peftbench.report.notes.decision import Answer
 from peftbench.report.rows import names, texts, units

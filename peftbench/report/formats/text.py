@@ -12,6 +12,7 @@ from rich.text import Text
 
 from peftbench.report.formats import escape
 from peftbench.report.formats.columns import Column, per_task, summary
+from peftbench.report.formats.drawing import draw
 from peftbench.report.notes.document import Document
 from peftbench.report.rows.table import Row, Table
 from peftbench.report.rows.units import ABSENT
@@ -44,22 +45,6 @@ def terminal(document: Document, console: Console) -> str:
 def grids(columns: Sequence[Column], width: int) -> list[RenderableType]:
     """Lay columns out as tables that fit the width, an empty line after each."""
     return [part for group in _fitted(columns, width) for part in (_grid(group, width), "")]
-
-
-def draw(console: Console, parts: Iterable[RenderableType]) -> str:
-    """Return what the console would print, one part below the other; no blanks at line ends if it is no terminal."""
-    with console.capture() as captured:
-        for part in parts:
-            console.print(_plain(part), markup=False, highlight=False, emoji=False)
-    text = captured.get()
-    return text if console.is_terminal else "".join(f"{line.rstrip()}\n" for line in text.splitlines())
-
-
-def _plain(part: RenderableType) -> RenderableType:
-    """Write a line of text as such; what stands in grids is text already."""
-    if isinstance(part, Text):
-        return Text(escape.terminal(part.plain), part.style)
-    return escape.terminal(part) if isinstance(part, str) else part
 
 
 def markdown(document: Document) -> str:
