@@ -7,7 +7,33 @@ import pytest
 
 from peftbench.cli import decide as command
 from peftbench.cli.app import main
+from peftbench.decision import schedule
 from tests.decision.rows import write_model, write_rows
+
+DECIDE = ["decide", "rows.csv", "--model", "model", "--folds", "2", "--device", "cpu"]
+
+
+@pytest.fixture(autouse=True)
+def known_rate(monkeypatch):
+    """Spare each decision the second in which the machine's own rate is measured."""
+    monkeypatch.setattr(schedule, "matmul_flops_per_second", lambda *_: 1e10)
+
+
+@pytest.fixture(scope="module")
+def finished_folder(tmp_path_factory):
+    """Decide once."""
+    folder = tmp_path_factory.mktemp("finished")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        write_rows(folder)
+        write_model(folder)
+        assert main(DECIDE) == 0
+    return folder
+
+
+@pytest.fixture
+def finished(finished_folder, monkeypatch):
+    monkeypatch.chdir(finished_folder)
 
 
 @pytest.fixture
@@ -19,7 +45,7 @@ def folder(tmp_path, monkeypatch):
 
 
 def decide(capsys, *words):
-    code = main(["decide", "rows.csv", "--model", "model", "--folds", "2", "--device", "cpu", *words])
+    code = main([*DECIDE, *words])
     streams = capsys.readouterr()
     return code, streams.out, streams.err
 
@@ -44,7 +70,7 @@ def test_from_rows_to_predictions(folder, capsys):
     assert json.loads(capsys.readouterr().out)["prediction"] == "good"
 
 
-def test_where_nothing_is_worth_it_nothing_is_kept(folder, capsys, monkeypatch):
+def test_where_nothing_is_worth_it_nothing_is_kept(finished, capsys, monkeypatch):
     from peftbench.decision import decide as decision
 
     monkeypatch.setattr(decision, "chosen_cell", lambda *_: None)
@@ -67,7 +93,7 @@ def test_the_plan_is_shown_and_nothing_is_run(folder, capsys):
 
 
 @pytest.mark.parametrize("form", ["json", "md", "html"])
-def test_formats_go_to_a_file(folder, capsys, form):
+def test_formats_go_to_a_file(finished, capsys, form):
     assert decide(capsys, "--out", f"answer.{form}", "--format", form)[:2] == (0, "")
     text = Path(f"answer.{form}").read_text()
     assert {"json": '"verdict"', "md": "| method", "html": "<svg"}[form] in text

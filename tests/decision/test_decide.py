@@ -4,7 +4,7 @@ import pytest
 
 import peftbench
 from peftbench.decision import decide as decision
-from peftbench.decision import keep
+from peftbench.decision import keep, schedule
 from peftbench.decision.schedule import scheduled
 from peftbench.decision.strategies import Split
 from peftbench.errors import RecordError
@@ -34,8 +34,11 @@ def folder(tmp_path_factory):
 
 
 @pytest.fixture
-def question(folder):
-    def ask(store, budget=1000.0):
+def question(folder, monkeypatch):
+    """Plan at a rate that is not measured, without searches for learning rates."""
+    monkeypatch.setattr(schedule, "matmul_flops_per_second", lambda *_: 1e10)
+
+    def ask(store, budget=None):
         task, _ = decision.read(folder / "rows.csv")
         model = {"model": str(folder / "model"), "device": "cpu"}
         return scheduled(task, model, Split(folds=2), budget, store, SILENT)
