@@ -51,11 +51,11 @@ def decide(capsys, *words):
 
 
 def test_from_rows_to_predictions(folder, capsys):
-    write_rows(folder, 40)
-    (folder / "model" / "peftbench.toml").write_text("[tune]\nnum_steps = 40\nlr = 1e-1\nscale_parameter = false\n")
+    write_rows(folder, 36)
+    (folder / "model" / "peftbench.toml").write_text("[tune]\nnum_steps = 20\nlr = 1e-1\nscale_parameter = false\n")
     code, out, err = decide(capsys, "--queries", "500")
     assert code == 0
-    assert err.index("Label: label, 2 classes in 40 rows") < err.index("10 strategies, 20 runs")
+    assert err.index("Label: label, 2 classes in 36 rows") < err.index("10 strategies, 20 runs")
     assert out.startswith("Tune: ")
     again = "peftbench decide rows.csv --model model --queries 500 --folds 2 --device cpu --keep my-rows"
     assert out.endswith(f"Next: {again}\n")
