@@ -6,7 +6,8 @@ import pytest
 
 import peftbench
 from peftbench import registry
-from peftbench.models.load import load
+from peftbench.models.gguf import header
+from peftbench.models.gguf.tokenizer import tokenizer
 from peftbench.spec.cell import TaskSpec
 from peftbench.store.results import Store
 from tests.scoring import harness
@@ -16,7 +17,7 @@ pytestmark = [pytest.mark.real_model, pytest.mark.xdist_group("lm_eval"), pytest
 EXAMPLE = Path(__file__).parents[2] / "examples" / "customer-messages" / "task.toml"
 # Choices of several tokens and unequal lengths; choices from the row; choices of one token.
 TASKS = {str(EXAMPLE): 2, "lab-completion": 0, "lab-sense": 1}
-NUM_ROWS = {0: 20, 4: 10}  # by shots: the harness runs all shots again for each choice
+NUM_ROWS = {0: 8, 4: 3}  # by shots: the harness runs all shots again for each choice
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +35,7 @@ def records(tmp_path_factory):
 @pytest.fixture(scope="module")
 def peer():
     pytest.importorskip("lm_eval", reason="needs lm-eval: pip install 'peftbench[benchmark]'")
-    return harness.their_model(registry.SMOLLM2.path(), load("smollm2-135m", device="cpu").tokenizer)
+    return harness.their_model(registry.SMOLLM2.path(), tokenizer(header.read(registry.SMOLLM2.path())))
 
 
 @pytest.mark.parametrize("shots", NUM_ROWS)
