@@ -27,9 +27,8 @@ def terminal(answer: Answer, console: Console) -> str:
     for title, lines in _lists(answer):
         parts += [Text(title, style="bold"), *(note(text, "") for text in lines), ""]
     parts += [note(text, "dim") for text in notes.conventions(answer.decision)]
-    if answer.command:
-        parts += ["", Text(f"Next: {answer.command}", style="bold")]
-    return draw(console, parts)
+    # A command is one line, however long: it is copied.
+    return draw(console, parts) + (f"\nNext: {escape.line(answer.command)}\n" if answer.command else "")
 
 
 def markdown(answer: Answer) -> str:
