@@ -59,8 +59,8 @@ class Program(Group):
 def load(name: str) -> Callable[..., None] | typer.Typer:
     """Import the function of a command, or a group of commands."""
     module, _, attribute = COMMANDS[name][0].partition(":")
-    found: Callable[..., None] | typer.Typer = getattr(import_module(f"peftbench.cli.{module}"), attribute)
-    return found
+    command: Callable[..., None] | typer.Typer = getattr(import_module(f"peftbench.cli.{module}"), attribute)
+    return command
 
 
 def built(name: str) -> Any:
