@@ -73,9 +73,10 @@ def test_each_row_gets_what_its_adapter_gives_alone_whatever_stands_beside_it(fa
         alone.append(log_probs(backbone, PROMPTS))
         backbone.detach_all()
     side_by_side = SideBySide(backbone, folders)
-    generator = random.Random(0)
-    for _ in range(8):
-        pairs = generator.sample(list(product(range(len(PROMPTS)), range(len(folders)))), 10)
+    shuffled = list(product(range(len(PROMPTS)), range(len(folders))))
+    random.Random(0).shuffle(shuffled)
+    for first in range(0, len(shuffled), 25):
+        pairs = shuffled[first : first + 25]
         with side_by_side.use([index for _, index in pairs]):
             mixed = log_probs(backbone, [PROMPTS[prompt] for prompt, _ in pairs])
         for row, (prompt, index) in zip(mixed, pairs, strict=True):

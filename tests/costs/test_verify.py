@@ -1,6 +1,7 @@
 """Counted and traced beside each other, over families and methods; and that a wrong count would be seen."""
 
 from dataclasses import replace
+from functools import cache
 
 import pytest
 
@@ -15,8 +16,13 @@ from tests.tiny import FAMILIES, tiny_backbone
 UNEVEN = Query(0, 9, (3, 2))
 
 
+@cache
+def described(family):
+    return describe(tiny_backbone(family).name)
+
+
 def verified(family, method=None):
-    model = describe(tiny_backbone(family).name)
+    model = described(family)
     return verify.verify(model, UNEVEN, method, registry.method(method).Config() if method else None)
 
 
@@ -61,7 +67,7 @@ def test_a_graph_alone_may_disagree():
 
 
 def test_an_ensemble_costs_its_members():
-    model, method = describe(tiny_backbone("gpt2").name), registry.method("prompt_tuning")
+    model, method = described("gpt2"), registry.method("prompt_tuning")
     single, triple = (
         verify.verify(model, UNEVEN, "prompt_tuning", method.Config(num_virtual_tokens=3, num_prompts=members))
         for members in (1, 3)

@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import torch
 
+from peftbench.models.load import read_config
 from peftbench.scoring.ranking import ChoiceScore, predict
 from peftbench.spec.cell import Cell, TaskSpec
 from peftbench.store.record import Normalization, Record
@@ -96,10 +98,15 @@ def their_model(path: Path, tokenizer: Any) -> Any:
     The tokenizer is ours: transformers' reading of a GGUF file does not split digits and blank lines as the file says.
     """
     from lm_eval.models.huggingface import HFLM
+    from transformers import AutoModelForCausalLM
 
-    place = (path.parent, {"gguf_file": path.name}) if path.is_file() else (path, {})
     with _quiet():
-        return HFLM(str(place[0]), **place[1], tokenizer=tokenizer, dtype="float32", device="cpu", batch_size=1)
+        if path.is_dir():
+            return HFLM(str(path), tokenizer=tokenizer, dtype="float32", device="cpu", batch_size=1)
+        # The harness's own call reads the file's words three times, for seconds each: twice for its config.
+        of_file = {"gguf_file": path.name, "config": read_config(path)}
+        model = AutoModelForCausalLM.from_pretrained(path.parent, **of_file, dtype=torch.float32)
+        return HFLM(model, tokenizer=tokenizer, batch_size=1)
 
 
 def _task(template: Template, shots: Sequence[Row], rows: Sequence[Row]) -> Any:
