@@ -5,18 +5,18 @@ import io
 import json
 import os
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
+import torch
 
 from peftbench.cli.app import main
 from peftbench.scoring.ranking import NORMALIZATIONS
 from peftbench.store.growing import Output
 from peftbench.store.results import Store
 from peftbench.store.seal import sealed
+from tests.drills.process import fork, wait
 from tests.tiny import tiny_folder
 
 ROWS = [(f"the premise number {i}", "yes" if i % 2 else "no") for i in range(8)]
@@ -165,13 +165,18 @@ def test_a_killed_run_goes_on_and_ends_in_the_same_bytes(root):
     with Path("many.csv").open("w", newline="") as file:
         csv.writer(file).writerows([("text", "label"), *rows])
     words = ["predict", "--adapter", adapter(root, "ia3"), "--input", "many.csv"]
-    program = "import sys; from peftbench.cli.app import main; sys.exit(main())"
-    child = subprocess.Popen([sys.executable, "-c", program, *words, "-q", "--output", "out.csv"])
+    torch.set_num_threads(1)  # a fork has no other threads
+    child = fork()
+    if not child:
+        try:
+            main([*words, "-q", "--output", "out.csv"])
+        finally:
+            os._exit(0)
     deadline = time.monotonic() + 60
     while not Path("out.csv.partial.json").exists() and time.monotonic() < deadline:
         time.sleep(0.01)
-    child.send_signal(signal.SIGKILL)
-    child.wait()
+    os.kill(child, signal.SIGKILL)
+    assert wait(child) == -signal.SIGKILL
     assert not Path("out.csv").exists()
     assert main([*words, "--output", "out.csv"]) == 0
     assert main([*words, "--output", "again.csv"]) == 0
