@@ -210,7 +210,7 @@ def judged(train: Path, test: Path, model: str, store: Store) -> dict[str, Any]:
     accuracies = {record.id: candidate.accuracy for candidate in truth.candidates for record in candidate.row.records}
     chosen = decision.pick or decision.best
     folds = {fold for record in chosen.row.records for fold in record.ids}
-    place = next(place for place, step in enumerate(planned.chosen) if folds & {trial.id for trial in step.trials})
+    place = next(place for place, step in enumerate(planned.chosen) if folds & set(step.ids))
     assert decision.majority is not None
     assert truth.lead is not None
     return {

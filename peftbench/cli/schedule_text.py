@@ -18,7 +18,7 @@ def terminal(schedule: Schedule, console: Console) -> str:
     steps = schedule.steps
     table = [
         Column(("strategy",), tuple(step.strategy.name for step in steps), is_text=True, is_key=True),
-        Column(("runs",), tuple(str(len(step.trials)) for step in steps)),
+        Column(("runs",), tuple(str(len(step.cells)) for step in steps)),
         Column(("FLOPs",), tuple(units.flops(step.flops) for step in steps)),
         Column(("time",), tuple(duration(step.seconds) for step in steps)),
         Column(("is run",), tuple("yes" if step.is_chosen else "no" for step in steps), is_text=True),
@@ -29,7 +29,7 @@ def terminal(schedule: Schedule, console: Console) -> str:
 def sentence(schedule: Schedule) -> str:
     """Write how much is run, how long that takes, and what is left out."""
     chosen, others = schedule.chosen, [step for step in schedule.steps if not step.is_chosen]
-    runs = sum(len(step.trials) for step in chosen)
+    runs = sum(len(step.cells) for step in chosen)
     text = f"{len(chosen)} strategies, {runs} runs, about {duration(schedule.seconds)} in all"
     return f"{text}; no time for {_names(others)}: --budget {_more(schedule)}" if others else text
 

@@ -1,6 +1,5 @@
 """One file of rows in, the answer out: what is assumed, what fits into the time, what it says."""
 
-import itertools
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -95,9 +94,10 @@ def carry_out(
         if not schedule.has_time_for(step):
             watch.say(schedule.left_out(step))
             break
-        for outcome in itertools.islice(outcomes, len(step.cells)):
+        # strict would ask for one outcome more.
+        for forecast, outcome in zip(step.forecasts, outcomes, strict=False):
             records.append(outcome.record)
-            schedule.finished(step, outcome)
+            schedule.finished(step, forecast, outcome)
     return records
 
 
@@ -112,5 +112,5 @@ def chosen_cell(decision: Decision, schedule: Schedule) -> Cell | None:
     if decision.pick is None:
         return None
     ids = {fold.id for record in decision.pick.row.records if isinstance(record, Joined) for fold in record.folds}
-    step = next(step for step in schedule.chosen if ids & {trial.id for trial in step.trials})
+    step = next(step for step in schedule.chosen if ids & set(step.ids))
     return schedule.on_all_rows(step)

@@ -15,7 +15,7 @@ from peftbench.flow.forecast import Forecast, forecasts
 from peftbench.flow.plan import Plan, plans, remarks
 from peftbench.flow.rate import Rate, Seconds
 from peftbench.flow.run import Outcome, finished
-from peftbench.flow.trial import Trial, on, trials
+from peftbench.flow.trial import on, trials
 from peftbench.learners.progress import Watch, duration
 from peftbench.models.backbone import Backbone
 from peftbench.spec.cell import Cell, TaskSpec
@@ -36,28 +36,25 @@ class Step:
 
     Args:
         strategy: What is learned, and how.
-        trials: One for each fold of each division.
-        forecasts: What each trial takes.
-        places: Of the trials without a record.
+        cells: One for each fold of each division.
+        ids: Of their records.
+        forecasts: What each cell takes.
+        places: Of the cells without a record.
         seconds: What those take.
         is_chosen: Whether there is time for it.
     """
 
     strategy: Strategy
-    trials: tuple[Trial, ...]
+    cells: tuple[Cell, ...]
+    ids: tuple[str, ...]
     forecasts: tuple[Forecast, ...]
     places: tuple[int, ...] = ()
     seconds: float = 0.0
     is_chosen: bool = False
 
     @property
-    def cells(self) -> list[Cell]:
-        """Its cells, in the order of its trials."""
-        return [trial.cell for trial in self.trials]
-
-    @property
     def to_run(self) -> list[Forecast]:
-        """Forecasts of the trials without a record."""
+        """Forecasts of the cells without a record."""
         return [self.forecasts[place] for place in self.places]
 
     @property
@@ -138,13 +135,11 @@ class Schedule:
         """Tell whether a step can still be run, now that others have shown how fast things go."""
         return step.strategy.is_needed or self._spent() + self._left(step) <= LENIENCY * self.budget
 
-    def finished(self, step: Step, outcome: Outcome) -> None:
+    def finished(self, step: Step, forecast: Forecast, outcome: Outcome) -> None:
         """Note that a cell of a step is done: what it took says how fast things go."""
-        record = outcome.record
         # Of a calibrated cell, whose prompts were scored before, the record has the time that it takes by itself.
         if outcome.is_new and not step.is_calibrated:
-            place = next(place for place, trial in enumerate(step.trials) if trial.id == record.id)
-            self._rate.learn(step.forecasts[place], Seconds(*(_measured(record, name) for name in MEASURED)))
+            self._rate.learn(forecast, Seconds(*(_measured(outcome.record, name) for name in MEASURED)))
 
     def on_all_rows(self, step: Step) -> Cell:
         """Return a step's cell for all rows: what learned from a whole training part learns from the whole pool."""
@@ -194,19 +189,23 @@ def scheduled(
     compared = strategies(pool.num_training_rows, steps_of_training, searches=budget is not None)
     steps = _steps(backbone, [(strategy, cells(strategy, task, split, settings)) for strategy in compared], rate, store)
     budget = BUDGET if budget is None else budget
-    name = identify({"cells": [trial.id for step in steps for trial in step.trials], "budget": budget})
+    name = identify({"cells": [record_id for step in steps for record_id in step.ids], "budget": budget})
     names = _remembered(store.root / "decisions" / f"{name}.json", steps, budget)
     return Schedule([replace(step, is_chosen=step.strategy.name in names) for step in steps], budget, pool, rate)
 
 
 def _steps(backbone: Backbone, compared: Sequence[tuple[Strategy, list[Cell]]], rate: Rate, store: Store) -> list[Step]:
-    """Plan the cells of each strategy, and forecast them; what has a record takes no time."""
+    """Plan the cells of each strategy, and forecast them; what has a record takes no time.
+
+    Nothing of a step holds on to the model, so that it is not in memory twice once the steps are run.
+    """
     planned = iter(on(backbone, plans([cell for _, of_strategy in compared for cell in of_strategy])))
     steps: list[Step] = []
     for strategy, of_strategy in compared:
         of_step = tuple(itertools.islice(planned, len(of_strategy)))
         places = tuple(place for place, trial in enumerate(of_step) if not finished(trial, store))
-        step = Step(strategy, of_step, tuple(forecasts(of_step)), places)
+        ids = tuple(trial.id for trial in of_step)
+        step = Step(strategy, tuple(of_strategy), ids, tuple(forecasts(of_step)), places)
         if step.is_calibrated:
             pairs = zip(steps[-1].forecasts, step.forecasts, strict=True)
             step = replace(step, forecasts=tuple(_beyond(*pair) for pair in pairs))

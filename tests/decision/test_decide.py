@@ -94,7 +94,7 @@ def test_when_time_is_up_the_ways_that_are_left_are_said_to_be_left_out(question
     monkeypatch.setattr(schedule, "_spent", lambda: 1e6)
     records = decision.carry_out(schedule, store, listener)
     needed = [step for step in schedule.steps if step.strategy.is_needed]
-    assert {record.id for record in records} == {trial.id for step in needed for trial in step.trials}
+    assert {record.id for record in records} == {record_id for step in needed for record_id in step.ids}
     assert listener.lines[-1].startswith("time is up; left out: lora; ")
     assert decision.answer(schedule, records, 10).verdict in {"tune", "prompt", "either", "neither"}
 

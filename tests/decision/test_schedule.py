@@ -1,6 +1,8 @@
 """What fits into the time, and that it is chosen again."""
 
+import gc
 import json
+import weakref
 
 import pytest
 
@@ -9,6 +11,8 @@ from peftbench.decision.decide import read
 from peftbench.decision.schedule import Step, scheduled
 from peftbench.decision.strategies import Split, Strategy
 from peftbench.errors import RunError
+from peftbench.flow import trial
+from peftbench.flow.plan import plans
 from peftbench.flow.run import run
 from peftbench.learners.progress import SILENT
 from peftbench.store.results import Store
@@ -17,7 +21,7 @@ from tests.decision.rows import write_model, write_rows
 
 def steps(*seconds, num_needed=1):
     return [
-        Step(Strategy(f"strategy {place}", {}, is_needed=place < num_needed), (), (), seconds=of_step)
+        Step(Strategy(f"strategy {place}", {}, is_needed=place < num_needed), (), (), (), seconds=of_step)
         for place, of_step in enumerate(seconds)
     ]
 
@@ -61,7 +65,7 @@ def made(question, store, budget=1000.0, **split):
 def test_cells_stand_in_the_order_of_their_ways_with_forecasts(question, tmp_path):
     found = made(question, tmp_path)
     assert [cell for step in found.chosen for cell in step.cells] == found.cells
-    assert len(found.cells) == len({trial.id for step in found.chosen for trial in step.trials})
+    assert len(found.cells) == len({record_id for step in found.chosen for record_id in step.ids})
     assert all(step.seconds > 0 for step in found.steps if not step.is_calibrated)
     assert found.seconds == pytest.approx(sum(step.seconds for step in found.chosen))
     assert (found.pool.labels, found.pool.classes) == ((1, 0) * 10, ("bad", "good"))
@@ -109,6 +113,22 @@ def test_what_has_a_record_takes_no_time_and_fits_into_any_budget(question, tmp_
     assert step.forecasts == lora.forecasts
 
 
+def test_the_model_is_let_go_of_before_anything_is_run(question, tmp_path, monkeypatch):
+    loaded = []
+
+    def load(*words, **more):
+        backbone = loading(*words, **more)
+        loaded.append(weakref.ref(backbone))
+        return backbone
+
+    loading = trial.load
+    monkeypatch.setattr(trial, "load", load)
+    found = made(question, tmp_path)
+    gc.collect()
+    assert found.cells
+    assert [reference() for reference in loaded] == [None]
+
+
 def test_searches_for_the_learning_rate_take_a_budget(question, tmp_path):
     assert any("learning rate" in step.strategy.name for step in made(question, tmp_path).steps)
     assert not any("learning rate" in step.strategy.name for step in made(question, tmp_path, budget=None).steps)
@@ -116,12 +136,8 @@ def test_searches_for_the_learning_rate_take_a_budget(question, tmp_path):
 
 def test_steps_are_the_models_own_or_ten_passes(question, tmp_path):
     def num_steps(found):
-        return {
-            trial.learner.training.num_steps
-            for step in found.steps
-            for trial in step.trials
-            if step.strategy.name == "lora"
-        }
+        (step,) = (step for step in found.steps if step.strategy.name == "lora")
+        return {planned.learner.training.num_steps for planned in trial.trials(plans(step.cells))}
 
     assert num_steps(made(question, tmp_path)) == {2}
     plain = (question[0], {**question[1], "model": str(write_model(tmp_path / "plain", ""))})
