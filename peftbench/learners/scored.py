@@ -1,7 +1,9 @@
 """Scores of prompts that this process has scored: calibrating takes the plain prompt's, and runs it no more."""
 
+import hashlib
+import json
 from collections import OrderedDict
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Sequence
 from weakref import WeakKeyDictionary
 
 from peftbench.models.backbone import Backbone
@@ -18,13 +20,13 @@ class _Memory:
     """The scores of one model, by what was scored."""
 
     def __init__(self) -> None:
-        self._scores: OrderedDict[Hashable, Scores] = OrderedDict()
+        self._scores: OrderedDict[bytes, Scores] = OrderedDict()
         self._num_choices = 0
 
-    def get(self, key: Hashable) -> Scores | None:
+    def get(self, key: bytes) -> Scores | None:
         return self._scores.get(key)
 
-    def put(self, key: Hashable, scores: Scores) -> None:
+    def put(self, key: bytes, scores: Scores) -> None:
         self._scores[key] = scores
         self._num_choices += _num_choices(scores)
         while self._num_choices > MAX_CHOICES:
@@ -59,7 +61,7 @@ def score_once(
         RunError: Likewise.
     """
     memory = _MEMORIES.setdefault(backbone, _Memory())
-    key = (scoring, tuple(shots), tuple(examples))
+    key = _digest(examples, scoring, shots)
     scores = memory.get(key)
     if scores is None:
         scores = score(backbone, examples, scoring, shots, progress=progress)
@@ -67,6 +69,13 @@ def score_once(
     elif progress is not None:
         progress(len(examples))
     return scores
+
+
+def _digest(examples: Sequence[Example], scoring: Scoring, shots: Sequence[Shot]) -> bytes:
+    """Hash all that decides scores, so that no text of a row is held on to."""
+    written = [[shot.input, shot.answer, shot.joint] for shot in shots]
+    queries = [[example.input, example.choices, example.joint] for example in examples]
+    return hashlib.sha256(json.dumps([scoring.model_dump(mode="json"), written, queries]).encode()).digest()
 
 
 def _num_choices(scores: Scores) -> int:

@@ -1,7 +1,12 @@
+import gc
+import weakref
+from dataclasses import replace
+
 import pytest
 
 from peftbench.learners import icl, scored
 from peftbench.spec.cell import IclOptions
+from peftbench.tasks.task import Row
 from tests.learners.toy import ROWS, TEMPLATE, scoring
 from tests.tiny import tiny_backbone
 
@@ -55,3 +60,23 @@ def test_the_oldest_are_forgotten(runs, monkeypatch):
     for num_shots in (0, 1, 2, 1, 0):
         prompt(backbone, num_shots).score(QUERIES)
     assert len(runs) == 4
+
+
+@pytest.mark.parametrize("part", ["input", "choices", "joint"])
+def test_whatever_a_model_reads_of_a_query_makes_it_another_one(runs, part):
+    backbone, first = tiny_backbone("gpt2"), QUERIES[0]
+    changed = {"input": first.input + "!", "choices": first.choices[::-1], "joint": "  "}
+    predictor = prompt(backbone)
+    predictor.score([first])
+    predictor.score([replace(first, **{part: changed[part]})])
+    assert len(runs) == 2
+
+
+def test_no_row_is_held_on_to(runs):
+    backbone, row = tiny_backbone("gpt2"), Row(1, {"text": "seen once"}, 0)
+    example = TEMPLATE.render(row)
+    reference = weakref.ref(example)
+    prompt(backbone).score([example])
+    del example, row
+    gc.collect()
+    assert reference() is None
