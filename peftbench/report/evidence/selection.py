@@ -7,6 +7,7 @@ from statistics import NormalDist
 from typing import TYPE_CHECKING
 
 from peftbench.report.evidence.clusters import Clusters
+from peftbench.report.rows import strata
 from peftbench.report.rows.confidence import CONFIDENCE
 
 if TYPE_CHECKING:
@@ -76,9 +77,8 @@ def drawn(right: "np.ndarray", clusters: Clusters, name: str, num_draws: int = N
     sums, sizes = clusters.sums(right), clusters.sizes  # (candidates, clusters), (clusters,)
     if number < 2:
         return np.asarray(right.mean(axis=1).max(keepdims=True))
-    places = np.random.default_rng(zlib.crc32(name.encode())).integers(number, size=(num_draws, number))
-    places += number * np.arange(num_draws)[:, None]
-    times = np.bincount(places.ravel(), minlength=num_draws * number).reshape(num_draws, number).astype(float)
+    generator = np.random.default_rng(zlib.crc32(name.encode()))
+    times = strata.occurrences(generator.integers(number, size=(num_draws, number))).astype(float)
     is_left = (times == 0).astype(float)
     num_left = is_left @ sizes  # (draws,)
     inside = (times @ sums.T) / (times @ sizes)[:, None]  # (draws, candidates)
