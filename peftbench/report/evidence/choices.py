@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     import numpy as np
 
 Standing = Literal["yes", "unclear", "no"]
+UNCACHED = ("training_flops", "inference_flops_per_example")
+CACHED = ("cache_flops", "cached_inference_flops_per_example")
+"""Costs that are paid once, and for each query."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +41,7 @@ class Choice:
     @property
     def is_estimated(self) -> bool:
         """Whether a part of the price is estimated and not counted."""
-        costs = [self.row.costs.get(name) for name in ("training_flops", "inference_flops_per_example")]
+        costs = [self.row.costs.get(name) for name in UNCACHED]
         return any(cost is not None and cost.kind == "estimated" and bool(cost.value) for cost in costs)
 
 
@@ -81,9 +84,22 @@ def not_worse(rows: Sequence[Row], best: Row) -> list[Standing]:
     return standings
 
 
+def cost_line(row: Row, *, cached: bool = False) -> tuple[float, float] | None:
+    """Return what a row costs once, and for each query, in FLOPs; None where it does not know.
+
+    Args:
+        row: Of a table.
+        cached: With the shots' keys and values in a cache, which ICL alone has.
+    """
+    if cached and not row.is_icl:
+        return None
+    names = CACHED if cached else UNCACHED
+    once, query = map(row.cost, names)
+    return None if once is None or query is None else (once, query)
+
+
 def _choice(row: Row, num_queries: int, is_enough: Standing) -> Choice:
-    plain = _total(row, num_queries, "inference", "training_flops")
-    cached = _total(row, num_queries, "cached_inference", "cache_flops") if row.is_icl else None
+    plain, cached = (_total(cost_line(row, cached=is_cached), num_queries) for is_cached in (False, True))
     return Choice(row, plain, cached, is_enough)
 
 
@@ -91,9 +107,8 @@ def _flops(choice: Choice) -> float:
     return math.inf if choice.flops is None else choice.flops
 
 
-def _total(row: Row, num_queries: int, query: str, once: str) -> float | None:
-    per_query, first = row.cost(f"{query}_flops_per_example"), row.cost(once)
-    return None if per_query is None or first is None else first + num_queries * per_query
+def _total(line: tuple[float, float] | None, num_queries: int) -> float | None:
+    return None if line is None else line[0] + num_queries * line[1]
 
 
 def _draws(row: Row) -> "np.ndarray | None":

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 from peftbench.report.evidence import lead, selection
 from peftbench.report.evidence.break_even import BreakEven, break_even
 from peftbench.report.evidence.candidates import Candidate, candidates, clusters, label_counts, labels_of
-from peftbench.report.evidence.choices import Choice, by_price, not_worse
+from peftbench.report.evidence.choices import Choice, by_price, cost_line, not_worse
 from peftbench.report.evidence.clusters import Clusters
 from peftbench.report.evidence.lead import Lead
 from peftbench.report.evidence.selection import Estimate
@@ -221,17 +221,10 @@ def _majority(
 
 def _turns(tuned: Row, prompted: Row) -> Iterator[int]:
     """Yield where the lines of two total costs cross: once + queries x each."""
-    line = _line(tuned, "training_flops", "inference_flops_per_example")
-    plain = _line(prompted, "training_flops", "inference_flops_per_example")
-    cached = _line(prompted, "cache_flops", "cached_inference_flops_per_example") if prompted.is_icl else None
-    for other in (plain, cached):
+    line = cost_line(tuned)
+    for other in (cost_line(prompted), cost_line(prompted, cached=True)):
         if line and other and line[1] != other[1]:
             crossing = (line[0] - other[0]) / (other[1] - line[1])
             if crossing > 0:
                 # Tuning is cheaper where it costs no more: from the crossing on, or up to it.
                 yield math.ceil(crossing) if other[1] > line[1] else math.floor(crossing) + 1
-
-
-def _line(row: Row, once: str, query: str) -> tuple[float, float] | None:
-    first, each_query = row.cost(once), row.cost(query)
-    return None if first is None or each_query is None else (first, each_query)
