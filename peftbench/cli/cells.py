@@ -1,6 +1,5 @@
 """Shared by `icl`, `tune` and `run`: make cells, run them, print their records, name the next command."""
 
-import re
 import shlex
 import statistics
 import time
@@ -10,7 +9,7 @@ from typing import Any
 import typer
 
 from peftbench import registry
-from peftbench.cli.options import TASK, Format, OutputOptions, RunOptions, TaskOptions, WeightOptions, numbers
+from peftbench.cli.options import TASK, Format, OutputOptions, RunOptions, TaskOptions, WeightOptions, choices, numbers
 from peftbench.cli.progress import watch
 from peftbench.errors import RecipeError
 from peftbench.report.rows import setting, units
@@ -185,9 +184,7 @@ def _check_folds(task: TaskOptions) -> None:
 
 
 def _own(task: TaskOptions) -> TaskSpec:
-    # A comma inside {{...}} belongs to Jinja and separates nothing.
-    choices = re.split(r",(?![^{]*}})", task.choices) if task.choices else None
     train = task.train or task.shots_from
     rows = train if task.folds else task.test
     name = task.task or (rows.stem if rows else "own")
-    return TaskSpec(name=name, train=train, test=task.test, template=task.template, choices=choices)
+    return TaskSpec(name=name, train=train, test=task.test, template=task.template, choices=choices(task.choices))

@@ -12,6 +12,7 @@ from typer import Argument, Option
 
 from peftbench.cli import options
 from peftbench.cli.options import DATA, FLAG, OUTPUT, RUNNING, OutputOptions, RunOptions, ScoringOptions, WeightOptions
+from peftbench.decision import MODEL, QUERIES
 from peftbench.errors import RecipeError, RecordError
 
 if TYPE_CHECKING:
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
     from peftbench.tasks.assumed import Assumed
 
 Format = Literal["table", "json", "md", "html"]
-MODEL, QUERIES = "smollm2-135m", 1000
 UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0}
 
 
@@ -116,7 +116,7 @@ def decide(
     THREADS.number = run.threads
     if keep is not None:
         kept.check(keep)
-    choices = re.split(r",(?![^{]*}})", read.choices) if read.choices else None
+    choices = options.choices(read.choices)
     task, assumed = decision.read(rows, read.label, read.text or (), read.template, choices)
     for line in (*assumed.lines, *assumed.remarks) if assumed else ():
         progress.say(line)
@@ -170,15 +170,11 @@ def _save_task(path: Path, rows: Path, assumed: "Assumed | None") -> None:
     Raises:
         RecordError: Nothing was assumed, or the file cannot be written.
     """
-    from peftbench.store.files import replacing
+    from peftbench.cli.screen import save
 
     if assumed is None:
         raise RecordError(f"'{rows}' is a task already", hint="--save-task goes with rows")
-    try:
-        with replacing(path) as temporary:
-            temporary.write_text(assumed.to_toml(path), encoding="utf-8")
-    except OSError as error:
-        raise RecordError(f"cannot write '{path}': {error.strerror}", hint="--save-task FILE") from None
+    save(path, assumed.to_toml(path), hint="--save-task FILE")
 
 
 def _command(rows: Path, model: str, queries: int) -> str:
@@ -195,9 +191,8 @@ def _write(answer: "Answer", form: Format, out: Path | None) -> None:
     Raises:
         RecordError: The file cannot be written.
     """
-    from peftbench.cli.screen import stdout
+    from peftbench.cli.screen import save, stdout
     from peftbench.report.formats import decide_text
-    from peftbench.store.files import replacing
 
     if form == "html":
         from peftbench.report.pictures import decision
@@ -209,9 +204,5 @@ def _write(answer: "Answer", form: Format, out: Path | None) -> None:
         content = decide_text.markdown(answer) if form == "md" else decide_text.terminal(answer, stdout())
     if out is None:
         typer.echo(content, nl=False)
-        return
-    try:
-        with replacing(out) as temporary:
-            temporary.write_text(content, encoding="utf-8")
-    except OSError as error:
-        raise RecordError(f"cannot write '{out}': {error.strerror}", hint="--out FILE") from None
+    else:
+        save(out, content, hint="--out FILE")

@@ -2,6 +2,7 @@
 
 import functools
 import inspect
+import re
 import shlex
 import tomllib
 from collections.abc import Callable, Sequence
@@ -416,6 +417,11 @@ def numbers(text: str, option: str) -> list[int]:
     if max(map(len, parts)) > NUM_DIGITS or max(map(int, parts)) > limits.MAX_SEED:
         raise RecipeError(f"--{option} has a number beyond {limits.MAX_SEED}", hint=f"for example --{option} 0,1,2")
     return [int(part) for part in parts]
+
+
+def choices(text: str | None) -> list[str] | None:
+    """Read choices such as "negative,positive"; a comma inside {{...}} belongs to Jinja and separates nothing."""
+    return re.split(r",(?![^{]*}})", text) if text else None
 
 
 def assignments(texts: Sequence[str]) -> dict[str, Any]:

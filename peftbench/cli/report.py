@@ -150,14 +150,12 @@ def _content(document: "Document", form: Format) -> str | bytes:
 
 def _write(path: Path, content: str | bytes, say: Callable[[str], None]) -> "PeftbenchError | None":
     """Write a file whole or not at all; return what went wrong, so that the rest is still made."""
+    from peftbench.cli.screen import save
     from peftbench.errors import RecordError
-    from peftbench.store.files import replacing
 
     try:
-        with replacing(path) as temporary:
-            temporary.write_bytes(content if isinstance(content, bytes) else content.encode())
-    except OSError as error:
-        hint = "everything else was made; give a place that you may write to"
-        return RecordError(f"cannot write '{path}': {error.strerror}", hint=hint)
+        save(path, content, hint="everything else was made; give a place that you may write to")
+    except RecordError as fault:
+        return fault
     say(f"wrote {path}")
     return None

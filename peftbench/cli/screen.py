@@ -1,11 +1,14 @@
-"""A report on stdout, in each of its formats."""
+"""What commands print on stdout, and write into files."""
 
 import json
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from rich.console import Console
 
 from peftbench.cli.progress import Watch
+from peftbench.errors import RecordError
+from peftbench.store.files import replacing
 
 if TYPE_CHECKING:
     from peftbench.report.notes.document import Document
@@ -35,3 +38,16 @@ def stdout() -> Console:
 def say_next(progress: Watch, step: str) -> None:
     """Name the command to type next."""
     progress.say(f"\nnext: {step}")
+
+
+def save(path: Path, content: str | bytes, hint: str) -> None:
+    """Write a file whole or not at all.
+
+    Raises:
+        RecordError: It cannot be written.
+    """
+    try:
+        with replacing(path) as temporary:
+            temporary.write_bytes(content if isinstance(content, bytes) else content.encode())
+    except OSError as error:
+        raise RecordError(f"cannot write '{path}': {error.strerror}", hint=hint) from None

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from peftbench.decision import MODEL, QUERIES
 from peftbench.decision.schedule import Schedule, scheduled
 from peftbench.decision.strategies import Split
 from peftbench.flow.run import run
@@ -16,9 +17,6 @@ from peftbench.store.record import Record
 from peftbench.store.results import Store
 from peftbench.tasks import one_file
 from peftbench.tasks.assumed import Assumed
-
-MODEL = "smollm2-135m"
-QUERIES = 1_000
 
 
 def decide(
