@@ -51,10 +51,10 @@ def html(document: Document) -> str:
 
 def template(name: str) -> "Template":
     """Read the frame of a page: what is put into it is text, unless it is marked as HTML."""
-    from jinja2 import Environment, StrictUndefined
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-    source = (FOLDER / name).read_text(encoding="utf-8")
-    return Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=False).from_string(source)
+    loader = FileSystemLoader(FOLDER)
+    return Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=False).get_template(name)
 
 
 def _lead(document: Document) -> str:
