@@ -125,7 +125,9 @@ def decide(
     store, where = Store(output.results), {"device": run.device, "allow_pickle": run.allow_pickle}
     loaded = {"model": model, "revision": weights.revision, "dtype": weights.dtype}
     settings = {**loaded, **where, "scoring": scoring.table()}
-    schedule = scheduled(task, settings, Split(split.folds, split.repeats, read.group), seconds, store, progress)
+    schedule = scheduled(
+        task, settings, Split(split.folds, split.repeats, read.group), seconds, store, progress, force=run.force
+    )
     again = (
         read,
         split,

@@ -90,7 +90,8 @@ def carry_out(
     outcomes = iter(run(schedule.cells, store, watch, force=force, strict=strict, is_timed=True))
     for step in schedule.chosen:
         if not schedule.has_time_for(step):
-            watch.say(schedule.left_out(step))
+            names = "; ".join(later.strategy.name for later in schedule.stop_before(step))
+            watch.say(f"time is up; left out: {names} (the same command again goes on with them)")
             break
         # strict would ask for one outcome more.
         for forecast, outcome in zip(step.forecasts, outcomes, strict=False):

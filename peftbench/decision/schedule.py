@@ -148,12 +148,11 @@ class Schedule:
         shots = len(self.pool.labels) if is_whole else first.shots
         return first.model_copy(update={"fold": None, "shots": shots})
 
-    def left_out(self, step: Step) -> str:
-        """Write that time is up before a step, and let it and what follows be none that was run."""
+    def stop_before(self, step: Step) -> list[Step]:
+        """Take a step and what follows out of what was chosen, and return them."""
         later = self.chosen[self.chosen.index(step) :]
         self.steps = tuple(replace(other, is_chosen=other.is_chosen and other not in later) for other in self.steps)
-        names = "; ".join(other.strategy.name for other in later)
-        return f"time is up; left out: {names} (the same command again goes on with them)"
+        return later
 
     def _spent(self) -> float:
         return time.monotonic() - self._started
@@ -163,7 +162,14 @@ class Schedule:
 
 
 def scheduled(
-    task: TaskSpec, settings: dict[str, Any], split: Split, budget: float | None, store: Store, watch: Watch
+    task: TaskSpec,
+    settings: dict[str, Any],
+    split: Split,
+    budget: float | None,
+    store: Store,
+    watch: Watch,
+    *,
+    force: bool = False,
 ) -> Schedule:
     """Plan all strategies from rows, forecast them, and choose what fits into the time.
 
@@ -176,6 +182,7 @@ def scheduled(
         budget: Seconds; None for `BUDGET`, without searches for learning rates.
         store: Where records are, and what was chosen.
         watch: Is told of what is odd in the rows.
+        force: Whether what has a record is run again, and takes time.
 
     Raises:
         PeftbenchError: Faulty rows, no such model, or no time for what a decision needs.
@@ -187,15 +194,18 @@ def scheduled(
     pool, rate = Pool.of(first), Rate(matmul_flops_per_second(backbone.device, backbone.dtype))
     steps_of_training = None if "num_steps" in backbone.settings(METHODS[0]) else num_steps(pool.num_training_rows)
     compared = strategies(pool.num_training_rows, steps_of_training, searches=budget is not None)
-    steps = _steps(backbone, [(strategy, cells(strategy, task, split, settings)) for strategy in compared], rate, store)
+    planned = [(strategy, cells(strategy, task, split, settings)) for strategy in compared]
+    steps = _steps(backbone, planned, rate, None if force else store)
     budget = BUDGET if budget is None else budget
     name = identify({"cells": [record_id for step in steps for record_id in step.ids], "budget": budget})
     names = _remembered(store.root / "decisions" / f"{name}.json", steps, budget)
     return Schedule([replace(step, is_chosen=step.strategy.name in names) for step in steps], budget, pool, rate)
 
 
-def _steps(backbone: Backbone, compared: Sequence[tuple[Strategy, list[Cell]]], rate: Rate, store: Store) -> list[Step]:
-    """Plan the cells of each strategy, and forecast them; what has a record takes no time.
+def _steps(
+    backbone: Backbone, compared: Sequence[tuple[Strategy, list[Cell]]], rate: Rate, store: Store | None
+) -> list[Step]:
+    """Plan the cells of each strategy, and forecast them; what has a record in the store takes no time.
 
     Nothing of a step holds on to the model, so that it is not in memory twice once the steps are run.
     """
@@ -203,7 +213,7 @@ def _steps(backbone: Backbone, compared: Sequence[tuple[Strategy, list[Cell]]], 
     steps: list[Step] = []
     for strategy, of_strategy in compared:
         of_step = tuple(itertools.islice(planned, len(of_strategy)))
-        places = tuple(place for place, trial in enumerate(of_step) if not finished(trial, store))
+        places = tuple(place for place, trial in enumerate(of_step) if not (store and finished(trial, store)))
         ids = tuple(trial.id for trial in of_step)
         step = Step(strategy, tuple(of_strategy), ids, tuple(forecasts(of_step)), places)
         if step.is_calibrated:

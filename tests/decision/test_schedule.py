@@ -58,8 +58,8 @@ def known_rate(monkeypatch):
     monkeypatch.setattr(schedule, "matmul_flops_per_second", lambda *_: 1e10)
 
 
-def made(question, store, budget=1000.0, **split):
-    return scheduled(*question, Split(**{"folds": 2, **split}), budget, Store(store), SILENT)
+def made(question, store, budget=1000.0, *, force=False, **split):
+    return scheduled(*question, Split(**{"folds": 2, **split}), budget, Store(store), SILENT, force=force)
 
 
 def test_cells_stand_in_the_order_of_their_ways_with_forecasts(question, tmp_path):
@@ -111,6 +111,8 @@ def test_what_has_a_record_takes_no_time_and_fits_into_any_budget(question, tmp_
     (step,) = (step for step in again.chosen if step.strategy.name == "lora")
     assert step.seconds == 0
     assert step.forecasts == lora.forecasts
+    (forced,) = (step for step in made(question, tmp_path, force=True).steps if step.strategy.name == "lora")
+    assert forced.seconds == lora.seconds
 
 
 def test_the_model_is_let_go_of_before_anything_is_run(question, tmp_path, monkeypatch):
