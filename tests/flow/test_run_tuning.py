@@ -1,7 +1,6 @@
 """The flow around a tuning: faults before anything is computed, sweeps, starting points, and what stays on disk."""
 
 import contextlib
-import json
 from dataclasses import replace
 
 import pytest
@@ -12,6 +11,7 @@ from peftbench.learners import learn, plateau, sweep
 from peftbench.spec.cell import Cell, TaskSpec
 from peftbench.store.results import Store
 from tests.flow.test_run import ROWS, TEMPLATE, Watch, only
+from tests.row_files import write
 from tests.tiny import tiny_folder
 
 LONG = {"text": "the key broke " * 200, "label": "bad"}
@@ -37,11 +37,6 @@ def cell(folders, tmp_path):
     )
     training = {"num_steps": 2, "batch_size": 2, "scale_parameter": False, "lr": 0.01}
     return Cell(learner="tune", model=str(folders / "t5"), task=task, shots=4, method="ia3", training=training)
-
-
-def write(path, rows):
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    return path
 
 
 def zero_shot(cell):

@@ -1,6 +1,5 @@
 """Rows from a folder in place of the hub's: which files count, and that nothing but the rows decides."""
 
-import json
 from pathlib import Path
 
 import datasets
@@ -10,6 +9,7 @@ from peftbench.cli.app import main
 from peftbench.errors import TaskError
 from peftbench.spec.cell import TaskSpec
 from peftbench.tasks.load import load
+from tests.row_files import write
 
 ROWS = [{"premise": f"It rains {n} times.", "hypothesis": "It is wet.", "label": n % 2} for n in range(4)]
 
@@ -22,22 +22,12 @@ def _no_hub(monkeypatch):
     monkeypatch.setattr(datasets, "load_dataset", load_dataset)
 
 
-def write(path: Path, rows=ROWS) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    if path.suffix == ".csv":
-        lines = [",".join(rows[0]), *(",".join(map(str, row.values())) for row in rows)]
-        path.write_text("\n".join(lines))
-    else:
-        path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    return path
-
-
 def rte(data: Path, **changes):
     return load(TaskSpec(name="rte", data=data, **changes))
 
 
 def test_the_folder_replaces_the_hub(tmp_path):
-    write(tmp_path / "rte" / "train.jsonl")
+    write(tmp_path / "rte" / "train.jsonl", ROWS)
     write(tmp_path / "rte" / "test.csv", ROWS[1:])
     task = rte(tmp_path)
     assert [row.label for row in task.train] == [0, 1, 0, 1]
@@ -45,7 +35,7 @@ def test_the_folder_replaces_the_hub(tmp_path):
 
 
 def test_the_hubs_name_of_a_split_counts_where_test_is_missing(tmp_path):
-    write(tmp_path / "rte" / "train.jsonl")
+    write(tmp_path / "rte" / "train.jsonl", ROWS)
     validation = write(tmp_path / "rte" / "validation.jsonl", ROWS[:3])
     assert len(rte(tmp_path).test) == 3
     write(tmp_path / "rte" / "test.jsonl", ROWS[:2])
@@ -57,8 +47,8 @@ def test_the_hubs_name_of_a_split_counts_where_test_is_missing(tmp_path):
 
 def test_rows_are_the_identity_and_not_where_they_came_from(tmp_path, monkeypatch):
     for folder in ("a", "b"):
-        write(tmp_path / folder / "rte" / "train.jsonl")
-        write(tmp_path / folder / "rte" / "test.jsonl")
+        write(tmp_path / folder / "rte" / "train.jsonl", ROWS)
+        write(tmp_path / folder / "rte" / "test.jsonl", ROWS)
     first, second = rte(tmp_path / "a"), rte(tmp_path / "b")
     monkeypatch.setattr(datasets, "load_dataset", lambda *_, **__: datasets.Dataset.from_list(ROWS))
     of_hub = load(TaskSpec(name="rte"))
@@ -69,7 +59,7 @@ def test_rows_are_the_identity_and_not_where_they_came_from(tmp_path, monkeypatc
 
 
 def test_files_that_are_named_win(tmp_path):
-    write(tmp_path / "rte" / "train.jsonl")
+    write(tmp_path / "rte" / "train.jsonl", ROWS)
     task = rte(tmp_path, test=write(tmp_path / "own.jsonl", ROWS[:2]))
     assert (len(task.train), len(task.test)) == (4, 2)
 
@@ -86,7 +76,7 @@ def test_rows_that_come_with_the_package_stay_unless_the_folder_has_the_task(tmp
 def test_a_task_that_is_not_there_is_one_line_and_leaves_nothing(tmp_path, monkeypatch, capsys, name):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PEFTBENCH_DATA", "data")
-    write(tmp_path / "data" / "rte" / "train.jsonl")
+    write(tmp_path / "data" / "rte" / "train.jsonl", ROWS)
     (tmp_path / "recipe.toml").write_text(
         'name = "r"\ndescription = "d"\n[[run]]\nlearner = "icl"\nmodel = "mini-gpt"\ntask = "rte"\n'
     )

@@ -1,34 +1,18 @@
-import csv
-import json
 from pathlib import Path
 
 import datasets
-import pyarrow
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from pyarrow import parquet
 
 from peftbench import registry
 from peftbench.errors import TaskError
 from peftbench.spec.cell import TaskSpec
 from peftbench.tasks.load import catalogue, expand, load
+from tests.row_files import write
 
 TEMPLATE = "{{text}} Sentiment: ||| {{label}}"
 ROWS = [{"text": "dull", "label": 0}, {"text": "fine", "label": 1}, {"text": "NA", "label": 1}]
-
-
-def write(path: Path, rows: list[dict]) -> Path:
-    if path.suffix == ".jsonl":
-        path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    elif path.suffix == ".parquet":
-        parquet.write_table(pyarrow.Table.from_pylist(rows), path)
-    else:
-        with path.open("w", encoding="utf-8", newline="") as file:
-            writer = csv.DictWriter(file, list(rows[0]), delimiter="\t" if path.suffix == ".tsv" else ",")
-            writer.writeheader()
-            writer.writerows(rows)
-    return path
 
 
 def own(path: Path, **changes) -> TaskSpec:

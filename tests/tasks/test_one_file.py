@@ -1,17 +1,14 @@
 """One file of rows: what is assumed of it, what is refused, and that the task is the same one from its TOML."""
 
-import csv
 import dataclasses
 import json
 import random
 from collections import Counter
 from pathlib import Path
 
-import pyarrow
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
-from pyarrow import parquet
 
 from peftbench.errors import TaskError
 from peftbench.flow.plan import plans
@@ -21,22 +18,10 @@ from peftbench.tasks.assumed import WIDTH
 from peftbench.tasks.load import load
 from peftbench.tasks.one_file import assume
 from tests import real
+from tests.row_files import write
 
 MESSAGES = Path(__file__).parents[2] / "examples" / "customer-messages" / "train.csv"
 NEWS = ("my parcel is late", "I cannot log in", "the lamp is broken", "where is my refund", "wrong size", "thank you")
-
-
-def write(path: Path, rows: list[dict]) -> Path:
-    if path.suffix == ".jsonl":
-        path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-    elif path.suffix == ".parquet":
-        parquet.write_table(pyarrow.Table.from_pylist(rows), path)
-    else:
-        with path.open("w", encoding="utf-8", newline="") as file:
-            writer = csv.DictWriter(file, list(rows[0]), delimiter="\t" if path.suffix == ".tsv" else ",")
-            writer.writeheader()
-            writer.writerows(rows)
-    return path
 
 
 def table(num_rows: int = 12, **columns) -> list[dict]:

@@ -16,6 +16,7 @@ from peftbench.scoring.layout import Shot, plain
 from peftbench.spec.cell import Scoring, TaskSpec
 from peftbench.tasks.load import load
 from tests import real
+from tests.row_files import write
 
 CHECKOUT = "PEFTBENCH_TEST_PROMPTSOURCE"
 # Task file -> rows of the real data set, and the files' columns by the hub's names.
@@ -66,12 +67,6 @@ def own_prompt(template, shots, row):
     return [layout.text(query.input, choice, query.joint) for choice in query.choices]
 
 
-def write(folder: Path, rows: list[dict]) -> Path:
-    path = folder / "rows.jsonl"
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    return path
-
-
 def real_rows(name: str, folder: Path, columns: dict[str, str], every: int = 1) -> list[dict]:
     data = real.write(name, folder / "data", every=every) / name / "test.jsonl"
     rows = [json.loads(line) for line in data.read_text().split("\n") if line][:40]
@@ -97,7 +92,7 @@ def check_against_harness(name: str, rows: list[dict], folder: Path) -> None:
     import lm_eval
 
     path = Path(lm_eval.__file__).parent / "tasks" / name
-    theirs, source = their_task(path, rows), write(folder, rows)
+    theirs, source = their_task(path, rows), write(folder / "rows.jsonl", rows)
     task = load(TaskSpec(name=str(path), train=source, test=source))
     (template,) = task.templates
     for num_shots in (0, 2):
@@ -144,7 +139,7 @@ def promptsource():
 def test_real_rows_read_as_in_promptsource(name, promptsource, tmp_path):
     folder, collection = promptsource
     rows = real_rows(PROMPTSOURCE[name], tmp_path, {}, every=1 if PROMPTSOURCE[name] in ("cb", "copa") else 5)
-    source = write(tmp_path, rows)
+    source = write(tmp_path / "rows.jsonl", rows)
     task = load(TaskSpec(name=str(folder / name / "templates.yaml"), train=source, test=source))
     theirs = collection(*name.split("/"))
     num_rendered = 0
