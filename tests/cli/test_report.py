@@ -144,7 +144,7 @@ def test_other_data_or_another_n_is_another_table(folder, capsys):
     assert [[task["num_examples"] for task in table["tasks"]] for table in tables] == [[2], [40]]
     # a name that stands for two sets of rows says which
     assert [table["title"] for table in tables] == [
-        "Task: nli [2 rows, data eeeeee]",
+        "Task: nli [2 rows, data eeeeee]; model: mini-gpt",
         "Task: nli [40 rows, data dddddd]",
     ]
 

@@ -5,7 +5,10 @@ from dataclasses import dataclass
 
 from peftbench.report.rows import fields
 from peftbench.report.rows.field import Field
-from peftbench.report.rows.table import Row, Table
+from peftbench.report.rows.table import Row, Table, common_model
+
+MODEL = "model"
+"""Field of the frozen backbone."""
 
 
 @dataclass(frozen=True)
@@ -56,17 +59,23 @@ class Column:
 
 def summary(rows: Sequence[Row]) -> list[Column]:
     """Lay out what the rows cost and how good their scores are, as the paper's Table 1 does."""
-    return [_column(field, rows) for field in fields.shown(rows) if field.heading]
+    return _columns([field for field in fields.shown(rows) if field.heading], rows)
 
 
 def per_task(table: Table) -> list[Column]:
     """Lay out median and interquartile range of each of the table's tasks."""
-    return [_column(field, table.rows) for field in fields.of_tasks(table)]
+    return _columns(fields.of_tasks(table), table.rows)
 
 
 def select(rows: Sequence[Row], *names: str) -> list[Column]:
     """Lay out the fields of these names, after those that say which row it is."""
-    return [_column(field, rows) for field in fields.shown(rows) if field.is_key or field.name in names]
+    return _columns([field for field in fields.shown(rows) if field.is_key or field.name in names], rows)
+
+
+def _columns(shown: Sequence[Field], rows: Sequence[Row]) -> list[Column]:
+    """Lay out fields; a model that all rows have stands above them, and not in each of them."""
+    hidden = MODEL if common_model(rows) else ""
+    return [_column(field, rows) for field in shown if field.name != hidden]
 
 
 def _column(field: Field, rows: Sequence[Row]) -> Column:

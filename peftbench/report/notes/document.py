@@ -8,7 +8,7 @@ from peftbench.errors import RecordError
 from peftbench.report.evidence.break_even import break_evens
 from peftbench.report.notes import break_even, remarks
 from peftbench.report.rows.folds import join
-from peftbench.report.rows.table import Table, build
+from peftbench.report.rows.table import Table, build, common_model
 from peftbench.store.record import Record
 
 MANY = 3
@@ -70,9 +70,11 @@ def compose(records: Sequence[Record], published: Table | None = None, left_out:
 
 
 def _title(table: Table, named: Counter[str]) -> str:
-    """Name the tasks; where a name stands for several sets of rows in the report, say which."""
+    """Name the tasks, and the model where there is one; of a name that stands for several sets of rows, say which."""
     names = ", ".join(_names(table, named))
-    return f"Task: {names}" if len(table.tasks) == 1 else f"Mean over {len(table.tasks)} tasks: {names}"
+    title = f"Task: {names}" if len(table.tasks) == 1 else f"Mean over {len(table.tasks)} tasks: {names}"
+    model = common_model(table.rows)
+    return f"{title}; model: {model}" if model else title
 
 
 def _place(table: Table, named: Counter[str]) -> str:

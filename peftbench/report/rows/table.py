@@ -167,6 +167,12 @@ def best(rows: Sequence[Row]) -> Row:
     return max(rows, key=lambda row: sign * row.score)
 
 
+def common_model(rows: Sequence[Row]) -> str | None:
+    """Return the model that all rows have; None where they differ, or there are none."""
+    models = {row.model for row in rows}
+    return models.pop() if len(models) == 1 else None
+
+
 def build(records: Sequence[Record]) -> list[Table]:
     """Arrange records in as few tables as can be without a row that lacks a task.
 

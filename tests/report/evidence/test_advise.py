@@ -165,8 +165,8 @@ def test_the_text_fits_100_columns_and_answers_in_bold_words():
     text = advise_text.terminal([told(ZERO, ICL, IA3, score=0.5)], Console(width=100))
     assert max(map(len, text.splitlines())) <= 100
     assert "100 queries, at least 50.0 % accuracy" in text
-    narrow = advise_text.terminal([told(ZERO, ICL, IA3, score=0.5)], Console(width=60))
-    assert max(map(len, narrow.splitlines())) <= 60
+    narrow = advise_text.terminal([told(ZERO, ICL, IA3, score=0.5)], Console(width=50))
+    assert max(map(len, narrow.splitlines())) <= 50
     assert sum(line.startswith("method") for line in narrow.splitlines()) == 2
     answer = " ".join(text.split())
     assert (

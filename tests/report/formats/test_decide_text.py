@@ -28,7 +28,7 @@ def test_the_text_fits_100_columns_and_begins_with_the_decision(name):
 def test_the_table_ends_with_what_needs_no_model():
     method, *columns = decide_text.table(answer("tune"))
     assert method.values == ("zero-shot", "ia3", "ICL", "always 'complaint'", "chance")
-    assert [column.values[-2] for column in columns[2:]] == ["50.0", "", "", "", "0", ""]
+    assert [column.values[-2] for column in columns[1:]] == ["50.0", "", "", "", "0", ""]
     corrected = next(column for column in columns if column.header == ("corrected", "%"))
     assert [bool(text) for text in corrected.values] == [False, True, True, False, False]
 
@@ -36,7 +36,7 @@ def test_the_table_ends_with_what_needs_no_model():
 def test_markdown_has_the_sentence_the_table_and_the_command():
     text = decide_text.markdown(answer("either", command="peftbench predict 'a*b'"))
     assert text.startswith("**Either: ia3 on mini-gpt (")
-    assert "| method | model | shots | accuracy % |" in text
+    assert "| method | shots | accuracy % |" in text
     assert "\n    peftbench predict 'a*b'\n" in text
 
 

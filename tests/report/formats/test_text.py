@@ -83,16 +83,26 @@ def test_a_narrow_terminal_cuts_tables_and_loses_nothing():
     assert sum(row.count("(10.0)") for row in rows) == 1 + len(TASKS)
 
 
-@pytest.mark.parametrize("long", ["owner/model-of-7B-parameters", "amodelofsevenbillionparameters"])
+@pytest.mark.parametrize("long", ["owner/model-of-7B-parameters", "modelofsevenbillionparameters"])
 def test_a_long_model_name_folds_and_the_table_stays_whole(long):
     records = [record(method, "mini-t0", task, seed=0) for method in ("ICL", "prompt_tuning") for task in TASKS]
     renamed = [one.model_copy(update={"model": one.model.model_copy(update={"name": long})}) for one in records]
-    drawing = text.terminal(compose(renamed), Console(file=io.StringIO(), width=100))
+    others = [record("ICL", "mini-gpt", task, seed=0) for task in TASKS]
+    drawing = text.terminal(compose([*others, *renamed]), Console(file=io.StringIO(), width=100))
     lines = drawing.partition("\n\n")[0].splitlines()
     assert [sum(word in line for line in lines) for word in ("accuracy %", "templ.")] == [1, 1]
     start, end = lines[2].index("model"), lines[2].index("shots")
-    assert "".join(line[start:end].strip() for line in lines[4:]) == 2 * long
+    assert "".join(line[start:end].strip() for line in lines[4:]) == "mini-gpt" + 2 * long
     assert max(len(line) for line in lines) <= 100
+
+
+def test_a_model_that_all_rows_have_stands_above_them():
+    of_two = [record("ICL", model, "nli", seed=0) for model in ("mini-gpt", "mini-t0")]
+    alike, different = (text.markdown(compose(records)) for records in (of_two[:1], of_two))
+    assert alike.startswith("**Task: nli; model: mini-gpt**")
+    assert "| model |" not in alike
+    assert different.startswith("**Task: nli**")
+    assert "| model |" in different
 
 
 def test_tasks_that_do_not_fit_go_on_in_another_table():
@@ -123,9 +133,10 @@ def test_published_rows_are_marked():
 def cells(column, settings):
     """What stands in a column of the first table, row by row."""
     made = [record("prompt_tuning", "mini-t0", task, method_config=one) for one in settings for task in TASKS]
+    made += [record("ICL", "mini-gpt", task, shots=1) for task in TASKS]
     lines = text.terminal(compose(made), Console(file=io.StringIO(), width=100)).partition("\n\n")[0].splitlines()
     start, end = lines[2].index(column), lines[2].index("model")
-    return [line[start:end].rstrip() for line in lines[4:]]
+    return [line[start:end].rstrip() for line in lines[4:]][1:]
 
 
 def test_long_names_break_between_words_and_words_where_their_parts_end():
