@@ -51,7 +51,7 @@ def test_one_way_of_learning_is_not_enough_evidence(tmp_path, monkeypatch, capsy
     out = run(capsys, "--queries", "10", "--results", "elsewhere")[1]
     text = " ".join(out.split())
     assert "Not enough evidence: no row was tuned; ICL on mini-gpt has one seed: one draw of shots." in text
-    assert "Run next: peftbench tune --model mini-gpt --method ia3 --task nli --results elsewhere" in text
+    assert "Run next: peftbench tune --model mini-gpt --method ia3 --task PATH/nli.toml --results elsewhere" in text
     assert "--seeds 0,1,2,3,4 --results elsewhere" in text
 
 

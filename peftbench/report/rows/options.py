@@ -4,7 +4,7 @@ import shlex
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from peftbench.registry import GROUP_TASKS
+from peftbench.registry import GROUP_TASKS, task_files
 from peftbench.report.rows import setting
 from peftbench.report.rows.setting import SET, Setting
 from peftbench.spec.cell import Cell, IclOptions, Scoring
@@ -23,6 +23,8 @@ OWN_DATA = ("--train", "FILE", "--test", "FILE", "--template", "TEXT", "--choice
 """Of one's own rows, path and template are no part of a record."""
 OWN_POOL = tuple(word for place, word in enumerate(OWN_DATA) if place not in (2, 3))
 """The same where folds are tested, and no test rows."""
+YAML_FAMILIES = ("promptsource", "lm-eval")
+"""Of tasks from other people's files."""
 
 
 def of_record(record: Record) -> list[Setting]:
@@ -78,7 +80,9 @@ def learner(method: str | None, model: str, num_shots: int) -> list[str]:
 
 
 def data(names: Sequence[str], record: Record) -> list[list[str]]:
-    """List the words that stand for some tasks; of one's own rows, with what has to be filled in."""
+    """List the words that stand for some tasks; of one's own rows or task files, with what has to be filled in."""
+    if record.task.family in YAML_FAMILIES:
+        return [["--task", f"PATH/{name}.yaml"] for name in names]
     if record.task.family != own.FAMILY:
         return task_options(names)
     files = OWN_POOL if "folds" in setting.whole(record.identity) else OWN_DATA
@@ -86,11 +90,15 @@ def data(names: Sequence[str], record: Record) -> list[list[str]]:
 
 
 def task_options(names: Sequence[str]) -> list[list[str]]:
-    """List the words that stand for some tasks: those of a group, none for the default one; or those of each task."""
+    """List the words that stand for some tasks: those of a group, none for the default one; or those of each task.
+
+    A task that does not come with the package is somebody's file, whose path no record holds.
+    """
     for group, members in GROUP_TASKS.items():
         if set(members) == set(names):
             return [[] if group == DEFAULT_GROUP else ["--task", group]]
-    return [["--task", name] for name in names]
+    shipped = task_files()
+    return [["--task", name if name in shipped else f"PATH/{name}.toml"] for name in names]
 
 
 def typed(settings: Iterable[Setting]) -> list[str]:

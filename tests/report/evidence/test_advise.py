@@ -133,17 +133,17 @@ def test_each_model_has_an_answer_of_its_own():
 @pytest.mark.parametrize(
     ("rows", "reason", "command"),
     [
-        ((ICL,), "no row was tuned", "peftbench tune --model mini-gpt --method ia3 --task nli"),
-        ((IA3,), "no row learns in context", "peftbench icl --model mini-gpt --shots 32 --task nli"),
+        ((ICL,), "no row was tuned", "peftbench tune --model mini-gpt --method ia3 --task PATH/nli.toml"),
+        ((IA3,), "no row learns in context", "peftbench icl --model mini-gpt --shots 32 --task PATH/nli.toml"),
         (
             (ICL, row("ia3", 0.7, each=10, seeds=(0,))),
             "ia3 on mini-gpt has one seed: one draw of shots",
-            "peftbench tune --model mini-gpt --method ia3 --task nli --seeds 0,1,2,3,4",
+            "peftbench tune --model mini-gpt --method ia3 --task PATH/nli.toml --seeds 0,1,2,3,4",
         ),
         (
             (ICL, [record("ia3", "mini-gpt"), record("ia3", "mini-gpt", seed=1)]),
             "rows without a 95 % interval: records of schema version 1 do not say which examples are right",
-            "peftbench tune --model mini-gpt --method ia3 --task nli --seeds 0,1 --force",
+            "peftbench tune --model mini-gpt --method ia3 --task PATH/nli.toml --seeds 0,1 --force",
         ),
     ],
 )
@@ -201,7 +201,7 @@ def test_a_mixture_of_tasks_decides_nothing():
 def test_json_says_what_is_lacking_and_what_to_run():
     (one,) = advise_text.to_json([told(ICL)])["tables"]
     assert (one["has_enough_evidence"], one["lacking"]) == (False, ["no row was tuned"])
-    assert one["run_next"] == ["peftbench tune --model mini-gpt --method ia3 --task nli"]
+    assert one["run_next"] == ["peftbench tune --model mini-gpt --method ia3 --task PATH/nli.toml"]
 
 
 def priced(made, each, once=0):

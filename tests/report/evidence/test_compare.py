@@ -151,8 +151,8 @@ def test_other_models_are_said_and_the_same_model_is_proposed(tmp_path):
     pair_of(tmp_path, {0: [1, 0]}, {0: [1, 1]}, "ia3", "mini-t0")
     (text,) = [text for text in findings_of(tmp_path, A, "ia3@mini-t0") if "different models" in text]
     assert "mini-gpt 2.81M, mini-t0 3.69M" in text
-    assert "`peftbench tune --model mini-gpt --method ia3 --shots 32 --task nli`" in text
-    assert "`peftbench icl --model mini-t0 --shots 32 --task nli`" in text
+    assert "`peftbench tune --model mini-gpt --method ia3 --shots 32 --task PATH/nli.toml`" in text
+    assert "`peftbench icl --model mini-t0 --shots 32 --task PATH/nli.toml`" in text
     stored(tmp_path, {0: [1, 0]}, model="mini-t0")
     (text,) = [text for text in findings_of(tmp_path, A, "ia3@mini-t0") if "different models" in text]
     assert "`peftbench compare ia3@mini-t0:32 icl@mini-t0:32`" in text

@@ -245,7 +245,12 @@ LAB = ("lab-completion", "lab-hazard", "lab-nli2", "lab-region")
 
 @pytest.mark.parametrize(
     ("tasks", "options"),
-    [(LAB, [[]]), (("rte",), [["--task", "rte"]]), (("rte", "cb"), [["--task", "rte"], ["--task", "cb"]])],
+    [
+        (LAB, [[]]),
+        (("rte",), [["--task", "rte"]]),
+        (("rte", "cb"), [["--task", "rte"], ["--task", "cb"]]),
+        (("rte", "mine"), [["--task", "rte"], ["--task", "PATH/mine.toml"]]),
+    ],
 )
 def test_tasks_are_named_by_their_group_where_they_are_one(tasks, options):
     assert task_options(tasks) == options
@@ -261,7 +266,7 @@ def test_no_task_file_is_read_for_it(monkeypatch):
 def test_the_command_of_a_row_has_its_settings_as_they_are_typed():
     made = [record("lora", "mini-t0", method_config={"rank": 4, "roles": roles}) for roles in (["q", "v"], "all")]
     (table,) = build(made)
-    plain = "peftbench tune --model mini-t0 --method lora --task nli --set rank=4"
+    plain = "peftbench tune --model mini-t0 --method lora --task PATH/nli.toml --set rank=4"
     assert [commands.again(table, row) for row in table.rows] == [
         [f"{plain} --set roles=all"],
         [f'{plain} --set \'roles=["q", "v"]\''],

@@ -17,8 +17,8 @@ def table(*records):
 def test_unequal_models_are_named_with_the_commands_for_the_same_model():
     (note,) = remarks.cautions(table(record(), record("ia3", "mini-t0")))
     assert "mini-t0 3.69M, mini-gpt 2.81M" in note
-    assert "`peftbench icl --model mini-t0 --shots 32 --task nli`" in note
-    assert "`peftbench tune --model mini-gpt --method ia3 --task nli`" in note
+    assert "`peftbench icl --model mini-t0 --shots 32 --task PATH/nli.toml`" in note
+    assert "`peftbench tune --model mini-gpt --method ia3 --task PATH/nli.toml`" in note
 
 
 def test_the_same_model_both_ways_needs_no_caution():

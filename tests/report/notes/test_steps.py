@@ -12,11 +12,16 @@ def step(*settings, tasks=("nli",)):
 
 
 def test_what_is_missing_for_the_same_model_comes_first():
-    assert step(("ICL", "mini-gpt"), ("ia3", "mini-t0")) == "peftbench icl --model mini-t0 --shots 32 --task nli"
+    assert (
+        step(("ICL", "mini-gpt"), ("ia3", "mini-t0")) == "peftbench icl --model mini-t0 --shots 32 --task PATH/nli.toml"
+    )
 
 
 def test_then_come_the_methods_that_were_not_tried():
-    assert step(("ICL", "mini-t0"), ("ia3", "mini-t0")) == "peftbench tune --model mini-t0 --method lora --task nli"
+    assert (
+        step(("ICL", "mini-t0"), ("ia3", "mini-t0"))
+        == "peftbench tune --model mini-t0 --method lora --task PATH/nli.toml"
+    )
 
 
 def test_after_all_methods_come_recipes():
@@ -32,7 +37,7 @@ def test_after_a_mixture_comes_what_starts_from_it():
     assert steps.step(table, Path("r/adapters")) == (
         f"peftbench tune --model mini-t0 --method ia3 --start-from r/adapters/{tuned.id}"
     )
-    assert steps.step(build([zero])[0]) == "peftbench tune --model mini-t0 --method ia3 --task nli"
+    assert steps.step(build([zero])[0]) == "peftbench tune --model mini-t0 --method ia3 --task PATH/nli.toml"
 
 
 def test_own_rows_are_named_by_what_must_be_typed_again_and_a_limit_stays():
@@ -41,4 +46,6 @@ def test_own_rows_are_named_by_what_must_be_typed_again_and_a_limit_stays():
     mine = made.model_copy(update={"task": made.task.model_copy(update={"family": "own data"})})
     data = "--task test --train FILE --test FILE --template TEXT --choices A,B --limit 30"
     assert steps.step(build([mine])[0]) == f"peftbench icl --model mini-t0 --shots 32 {data}"
-    assert steps.step(build([made])[0]) == "peftbench icl --model mini-t0 --shots 32 --task test --limit 30"
+    assert steps.step(build([made])[0]) == "peftbench icl --model mini-t0 --shots 32 --task PATH/test.toml --limit 30"
+    foreign = made.model_copy(update={"task": made.task.model_copy(update={"family": "promptsource"})})
+    assert steps.step(build([foreign])[0]).endswith("--task PATH/test.yaml --limit 30")

@@ -108,7 +108,7 @@ def test_a_split_that_lacks_a_fold_is_left_out_by_name_with_the_command_that_run
     folded(tmp_path, RIGHT, 5, skip=(1, 4), shots=4, group="customer")
     stored(tmp_path, RIGHT, "ia3", "mini-t0")
     joined, (reason,) = join(Store(tmp_path).all())
-    command = "peftbench icl --model mini-gpt --shots 4 --task nli --folds 5 --group customer"
+    command = "peftbench icl --model mini-gpt --shots 4 --task PATH/nli.toml --folds 5 --group customer"
     assert reason == (f"nli: ICL on mini-gpt, 4 shots, seed 0: 3 of 5 folds have a record; `{command}` runs the rest")
     assert [setting.method(record) for record in joined] == ["ia3"]
     assert f"left out: {reason}" in compose(Store(tmp_path).all()).findings
