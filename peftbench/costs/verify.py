@@ -122,16 +122,7 @@ def _built(model: Described) -> Backbone:
     backbone = without_weights(model, "float32")
     if model.num_parameters <= SMALL:
         backbone.model.to_empty(device="cpu")
-    if backbone.is_encoder_decoder:
-        backbone.model.get_encoder().register_forward_pre_hook(_with_open_mask, with_kwargs=True)
     return backbone
-
-
-def _with_open_mask(_encoder: nn.Module, args: tuple[Any, ...], named: dict[str, Any]) -> tuple[Any, Any]:
-    """Replace the mask over (rows, tokens), at whose values transformers looks, by one that hides nothing."""
-    mask = named["attention_mask"]
-    embeds = named["inputs_embeds"]
-    return args, named | {"attention_mask": embeds.new_zeros(mask.shape)[:, None, None]}
 
 
 def _query(backbone: Backbone, query: Query, of: str, added: Added) -> Verification:

@@ -54,7 +54,6 @@ def attend(
         distances: (rows, 1, queries, keys) int: query position minus key position; given with packed rows, whose mask
             does not know the window yet.
         prefix_bias: Additive (rows, num_heads, queries, prefix keys), where keys of a prefix stand at positions.
-
         positions: (rows, tokens) int, where a row of T5's decoder holds several answers: its bias goes by them.
 
     Returns:
@@ -70,8 +69,7 @@ def attend(
     if folded or (positions is not None and not module.is_causal):
         position_bias = None  # cross-attention's is all zeros
     elif position_bias is not None:
-        position_bias = _laid_out(position_bias, positions)
-        mask = position_bias if mask is None else mask + position_bias
+        mask = _with_bias(mask, position_bias, positions)
     prefix = getattr(module, PREFIX, None)
     if prefix is not None:
         key, value, mask = _prepend(prefix, key, value, mask, prefix_bias)
@@ -87,20 +85,20 @@ def attend(
     return output.transpose(1, 2).contiguous(), None  # (rows * choices, queries, heads, d_kv)
 
 
-def _laid_out(position_bias: Tensor, positions: Tensor | None) -> Tensor:
-    """Lay out a bias (1, heads, queries, keys) as the kernel reads it, heads first, and for tokens at their positions.
+def _with_bias(mask: Tensor | None, position_bias: Tensor, positions: Tensor | None) -> Tensor:
+    """Add a bias (1, heads, queries, keys), for tokens at their positions, to the mask; heads lie first in memory.
 
-    T5 hands the same tensor to all its layers: the copy is made by the first and found on the tensor by the others.
+    T5 hands the same bias and mask to all its layers: the first one adds, the others find the sum on the bias.
     """
-    if positions is None and position_bias.is_contiguous():
-        return position_bias
-    if not hasattr(position_bias, "laid_out"):
+    if not hasattr(position_bias, "with_mask"):
         laid_out = position_bias
         if positions is not None:
             # (heads, rows, queries, keys) -> (rows, heads, queries, keys)
             laid_out = position_bias[0, :, positions[:, :, None], positions[:, None]].transpose(0, 1)
-        setattr(position_bias, "laid_out", laid_out.contiguous())  # noqa: B010 (no attribute that Tensor declares)
-    return getattr(position_bias, "laid_out")  # noqa: B009
+        laid_out = laid_out.contiguous()
+        with_mask = laid_out if mask is None else laid_out + mask
+        setattr(position_bias, "with_mask", with_mask)  # noqa: B010 (no attribute that Tensor declares)
+    return getattr(position_bias, "with_mask")  # noqa: B009
 
 
 def _capped(

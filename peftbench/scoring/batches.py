@@ -10,8 +10,7 @@ from transformers import DynamicCache
 
 from peftbench.errors import RunError
 from peftbench.models.backbone import Backbone
-from peftbench.models.shapes import Sizes
-from peftbench.scoring import tree
+from peftbench.scoring import packing, tree
 from peftbench.scoring.encoding import Encoded, num_common, num_virtual_tokens
 from peftbench.scoring.forward import answer_log_probs, decoder_states, log_probs_at
 from peftbench.scoring.plain import plain_log_probs
@@ -193,10 +192,10 @@ def _branched(backbone: Backbone, encoded: Sequence[Encoded], row_adapters: RowA
         batch = [encoded[index] for index in indices]
         with row_adapters.select(indices):
             picked, answers = answer_log_probs(backbone, batch)  # (answer tokens,)
-        fed = [start + len(tree.branches(tokens).ids) for tokens in batch]
-        contexts = [virtual + len(tokens.context) for tokens in batch]
-        shape = branched(backbone.sizes, contexts, fed, answers.num_predicting)
-        return _sums(picked.tolist(), answers, batch), _work(batch, virtual, sum(fed), shape)
+        contexts, fed = [len(tokens.context) for tokens in batch], [len(tree.branches(tokens).ids) for tokens in batch]
+        alone = [[index] for index in range(len(batch))]
+        shape = packing.shape(backbone.sizes, alone, contexts, fed, virtual, answers.num_predicting)
+        return _sums(picked.tolist(), answers, batch), _work(batch, virtual, sum(fed) + start * len(batch), shape)
 
     return Batching([_cost(tokens) for tokens in encoded], True, run)
 
@@ -254,20 +253,6 @@ def _work(contexts: Sequence[Encoded], virtual: int, fed: int, shape: Pass) -> W
     context = sum(virtual + len(tokens.context) for tokens in contexts)
     padding = shape.num_tokens - context - fed
     return Work(context_tokens=context, choice_tokens=fed, padding_tokens=padding, passes=(shape,))
-
-
-def branched(sizes: Sizes, contexts: Sequence[int], fed: Sequence[int], head: int) -> Pass:
-    """Return the shape of a pass with a row for each prompt.
-
-    Args:
-        sizes: The model's.
-        contexts: Tokens of each prompt's context.
-        fed: Tokens of each prompt's choices that are fed.
-        head: Tokens that pass the LM head.
-    """
-    if not sizes.is_encoder_decoder:
-        return Pass.of_decoder(rows=len(fed), tokens=max(map(sum, zip(contexts, fed, strict=True))), head=head)
-    return Pass(len(fed), max(contexts), len(fed), max(fed), 0, head)
 
 
 def _cost(encoded: Encoded) -> int:

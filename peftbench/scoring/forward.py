@@ -1,21 +1,20 @@
 """Prompts and choices through the model: log-probabilities of the answer tokens, differentiable.
 
-Shapes: embeddings, hidden states and encoder states are (rows, tokens, d_model). A decoder-only model has a row for
-one or more examples; an encoder-decoder has batch rows in its encoder and in its decoder. Answer tokens are flat,
-(num_answer_tokens,), until `choice_log_probs` lays them out as (batch, choices, length).
+Shapes: embeddings and hidden states are (rows, tokens, d_model), with a row for one or more examples. Answer tokens are
+flat, (num_answer_tokens,), until `choice_log_probs` lays them out as (batch, choices, length).
 """
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 import torch
 from torch import Tensor
 from transformers import DynamicCache
 
 from peftbench.models.backbone import Backbone
-from peftbench.scoring import packing, tree
+from peftbench.scoring import encoder_decoder, packing, tree
 from peftbench.scoring.encoding import Encoded, check_fits, num_virtual_tokens
-from peftbench.scoring.tree import Answers, Tokens
+from peftbench.scoring.soft_prompt import absent_virtual, with_soft_prompt
+from peftbench.scoring.tree import Answers, Tokens, branches
 
 
 def choice_log_probs(
@@ -27,7 +26,7 @@ def choice_log_probs(
 
     An encoder-decoder encodes each example once and computes cross-attention's keys and values once per example. The
     choices of an example branch off its context, or off the decoder's start, and run once what they begin with alike.
-    A decoder-only model's examples share rows where that is cheaper than to pad them (`scoring.packing`).
+    Examples share rows where that is cheaper than to pad them (`scoring.packing`).
 
     Args:
         backbone: The model, with what is attached.
@@ -59,21 +58,20 @@ def answer_log_probs(
     Args:
         backbone: The model.
         batch: Prompts with their choices.
-        is_packed: Whether prompts of a decoder-only model may share a row; else each has a row of its own.
+        is_packed: Whether prompts may share a row; else each has a row of its own.
         is_shared: Whether the choices of a prompt share the tokens that they begin with; else each is decoded by
-            itself, which is how costs are counted.
+            itself, which is how costs are counted, and by an encoder-decoder in a row of its own.
 
     Returns:
         Log-probabilities (num_answer_tokens,) float32, and which tokens these are.
     """
     check_fits(backbone, batch)
+    places = _places(backbone, batch, is_shared=is_shared) if is_packed else [[index] for index in range(len(batch))]
     if backbone.is_encoder_decoder:
-        return _encoder_decoder(backbone, batch, is_shared=is_shared)
+        hidden, answers = encoder_decoder.answer_states(backbone, batch, places, is_shared=is_shared)
+        return log_probs_at(backbone, hidden, answers), answers
     num_virtual = num_virtual_tokens(backbone)
     answers = Answers()
-    places = (
-        packing.rows(backbone, batch, is_shared=is_shared) if is_packed else [[prompt] for prompt in range(len(batch))]
-    )
     rows = [tree.shared_tokens(num_virtual, ()) for _ in places]
     for index, (row, prompts) in enumerate(zip(rows, places, strict=True)):
         for prompt in prompts:
@@ -159,108 +157,15 @@ def padded(backbone: Backbone, rows: Sequence[Sequence[int]], num_virtual: int) 
     return embeds, seen
 
 
-def with_soft_prompt(backbone: Backbone, embeds: Tensor, num_virtual: int) -> Tensor:
-    """Put the soft prompt before embeddings (rows, tokens, d_model): the same for all rows, or by turns."""
-    if not num_virtual:
-        return embeds
-    assert backbone.soft_prompt is not None
-    virtual = backbone.soft_prompt().to(embeds.dtype)
-    if virtual.dim() == 3:  # (prompts, num_virtual, d_model); else (num_virtual, d_model)
-        virtual = virtual.repeat(len(embeds) // len(virtual), 1, 1)
-    return torch.cat((virtual.expand(len(embeds), -1, -1), embeds), 1)
-
-
 def of_members(backbone: Backbone, batch: Sequence[Encoded]) -> list[Encoded]:
     """Repeat each example for each member of an ensemble of soft prompts; without one the batch stays as it is."""
     return [encoded for encoded in batch for _ in range(backbone.num_members)]
 
 
-def absent_virtual(backbone: Backbone) -> Tensor | None:
-    """Return how many of its first virtual tokens each row lacks, (rows,) int; None where no row lacks any."""
-    absent: Tensor | None = getattr(backbone.soft_prompt, "absent", None)
-    return absent
-
-
-def _encoder_decoder(backbone: Backbone, batch: Sequence[Encoded], *, is_shared: bool) -> tuple[Tensor, Answers]:
-    """Encode an example once, and decode its choices as branches of one row.
-
-    Where they share nothing, choices are rows; cross-attention folds the choices of an example.
-    """
-    model = backbone.model
-    num_virtual = num_virtual_tokens(backbone)
-    embeds, seen = _closed_up(backbone, *padded(backbone, [encoded.context for encoded in batch], num_virtual))
-    states = model.get_encoder()(
-        inputs_embeds=embeds, attention_mask=seen
-    ).last_hidden_state  # (batch, tokens, d_model)
-    cross = torch.where(seen == 1, 0.0, torch.finfo(states.dtype).min).to(states.dtype)[:, None, None]
-    if is_shared:
-        rows, answers = _decoder_trees(batch, backbone.start_ids)
-        hidden = decoded_trees(backbone, rows, states, cross)  # (batch, length, d_model)
-        return log_probs_at(backbone, hidden, answers), answers
-    ids, answers = _decoder_rows(batch, backbone.start_ids)
-    hidden = model.get_decoder()(
-        input_ids=torch.tensor(ids, device=backbone.device),
-        encoder_hidden_states=states,
-        encoder_attention_mask=cross,
-        use_cache=False,
-    ).last_hidden_state  # (batch * choices, length, d_model)
-    return log_probs_at(backbone, hidden, answers), answers
-
-
-def _decoder_trees(batch: Sequence[Encoded], start: Sequence[int]) -> tuple[list[Tokens], Answers]:
-    """Lay the choices of each example out as branches of a row, behind the start."""
-    rows, answers = [Tokens() for _ in batch], Answers()
-    for index, (row, encoded) in enumerate(zip(rows, batch, strict=True)):
-        tree.add_prompt(row, answers, index, index, replace(encoded, context=tuple(start)), 0, 0)
-    tree.pad(rows)
-    return rows, answers
-
-
-def decoded_trees(backbone: Backbone, rows: Sequence[Tokens], states: Tensor, cross: Tensor) -> Tensor:
-    """Run rows of equal length through the decoder of an encoder-decoder.
-
-    Args:
-        backbone: The model.
-        rows: One for each example.
-        states: The encoder's, (rows, input tokens, d_model).
-        cross: Additive mask over them, (rows, 1, 1, input tokens).
-
-    Returns:
-        Last hidden states (rows, tokens, d_model).
-    """
-    ids, positions = torch.tensor([[row.ids, row.positions] for row in rows], device=backbone.device).unbind(1)
-    decoder = backbone.model.get_decoder()
-    with backbone.family.placed(decoder, positions):
-        hidden: Tensor = decoder(
-            input_ids=ids,
-            attention_mask=tree.mask(rows, 0, states.dtype, backbone.device),
-            encoder_hidden_states=states,
-            encoder_attention_mask=cross,
-            positions=positions,
-            use_cache=False,
-        ).last_hidden_state
-    return hidden
-
-
-def _closed_up(backbone: Backbone, embeds: Tensor, seen: Tensor) -> tuple[Tensor, Tensor]:
-    """Move a row's absent virtual tokens to its end, so that the others stand at the positions that they have alone."""
-    absent = absent_virtual(backbone)
-    if absent is None:
-        return embeds, seen
-    length = seen.shape[1]
-    order = (torch.arange(length, device=seen.device) + absent[:, None]) % length
-    return embeds.gather(1, order[..., None].expand_as(embeds)), seen.gather(1, order)
-
-
-def _decoder_rows(batch: Sequence[Encoded], start: Sequence[int]) -> tuple[list[list[int]], Answers]:
-    """Lay the choices out as rows of equal length, behind the start; an example with fewer choices gets idle rows."""
-    num_choices = max(len(encoded.choices) for encoded in batch)
-    length = max(len(ids) for encoded in batch for ids in encoded.choices)
-    rows: list[list[int]] = []
-    answers = Answers()
-    for prompt, encoded in enumerate(batch):
-        for choice, ids in enumerate(encoded.choices):
-            answers.add(len(rows), range(len(start) - 1, len(start) - 1 + len(ids)), ids, prompt, choice)
-            rows.append([*start, *ids[:-1], *[0] * (length - len(ids))])
-        rows += [[*start, *[0] * (length - 1)]] * (num_choices - len(encoded.choices))
-    return rows, answers
+def _places(backbone: Backbone, batch: Sequence[Encoded], *, is_shared: bool) -> list[list[int]]:
+    """Choose the prompts of each row; where the choices of an encoder-decoder are rows, each prompt has its own."""
+    if backbone.is_encoder_decoder and not is_shared:
+        return [[index] for index in range(len(batch))]
+    contexts = [len(encoded.context) for encoded in batch]
+    fed = [len(branches(encoded, is_shared=is_shared).ids) for encoded in batch]
+    return packing.rows(backbone.sizes, contexts, fed, num_virtual_tokens(backbone), backbone.num_members)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from peftbench.models.shapes import Sizes
 from peftbench.scoring import packing, tree
-from peftbench.scoring.batches import branched, first_batch
+from peftbench.scoring.batches import first_batch
 from peftbench.scoring.encoding import Encoded
 from peftbench.scoring.work import Pass
 
@@ -71,14 +71,9 @@ class Shapes:
 
     def training(self, batch: Sequence[Prompt]) -> Pass:
         """Return the shape of a training step's batch; an ensemble's has each example once for each member."""
-        if self.sizes.is_encoder_decoder:
-            return self._branched(batch)
-        own = batch[:: self.num_members]
-        tokens = [prompt.context + prompt.num_fed for prompt in own]
-        rows = packing.spread(tokens, self.num_virtual, self.sizes)
-        longest = self.num_virtual + max(sum(tokens[prompt] for prompt in row) for row in rows)
-        head = sum(prompt.num_predicting for prompt in batch)
-        return Pass.of_decoder(rows=self.num_members * len(rows), tokens=longest, head=head)
+        contexts, fed = [prompt.context for prompt in batch], [prompt.num_fed for prompt in batch]
+        rows = packing.rows(self.sizes, contexts, fed, self.num_virtual, self.num_members)
+        return self._shape(batch, rows)
 
     def alone(self, prompt: Prompt) -> Pass:
         """Return the shape of one example whose choices share nothing but its context."""
@@ -128,9 +123,12 @@ class Shapes:
         )
 
     def _branched(self, batch: Sequence[Prompt]) -> Pass:
-        contexts = [self._num_first + prompt.context for prompt in batch]
-        fed = [self.num_start + prompt.num_fed for prompt in batch]
-        return branched(self.sizes, contexts, fed, sum(prompt.num_predicting for prompt in batch))
+        return self._shape(batch, [[index] for index in range(len(batch))])
+
+    def _shape(self, batch: Sequence[Prompt], rows: Sequence[Sequence[int]]) -> Pass:
+        contexts, fed = [prompt.context for prompt in batch], [prompt.num_fed for prompt in batch]
+        head = sum(prompt.num_predicting for prompt in batch)
+        return packing.shape(self.sizes, rows, contexts, fed, self._num_first, head)
 
     def _plain(self, batch: Sequence[Prompt]) -> Pass:
         longest = self._num_first + max(prompt.context + max(prompt.choices) - 1 for prompt in batch)

@@ -185,6 +185,20 @@ def add_prompt(
     answers.add_branches(index, first, trie, prompt)
 
 
+def add_input(row: Tokens, ids: Sequence[int], num_absent: int) -> None:
+    """Append the tokens of an encoder's input, which end alike: they see each other, before and behind.
+
+    Args:
+        row: Grows by them.
+        ids: Token ids.
+        num_absent: How many of the first stand for nothing: no other token sees them, and positions begin behind them.
+    """
+    start = len(row.ids)
+    end = start + len(ids)
+    positions = [max(0, index - num_absent) for index in range(len(ids))]
+    row.add(ids, positions, [*range(start + 1, start + num_absent + 1), *[end] * (len(ids) - num_absent)])
+
+
 def pad(rows: Sequence[Tokens]) -> int:
     """Pad rows to the longest, and return the number of padding tokens."""
     longest = max(len(row.ids) for row in rows)
@@ -210,8 +224,29 @@ def mask(rows: Sequence[Tokens], num_cached: int, dtype: torch.dtype, device: to
     index = torch.arange(ends.shape[-1], device=device)
     queries = index[:, None]
     seen = (queries < ends) & (index <= queries)  # (rows, 1, queries, keys)
-    additive = torch.where(seen, torch.zeros((), dtype=dtype, device=device), torch.finfo(dtype).min)
-    return functional.pad(additive, (num_cached, 0))  # the cached keys, first, are seen by all
+    return functional.pad(_additive(seen, dtype), (num_cached, 0))  # the cached keys, first, are seen by all
+
+
+def mask_within(
+    queries: Sequence[Sequence[int]], keys: Sequence[Sequence[int]], dtype: torch.dtype, device: torch.device
+) -> Tensor:
+    """Build the additive mask of an encoder's inputs: a query sees the keys of one of them.
+
+    Args:
+        queries: Per row, per query: the index behind its input's last token.
+        keys: Per row, per key: the same.
+        dtype: Of the mask.
+        device: Of the mask.
+
+    Returns:
+        (rows, 1, queries, keys), 0 or the dtype's lowest.
+    """
+    ends = torch.tensor(keys, device=device)[:, None, None]  # (rows, 1, 1, keys)
+    return _additive(torch.tensor(queries, device=device)[:, None, :, None] == ends, dtype)
+
+
+def _additive(seen: Tensor, dtype: torch.dtype) -> Tensor:
+    return torch.where(seen, torch.zeros((), dtype=dtype, device=seen.device), torch.finfo(dtype).min)
 
 
 def distances(rows: Sequence[Tokens], num_cached: int, device: torch.device) -> Tensor:

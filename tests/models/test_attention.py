@@ -1,3 +1,4 @@
+import pytest
 import torch
 from torch import nn
 
@@ -71,16 +72,18 @@ def test_a_window_hides_what_stands_too_far_back():
     torch.testing.assert_close(output, value.repeat_interleave(2, 1).transpose(1, 2))
 
 
-def test_a_bias_that_lies_head_last_is_copied_once_for_all_layers():
+@pytest.mark.parametrize("mask", [None, torch.full((1, 1, 3, 3), LOWEST).triu(1)])
+def test_a_bias_that_lies_head_last_is_added_to_the_mask_once_for_all_layers(mask):
     torch.manual_seed(0)
     query, key, value = torch.randn(1, 4, 3, 6), torch.randn(1, 2, 3, 6), torch.randn(1, 2, 3, 6)
     bias = torch.randn(3, 3, 4, requires_grad=True)
     handed_on = bias.permute(2, 0, 1)[None]
-    first, _ = attend(Block(), query, key, value, None, position_bias=handed_on)
-    copied = handed_on.laid_out
-    second, _ = attend(Block(), query, key, value, None, position_bias=handed_on)
-    assert handed_on.laid_out is copied
-    assert copied.is_contiguous()
-    plain, _ = attend(Block(), query, key, value, None, position_bias=handed_on.detach().contiguous())
+    first, _ = attend(Block(), query, key, value, mask, position_bias=handed_on)
+    added = handed_on.with_mask
+    second, _ = attend(Block(), query, key, value, mask, position_bias=handed_on)
+    assert handed_on.with_mask is added
+    assert added.is_contiguous()
+    by_hand = handed_on.detach() if mask is None else handed_on.detach() + mask
+    plain, _ = attend(Block(), query, key, value, by_hand)
     torch.testing.assert_close((first, second), (plain, plain))
-    assert torch.equal(torch.autograd.grad(copied.sum(), bias)[0], torch.ones(3, 3, 4))
+    assert torch.equal(torch.autograd.grad(added.sum(), bias)[0], torch.ones(3, 3, 4))
