@@ -14,9 +14,9 @@ from peftbench.errors import MethodError, ModelError
 from peftbench.learners.predictor import Prompting, Wrapped
 from peftbench.methods import prefix_tuning
 from peftbench.models.backbone import Backbone
-from peftbench.scoring import tree
+from peftbench.scoring import prefill
+from peftbench.scoring.batches import token_budget
 from peftbench.scoring.encoding import encode, opening
-from peftbench.scoring.forward import decoder_states
 from peftbench.scoring.layout import Shot
 from peftbench.scoring.score import Scores, score
 from peftbench.spec.cell import Scoring
@@ -142,7 +142,7 @@ def save(predictors: Sequence[Prompting], folder: Path, files: Mapping[str, Mapp
 def _keys_and_values(backbone: Backbone, ids: Sequence[int]) -> dict[str, Tensor]:
     """Run the tokens once; give each attention block's keys and values under their names as parameters."""
     cache = DynamicCache()
-    decoder_states(backbone, [tree.shared_tokens(0, ids)], cache=cache)
+    prefill.fill(backbone, 0, ids, cache, token_budget(backbone))
     tensors = {}
     for block in backbone.attentions():
         layer = cache.layers[block.layer]

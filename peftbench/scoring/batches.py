@@ -10,7 +10,7 @@ from transformers import DynamicCache
 
 from peftbench.errors import RunError
 from peftbench.models.backbone import Backbone
-from peftbench.scoring import packing, tree
+from peftbench.scoring import packing, prefill, tree
 from peftbench.scoring.encoding import Encoded, num_common, num_virtual_tokens
 from peftbench.scoring.forward import answer_log_probs, decoder_states, log_probs_at
 from peftbench.scoring.plain import plain_log_probs
@@ -72,9 +72,9 @@ def batches(
     Raises:
         RunError: Memory does not suffice for one prompt.
     """
-    with memory_for(_too_large(backbone, max(len(tokens.context) for tokens in encoded))):
-        batching = _batching(backbone, encoded, cache, row_adapters)
     budget = budget or token_budget(backbone)
+    with memory_for(_too_large(backbone, max(len(tokens.context) for tokens in encoded))):
+        batching = _batching(backbone, encoded, cache, budget, row_adapters)
     if batching.start is not None:
         yield [], [], batching.start
     # Longest first: memory runs out at once or never.
@@ -97,14 +97,14 @@ def batches(
 
 
 def _batching(
-    backbone: Backbone, encoded: Sequence[Encoded], cache: bool, row_adapters: RowAdapters | None
+    backbone: Backbone, encoded: Sequence[Encoded], cache: bool, budget: int, row_adapters: RowAdapters | None
 ) -> Batching:
     if backbone.is_encoder_decoder:
         by_choice = _branched if cache else _folded
         return by_choice(backbone, encoded, row_adapters or _Alike())
     if row_adapters is not None:
         return _branched(backbone, encoded, row_adapters)
-    return _packed(backbone, encoded) if cache else _plain(backbone, encoded)
+    return _packed(backbone, encoded, budget) if cache else _plain(backbone, encoded)
 
 
 def token_budget(backbone: Backbone) -> int:
@@ -200,16 +200,14 @@ def _branched(backbone: Backbone, encoded: Sequence[Encoded], row_adapters: RowA
     return Batching([_cost(tokens) for tokens in encoded], True, run)
 
 
-def _packed(backbone: Backbone, encoded: Sequence[Encoded]) -> Batching:
+def _packed(backbone: Backbone, encoded: Sequence[Encoded], budget: int) -> Batching:
     """Decoder-only: the common prefix once, then prompts packed into one row after it."""
     virtual = num_virtual_tokens(backbone)
     # Each prompt keeps its last context token: what predicts the first answer token must be run.
     contexts = [tokens.context for tokens in encoded]
     skip = min(num_common(contexts), min(map(len, contexts)) - 1)
-    cached, cache = tree.shared_tokens(virtual, encoded[0].context[:skip]), DynamicCache()
-    size = len(cached.ids)
-    if size:
-        decoder_states(backbone, [cached], num_virtual=virtual, cache=cache)
+    cache, size = DynamicCache(), virtual + skip
+    prefill.fill(backbone, virtual, encoded[0].context[:skip], cache, budget)
 
     def forget() -> None:
         for layer in cache.layers:  # each by itself: after a failure in the middle, some have grown and some have not
@@ -227,8 +225,7 @@ def _packed(backbone: Backbone, encoded: Sequence[Encoded]) -> Batching:
         work = Work(context_tokens=context, choice_tokens=len(row.ids) - context, passes=(shape,))
         return _sums(picked.tolist(), answers, batch), work
 
-    prefill = Pass.of_decoder(rows=1, tokens=size, head=0)
-    start = Work(shared_tokens=size, passes=(prefill,)) if size else None
+    start = Work(shared_tokens=size, passes=tuple(prefill.passes(virtual, size, budget))) if size else None
     return Batching([_cost(tokens) - skip for tokens in encoded], False, run, start, forget)
 
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from peftbench.models.shapes import Sizes
-from peftbench.scoring import packing, tree
+from peftbench.scoring import packing, prefill, tree
 from peftbench.scoring.batches import first_batch
 from peftbench.scoring.encoding import Encoded
 from peftbench.scoring.work import Pass
@@ -101,8 +101,8 @@ class Shapes:
             return [run(batch) for batch in batches]
         skip = min(num_common, min(prompt.context for prompt in prompts) - 1)
         size = self.num_virtual + self.num_before + skip
-        prefill = [Pass.of_decoder(rows=1, tokens=size, head=0)] if size else []
-        return prefill + [_packed(batch, skip, size) for batch in _batches(prompts, -skip, budget, padded=False)]
+        first = prefill.passes(self.num_virtual, size, budget)
+        return first + [_packed(batch, skip, size) for batch in _batches(prompts, -skip, budget, padded=False)]
 
     @property
     def num_start(self) -> int:
