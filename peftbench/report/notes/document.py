@@ -6,7 +6,8 @@ from dataclasses import dataclass, field, replace
 
 from peftbench.errors import RecordError
 from peftbench.report.evidence.break_even import break_evens
-from peftbench.report.notes import break_even, remarks
+from peftbench.report.evidence.crossing import crossings
+from peftbench.report.notes import break_even, crossing, remarks
 from peftbench.report.rows.folds import join
 from peftbench.report.rows.table import Table, build, common_model
 from peftbench.store.record import Record
@@ -51,13 +52,16 @@ def compose(records: Sequence[Record], published: Table | None = None, left_out:
     built = build(records)
     named = Counter(task.name for table in built for task in table.tasks)
     tables = [replace(table, title=_title(table, named)) for table in built]
+    crossed = {table.title: list(crossings(table)) for table in tables}
     findings = [f"left out: {text}" for text in left_out]
     for table in tables:
         place = f"{_place(table, named)}: " if len(tables) > 1 else ""
         findings += [f"{place}break-even: {break_even.sentence(pair)}" for pair in break_evens(table)]
+        findings += [f"{place}learning curves: {crossing.sentence(curves)}" for curves in crossed[table.title]]
         findings += [f"{place}{text}" for text in remarks.sensitivity(table)]
         findings += remarks.cautions(table, place)
     conventions = remarks.conventions(tables) if tables else []
+    conventions += [crossing.CONVENTION] if any(crossed.values()) else []
     of_columns = {
         "score_interval": tuple(remarks.intervals(tables)),
         "accuracy_median": tuple(remarks.beside(tables)),

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from peftbench.report.rows import names, units
+from peftbench.report.rows.curves import curves
 from peftbench.report.rows.metric import heading
 from peftbench.report.rows.table import Interval, Row, Table, best
 from peftbench.report.rows.texts import flops, have_orders, interval, pool, pool_with_orders
@@ -105,7 +106,7 @@ def figures(table: Table) -> list[Figure]:
 
     Paper: 2205.05638, Figure 3 (inference), Figure 2 (parameters).
     """
-    drawn = [_inference(table), _total(table), _parameters(table), _shots(table)]
+    drawn = [_inference(table), _total(table), _parameters(table), _examples(table)]
     return [figure for figure in drawn if figure and figure.points]
 
 
@@ -140,8 +141,8 @@ def _title(table: Table, of: str) -> str:
 
 def _inference(table: Table) -> Figure | None:
     points = [
-        *_points(table.rows, lambda row: row.cost("inference_flops_per_example")),
-        *_points(table.rows, lambda row: row.cost("cached_inference_flops_per_example"), is_hollow=True),
+        *_points(table, table.rows, lambda row: row.cost("inference_flops_per_example")),
+        *_points(table, table.rows, lambda row: row.cost("cached_inference_flops_per_example"), is_hollow=True),
     ]
     note = "One query. Hollow: with the shots' keys and values in a cache."
     return _figure("inference", _title(table, "inference FLOPs"), note, "inference FLOPs per example", points, table)
@@ -169,43 +170,33 @@ def _totals(table: Table, query: str, once: str, is_hollow: bool = False) -> lis
     for row in table.rows:
         per_query, first = row.cost(f"{query}_flops_per_example"), row.cost(once)
         if per_query is not None and first is not None:
-            points.append(_point(row, first + NUM_QUERIES * per_query, is_hollow, first, per_query))
+            points.append(_point(table, row, first + NUM_QUERIES * per_query, is_hollow, first, per_query))
     return points
 
 
 def _parameters(table: Table) -> Figure | None:
-    points = _points([row for row in table.rows if row.is_tuned], lambda row: row.num_trained_parameters)
+    points = _points(table, [row for row in table.rows if row.is_tuned], lambda row: row.num_trained_parameters)
     others = [row for row in table.rows if not row.is_tuned and not row.published]
     models = dict.fromkeys(row.model for row in sorted(others, key=lambda row: row.score))
     # Of equal ones the last.
     untrained = [best([row for row in reversed(others) if row.model == model]) for model in models]
-    levels = [(row.score, f"{_label(row)}, {row.model}") for row in untrained]
+    levels = [(row.score, f"{_label(table, row)}, {row.model}") for row in untrained]
     note = "Lines: the best that each model does without training."
     return _figure("parameters", _title(table, "trained parameters"), note, "trained parameters", points, table, levels)
 
 
-def _shots(table: Table) -> Figure | None:
-    # A zero-shot row has none of the settings that tell ICL rows apart.
-    groups: dict[tuple[str, str], list[Row]] = {}
-    for row in table.rows:
-        if row.is_icl and not row.published:
-            groups.setdefault((row.model, names.settings(row)), []).append(row)
-    zero = {row.model: row for row in table.rows if row.is_zero_shot and not row.published}
-    lines = []
-    for (model, _), rows in groups.items():
-        joined = sorted([*rows, *([zero[model]] if model in zero else [])], key=lambda row: row.num_shots)
-        if len(joined) > 1:
-            lines.append(tuple(_points(joined, lambda row: row.num_shots)))
+def _examples(table: Table) -> Figure | None:
+    lines = [tuple(_points(table, curve.points, lambda row: row.num_shots)) for curve in curves(table)]
     counts = sorted({int(point.x) for line in lines for point in line})
     if not counts:
         return None
     ticks = tuple((float(count), str(count)) for count in counts)
     points = tuple(dict.fromkeys(point for line in lines for point in line))
     return Figure(
-        "shots",
-        f"ICL {table.metric.title} against shots",
-        "Shots that were asked for; 0 is zero-shot.",
-        Axis("shots in the prompt", "shots", counts[0], counts[-1] * 1.15, ticks),
+        "examples",
+        _title(table, "labelled examples"),
+        "In the prompt, or tuned on, as asked for; 0 is zero-shot.",
+        Axis("labelled examples", "shots", counts[0], counts[-1] * 1.15, ticks),
         _scores(points, table, []),
         points,
         tuple(lines),
@@ -229,19 +220,23 @@ def _figure(
     return Figure(name, title, note, axis, _scores(points, table, levels), tuple(points), levels=all_levels)
 
 
-def _points(rows: Iterable[Row], x: Callable[[Row], float | None], is_hollow: bool = False) -> list[Point]:
+def _points(
+    table: Table, rows: Iterable[Row], x: Callable[[Row], float | None], is_hollow: bool = False
+) -> list[Point]:
     values = [(row, x(row)) for row in rows]
-    return [_point(row, value, is_hollow) for row, value in values if value is not None]
+    return [_point(table, row, value, is_hollow) for row, value in values if value is not None]
 
 
-def _point(row: Row, x: float, is_hollow: bool = False, once: float = 0, per_query: float | None = None) -> Point:
+def _point(
+    table: Table, row: Row, x: float, is_hollow: bool = False, once: float = 0, per_query: float | None = None
+) -> Point:
     return Point(
         x=x,
         y=row.score,
         interval=row.interval,
         series=row.method,
         model=row.model,
-        label=_label(row) + (", cached" if is_hollow else ""),
+        label=_label(table, row) + (", cached" if is_hollow else ""),
         details=details(row) + ("\nwith cached keys and values of the shots" if is_hollow else ""),
         is_hollow=is_hollow,
         once=once,
@@ -249,8 +244,10 @@ def _point(row: Row, x: float, is_hollow: bool = False, once: float = 0, per_que
     )
 
 
-def _label(row: Row) -> str:
-    shots = f" {names.shots(row)}" if row.is_icl else ""
+def _label(table: Table, row: Row) -> str:
+    """Name a row where there is little room, with its shots where tuned rows differ in them, too."""
+    tuned = {other.num_shots for other in table.rows if other.is_tuned and not other.published}
+    shots = f" {names.shots(row)}" if row.is_icl or (row.is_tuned and len(tuned) > 1) else ""
     return f"{row.method}{shots} {names.short(row)}".rstrip()
 
 

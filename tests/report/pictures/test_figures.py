@@ -53,17 +53,17 @@ def test_parameters_are_of_what_was_tuned_and_lines_are_the_rest_at_its_best():
 
 
 def test_shots_are_joined_from_zero_on_for_each_model():
-    figure = by_name()["shots"]
+    figure = by_name()["examples"]
     (line,) = figure.lines
     assert [one.x for one in line] == [0, 4, 32]
     assert figure.x.ticks == ((0, "0"), (4, "4"), (32, "32"))
     # a single number of shots is no curve
-    assert "shots" not in by_name(build([record()])[0])
+    assert "examples" not in by_name(build([record()])[0])
 
 
 @pytest.mark.parametrize(("places", "end"), [((), 1), ((95,), 0.65), ((60, 95), 0.35), ((30, 60, 95), 1)])
 def test_the_name_of_a_line_stands_where_no_points_are(places, end):
-    figure = by_name()["shots"]
+    figure = by_name()["examples"]
     axis, ((chance, text),) = Axis("", "linear", 0, 100, ()), figure.levels
     points = tuple(replace(figure.points[0], x=x, y=chance) for x in places)
     assert figures.level_end(replace(figure, x=axis, points=points), chance, text) == end

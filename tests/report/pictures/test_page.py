@@ -75,7 +75,7 @@ def test_each_row_and_each_point_is_there(read):
     # inference and total: six rows, two of them once more with a cache; parameters: two; shots: zero, 4, 32
     assert len(read.all("g", "pt")) == 2 * (6 + 2) + 2 + 3
     assert len(read.all("circle", "pt")) == sum(len(one.results) for one in records())
-    assert [len(read.all("figure", name)) for name in ("inference", "total", "parameters", "shots")] == [1] * 4
+    assert [len(read.all("figure", name)) for name in ("inference", "total", "parameters", "examples")] == [1] * 4
 
 
 def test_each_point_tells_its_record(text):
