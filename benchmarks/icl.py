@@ -1,12 +1,14 @@
 """In-context scoring against lm-evaluation-harness: the same checkpoint, rows, shots and predictions, in one run.
 
-Run: python benchmarks/icl.py [CASE ...]      cases: gpt2, llama, t5, shots, choices. Needs the extra `benchmark`.
+Run: python benchmarks/icl.py [CASE ...]      cases: gpt2, llama, t5, shots, gpt2-choices, t5-choices.
+Needs the extra `benchmark`.
 
-Each side runs in a process of its own, with the batch size that suits it best among some; both sides' log-probabilities
-must agree. The token ratio is what the peer runs (context, query and choice for each choice) over what must be run at
-least (the query once, what choices begin with alike once; on encoder-decoders the input once): where nothing but tokens
-counted, it would be the speed-up. Rates are of CPU seconds, of all threads: OMP_NUM_THREADS=1 makes them comparable on
-a busy machine.
+Each side runs in a process of its own, with the batch size that suits it best among some; with many choices both run in
+one process by turns, so that they share a busy machine's good and bad minutes, and memory is that of both. Both sides'
+log-probabilities must agree. The token ratio is what the peer runs (context, query and choice for each choice) over
+what must be run at least (the query once, what choices begin with alike once; on encoder-decoders the input once):
+where nothing but tokens counted, it would be the speed-up. Rates are of CPU seconds, of all threads: OMP_NUM_THREADS=1
+makes them comparable on a busy machine.
 """
 
 import json
@@ -15,9 +17,11 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from random import Random
+from statistics import median
 
 from peftbench.spec.cell import Scoring
 from tests.scoring.prompts import example
@@ -41,17 +45,19 @@ WORDS = [
     "negative",
 ]
 SHOT_WORDS, QUERY_WORDS, CHOICE_WORDS = 9, 7, 2
+BATCH_SIZES = 1, 4  # of the peer
 
 
 @dataclass(frozen=True)
 class Case:
-    """What is scored: a model's shape, the shots in front, the choices, and how many queries each side gets."""
+    """What is scored: a model's shape, the shots in front, the choices, how many queries each side gets, and how."""
 
     family: str
     shots: int
     choices: int
     queries: int
     peer_queries: int
+    by_turns: bool = False
 
 
 CASES = {
@@ -59,11 +65,12 @@ CASES = {
     "llama": [Case("llama", 32, 2, 240, 8), Case("llama", 32, 4, 240, 4)],
     "t5": [Case("t5", 32, choices, 12, 4) for choices in (2, 4, 8)],
     "shots": [Case("gpt2", shots, 2, 96, 0) for shots in (0, 4, 16, 32)],
-    "choices": [
-        Case(family, 4, choices, queries, peer_queries)
-        for family in ("gpt2", "t5")
+} | {
+    f"{family}-choices": [
+        Case(family, 4, choices, queries, peer_queries, by_turns=True)
         for choices, queries, peer_queries in ((2, 16, 4), (8, 16, 2), (32, 8, 1), (77, 8, 1))
-    ],
+    ]
+    for family in ("gpt2", "t5")
 }
 
 
@@ -111,29 +118,31 @@ def checkpoint(family: str, folder: Path) -> None:
     tiny_tokenizer(family).save_pretrained(folder)
 
 
-def ours(folder: str, case: Case) -> dict:
-    """Score through peftbench; return log-probabilities, seconds without loading, and the tokens that were run."""
+def ours(folder: str, case: Case) -> Callable[[], dict]:
+    """Score through peftbench: a function that returns log-probabilities, seconds, and the tokens that were run."""
     from peftbench.models.load import load
     from peftbench.scoring.score import score
 
     backbone = load(folder, device="cpu")
     queries = [example(text, choices) for text, choices in prompts(case, case.queries)]
     score(backbone, queries[:2], Scoring(end="none", separator="\n\n"))
-    started = time.process_time()
-    scores = score(backbone, queries, Scoring(end="none", separator="\n\n"))
-    seconds = time.process_time() - started
-    work = scores.work
-    context = sum(length.context for length in scores.lengths) / len(queries)
-    run = work.context_tokens + work.choice_tokens
-    return {
-        "log_probs": [[choice.log_prob for choice in choices] for choices in scores.choices],
-        "seconds": seconds / len(queries),
-        "context": context,
-        "tokens": run / len(queries),
-    }
+
+    def run() -> dict:
+        started = time.process_time()
+        scores = score(backbone, queries, Scoring(end="none", separator="\n\n"))
+        seconds = time.process_time() - started
+        return {
+            "log_probs": [[choice.log_prob for choice in choices] for choices in scores.choices],
+            "seconds": seconds / len(queries),
+            "context": sum(length.context for length in scores.lengths) / len(queries),
+            "tokens": (scores.work.context_tokens + scores.work.choice_tokens) / len(queries),
+            "megabytes": peak_megabytes(),
+        }
+
+    return run
 
 
-def peer(folder: str, case: Case) -> dict:
+def peer(folder: str, case: Case) -> Callable[[int], dict]:
     """Score through lm-evaluation-harness: one request for each choice, as its multiple-choice tasks make them."""
     from lm_eval.api.instance import Instance
     from lm_eval.models.huggingface import HFLM
@@ -150,22 +159,54 @@ def peer(folder: str, case: Case) -> dict:
     backend = "seq2seq" if is_t5 else "causal"
     model = HFLM(folder, backend=backend, device="cpu", batch_size=1, dtype="float32")
     model.loglikelihood(requests[:1], disable_tqdm=True)  # as on our side, the first pass is not timed
-    timed = []
-    for batch_size in (1, 4):  # the smaller one first: the peak so far is then its own
+
+    def run(batch_size: int) -> dict:
         model.batch_size_per_gpu = batch_size
         started = time.process_time()
         answers = model.loglikelihood(requests, disable_tqdm=True)
-        timed.append(((time.process_time() - started) / case.peer_queries, peak_megabytes()))
-    seconds, megabytes = min(timed)
-    sums = [float(log_prob) for log_prob, _ in answers]
-    rows = [sums[start : start + case.choices] for start in range(0, len(sums), case.choices)]
-    return {"log_probs": rows, "seconds": seconds, "megabytes": megabytes, "tokens": tokens / case.peer_queries}
+        seconds = (time.process_time() - started) / case.peer_queries
+        sums = [float(log_prob) for log_prob, _ in answers]
+        rows = [sums[start : start + case.choices] for start in range(0, len(sums), case.choices)]
+        return {
+            "log_probs": rows,
+            "seconds": seconds,
+            "tokens": tokens / case.peer_queries,
+            "megabytes": peak_megabytes(),
+        }
+
+    return run
+
+
+def seconds_of(result: dict) -> float:
+    return result["seconds"]
+
+
+def only_ours(folder: str, case: Case) -> dict:
+    return ours(folder, case)()
+
+
+def only_peer(folder: str, case: Case) -> dict:
+    """Return what the better batch size gives; the smaller one is first, as the peak so far is then its own."""
+    return min(map(peer(folder, case), BATCH_SIZES), key=seconds_of)
+
+
+def by_turns(folder: str, case: Case) -> dict:
+    """Run ours before and behind each of the peer's batch sizes; ours takes the median, the peer the better one."""
+    run_ours, run_peer = ours(folder, case), peer(folder, case)
+    own, others = [run_ours()], []
+    for batch_size in BATCH_SIZES:
+        others.append(run_peer(batch_size))
+        own.append(run_ours())
+    return {"ours": own[0] | {"seconds": median(map(seconds_of, own))}, "peer": min(others, key=seconds_of)}
 
 
 def write(folder: str, case: Case) -> dict:
     """Write the checkpoint."""
     checkpoint(case.family, Path(folder))
     return {}
+
+
+SIDES = {"ours": only_ours, "peer": only_peer, "by turns": by_turns, "write": write}
 
 
 def peak_megabytes() -> float:
@@ -184,11 +225,13 @@ def child(side: str, folder: str, case: Case) -> dict:
 
 def compare(case: Case, folder: str) -> None:
     """Print one line: our rate, and beside a peer's, the speed-up, its limit, and how far log-probabilities differ."""
-    result = child("ours", folder, case)
+    if case.by_turns:
+        result, peer_result = child("by turns", folder, case).values()
+    else:
+        result, peer_result = child("ours", folder, case), child("peer", folder, case) if case.peer_queries else {}
     line = f"{case.family:>6} {case.shots:>5} {case.choices:>7} {result['context']:>7.0f} {1 / result['seconds']:>9.2f}"
     line += f" {result['megabytes']:>8.0f}"
-    if case.peer_queries:
-        peer_result = child("peer", folder, case)
+    if peer_result:
         pairs = list(zip(result["log_probs"], peer_result["log_probs"], strict=False))
         apart = max(abs(a - b) for row_a, row_b in pairs for a, b in zip(row_a, row_b, strict=True))
         assert apart < 1e-3, f"log-probabilities differ by {apart}"
@@ -217,7 +260,6 @@ def main(names: list[str]) -> None:
 if __name__ == "__main__":
     if sys.argv[1:2] == ["--child"]:
         _, _, side, folder, text = sys.argv
-        result = {"ours": ours, "peer": peer, "write": write}[side](folder, Case(**json.loads(text)))
-        print(json.dumps({"megabytes": peak_megabytes()} | result))
+        print(json.dumps(SIDES[side](folder, Case(**json.loads(text)))))
     else:
         main(sys.argv[1:])
