@@ -5,7 +5,7 @@
 
 import inspect
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from enum import StrEnum
 from io import StringIO
 from pathlib import Path
@@ -17,10 +17,14 @@ from typer.models import ArgumentInfo, OptionInfo
 
 from peftbench.cli.commands import COMMANDS, load
 from peftbench.cli.options import flatten
+from peftbench.report.evidence.compare import Comparison, compare
+from peftbench.report.evidence.significance import ALPHA, holm
 from peftbench.report.formats import data, text
 from peftbench.report.formats.schema import DOCUMENTS, json_schema
 from peftbench.report.notes.document import Document, compose
 from peftbench.report.rows.fields import FIELDS
+from peftbench.report.rows.select import choose, read
+from peftbench.report.rows.units import points, probability
 from peftbench.store.results import Store
 
 ROOT = Path(__file__).parent.parent
@@ -28,14 +32,35 @@ REFERENCE = ROOT / "results" / "reference"
 README = ROOT / "README.md"
 RECORDS = ROOT / "docs" / "records.md"
 FIELDS_TABLE = ("<!-- fields: made by `make render` -->\n", "<!-- end of fields -->")
-TABLE = ("<!-- table: made by `make render` -->\n", "<!-- end of table -->")
+REAL_TABLE = ("<!-- real: made by `make render` -->\n", "<!-- end of real -->")
+LAB_TABLE = ("<!-- table: made by `make render` -->\n", "<!-- end of table -->")
 WIDTH = 100
 STUDIES = (
     "methods", "losses", "icl-sensitivity", "icl-to-prefix", "lora-rank", "figure2", "prefix-length",
-    "p-tuning-encoders", "prompt-length-and-init",
+    "p-tuning-encoders", "prompt-length-and-init", "real",
 )  # fmt: skip
 """Folders of results/reference/ whose records cover fewer tasks than the others."""
-PICTURED = ("", "figure2")
+PICTURED = ("", "figure2", "real")
+REAL_MODEL = "smollm2-135m"
+PAIRS = tuple(
+    (a.replace("@", f"@{REAL_MODEL}"), b.replace("@", f"@{REAL_MODEL}"))
+    for a, b in (
+        ("zero-shot@", "zero-shot@,calibrate=true"),
+        ("zero-shot@", "icl@:16"),
+        ("icl@:4", "icl@:32"),
+        ("icl@:16", "icl@:16,calibrate=true"),
+        ("icl@:32", "icl@:32,calibrate=true"),
+        ("icl@:32", "ia3@:32"),
+        ("icl@:32", "lora@:32"),
+        ("icl@:32,calibrate=true", "ia3@:32"),
+        ("icl@:32,calibrate=true", "lora@:32"),
+        ("ia3@:32", "lora@:32"),
+        ("lora@:32", "full@:32"),
+        ("prompt_tuning@:32", "ia3@:32"),
+        ("prefix_tuning@:32", "ia3@:32"),
+    )
+)
+"""Rows of results/reference/real/ that are tested, chosen before one of in-context learning with shots was there."""
 
 
 def rendered() -> dict[Path, str]:
@@ -49,8 +74,9 @@ def rendered() -> dict[Path, str]:
         REFERENCE / "report.txt": drawing,
         REFERENCE / "report.csv": data.to_csv(document),
         REFERENCE / "report.md": markdown,
-        README: readme(markdown),
-        RECORDS: put(RECORDS, FIELDS_TABLE, row_fields()),
+        REFERENCE / "real" / "compare.md": "".join(paired([compared(*pair) for pair in PAIRS])),
+        README: readme(markdown, studies[REFERENCE / "real" / "report.md"]),
+        RECORDS: put(RECORDS.read_text(encoding="utf-8"), FIELDS_TABLE, row_fields()),
         **{ROOT / "docs" / f"{name}.schema.json": json.dumps(json_schema(name), indent=2) + "\n" for name in DOCUMENTS},
         ROOT / "docs" / "commands.md": commands(),
     }
@@ -61,16 +87,43 @@ def reference(study: str = "") -> Document:
     return compose(Store(REFERENCE / study).all())
 
 
-def readme(markdown: str) -> str:
-    """Put the report's first table into the README."""
-    table = markdown.partition("\n\n")[2].partition("\n\n")[0]
-    return put(README, TABLE, table + "\n")
+def readme(lab: str, real: str) -> str:
+    """Put the lab's table into the README, and those of the real model: means, and task by task."""
+    text = put(README.read_text(encoding="utf-8"), REAL_TABLE, "\n\n".join(_tables(real)) + "\n")
+    return put(text, LAB_TABLE, _tables(lab)[0] + "\n")
 
 
-def put(path: Path, marks: tuple[str, str], text: str) -> str:
-    """Put a text between two marks of a file."""
-    head, _, rest = path.read_text(encoding="utf-8").partition(marks[0])
-    return head + marks[0] + text + marks[1] + rest.partition(marks[1])[2]
+def _tables(markdown: str) -> list[str]:
+    """Return the tables of a report."""
+    return [part for part in markdown.split("\n\n") if part.startswith("|")]
+
+
+def put(text: str, marks: tuple[str, str], part: str) -> str:
+    """Put a part between two marks of a text."""
+    head, _, rest = text.partition(marks[0])
+    return head + marks[0] + part + marks[1] + rest.partition(marks[1])[2]
+
+
+def compared(a: str, b: str, study: str = "real") -> Comparison:
+    """Test two rows of a study against each other, named as `peftbench compare` names them."""
+    stored = read([REFERENCE / study])
+    return compare(choose(a, stored), choose(b, stored))
+
+
+def paired(comparisons: Sequence[Comparison]) -> Iterator[str]:
+    """Write a line of Markdown for each comparison: B minus A on the mean over tasks, and on each task."""
+    corrected = holm([comparison.mean.p_value for comparison in comparisons if comparison.mean])
+    tasks = [str(line.task) for line in comparisons[0].lines]
+    yield f"| A | B | B - A | 95 % interval | p (Holm) | {' | '.join(tasks)} |\n"
+    yield f"| :--- | :--- | ---: | ---: | ---: |{' ---: |' * len(tasks)}\n"
+    for comparison, p_value in zip(comparisons, corrected, strict=True):
+        mean = comparison.mean
+        assert mean is not None, "several tasks of one metric have a mean"
+        assert mean.interval is not None, "answers differ"
+        sides = [side.title.replace(f" on {REAL_MODEL}", "") for side in (comparison.a, comparison.b)]
+        by_task = [points(line.difference) + ("*" if line.p_corrected < ALPHA else "") for line in comparison.lines]
+        interval = " to ".join(map(points, mean.interval))
+        yield f"| {' | '.join([*sides, points(mean.difference), interval, probability(p_value), *by_task])} |\n"
 
 
 def row_fields() -> str:

@@ -26,6 +26,7 @@ DOCUMENTS = [
     ROOT / "CONTRIBUTING.md",
     *sorted((ROOT / "docs").glob("*.md")),
     ROOT / "results" / "reference" / "README.md",
+    ROOT / "results" / "reference" / "real" / "README.md",
 ]
 
 
@@ -77,6 +78,10 @@ def test_the_table_in_the_readme_is_the_reports(made):
     rows = [line for line in markdown.split("\n\n")[1].splitlines() if line.startswith("|")]
     assert len(rows) > 3
     assert "\n".join(rows) in readme
+    means, by_task = made[ROOT / "results" / "reference" / "real" / "report.md"].split("\n\n")[1:3]
+    assert means in readme
+    assert by_task.strip() in readme
+    assert by_task.startswith("| method | shots | ag_news")
 
 
 def blocks(path):
