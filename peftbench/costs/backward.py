@@ -55,15 +55,25 @@ def training_flops(sizes: Sizes, examples: Mapping[Query, int], num_steps: int, 
     return total + num_steps * _once_a_step(added)
 
 
-def trained_flops(sizes: Sizes, passes: Mapping[Pass, int], added: Added) -> int:
+def trained_flops(
+    sizes: Sizes,
+    passes: Mapping[Pass, int],
+    added: Added,
+    frozen: Mapping[Pass, int] | None = None,
+    num_frozen: tuple[int, int] = (0, 0),
+) -> int:
     """Count a training as it was run, forward and backward, padding included.
 
     Args:
         sizes: The model's shapes.
         passes: Shape of a step's batch -> how many steps had such a one.
         added: What the method adds and trains.
+        frozen: Shape of a pass through the frozen layers alone -> how many there were.
+        num_frozen: How many layers of the encoder, and of the decoder, are run in those passes and not in steps.
     """
-    return _passed(sizes, count.passes_stream(passes, added), added) + sum(passes.values()) * _once_a_step(added)
+    steps = _passed(sizes, count.passes_stream(passes, added), added) + sum(passes.values()) * _once_a_step(added)
+    run, skipped = (count.lowest_flops(sizes, shapes, num_frozen) for shapes in (frozen or {}, passes))
+    return steps + run - skipped
 
 
 def _passed(sizes: Sizes, stream: Stream, added: Added) -> int:

@@ -7,7 +7,7 @@ position tables.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 from peftbench.errors import CostError
 from peftbench.methods.base import Added, Op
@@ -188,6 +188,18 @@ def passes_flops(sizes: Sizes, passes: Mapping[Pass, int], added: Added | None =
     added = added or NOTHING
     beside = sum(op_flops(op, NO_TOKENS) for op in added.fixed if not op.training_only)
     return flops(sizes, passes_stream(passes, added), added.flowing) + sum(passes.values()) * beside
+
+
+def lowest_flops(sizes: Sizes, passes: Mapping[Pass, int], num_layers: tuple[int, int]) -> int:
+    """Count the lowest layers alone of forward passes as they were run, with nothing attached to them.
+
+    Args:
+        sizes: The model's shapes.
+        passes: Shape -> how many.
+        num_layers: How many layers of the encoder, and of the decoder.
+    """
+    lowest = replace(sizes, num_encoder_layers=num_layers[0], num_decoder_layers=num_layers[1])
+    return flops(lowest, replace(passes_stream(passes, NOTHING), head=0), NOTHING)
 
 
 def passes_stream(passes: Mapping[Pass, int], added: Added) -> Stream:

@@ -20,7 +20,10 @@ TRAINED = (
     "first adapted place is run backward; what the method runs before the first step counts; the optimiser is left out"
 )
 AS_RUN = "all matmuls of scoring, multiply-add = 2, as run: padding counts, what prompts share was run once"
-AS_TRAINED = "all matmuls of training and before it, multiply-add = 2, as run: padding counts"
+AS_TRAINED = (
+    "all matmuls of training and before it, multiply-add = 2, as run: padding counts, layers below all that is trained "
+    "run once for an example where their states are kept"
+)
 TRACED = (
     "matmul-class operators that ran, as torch's FlopCounterMode knows them (no FFTs, no solves), multiply-add = 2, "
     "the method attached, one example at a time"
@@ -201,7 +204,8 @@ def _training(facts: Facts, trained: TrainingWork, added: Added) -> Flops:
         alone[_alone(facts, length)] += times
     return Flops(
         counted=counted + _preparation(facts, trained, added),
-        run=sum(backward.trained_flops(facts.sizes, passes, added) for passes in (trained.passes, alone)),
+        run=backward.trained_flops(facts.sizes, trained.passes, added, trained.frozen, trained.num_frozen)
+        + backward.trained_flops(facts.sizes, alone, added),
         by_rule=3 * _by_rule(facts, trained.lengths),
     )
 

@@ -8,7 +8,7 @@ more than it may take.
 
 import itertools
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from peftbench import registry
@@ -21,6 +21,8 @@ from peftbench.learners.tune import Tuning
 from peftbench.methods.base import Added
 from peftbench.methods.parts import places
 from peftbench.models.backbone import Backbone
+from peftbench.models.shapes import Layer
+from peftbench.scoring import frozen
 from peftbench.scoring.batches import token_budget
 from peftbench.scoring.encoding import encode, num_common, opening
 from peftbench.scoring.passes import Prompt, Shapes
@@ -46,6 +48,7 @@ class Forecast:
         num_layers: The model's layers.
         d_model: The model's width.
         num_parameters: The model's parameters.
+        num_frozen: The lowest layers, which training steps do not run.
         num_tensors: Places where something is trained.
         num_trained: Values that are trained.
         learner: "icl", or the method.
@@ -58,6 +61,7 @@ class Forecast:
     num_layers: int = 0
     d_model: int = 0
     num_parameters: int = 0
+    num_frozen: int = 0
     num_tensors: int = 0
     num_trained: int = 0
     learner: str = "icl"
@@ -182,45 +186,90 @@ def _after_prefix(part: Round, counts: Counts, trial: Trial) -> tuple[Pass, list
 def _tuned(tuning: Tuning, trial: Trial, texts: Texts) -> Forecast:
     sizes, added = trial.backbone.sizes, _added(tuning, trial.backbone)
     shapes = Shapes(sizes, added.extra_tokens, added.num_members)
-    trained = _training(tuning, shapes, added, texts)
-    judged: Counter[Pass] = Counter()
+    layers = frozen.layers(trial.backbone, added.first_layer)
+    trainings, judged = [(1, tuning)], Counter[Pass]()
     for rest, held_out in sweep.folds(tuning.examples) if tuning.sweep else ():
-        trained += _times(sweep.NUM_RATES, _training(replace(tuning, examples=rest), shapes, added, texts))
+        trainings.append((sweep.NUM_RATES, replace(tuning, examples=rest)))
         counts = texts.counts(list(itertools.chain(*held_out)))
         judged += _times(sweep.NUM_RATES, Counter(_scoring(shapes, counts, trial)))
+    steps, below, looks = Counter[Pass](), Counter[Pass](), Counter[Pass]()
+    for times, training in trainings:
+        shots = _shots(training, texts)
+        steps += _times(times, _steps(training, shots, shapes))
+        below += _times(times, _below(training, shots, shapes, trial.backbone, layers))
+        looks += _times(times, _looks(training, shots, shapes, added))
     scored: Counter[Pass] = Counter()
     for queries in trial.plan.queries:
         scored.update(_scoring(shapes, texts.counts(_sample(queries)).spread_to(len(queries)), trial))
+    trained_flops = backward.trained_flops(sizes, steps, added, below, frozen.num_layers(layers))
     return replace(
         _nothing(trial.backbone),
-        learn_flops=backward.trained_flops(sizes, trained, added) + count.passes_flops(sizes, judged, added),
+        learn_flops=trained_flops
+        + backward.trained_flops(sizes, looks, added)
+        + count.passes_flops(sizes, judged, added),
         score_flops=count.passes_flops(sizes, scored, added),
-        num_learn_passes=trained.total() + judged.total(),
+        num_learn_passes=steps.total() + looks.total() + judged.total(),
         num_score_passes=scored.total(),
+        num_frozen=len(layers),
         num_tensors=len(added.ops) + len(added.places) + len(added.weights),
         num_trained=added.num_trained(trial.backbone.num_parameters),
         learner=tuning.method,
     )
 
 
-def _training(tuning: Tuning, shapes: Shapes, added: Added, texts: Texts) -> Counter[Pass]:
-    """Count the passes of one training, forward and backward, by their shapes."""
+Shots = Sequence[Sequence[tuple[Hashable, Prompt]]]
+"""Per shot, per template: what tells an example from others, and its token counts."""
+
+
+def _shots(tuning: Tuning, texts: Texts) -> Shots:
     training = tuning.training
     examples = list(itertools.chain(*tuning.examples))
     prompts = texts.counts(examples).prompts
     if not (training.unlikelihood_loss or training.length_norm_loss):
         prompts = [prompt.only(example.label) for prompt, example in zip(prompts, examples, strict=True)]
-    flat = iter(prompts)
-    shots = [list(itertools.islice(flat, len(of_shot))) for of_shot in tuning.examples]
+    keys = [(example.input, example.choices, example.label) for example in examples]
+    flat = iter(zip(keys, prompts, strict=True))
+    return [list(itertools.islice(flat, len(of_shot))) for of_shot in tuning.examples]
+
+
+def _steps(tuning: Tuning, shots: Shots, shapes: Shapes) -> Counter[Pass]:
+    """Count the steps of one training by their shapes."""
+    num_steps = tuning.training.num_steps
+    num_drawn = min(num_steps, MOST_STEPS)
     passes: Counter[Pass] = Counter()
-    num_drawn = min(training.num_steps, MOST_STEPS)
-    for index, batch in zip(range(num_drawn), tune.draw_batches(shots, training.batch_size, tuning.seed), strict=False):
-        shape = shapes.training([prompt for prompt in batch for _ in range(shapes.num_members)])
-        passes[shape] += _share(index, num_drawn, training.num_steps)
+    for index, batch in enumerate(_batches(tuning, shots, num_drawn)):
+        shape = shapes.training([prompt for _, prompt in batch for _ in range(shapes.num_members)])
+        passes[shape] += _share(index, num_drawn, num_steps)
+    return passes
+
+
+def _below(tuning: Tuning, shots: Shots, shapes: Shapes, backbone: Backbone, layers: Sequence[Layer]) -> Counter[Pass]:
+    """Count the passes of one training through the frozen layers, in which examples run as they are drawn."""
+    passes: Counter[Pass] = Counter()
+    room: frozen.Room[Hashable] = frozen.Room()
+    keys = {key for of_shot in shots for key, _ in of_shot}
+    for batch in _batches(tuning, shots, tuning.training.num_steps) if layers else ():
+        prompts = dict(batch)
+        new = room.enter((key, frozen.num_bytes(backbone, layers, prompt)) for key, prompt in prompts.items())
+        if new:
+            passes[replace(shapes.training([prompts[key] for key in new]), head_tokens=0)] += 1
+        if room.keys == keys:
+            break
+    return passes
+
+
+def _looks(tuning: Tuning, shots: Shots, shapes: Shapes, added: Added) -> Counter[Pass]:
+    """Count the passes of one training before its first step."""
+    passes: Counter[Pass] = Counter()
     looks = added.looks if tuning.start is None else 0
     for index, of_shot in enumerate(shots if looks else ()):
-        passes[shapes.alone(of_shot[index % len(of_shot)])] += looks
+        _, prompt = of_shot[index % len(of_shot)]
+        passes[shapes.alone(prompt)] += looks
     return passes
+
+
+def _batches(tuning: Tuning, shots: Shots, number: int) -> Iterator[list[tuple[Hashable, Prompt]]]:
+    return itertools.islice(tune.draw_batches(shots, tuning.training.batch_size, tuning.seed), number)
 
 
 def _added(tuning: Tuning, backbone: Backbone) -> Added:

@@ -76,13 +76,14 @@ class Rate:
     def _plain(self, forecast: Forecast) -> Seconds:
         """Return the seconds as nothing has been measured yet."""
         per_flop = (1 + WIDTH / max(1, forecast.d_model)) / self.flops_per_second
+        run = 1 - forecast.num_frozen / max(1, forecast.num_layers)  # of the layers, in a step
         per_step = forecast.num_tensors * SECONDS_PER_TENSOR + forecast.num_trained * SECONDS_PER_TRAINED
         learning, scoring = (
             forecast.num_layers * SECONDS_PER_LAYER[work] + forecast.num_parameters * SECONDS_PER_PARAMETER[work]
             for work in ("learning", "scoring")
         )
         return Seconds(
-            forecast.num_learn_passes * (learning + per_step) + forecast.learn_flops * per_flop,
+            forecast.num_learn_passes * (run * learning + per_step) + forecast.learn_flops * per_flop,
             forecast.num_score_passes * scoring + forecast.score_flops * per_flop,
         )
 

@@ -20,10 +20,11 @@ from peftbench.learners.plateau import Plateau
 from peftbench.methods.base import MethodConfig
 from peftbench.methods.stages import Stages
 from peftbench.models.backbone import Backbone
-from peftbench.scoring import encoding
+from peftbench.scoring import encoding, frozen
 from peftbench.scoring.batches import memory_for
 from peftbench.scoring.encoding import Encoded, check_fits, encode
 from peftbench.scoring.forward import choice_log_probs, of_members
+from peftbench.scoring.frozen import FrozenLayers
 from peftbench.scoring.passes import Prompt, Shapes
 from peftbench.scoring.score import Scores, score
 from peftbench.scoring.work import Length, Pass, TrainingWork
@@ -240,15 +241,21 @@ def _train(
     predictor.num_trained_parameters = sum(parameter.numel() for parameter in parameters.values())
     batches = draw_batches(encoded, training.batch_size, tuning.seed)
     plateau = Plateau(warmup(training)) if training.stop == "plateau" else None
+    layers = frozen.layers(backbone, frozen.first_adapted(backbone))
+    predictor.work.num_frozen = frozen.num_layers(layers)
+    lower = FrozenLayers(backbone, layers)
     backbone.model.train()  # for the model's own dropout
     try:
         for step, drawn in zip(range(training.num_steps), batches, strict=False):
             batch = of_members(backbone, drawn)
-            terms = stages.penalized(_losses(backbone, batch, training))
+            with lower.skipped(batch) as run:
+                terms = stages.penalized(_losses(backbone, batch, training))
             (num_members * terms["loss"]).backward()  # the loss is the members' mean, each gets the gradient of its own
             values = {name: term.item() for name, term in terms.items()}
             predictor.log.append(values)
             predictor.work.add_step(*_shapes(backbone, batch))
+            if run:
+                predictor.work.frozen[replace(_shapes(backbone, run)[1], head_tokens=0)] += 1
             stages.before_step(step, training.num_steps)
             optimizer.step(step, values["loss"])
             stages.after_step(step, training.num_steps)

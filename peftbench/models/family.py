@@ -40,6 +40,17 @@ def not_placed(decoder: Any, positions: "Tensor") -> AbstractContextManager[None
     return nullcontext()
 
 
+def hand_on(layer: Any, states: "Tensor", args: tuple[Any, ...]) -> Any:
+    """Return the states alone, as most families' layers do.
+
+    Args:
+        layer: Which is not run.
+        states: (rows, tokens, d_model), in the place of its own.
+        args: What it takes behind the states that enter it.
+    """
+    return states
+
+
 def leave(model: Any) -> None:
     """Leave the model as it was loaded."""
 
@@ -60,6 +71,7 @@ class Family:
         head: (model, hidden states (tokens, d_model)) -> logits (tokens, vocab_size) float32.
         placed: (decoder of an encoder-decoder, positions (rows, tokens)) -> a context in which its tokens are embedded
             at these positions.
+        skipped: (layer, states, what it takes behind those that enter it) -> what the layer returns with these states.
         rewire: Gives the model this package's attention where transformers does not.
     """
 
@@ -73,6 +85,7 @@ class Family:
     start: Callable[[Any], list[int]] = one_start
     head: Callable[[Any, "Tensor"], "Tensor"] = logits
     placed: Callable[[Any, "Tensor"], AbstractContextManager[None]] = not_placed
+    skipped: Callable[[Any, "Tensor", tuple[Any, ...]], Any] = hand_on
     rewire: Callable[[Any], None] = leave
 
     @classmethod

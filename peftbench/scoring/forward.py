@@ -65,20 +65,51 @@ def answer_log_probs(
     Returns:
         Log-probabilities (num_answer_tokens,) float32, and which tokens these are.
     """
+    hidden, answers = answer_states(backbone, batch, is_packed=is_packed, is_shared=is_shared)
+    return log_probs_at(backbone, hidden, answers), answers
+
+
+def answer_states(
+    backbone: Backbone, batch: Sequence[Encoded], *, is_packed: bool, is_shared: bool = True
+) -> tuple[Tensor, Answers]:
+    """Compute last hidden states, (rows, tokens, d_model), and list which of them predict which answer tokens.
+
+    Args:
+        backbone: The model.
+        batch: Prompts with their choices.
+        is_packed: As in `answer_log_probs`.
+        is_shared: As in `answer_log_probs`.
+    """
     check_fits(backbone, batch)
-    places = _places(backbone, batch, is_shared=is_shared) if is_packed else [[index] for index in range(len(batch))]
+    rows_of = places(backbone, batch, is_shared=is_shared) if is_packed else [[index] for index in range(len(batch))]
     if backbone.is_encoder_decoder:
-        hidden, answers = encoder_decoder.answer_states(backbone, batch, places, is_shared=is_shared)
-        return log_probs_at(backbone, hidden, answers), answers
+        return encoder_decoder.answer_states(backbone, batch, rows_of, is_shared=is_shared)
     num_virtual = num_virtual_tokens(backbone)
     answers = Answers()
-    rows = [tree.shared_tokens(num_virtual, ()) for _ in places]
-    for index, (row, prompts) in enumerate(zip(rows, places, strict=True)):
+    rows = [tree.shared_tokens(num_virtual, ()) for _ in rows_of]
+    for index, (row, prompts) in enumerate(zip(rows, rows_of, strict=True)):
         for prompt in prompts:
             tree.add_prompt(row, answers, index, prompt, batch[prompt], 0, num_virtual, is_shared=is_shared)
     tree.pad(rows)
-    hidden = decoder_states(backbone, rows, num_virtual=num_virtual)
-    return log_probs_at(backbone, hidden, answers), answers
+    return decoder_states(backbone, rows, num_virtual=num_virtual), answers
+
+
+def places(backbone: Backbone, batch: Sequence[Encoded], *, is_shared: bool = True) -> list[list[int]]:
+    """Choose the prompts of each row; where the choices of an encoder-decoder are rows, each prompt has its own.
+
+    Args:
+        backbone: The model.
+        batch: Prompts with their choices.
+        is_shared: As in `answer_log_probs`.
+
+    Returns:
+        Indices of the prompts of each row.
+    """
+    if backbone.is_encoder_decoder and not is_shared:
+        return [[index] for index in range(len(batch))]
+    contexts = [len(encoded.context) for encoded in batch]
+    fed = [len(branches(encoded, is_shared=is_shared).ids) for encoded in batch]
+    return packing.rows(backbone.sizes, contexts, fed, num_virtual_tokens(backbone), backbone.num_members)
 
 
 def decoder_states(
@@ -160,12 +191,3 @@ def padded(backbone: Backbone, rows: Sequence[Sequence[int]], num_virtual: int) 
 def of_members(backbone: Backbone, batch: Sequence[Encoded]) -> list[Encoded]:
     """Repeat each example for each member of an ensemble of soft prompts; without one the batch stays as it is."""
     return [encoded for encoded in batch for _ in range(backbone.num_members)]
-
-
-def _places(backbone: Backbone, batch: Sequence[Encoded], *, is_shared: bool) -> list[list[int]]:
-    """Choose the prompts of each row; where the choices of an encoder-decoder are rows, each prompt has its own."""
-    if backbone.is_encoder_decoder and not is_shared:
-        return [[index] for index in range(len(batch))]
-    contexts = [len(encoded.context) for encoded in batch]
-    fed = [len(branches(encoded, is_shared=is_shared).ids) for encoded in batch]
-    return packing.rows(backbone.sizes, contexts, fed, num_virtual_tokens(backbone), backbone.num_members)

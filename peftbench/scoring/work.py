@@ -98,6 +98,8 @@ class TrainingWork:
         prepared: Length of an example -> how often one of it was run by itself before the first step, with the
             gradients of a step.
         passes: Shape of a step's batch, padding included -> how many steps had such a one.
+        frozen: Shape of a pass through the frozen layers alone (`scoring.frozen`) -> how many there were.
+        num_frozen: Frozen layers of the encoder, and of the decoder: the lowest ones, which steps do not run.
         num_shared_tokens: Virtual tokens that examples of a row had in common, and tokens that choices of an example
             had: `lengths` has them once for each.
     """
@@ -105,6 +107,8 @@ class TrainingWork:
     lengths: Counter[Length] = field(default_factory=Counter)
     prepared: Counter[Length] = field(default_factory=Counter)
     passes: Counter[Pass] = field(default_factory=Counter)
+    frozen: Counter[Pass] = field(default_factory=Counter)
+    num_frozen: tuple[int, int] = (0, 0)
     num_shared_tokens: int = 0
 
     def add_step(self, lengths: Iterable[Length], shape: Pass, num_shared_tokens: int = 0) -> None:
@@ -117,6 +121,8 @@ class TrainingWork:
         self.lengths += other.lengths
         self.prepared += other.prepared
         self.passes += other.passes
+        self.frozen += other.frozen
+        self.num_frozen = max(self.num_frozen, other.num_frozen)  # one method's: none, before it has begun
         self.num_shared_tokens += other.num_shared_tokens
         return self
 

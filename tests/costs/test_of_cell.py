@@ -151,6 +151,8 @@ TUNE = {
     "prompt_tuning": ("prompt_tuning", {"num_virtual_tokens": 5}),
     "ensemble": ("prompt_tuning", {"num_virtual_tokens": 5, "num_prompts": 2}),
     "fishmask": ("fishmask", {"keep_ratio": 0.01}),  # looks at the shots before the first step
+    "top_layers": ("top_layers", {}),  # what is below is run once for an example
+    "upper": ("bottleneck", {"drop_layers": 1}),  # of each stack
     "adalora": ("adalora", {}),  # some of what was trained is gone at the end
 }
 ROWS = [

@@ -25,7 +25,7 @@ from peftbench.learners.optimizer import Optimizer
 from peftbench.learners.tune import _losses
 from peftbench.methods.base import Place
 from peftbench.methods.stages import Stages
-from peftbench.scoring import packing
+from peftbench.scoring import frozen, packing
 from peftbench.scoring.forward import choice_log_probs
 from peftbench.spec.cell import Training
 from tests.scoring.prompts import encode_one
@@ -317,6 +317,12 @@ def the_lowest_adapted_layer_is_where_the_gradient_ends(state):
     assert [place for place in order if reached.get(place)] == [place for place in above if place in reached]
 
 
+def below_the_lowest_adapted_layer_nothing_is_run_with_each_step(state):
+    """What is found in the model is what is declared; a step of a broken count would train on other states."""
+    declared = frozen.layers(state.backbone, state.added.first_layer)
+    assert frozen.layers(state.backbone, frozen.first_adapted(state.backbone)) == declared
+
+
 def the_order_of_the_batch_does_not_matter(state):
     """Each example in a row of its own: which of them share one has a promise of its own."""
     examples = batch(state.backbone)
@@ -450,6 +456,7 @@ CONTRACT: dict[str, tuple[Callable, list[Promise]]] = {
             a_step_changes_nothing_that_was_not_returned,
             a_step_lowers_the_loss,
             the_lowest_adapted_layer_is_where_the_gradient_ends,
+            below_the_lowest_adapted_layer_nothing_is_run_with_each_step,
             the_order_of_the_batch_does_not_matter,
             examples_that_share_a_row_are_as_alone,
         ],

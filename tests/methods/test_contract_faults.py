@@ -186,6 +186,22 @@ fault(ends, "ops are said to be higher up than they are", "bottleneck", "gpt2")(
     wrong_added(ops=lambda added: tuple(replace(op, place=replace(op.place, layer=1)) for op in added.ops))
 )
 
+below = contract.below_the_lowest_adapted_layer_nothing_is_run_with_each_step
+fault(below, "layers are said to be trained from the embeddings on", "top_layers")(
+    wrong_added(embeddings=lambda added: True)
+)
+
+
+@fault(below, "it acts on a layer that it does not tell of", "top_layers", "gpt2")
+def acting_below(method):
+    def change(names, backbone, config):
+        hook = backbone.model.get_submodule(backbone.layers()[0].module).register_forward_hook(lambda *_: None)
+        backbone.on_take_out(hook.remove)
+        return names
+
+    return after("attach", change)(method)
+
+
 order = contract.the_order_of_the_batch_does_not_matter
 fault(order, "rows are mixed")(wrong_forward(lambda self, y, x: self.weight * (y + 0.1 * y.roll(1, 0))))
 fault(order, "the first row is another")(

@@ -21,6 +21,7 @@ UNCLAIMED = {
     contract.the_declared_sizes_are_what_is_there,
     contract.the_declared_places_are_where_something_stands,
     contract.the_lowest_adapted_layer_is_where_the_gradient_ends,
+    contract.below_the_lowest_adapted_layer_nothing_is_run_with_each_step,
     contract.the_declared_matmuls_are_the_flops_that_come_on_top,
     contract.the_declared_bytes_are_those_of_the_tensors_that_are_saved,
 }

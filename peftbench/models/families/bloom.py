@@ -81,6 +81,11 @@ def layers(sizes: Sizes) -> list[Layer]:
     return [Layer(f"transformer.h.{layer}", "decoder", layer) for layer in range(sizes.num_decoder_layers)]
 
 
+def skipped(layer: Any, states: Any, args: tuple[Any, ...]) -> Any:
+    """Return states, and no attention weights."""
+    return states, None
+
+
 def rewire(model: Any) -> None:
     """Let this model compute with this package's attention, by distances that it is told."""
     from peftbench.models import alibi

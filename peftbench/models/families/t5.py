@@ -45,6 +45,15 @@ def head(model: Any, hidden: "Tensor") -> "Tensor":
     return logits(model, hidden)
 
 
+def skipped(layer: Any, states: "Tensor", args: tuple[Any, ...]) -> Any:
+    """Return states with the biases of self- and cross-attention: the lowest layer makes them for those above it."""
+    bias = args[1]
+    if bias is None:
+        num_tokens = states.shape[1]
+        bias = layer.layer[0].SelfAttention.compute_bias(num_tokens, num_tokens)
+    return states, bias, None  # the next layer that is run makes cross-attention's, of zeros
+
+
 def sites(sizes: Sizes) -> list[Site]:
     """Name every site: attention as q, k, v, o; the feed-forward block as wi (v1.0) or wi_0, wi_1 (gated), then wo.
 
