@@ -83,7 +83,7 @@ class Room(Generic[Key]):
         keys: The examples.
     """
 
-    num_left: int = MOST_BYTES
+    num_left: int = field(default_factory=lambda: MOST_BYTES)
     keys: set[Key] = field(default_factory=set)
 
     def enter(self, batch: Iterable[tuple[Key, int]]) -> list[Key]:
