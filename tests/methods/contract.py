@@ -334,10 +334,8 @@ def the_order_of_the_batch_does_not_matter(state):
 
 
 def examples_that_share_a_row_are_as_alone(state):
-    """In values and gradients, whatever `scoring.packing` would choose; encoder-decoders have no rows to share."""
+    """In values and gradients, whatever `scoring.packing` would choose."""
     backbone, examples = state.backbone, batch(state.backbone)
-    if backbone.is_encoder_decoder:
-        return
     parameters = backbone.parameters_named(state.names)
     results = []
     for places in ([[0], [1], [2]], [[2, 0], [1]], [[0, 1, 2]]):

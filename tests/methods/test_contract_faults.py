@@ -209,9 +209,10 @@ fault(order, "the first row is another")(
 )
 
 shared = contract.examples_that_share_a_row_are_as_alone
-fault(shared, "a token feels all that stand before it in its row", family="gpt2")(
-    wrong_forward(lambda self, y, x: self.weight * (y + 0.1 * y.cumsum(1)))
-)
+for family in ("gpt2", "t5"):
+    fault(shared, f"a token feels all that stand before it in its row, {family}", family=family)(
+        wrong_forward(lambda self, y, x: self.weight * (y + 0.1 * y.cumsum(1)))
+    )
 
 # --- finished
 
