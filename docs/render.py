@@ -74,7 +74,7 @@ def rendered() -> dict[Path, str]:
         REFERENCE / "report.txt": drawing,
         REFERENCE / "report.csv": data.to_csv(document),
         REFERENCE / "report.md": markdown,
-        REFERENCE / "real" / "compare.md": "".join(paired([compared(*pair) for pair in PAIRS])),
+        REFERENCE / "real" / "compare.md": "".join(paired(compared("real", PAIRS))),
         README: readme(markdown, studies[REFERENCE / "real" / "report.md"]),
         RECORDS: put(RECORDS.read_text(encoding="utf-8"), FIELDS_TABLE, row_fields()),
         **{ROOT / "docs" / f"{name}.schema.json": json.dumps(json_schema(name), indent=2) + "\n" for name in DOCUMENTS},
@@ -104,10 +104,10 @@ def put(text: str, marks: tuple[str, str], part: str) -> str:
     return head + marks[0] + part + marks[1] + rest.partition(marks[1])[2]
 
 
-def compared(a: str, b: str, study: str = "real") -> Comparison:
-    """Test two rows of a study against each other, named as `peftbench compare` names them."""
+def compared(study: str, pairs: Sequence[tuple[str, str]]) -> list[Comparison]:
+    """Test rows of a study against each other, named as `peftbench compare` names them."""
     stored = read([REFERENCE / study])
-    return compare(choose(a, stored), choose(b, stored))
+    return [compare(choose(a, stored), choose(b, stored)) for a, b in pairs]
 
 
 def paired(comparisons: Sequence[Comparison]) -> Iterator[str]:
