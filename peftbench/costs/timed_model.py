@@ -20,7 +20,8 @@ from peftbench.methods.base import MethodConfig
 from peftbench.methods.stages import Stages
 from peftbench.models.backbone import Backbone
 from peftbench.models.load import load
-from peftbench.scoring import tree
+from peftbench.scoring import prefill, tree
+from peftbench.scoring.batches import token_budget
 from peftbench.scoring.encoding import Encoded
 from peftbench.scoring.forward import choice_log_probs, decoder_states, log_probs_at, of_members
 from peftbench.scoring.tree import Answers, Tokens
@@ -157,7 +158,7 @@ def _score(backbone: Backbone, encoded: Encoded) -> None:
 @torch.inference_mode()
 def _filled(backbone: Backbone, num_tokens: int) -> DynamicCache:
     cache = DynamicCache()
-    decoder_states(backbone, [tree.shared_tokens(0, (3,) * num_tokens)], cache=cache)
+    prefill.fill(backbone, 0, (3,) * num_tokens, cache, token_budget(backbone))
     return cache
 
 
