@@ -3,7 +3,7 @@
 import json
 import re
 import shlex
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -128,13 +128,7 @@ def decide(
     schedule = scheduled(
         task, settings, Split(split.folds, split.repeats, read.group), seconds, store, progress, force=run.force
     )
-    again = (
-        read,
-        split,
-        scoring,
-        weights,
-        RunOptions(device=run.device, threads=run.threads, allow_pickle=run.allow_pickle),
-    )
+    again = (read, split, scoring, weights, replace(run, force=False, strict=False))
     command = _command(rows, model, queries) + "".join(map(options.typed, again)) + output.typed()
     if plan:
         typer.echo(schedule_text.terminal(schedule, stdout()), nl=False)

@@ -52,16 +52,16 @@ def compose(records: Sequence[Record], published: Table | None = None, left_out:
     built = build(records)
     named = Counter(task.name for table in built for task in table.tasks)
     tables = [replace(table, title=_title(table, named)) for table in built]
-    crossed = {table.title: list(crossings(table)) for table in tables}
+    crossed = [list(crossings(table)) for table in tables]
     findings = [f"left out: {text}" for text in left_out]
-    for table in tables:
+    for table, of_table in zip(tables, crossed, strict=True):
         place = f"{_place(table, named)}: " if len(tables) > 1 else ""
         findings += [f"{place}break-even: {break_even.sentence(pair)}" for pair in break_evens(table)]
-        findings += [f"{place}learning curves: {crossing.sentence(curves)}" for curves in crossed[table.title]]
+        findings += [f"{place}learning curves: {crossing.sentence(curves)}" for curves in of_table]
         findings += [f"{place}{text}" for text in remarks.sensitivity(table)]
         findings += remarks.cautions(table, place)
     conventions = remarks.conventions(tables) if tables else []
-    conventions += [crossing.CONVENTION] if any(crossed.values()) else []
+    conventions += [crossing.CONVENTION] if any(crossed) else []
     of_columns = {
         "score_interval": tuple(remarks.intervals(tables)),
         "accuracy_median": tuple(remarks.beside(tables)),
