@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from peftbench.methods.base import Method
     from peftbench.metrics.base import Metric
     from peftbench.models.family import Family
+    from peftbench.selection.base import Selector
 
 PACKAGE = Path(__file__).parent
 
@@ -65,6 +66,11 @@ METRICS = {
     "accuracy": "peftbench.metrics.accuracy",
     "macro_f1": "peftbench.metrics.macro_f1",
     "matthews": "peftbench.metrics.matthews",
+}
+
+# What chooses shots for each query; "random" draws them for all queries (`tasks.shots`).
+SELECTORS = {
+    "bm25": "peftbench.selection.bm25",
 }
 
 TASK_FOLDERS = (PACKAGE / "tasks" / "library", PACKAGE / "lab" / "tasks")
@@ -198,6 +204,13 @@ def metric(name: str) -> "Metric":
     """
     module = importlib.import_module(METRICS[known(name, METRICS, "metric", TaskError)])
     imported: Metric = module.METRIC
+    return imported
+
+
+def selector(name: str) -> "Selector":
+    """Import the selector `name`."""
+    module = importlib.import_module(SELECTORS[name])
+    imported: Selector = module.SELECTOR
     return imported
 
 

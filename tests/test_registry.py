@@ -23,6 +23,7 @@ ORDER = [
     ["flow", "report"],
     ["costs"],
     ["learners"],
+    ["selection"],
     ["adapters"],
     ["methods"],
     ["scoring"],
@@ -35,7 +36,7 @@ ORDER = [
     ["errors"],
 ]
 # What the registry looks up it imports when it is asked to, and it names the type of what it returns.
-LOOKED_UP = {("registry", "methods"), ("registry", "metrics"), ("registry", "models")}
+LOOKED_UP = {("registry", "methods"), ("registry", "metrics"), ("registry", "models"), ("registry", "selection")}
 RANK = {part: rank for rank, parts in enumerate(ORDER) for part in parts}
 
 

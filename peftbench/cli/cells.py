@@ -122,9 +122,11 @@ def _fold(record: Record) -> str:
 
 
 def _shots(record: Record) -> str:
-    """Write the number of shots in the prompt, and the number requested where not all of them fit."""
+    """Write the number of shots in the prompt, the number requested where not all of them fit, and what chose them."""
     used, requested = units.span(record.num_shots), str(record.identity["shots"])
-    return f"{used} shots" if used == requested else f"{used} of {requested} shots"
+    chosen = record.identity.get("icl", {}).get("select")
+    by = f" by {chosen}" if chosen else ""
+    return f"{used} shots{by}" if used == requested else f"{used} of {requested} shots{by}"
 
 
 def specs(task: TaskOptions, *, as_mixture: bool = False) -> list[TaskSpec]:

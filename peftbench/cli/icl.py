@@ -1,7 +1,7 @@
 """`peftbench icl`: in-context learning."""
 
 import shlex
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Any, Literal
 
 from typer import Option
@@ -35,6 +35,14 @@ class ShotOptions:
             rich_help_panel=SHOTS_PANEL,
         ),
     ] = False
+    select: Annotated[
+        Literal["random", "balanced", "bm25"],
+        Option(
+            help="Draw shots, the same before all queries, or as many of each label (--draw balanced); or choose for "
+            "each query the training rows that are most like it: bm25 by their words.",
+            rich_help_panel=SHOTS_PANEL,
+        ),
+    ] = "random"
     orders: Annotated[
         int,
         Option(
@@ -80,6 +88,10 @@ class ShotOptions:
         ),
     ] = False
 
+    def drawing(self, task: TaskOptions) -> TaskOptions:
+        """Return the options of rows: balanced shots are drawn so, whatever learns from them."""
+        return replace(task, draw="balanced") if self.select == "balanced" else task
+
     def tables(self) -> list[dict[str, Any]]:
         """Return the fields of `spec.cell.IclOptions`, a table for each order."""
         table = {
@@ -88,6 +100,7 @@ class ShotOptions:
             "ensemble": self.ensemble,
             "calibrate": self.calibrate or bool(self.content_free),
             "as_prefix": self.as_prefix,
+            "select": "random" if self.select == "balanced" else self.select,
         }
         texts = {"content_free": tuple(self.content_free)} if self.content_free else {}
         return [table | texts | {"order": order} for order in range(self.orders)]
@@ -115,6 +128,7 @@ def icl(
     """Evaluate in-context learning: k labelled examples in front of every query."""
     from peftbench.cli.cells import carry_out, requested_cells
 
+    task = prompts.drawing(task)
     shared: dict[str, Any] = {"learner": "icl", "model": model, "shots": task.num_shots(shots)}
     shared["scoring"] = scoring.table()
     tables = [shared | {"icl": options} for options in prompts.tables()]

@@ -11,7 +11,7 @@ from peftbench.costs import backward, count, rule, storage
 from peftbench.costs.traced_cell import Traced
 from peftbench.methods.base import Added
 from peftbench.models.shapes import Sizes
-from peftbench.scoring.work import Length, Pass, SweepWork, TrainingWork
+from peftbench.scoring.work import Length, Pass, SelectionWork, SweepWork, TrainingWork
 from peftbench.store.record import Cost
 
 EXACT = "all matmuls incl. attention and LM head, multiply-add = 2, choices share the query, no padding"
@@ -42,8 +42,10 @@ class ScoredRows:
         lengths: Of all prompts that were scored for the examples: one for each, or more.
         once: Lengths of prompts that were scored once for all examples.
         num_examples: How many there were.
-        shot_tokens: Tokens of the shots, those of all prompts of an ensemble; 0 after tuning.
+        shot_tokens: Tokens of the shots, of all prompts of an ensemble, or of all rows from which each query's are
+            chosen; 0 after tuning.
         shot_bytes: The same as UTF-8 text.
+        selection: What choosing shots for each query took; None where none are chosen.
     """
 
     lengths: Sequence[Length]
@@ -51,6 +53,7 @@ class ScoredRows:
     num_examples: int
     shot_tokens: int
     shot_bytes: int
+    selection: SelectionWork | None = None
 
 
 @dataclass(frozen=True)
@@ -98,8 +101,17 @@ class Facts:
 
     @property
     def is_cacheable(self) -> bool:
-        """Whether there are shots whose keys and values could be kept: no encoder reads the query with them."""
-        return any(scored.shot_tokens for scored in self.scored) and not self.sizes.is_encoder_decoder
+        """Whether there are shots whose keys and values could be kept: no encoder reads the query with them.
+
+        Those of chosen shots could not: other shots stand before them in each prompt.
+        """
+        has_shots = any(scored.shot_tokens for scored in self.scored) and not self.selections
+        return has_shots and not self.sizes.is_encoder_decoder
+
+    @property
+    def selections(self) -> list[SelectionWork]:
+        """What choosing shots took under each template; nothing where none are chosen."""
+        return [scored.selection for scored in self.scored if scored.selection is not None]
 
 
 def costs(facts: Facts) -> list[Cost]:
@@ -107,16 +119,21 @@ def costs(facts: Facts) -> list[Cost]:
     if facts.traced is not None and facts.trained is not None:
         return [*_seen(facts, facts.traced, facts.trained), *_storage(facts), *_clock(facts)]
     cached = _cached(facts) if facts.is_cacheable else []
-    return [*_inference(facts), *cached, *_learning(facts), *_storage(facts), *_clock(facts)]
+    chosen = _selection(facts) if facts.selections else []
+    return [*_inference(facts), *cached, *chosen, *_learning(facts), *_storage(facts), *_clock(facts)]
 
 
 def _inference(facts: Facts) -> list[Cost]:
     name = "inference_flops_per_example"
     exact = f"{EXACT}; methods folded into the weights where they can be; mean over examples and templates"
+    choosing = _choosing_flops(facts)
+    exact += "; with choosing the shots" if facts.selections else ""
     by_rule = f"{PAPER}; mean over examples and templates"
     run = count.passes_flops(facts.sizes, Counter(facts.passes), facts.used)
     inference = [
-        _flops(name, _per_example(facts, lambda query: _forward(facts, query, cached=facts.reads_prefix)), exact),
+        _flops(
+            name, choosing + _per_example(facts, lambda query: _forward(facts, query, cached=facts.reads_prefix)), exact
+        ),
         _flops(name, _per_example(facts, lambda query: _rule(facts, query)), by_rule, "estimated"),
         _flops("scoring_flops", run, AS_RUN),
     ]
@@ -125,6 +142,27 @@ def _inference(facts: Facts) -> list[Cost]:
         convention = f"{EXACT}; queries without content, {MEAN}"
         inference.append(_flops("calibration_flops", _ratio(once, len(facts.scored)), convention))
     return inference
+
+
+def _selection(facts: Facts) -> list[Cost]:
+    """List what choosing shots took: an index, once, and a comparison of each query with it."""
+    once, where = f"once; {MEAN}", "wall clock of this run, on its machine; part of learn_seconds"
+    index_bytes = _mean([work.index_bytes for work in facts.selections])
+    index_flops = _mean([work.index_flops for work in facts.selections])
+    per_query = "matmuls of comparing a query with the training rows, multiply-add = 2; part of a query's inference"
+    return [
+        _flops("selection_flops_per_example", _choosing_flops(facts), f"{per_query}; mean over examples and templates"),
+        _flops("index_flops", index_flops, f"matmuls of indexing the training rows, multiply-add = 2, {once}"),
+        _bytes("index_bytes", index_bytes, f"numbers of the index of the training rows, as in memory, {MEAN}"),
+        _seconds("index_seconds", sum(work.index_seconds for work in facts.selections), f"indexing, {where}"),
+        _seconds("selection_seconds", sum(work.seconds for work in facts.selections), f"choosing, {where}"),
+    ]
+
+
+def _choosing_flops(facts: Facts) -> int:
+    """Average over examples and templates what choosing shots for an example takes; 0 where none are chosen."""
+    total = sum(work.query_flops for work in facts.selections)
+    return _ratio(total, sum(scored.num_examples for scored in facts.scored))
 
 
 def _seen(facts: Facts, traced: Traced, trained: TrainingWork) -> list[Cost]:
@@ -254,7 +292,8 @@ def _storage(facts: Facts) -> list[Cost]:
     disk = _disk(facts) if facts.adapter is None else _adapter_bytes(facts, facts.adapter)
     if any(scored.shot_tokens for scored in facts.scored):
         text = [scored.shot_bytes for scored in facts.scored]
-        disk.append(_bytes("shot_text_bytes", _mean(text), f"UTF-8 text of the shots and separators, {MEAN}"))
+        of = "all training rows, each as a shot" if facts.selections else "the shots and separators"
+        disk.append(_bytes("shot_text_bytes", _mean(text), f"UTF-8 text of {of}, {MEAN}"))
     if facts.is_cacheable:
         cache = [storage.cache_bytes(facts.sizes, scored.shot_tokens, facts.bytes_per_value) for scored in facts.scored]
         convention = f"keys and values of the shots, {facts.bytes_per_value} bytes per value as the cell ran, {MEAN}"
@@ -265,6 +304,10 @@ def _storage(facts: Facts) -> list[Cost]:
 def _disk(facts: Facts) -> list[Cost]:
     token_ids = [storage.icl_bytes(scored.shot_tokens) for scored in facts.scored]
     convention = f"token ids of the shots as int32 (2205.05638 section 4.2), {MEAN}"
+    if facts.selections:
+        index = _mean([work.index_bytes for work in facts.selections])
+        convention = f"token ids of all training rows as int32, and the index of them, {MEAN}"
+        return [_bytes("disk_bytes", _mean(token_ids) + index, convention)]
     return [_bytes("disk_bytes", _mean(token_ids), convention)]
 
 
@@ -285,8 +328,8 @@ def _adapter_bytes(facts: Facts, adapter: Path) -> list[Cost]:
 def _clock(facts: Facts) -> list[Cost]:
     where = "wall clock of this run, on its machine"
     return [
-        Cost(name="learn_seconds", value=facts.learn_seconds, unit="seconds", kind="measured", convention=where),
-        Cost(name="score_seconds", value=facts.score_seconds, unit="seconds", kind="measured", convention=where),
+        _seconds("learn_seconds", facts.learn_seconds, where),
+        _seconds("score_seconds", facts.score_seconds, where),
     ]
 
 
@@ -328,3 +371,7 @@ def _flops(name: str, value: int, convention: str, kind: Literal["counted", "tra
 
 def _bytes(name: str, value: int, convention: str, kind: Literal["counted", "measured"] = "counted") -> Cost:
     return Cost(name=name, value=value, unit="bytes", kind=kind, convention=convention)
+
+
+def _seconds(name: str, value: float, convention: str) -> Cost:
+    return Cost(name=name, value=value, unit="seconds", kind="measured", convention=convention)

@@ -2,8 +2,9 @@
 
 Batches are cut as they will be (`scoring.passes`), from the token counts of queries and examples. Shots are counted by
 themselves and added to the queries, of many queries a sample is encoded, and of a long training its first batches are
-drawn: what is exact otherwise is near then. A training that may stop at a plateau is forecast with all of its steps,
-more than it may take.
+drawn: what is exact otherwise is near then. So it is where shots are chosen for each query, which is not done yet: each
+query is taken to have as many tokens of shots as rows have at mean. A training that may stop at a plateau is forecast
+with all of its steps, more than it may take.
 """
 
 import itertools
@@ -116,6 +117,10 @@ class Counts:
         prompts = [self.prompts[index * len(self.prompts) // number] for index in range(number)]
         return Counts(prompts, self.num_common)
 
+    def after(self, num_tokens: int) -> "Counts":
+        """Let each example stand after so many tokens of its own, so that no two begin alike."""
+        return Counts([replace(prompt, context=prompt.context + num_tokens) for prompt in self.prompts], 0)
+
 
 class Texts:
     """Texts -> token counts, each list of examples being encoded once.
@@ -144,7 +149,7 @@ def _prompted(learner: Icl, trial: Trial, texts: Texts) -> Forecast:
     as_text = replace(learner, options=options.model_copy(update={"as_prefix": False}))
     prompts = [icl.learn(trial.backbone, template, as_text, trial.scoring) for template in learner.templates]
     samples = [_sample(queries) for queries in trial.plan.queries]
-    if options.fit_shots:
+    if options.fit_shots and not options.is_chosen:
         icl.fit(prompts, samples)
     learned: Counter[Pass] = Counter()
     scored: Counter[Pass] = Counter()
@@ -157,7 +162,10 @@ def _prompted(learner: Icl, trial: Trial, texts: Texts) -> Forecast:
                 prefill, passes = _after_prefix(part, counts, trial)
                 learned[prefill] += 1
             else:
-                passes = _scoring(Shapes(sizes, num_before=part.shot_tokens), counts, trial)
+                before = part.shot_tokens
+                if part.is_chosen:
+                    before, counts = 0, counts.after(part.shot_tokens)
+                passes = _scoring(Shapes(sizes, num_before=before), counts, trial)
             scored.update(passes)
     return replace(
         _nothing(trial.backbone),

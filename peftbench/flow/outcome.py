@@ -110,8 +110,15 @@ def to_record(trial: Trial, learned: Learned, evaluations: Sequence[Evaluation],
         results=[evaluation.result for evaluation in evaluations],
         costs=costs(_facts(trial, learned, evaluations, adapter)),
         work=_work(learned, evaluations),
-        versions={name: version(name) for name in PACKAGES} | {"python": platform.python_version()},
+        versions={name: version(name) for name in _packages(trial)} | {"python": platform.python_version()},
     )
+
+
+def _packages(trial: Trial) -> list[str]:
+    """List the packages that have a part in what comes out."""
+    options = trial.cell.icl
+    package = registry.selector(options.select).package if options.is_chosen else None
+    return [*PACKAGES, *([package] if package else [])]
 
 
 def to_frame(evaluations: Sequence[Evaluation]) -> pd.DataFrame:
@@ -171,6 +178,7 @@ def _learned(trial: Trial, learned: Learned) -> store.Learned:
         learner=trial.cell.learner,
         num_shots=min(num_shots),
         shot_ids=[row.id for row in read[: max(num_shots)]],
+        chosen_from=len(trial.plan.task.train) if trial.cell.icl.is_chosen else None,
         **(_tuned(learned) if isinstance(learned, Tuned) else {}),
     )
 
@@ -230,6 +238,7 @@ def _scored_rows(evaluation: Evaluation) -> ScoredRows:
         num_examples=len(evaluation.queries),
         shot_tokens=evaluation.predictor.shot_tokens,
         shot_bytes=evaluation.predictor.shot_bytes,
+        selection=evaluation.scores.selection,
     )
 
 

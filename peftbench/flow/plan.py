@@ -17,7 +17,7 @@ from peftbench.spec.cell import Cell, TaskSpec, Training
 from peftbench.spec.settings import checked
 from peftbench.tasks import folds, labels, overlap
 from peftbench.tasks.load import load as load_task
-from peftbench.tasks.shots import draw
+from peftbench.tasks.shots import check_number, draw
 from peftbench.tasks.task import Row, Task
 from peftbench.tasks.template import Template
 
@@ -27,6 +27,7 @@ class Plan:
     """A cell with everything resolved that needs no model.
 
     Args:
+        shots: As drawn; none where they are chosen for each query.
         queries: The test rows, as each template renders them.
         learner: What is learned from the shots; of a tuning the settings that a model's folder may bring are missing.
     """
@@ -73,8 +74,9 @@ def on_all_rows(cell: Cell) -> Plan:
 def _plan(cell: Cell, task: Task, rendered: dict[tuple[Any, ...], Queries]) -> Plan:
     _check_limit(task, cell.limit)
     templates = task.select("all" if cell.templates is None else cell.templates)
-    shots = draw(task, cell.shots, cell.seed, cell.draw)
-    learner = _learner(cell, templates, shots)
+    check_number(task, cell.shots)
+    shots = () if cell.icl.is_chosen else draw(task, cell.shots, cell.seed, cell.draw)
+    learner = _learner(cell, task, templates, shots)
     is_after_shots = cell.learner == "icl" and cell.shots > 0
     of_fold = None if cell.fold is None else (cell.fold, cell.seed)
     key = (cell.task, of_fold, tuple(template.index for template in templates), cell.limit, is_after_shots)
@@ -154,7 +156,9 @@ def _check_limit(task: Task, limit: int | None) -> None:
         raise TaskError(message, hint=f"a multiple of {len(tasks)}")
 
 
-def _learner(cell: Cell, templates: tuple[Template, ...], shots: tuple[Row, ...]) -> Learner:
+def _learner(cell: Cell, task: Task, templates: tuple[Template, ...], shots: tuple[Row, ...]) -> Learner:
+    if cell.icl.is_chosen:
+        return Icl(templates, task.train, cell.icl, cell.seed, cell.shots)
     if cell.method is None:
         return Icl(templates, shots, cell.icl, cell.seed)
     start = None

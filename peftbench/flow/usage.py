@@ -4,10 +4,11 @@ import json
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, model_validator
 
 from peftbench.errors import RecordError
 from peftbench.flow.trial import Trial
+from peftbench.learners.icl import Icl
 from peftbench.learners.learn import Learned, Tuned
 from peftbench.spec.cell import IclOptions, Scoring
 from peftbench.spec.settings import Settings
@@ -47,7 +48,8 @@ class Usage(Settings):
         classes: Names of the classes; None where each row brings its own choices.
         templates: Those that were evaluated, in their order.
         scoring: How answers are scored; `end` is resolved.
-        shots: In-context learning: the rows before the query.
+        shots: In-context learning: the rows before the query, or those that shots are chosen from.
+        num_chosen: In-context learning: how many are chosen for each query; None where all stand before all queries.
         icl: In-context learning: its options.
         seed: In-context learning: what other orders and random labels of the shots follow from.
         chat_template_sha256: Of the template that writes prompts as turns; None where they are plain text.
@@ -67,15 +69,23 @@ class Usage(Settings):
     templates: Annotated[tuple[NumberedWording, ...], Field(min_length=1)]
     scoring: Scoring
     shots: tuple[Shot, ...] = ()
+    num_chosen: Annotated[int, Field(ge=1)] | None = None
     icl: IclOptions = IclOptions()
     seed: int = 0
     chat_template_sha256: str | None = None
     before: tuple[tuple[str, ...], ...] = ()
 
+    @model_validator(mode="after")
+    def _shots_can_be_chosen(self) -> "Usage":
+        if (self.num_chosen is not None) != self.icl.is_chosen or (self.num_chosen or 0) > len(self.shots):
+            raise ValueError("num_chosen shots of those there are go with a selector")
+        return self
+
     def text(self) -> str:
-        """Write it as the JSON of its file, with its digest; of plain text nothing is said about turns."""
-        of_turns = set() if self.scoring.chat else {"chat_template_sha256", "before"}
-        return sealed(self.model_dump_json(indent=2, exclude=of_turns))
+        """Write it as the JSON of its file, with its digest; of turns and chosen shots only where there are any."""
+        absent = set() if self.scoring.chat else {"chat_template_sha256", "before"}
+        absent |= {"num_chosen"} if self.num_chosen is None else set()
+        return sealed(self.model_dump_json(indent=2, exclude=absent))
 
     def alone(self) -> dict[str, "Usage"]:
         """Describe for each template how it is used without shots in the prompt: by the folder of its own adapter.
@@ -113,7 +123,8 @@ class Usage(Settings):
 def of(trial: Trial) -> Usage:
     """Describe what a trial does with rows."""
     cell, plan, backbone = trial.cell, trial.plan, trial.backbone
-    in_prompt = plan.shots if cell.learner == "icl" else ()
+    learner = trial.learner
+    in_prompt = learner.shots if isinstance(learner, Icl) else ()
     return Usage(
         model=backbone.name,
         revision=backbone.revision,
@@ -131,6 +142,7 @@ def of(trial: Trial) -> Usage:
         ),
         scoring=trial.scoring,
         shots=tuple(Shot(id=row.id, fields=dict(row.fields), label=row.label) for row in in_prompt),
+        num_chosen=learner.num_chosen if isinstance(learner, Icl) else None,
         # The prompt that a prefix comes from says the same.
         icl=cell.icl.model_copy(update={"as_prefix": False}),
         seed=cell.seed,
@@ -140,7 +152,7 @@ def of(trial: Trial) -> Usage:
 
 def prompt(trial: Trial, learned: Learned) -> str | None:
     """Write what in-context learning with shots leaves beside its record; None for other trials."""
-    if isinstance(learned, Tuned) or not trial.plan.shots:
+    if isinstance(learned, Tuned) or not trial.cell.shots:
         return None
     before = tuple(predictor.before for predictor in learned.predictors) if trial.scoring.chat else ()
     return of(trial).model_copy(update={"before": before}).text()

@@ -1,8 +1,9 @@
 """Contextual calibration: what the model would answer to a query without content is divided out."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -24,7 +25,7 @@ class CalibratedPredictor(Wrapped):
     p is over the choices of an example, each taken as a whole: a choice of several tokens has the sum of their
     log-probabilities, divided by its length. So each length normalisation has its own p, its own p_cf and its own
     ranking. A content-free query is the row with each of its texts replaced, in the same template, after the same
-    shots, with the row's own choices.
+    shots, with the row's own choices. Where each query has shots of its own, each has its own p_cf after them.
 
     Args:
         inner: Scores queries and content-free queries alike.
@@ -45,30 +46,29 @@ class CalibratedPredictor(Wrapped):
         """Score each example's choices, and the content-free queries.
 
         Returns:
-            What the inner predictor gives, with calibrated ranks. Where all rows share their choices, `once` has the
-            content-free queries; else `lengths` has those of each example.
+            What the inner predictor gives, with calibrated ranks. Where all rows share their shots and their choices,
+            `once` has the content-free queries; else `lengths` has those of each example.
         """
         scores = self.inner.score(examples, progress)
         content_free = [self._content_free(example) for example in examples]
-        # Most rows look alike without content: each query is scored once.
-        distinct = {_key(query): query for queries in content_free for query in queries}
+        distinct = self._distinct(content_free)
         priors = self.inner.score(list(distinct.values()))
         prior = dict(zip(distinct, priors.choices, strict=True))
         choices = [
-            _calibrated(choice_scores, [prior[_key(query)] for query in queries])
+            _calibrated(choice_scores, [prior[self._key(query)] for query in queries])
             for choice_scores, queries in zip(scores.choices, content_free, strict=True)
         ]
+        lengths, once = [*scores.lengths, *priors.lengths], scores.once
+        if self._is_once:
+            lengths, once = scores.lengths, scores.once + tuple(priors.lengths)
         work, seconds = scores.work + priors.work, scores.seconds + priors.seconds
-        if self._template.fixed_choices is not None:
-            return Scores(choices, scores.lengths, work, scores.once + tuple(priors.lengths), seconds)
-        return Scores(choices, [*scores.lengths, *priors.lengths], work, scores.once, seconds)
+        return replace(scores, choices=choices, lengths=lengths, work=work, once=once, seconds=seconds)
 
     def rounds(self, examples: Sequence[Example]) -> list[Round]:
         """List what is scored of these examples: they, and those without content."""
-        is_once = self._template.fixed_choices is not None
-        distinct = {_key(query): query for example in examples for query in self._content_free(example)}
+        distinct = self._distinct(map(self._content_free, examples))
         without = self.inner.rounds(list(distinct.values()))
-        return [*self.inner.rounds(examples), *(replace(part, is_once=is_once) for part in without)]
+        return [*self.inner.rounds(examples), *(replace(part, is_once=self._is_once) for part in without)]
 
     def check_choices(self, examples: Sequence[Example]) -> None:
         """Check that the model can tell the choices apart, and that there is something to read without content."""
@@ -88,12 +88,20 @@ class CalibratedPredictor(Wrapped):
         return [self._template.render(example.row, text) for text in self._texts]
 
     def _with_content_free(self, examples: Sequence[Example]) -> list[Example]:
-        distinct = {_key(query): query for example in examples for query in self._content_free(example)}
-        return [*examples, *distinct.values()]
+        return [*examples, *self._distinct(map(self._content_free, examples)).values()]
 
+    @property
+    def _is_once(self) -> bool:
+        """Whether there are as many content-free queries however many queries there are."""
+        return self._template.fixed_choices is not None and not self.inner.is_chosen
 
-def _key(example: Example) -> tuple[str, tuple[str, ...]]:
-    return example.input, example.choices
+    def _distinct(self, content_free: Iterable[Sequence[Example]]) -> dict[tuple[Any, ...], Example]:
+        """Leave out content-free queries that are scored already: most rows look alike without content."""
+        return {self._key(query): query for queries in content_free for query in queries}
+
+    def _key(self, query: Example) -> tuple[Any, ...]:
+        """Return what decides a content-free query's scores; the row, where shots are chosen for it."""
+        return query.input, query.choices, id(query.row) if self.inner.is_chosen else None
 
 
 def _calibrated(scores: Sequence[ChoiceScore], without: Sequence[Sequence[ChoiceScore]]) -> list[ChoiceScore]:

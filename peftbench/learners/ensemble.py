@@ -24,6 +24,8 @@ class EnsemblePredictor:
     Differs: the authors' code does not average probabilities, it takes the vote; Min et al. (2108.04106) multiply them.
     """
 
+    is_chosen = False
+
     def __init__(self, members: Sequence[Prompting], how: Literal["mean", "vote"]) -> None:
         self._members, self._join = list(members), {"mean": mean, "vote": vote}[how]
 

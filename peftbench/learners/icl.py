@@ -1,12 +1,14 @@
 """In-context learning: the shots, rendered with their answers, stand before each query."""
 
-import bisect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-from peftbench.errors import ModelError, TaskError
+from peftbench import registry
+from peftbench.errors import TaskError
 from peftbench.learners.calibration import CalibratedPredictor
+from peftbench.learners.chosen import ChosenPredictor
 from peftbench.learners.ensemble import EnsemblePredictor
+from peftbench.learners.fitting import SLACK, Fitting
 from peftbench.learners.predictor import Prompting, Round
 from peftbench.learners.scored import score_once
 from peftbench.learners.shots_as_prefix import PrefixPredictor, check_prefix
@@ -16,7 +18,6 @@ from peftbench.scoring.encoding import (
     cut_input,
     encode,
     layout_of,
-    num_positions,
     num_shot_tokens,
     num_tokens,
     num_virtual_tokens,
@@ -28,8 +29,6 @@ from peftbench.tasks.shots import ranks, relabel
 from peftbench.tasks.task import Example, Row
 from peftbench.tasks.template import Template
 
-# Tokens beside those of the shots and of the query's and the choice's bytes: opening, joining space, end.
-SLACK = 16
 DEFAULT = IclOptions()
 
 
@@ -39,16 +38,18 @@ class Icl:
 
     Args:
         templates: Each has prompts of its own.
-        shots: As drawn; none is zero-shot.
+        shots: As drawn, or the rows that they are chosen from; none is zero-shot.
         options: Order and labels of the shots, whether some are left out where they do not all fit, and how answers
             are joined and calibrated: the mean of an ensemble as a whole, each prompt by itself before it votes.
         seed: Of the draw; other orders and random labels follow from it.
+        num_chosen: How many shots are chosen for each query; None where all of them stand before all queries.
     """
 
     templates: tuple[Template, ...]
     shots: tuple[Row, ...] = ()
     options: IclOptions = DEFAULT
     seed: int = 0
+    num_chosen: int | None = None
 
     def check(self, backbone: Backbone, scoring: Scoring, queries: Sequence[Sequence[Example]]) -> None:
         """Find what would keep prompts from fitting, or from being saved as a prefix; no model is run.
@@ -73,7 +74,7 @@ class Icl:
         return prompts
 
 
-class IclPredictor:
+class IclPredictor(Fitting):
     """Scores queries after a prompt of shots.
 
     Args:
@@ -98,10 +99,9 @@ class IclPredictor:
         num_cut_tokens: int,
         description: str = "",
     ) -> None:
-        self.num_shots = len(shots)
+        super().__init__(backbone, template, options, len(shots), description)
         self.num_cut_tokens = num_cut_tokens
-        self._backbone, self._template, self._options, self._scoring = backbone, template, options, scoring
-        self._shots, self._places, self._description = list(shots), list(places), description
+        self._scoring, self._shots, self._places = scoring, list(shots), list(places)
 
     @property
     def shot_tokens(self) -> int:
@@ -137,41 +137,6 @@ class IclPredictor:
         """List what is scored of these examples: all of them after the shots."""
         return [Round(self.shot_tokens, examples)]
 
-    def check_choices(self, examples: Sequence[Example]) -> None:
-        """Check that the model can tell the answer choices apart.
-
-        Raises:
-            ModelError: A choice without tokens, or two choices with the same tokens.
-        """
-        self._encoded(list({example.choices: example for example in examples}.values()), 0)
-
-    def num_fitting(self, examples: Sequence[Example]) -> int:
-        """Count the shots, from the first one on, with which the longest prompt fits; -1: it does not without any."""
-        limit = self._backbone.max_positions
-        if limit is None or not examples or self._surely_fit(examples, limit):
-            return self.num_shots
-        if self._num_positions(examples, self.num_shots) <= limit:
-            return self.num_shots
-        counts = range(self.num_shots)
-        return bisect.bisect_right(counts, limit, key=lambda count: self._num_positions(examples, count)) - 1
-
-    def take(self, num_shots: int, examples: Sequence[Example]) -> None:
-        """Go on with the first `num_shots` shots, as many as fit with these examples.
-
-        Raises:
-            ModelError: That is fewer than there were, and `fit_shots` does not allow it, or not even 0; with a
-                description, which the shots bring along, not even 1.
-        """
-        fewest = self.num_shots if not self._options.fit_shots else 1 if self._description else 0
-        if num_shots < fewest:
-            raise ModelError(
-                f"{_plural(self.num_shots, 'shot')} and the longest query have "
-                f"{self._num_positions(examples, self.num_shots):,} tokens in template '{self._template}', "
-                f"and '{self._backbone.name}' takes {self._backbone.max_positions:,}",
-                hint=_hint(num_shots),
-            )
-        self.num_shots = num_shots
-
     def _encoded(self, examples: Sequence[Example], num_shots: int) -> list[Encoded]:
         return encode(self._backbone, examples, self._scoring, self.shown(num_shots))
 
@@ -182,10 +147,6 @@ class IclPredictor:
         layout = layout_of(self._backbone, self._scoring, self.shown())
         around = sum(num_tokens(self._backbone, text) for text in (layout.before, layout.between, layout.after))
         return around + longest + num_virtual_tokens(self._backbone) + SLACK <= limit
-
-    def _num_positions(self, examples: Sequence[Example], num_shots: int) -> int:
-        """Count the positions that the longest prompt takes, its longest choice included."""
-        return max(num_positions(self._backbone, tokens) for tokens in self._encoded(examples, num_shots))
 
 
 def learn(backbone: Backbone, template: Template, icl: Icl, scoring: Scoring) -> Prompting:
@@ -211,13 +172,19 @@ def learn(backbone: Backbone, template: Template, icl: Icl, scoring: Scoring) ->
         raise TaskError(message, hint="more of them with --shots, another seed, or another template with --templates")
     description = template.description if icl.shots else ""
     template = template.without_description() if icl.shots else template
-    examples = [relabel(template.render(row), options.labels, icl.seed) for row in shots]
-    cuts = [cut_input(backbone, example, scoring.max_input_tokens) for example in examples]
-    written = [Shot(example.input, example.target, example.joint) for example, _ in cuts]
 
     def calibrated(prompt: Prompting) -> Prompting:
         return CalibratedPredictor(prompt, template, options.content_free) if options.calibrate else prompt
 
+    if icl.num_chosen is not None:
+        selector = registry.selector(options.select)
+        of_query = ChosenPredictor(
+            backbone, template, shots, selector, options, scoring, icl.num_chosen, icl.seed, description
+        )
+        return calibrated(of_query)
+    examples = [relabel(template.render(row), options.labels, icl.seed) for row in shots]
+    cuts = [cut_input(backbone, example, scoring.max_input_tokens) for example in examples]
+    written = [Shot(example.input, example.target, example.joint) for example, _ in cuts]
     if options.ensemble == "none":
         places = ranks(shots, options.order, icl.seed)
         num_cut = sum(num_cut for _, num_cut in cuts)
@@ -252,16 +219,3 @@ def fit(predictors: Sequence[Prompting], queries: Sequence[Sequence[Example]]) -
     fitting = [predictor.num_fitting(examples) for predictor, examples in zip(predictors, queries, strict=True)]
     for index in sorted(range(len(fitting)), key=fitting.__getitem__):
         predictors[index].take(fitting[index], queries[index])
-
-
-def _hint(num_fit: int) -> str:
-    if num_fit < 0:
-        return "not even the query alone fits: --max-input-tokens cuts inputs, for example --max-input-tokens 256"
-    if not num_fit:
-        return "not even one shot fits beside the query: --shots 0; --max-input-tokens cuts inputs"
-    would = f"{_plural(num_fit, 'shot')} would fit: --shots {num_fit}, or --fit-shots takes as many as fit"
-    return f"{would}; --max-input-tokens cuts inputs"
-
-
-def _plural(count: int, noun: str) -> str:
-    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"

@@ -18,12 +18,15 @@ class Predictor(Protocol):
 
     @property
     def shot_tokens(self) -> int:
-        """Tokens of all shots in each prompt, or in all prompts of an ensemble; 0 after tuning."""
+        """Tokens of all shots that are kept; 0 after tuning.
+
+        They are those in each prompt, in all prompts of an ensemble, or those from which each query's are chosen.
+        """
         ...
 
     @property
     def shot_bytes(self) -> int:
-        """Bytes of the shots' text, UTF-8, in all prompts; 0 after tuning."""
+        """Bytes of the text of the same shots, UTF-8; 0 after tuning."""
         ...
 
     @property
@@ -41,22 +44,29 @@ class Round:
     """Examples that are scored together, after the same shots.
 
     Args:
-        shot_tokens: Tokens of these shots.
+        shot_tokens: Tokens of these shots; where each example has its own, of the shots that it has on the average.
         examples: Queries, with content or without.
         is_once: Whether there are as many of them however many queries there are.
+        is_chosen: Whether each example has shots of its own.
     """
 
     shot_tokens: int
     examples: Sequence[Example]
     is_once: bool = False
+    is_chosen: bool = False
 
 
 class Prompting(Predictor, Protocol):
     """A Predictor with shots in its prompts, which may not fit the model."""
 
     @property
+    def is_chosen(self) -> bool:
+        """Whether each query has shots of its own."""
+        ...
+
+    @property
     def before(self) -> tuple[str, ...]:
-        """What stands before a query in each prompt."""
+        """What stands before a query in each prompt; nothing where that differs from query to query."""
         ...
 
     def check_choices(self, examples: Sequence[Example]) -> None:
@@ -85,6 +95,11 @@ class Wrapped:
 
     def __init__(self, inner: Prompting) -> None:
         self.inner = inner
+
+    @property
+    def is_chosen(self) -> bool:
+        """Whether each query has shots of its own."""
+        return self.inner.is_chosen
 
     @property
     def before(self) -> tuple[str, ...]:

@@ -146,24 +146,29 @@ def num_common(sequences: Sequence[Any]) -> int:
     return next((index for index, (a, b) in pairs if a != b), min(len(first), len(last)))
 
 
-def lengths(backbone: Backbone, encoded: Sequence[Encoded], shot_tokens: int = 0) -> list[Length]:
+def lengths(backbone: Backbone, encoded: Sequence[Encoded], shot_tokens: Sequence[int] | None = None) -> list[Length]:
     """Count the tokens of prompts as the model takes them, virtual ones included.
 
     Args:
         backbone: With what is attached.
         encoded: The prompts.
-        shot_tokens: How many tokens of each context are the shots'.
+        shot_tokens: How many tokens of each context are the shots'; None for none.
     """
     virtual, more = num_virtual_tokens(backbone), backbone.sizes.num_fed_more
     return [
-        Length(virtual + len(tokens.context), tuple(len(ids) + more for ids in tokens.choices), shot_tokens)
-        for tokens in encoded
+        Length(virtual + len(tokens.context), tuple(len(ids) + more for ids in tokens.choices), of_shots)
+        for tokens, of_shots in zip(encoded, shot_tokens or [0] * len(encoded), strict=True)
     ]
 
 
 def num_tokens(backbone: Backbone, text: str) -> int:
     """Count the tokens of a text, without those with which the tokenizer opens or ends it."""
     return len(_tokenized(backbone, [text])[0].ids) if text else 0
+
+
+def num_tokens_of(backbone: Backbone, texts: Sequence[str]) -> list[int]:
+    """Count the tokens of each text, as `num_tokens`."""
+    return [len(encoding.ids) for encoding in _tokenized(backbone, texts)]
 
 
 def num_shot_tokens(backbone: Backbone, scoring: Scoring, shots: Sequence[Shot]) -> int:

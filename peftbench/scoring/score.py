@@ -4,7 +4,7 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -15,7 +15,7 @@ from peftbench.scoring.batches import RowAdapters, batches
 from peftbench.scoring.encoding import Encoded, check_fits, encode, lengths, num_shot_tokens
 from peftbench.scoring.layout import Shot
 from peftbench.scoring.ranking import ChoiceScore, vote
-from peftbench.scoring.work import Length, Work
+from peftbench.scoring.work import Length, SelectionWork, Work
 from peftbench.spec.cell import Scoring
 from peftbench.tasks.task import Example
 
@@ -32,6 +32,7 @@ class Scores:
         work: What was run for all of it.
         once: Lengths of prompts that were scored once for all examples.
         seconds: Wall time that it took.
+        selection: What choosing shots for each example took, in none of the others; None where none are chosen.
     """
 
     choices: list[list[ChoiceScore]]
@@ -39,6 +40,7 @@ class Scores:
     work: Work
     once: tuple[Length, ...] = ()
     seconds: float = 0.0
+    selection: SelectionWork | None = None
 
 
 def score(
@@ -78,6 +80,48 @@ def score(
         return Scores([], [], Work())
     started = time.perf_counter()
     encoded = encode(backbone, examples, scoring, shots)
+    shot_tokens = [num_shot_tokens(backbone, scoring, shots)] * len(examples)
+    scores = score_encoded(
+        backbone,
+        examples,
+        encoded,
+        shot_tokens,
+        cache=scoring.cache,
+        progress=progress,
+        token_budget=token_budget,
+        row_adapters=row_adapters,
+    )
+    return replace(scores, seconds=time.perf_counter() - started)
+
+
+def score_encoded(
+    backbone: Backbone,
+    examples: Sequence[Example],
+    encoded: Sequence[Encoded],
+    shot_tokens: Sequence[int],
+    *,
+    cache: bool,
+    progress: Callable[[int], None] | None = None,
+    token_budget: int | None = None,
+    row_adapters: RowAdapters | None = None,
+) -> Scores:
+    """Score examples whose prompts are tokens already, each after shots of its own or all after the same.
+
+    Args:
+        backbone: As `score`.
+        examples: At least one.
+        encoded: The prompt of each, shots included.
+        shot_tokens: How many tokens of each prompt's context are the shots'.
+        cache: As `Scoring`.
+        progress: As `score`.
+        token_budget: As `score`.
+        row_adapters: As `score`.
+
+    Raises:
+        ModelError: A prompt is longer than the model takes.
+        RunError: As `score`.
+    """
+    started = time.perf_counter()
     check_fits(backbone, encoded)
     num_cut = sum(tokens.num_cut_tokens for tokens in encoded)
     members = backbone.num_members
@@ -88,7 +132,7 @@ def score(
     work, num_done = Work(cut_tokens=num_cut), 0
     with torch.inference_mode():
         for indices, log_probs, spent in batches(
-            backbone, encoded, cache=scoring.cache, budget=token_budget, row_adapters=row_adapters
+            backbone, encoded, cache=cache, budget=token_budget, row_adapters=row_adapters
         ):
             for index, values in zip(indices, log_probs, strict=True):
                 _check_finite(backbone, values)
@@ -100,7 +144,8 @@ def score(
     choices = [_choice_scores(examples[index // members], tokens, sums[index]) for index, tokens in enumerate(encoded)]
     if members > 1:
         choices = [vote(choices[first : first + members]) for first in range(0, len(choices), members)]
-    prompts = lengths(backbone, encoded, num_shot_tokens(backbone, scoring, shots))
+    of_shots = [number for number in shot_tokens for _ in range(members)]
+    prompts = lengths(backbone, encoded, of_shots)
     return Scores(choices, prompts, work, seconds=time.perf_counter() - started)
 
 

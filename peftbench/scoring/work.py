@@ -156,3 +156,22 @@ class SweepWork:
     training: TrainingWork = field(default_factory=TrainingWork)
     held_out: Counter[Length] = field(default_factory=Counter)
     passes: list[Pass] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class SelectionWork:
+    """What it took to choose shots for queries under one template.
+
+    Args:
+        index_bytes: Bytes of the index.
+        index_flops: Matmul FLOPs of making it, once.
+        query_flops: Matmul FLOPs of comparing all queries with it.
+        index_seconds: Wall time of making it.
+        seconds: Wall time of choosing for all queries.
+    """
+
+    index_bytes: int
+    index_flops: int
+    query_flops: int
+    index_seconds: float
+    seconds: float

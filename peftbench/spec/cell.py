@@ -15,6 +15,10 @@ End = Literal["eos", "separator", "none"]
 Draw = Literal["plain", "balanced", "file"]
 
 
+Select = Literal["random", "bm25"]
+"""How shots come before a query: the seed's draw before all of them, or chosen for each (`peftbench.selection`)."""
+
+
 Sweep = Literal["lr"]
 
 
@@ -113,8 +117,11 @@ class IclOptions(Settings):
         calibrate: Divide each choice's probability by the one that it has without content.
         content_free: What stands in place of a row's texts where there is no content.
         as_prefix: Save the shots' keys and values as an adapter of prefix tuning, and answer with it.
+        select: "random" draws shots, the same for all queries (`Cell.draw` says how); any other name chooses for each
+            query those training rows that are most like it.
 
-    Paper: 2102.09690 (orders, calibration), 2202.12837 (labels), 2205.05638, appendix F (ensemble).
+    Paper: 2102.09690 (orders, calibration), 2202.12837 (labels), 2205.05638, appendix F (ensemble), 2101.06804
+        (shots chosen for each query).
     """
 
     fit_shots: bool = False
@@ -124,10 +131,23 @@ class IclOptions(Settings):
     calibrate: bool = False
     content_free: tuple[str, ...] = Field(CONTENT_FREE, min_length=1)
     as_prefix: bool = False
+    select: Select = "random"
+
+    @property
+    def is_chosen(self) -> bool:
+        """Whether each query has shots of its own."""
+        return self.select != "random"
+
+    @model_serializer(mode="wrap")
+    def _without_select(self, serialize: Any) -> dict[str, Any]:
+        """Leave out what came later and is off, so that options are written down as they always were."""
+        table: dict[str, Any] = serialize(self)
+        return {name: value for name, value in table.items() if (name, value) != ("select", "random")}
 
     def faults(self, shots: int) -> list[str]:
         """List what cannot be done with so many shots, or not together."""
         num_orders, is_many = math.factorial(min(shots, MANY)), self.ensemble != "none"
+        by = f"select = {self.select}"
         faults = {
             f"labels = {self.labels} without a shot to relabel": self.labels != "gold" and not shots,
             f"ensemble = {self.ensemble} is of one-shot prompts, and there is no shot": is_many and not shots,
@@ -138,6 +158,9 @@ class IclOptions(Settings):
             f"shots = {shots} can stand in no more than {num_orders} orders": self.order >= num_orders > 1,
             f"shots = {shots} can stand in one order only": self.order >= num_orders == 1,
             "content_free goes with calibrate, which is off": self.content_free != CONTENT_FREE and not self.calibrate,
+            f"{by} chooses shots, and there is none": self.is_chosen and not shots,
+            f"a prefix is one prompt, and {by} makes one for each query": self.as_prefix and self.is_chosen,
+            f"an ensemble has a prompt for each shot, and with {by} queries share none": is_many and self.is_chosen,
         }
         return [text for text, is_so in faults.items() if is_so]
 
@@ -297,6 +320,19 @@ class Cell(Settings):
             faults.append(
                 "as_prefix goes with plain text: a query's turn after a prefix would open a conversation again"
             )
+        if self.icl.is_chosen:
+            faults += self._choosing_faults()
         if faults:
             raise ValueError("; ".join(faults))
         return self
+
+    def _choosing_faults(self) -> list[str]:
+        """List what says of shots that are chosen for each query that they are drawn."""
+        by, is_seeded = f"select = {self.icl.select}", self.icl.labels == "random" or self.icl.order > 0
+        faults = {
+            f"draw = {self.draw} and {by} both say which rows are shots": self.draw != "plain",
+            f"{by} draws nothing, so that seed = {self.seed} would give what seed = 0 gives": self.seed > 0
+            and self.fold is None
+            and not is_seeded,
+        }
+        return [text for text, is_so in faults.items() if is_so]

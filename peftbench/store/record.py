@@ -186,6 +186,8 @@ class Learned(Part):
         num_shots: Shots that were used; fewer than asked where `fit_shots` took what fits, and then the fewest of all
             templates.
         shot_ids: Positions of the shots in the task's training rows; a template used the first `num_shots` of its own.
+            None of them where each query has shots of its own.
+        chosen_from: Number of training rows that each query's shots were chosen from; None where shots are drawn.
         method: Name of the method; None for in-context learning.
         config: The method's resolved settings.
         training: The resolved training settings.
@@ -200,6 +202,7 @@ class Learned(Part):
     learner: Literal["icl", "tune"]
     num_shots: int
     shot_ids: list[int]
+    chosen_from: Count | None = None
     method: str | None = None
     config: dict[str, Any] | None = None
     training: dict[str, Any] | None = None

@@ -37,11 +37,7 @@ def draw(task: Task, num_shots: int, seed: int, kind: Draw = "plain") -> tuple[R
     Raises:
         TaskError: Fewer training rows than shots.
     """
-    if num_shots > len(task.train):
-        raise TaskError(
-            f"{num_shots} shots were asked for, and task '{task.name}' has {len(task.train)} training rows",
-            hint=f"--shots {len(task.train)} or fewer, or a longer file with --train",
-        )
+    check_number(task, num_shots)
     if kind == "file":
         return tuple(_by_content(task, seed, num_shots))
     if task.is_own:
@@ -49,6 +45,19 @@ def draw(task: Task, num_shots: int, seed: int, kind: Draw = "plain") -> tuple[R
     else:
         rows = sorted(task.train, key=lambda row: _hash(task.name, seed, row.id))
     return tuple(rows[:num_shots] if kind == "plain" else itertools.islice(_by_label(rows), num_shots))
+
+
+def check_number(task: Task, num_shots: int) -> None:
+    """See that a task has training rows for all shots.
+
+    Raises:
+        TaskError: It has fewer.
+    """
+    if num_shots > len(task.train):
+        raise TaskError(
+            f"{num_shots} shots were asked for, and task '{task.name}' has {len(task.train)} training rows",
+            hint=f"--shots {len(task.train)} or fewer, or a longer file with --train",
+        )
 
 
 def _by_content(task: Task, seed: int, num_rows: int) -> list[Row]:

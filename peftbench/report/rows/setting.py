@@ -18,7 +18,7 @@ PREFIX = "ICL->prefix"
 """In-context learning by the shots' saved keys and values."""
 LOSSES = {"lm_loss": "L_LM", "unlikelihood_loss": "L_UL", "length_norm_loss": "L_LN"}
 """Setting that weighs a loss -> the loss's name in 2205.05638, section 3.2."""
-BESIDE = {"layer_norms", "bias", "chat"}
+BESIDE = {"layer_norms", "bias", "chat", "select"}
 """Settings that are shown even where all rows have them: they train some of the model beside the method, or tell what
 stands in a prompt."""
 VERSIONS = {"draw_version", "label_draw_version", "chat_template_sha256"}
@@ -161,8 +161,13 @@ def label(settings: Sequence[Setting], weights: Mapping[str, float]) -> str:
         settings: Of a row.
         weights: Of the losses, where some of them are among the settings.
     """
-    texts = [setting.text for setting in settings if setting.name not in LOSSES]
+    texts = [_read(setting) for setting in settings if setting.name not in LOSSES]
     return ", ".join([loss_sum(weights), *texts] if weights else texts)
+
+
+def _read(setting: Setting) -> str:
+    """Write a setting in a row's name: "32 shots, by bm25"."""
+    return f"by {setting.value}" if setting.name == "select" else setting.text
 
 
 def shown(value: Any) -> str:

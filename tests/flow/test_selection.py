@@ -1,0 +1,140 @@
+"""Shots chosen for each query, from a cell to its record and to new rows."""
+
+import json
+
+import pytest
+
+from peftbench.costs import count
+from peftbench.flow import predict, trial
+from peftbench.flow.forecast import forecast
+from peftbench.flow.plan import plan
+from peftbench.flow.run import run
+from peftbench.models.load import load
+from peftbench.spec.cell import Cell, Fold, IclOptions, TaskSpec
+from peftbench.store.results import Store
+from tests.flow.test_run import ROWS, TEMPLATE
+from tests.tiny import tiny_folder
+
+NUM_SHOTS = 2
+MORE = [{"text": "the soup was cold and the bed was cold", "label": "bad"}, {"text": "a fine soup", "label": "good"}]
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    return tiny_folder("llama", tmp_path_factory.mktemp("models") / "llama")
+
+
+@pytest.fixture
+def task(tmp_path):
+    for name, rows in (("train", [*ROWS, *MORE]), ("test", [*ROWS[:2], {"text": "a hard bed", "label": "bad"}])):
+        (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    files = {name: tmp_path / f"{name}.jsonl" for name in ("train", "test")}
+    return TaskSpec(name="mine", template=TEMPLATE, choices=("good", "bad"), **files)
+
+
+@pytest.fixture
+def cell(model, task):
+    return Cell(learner="icl", model=str(model), task=task, shots=NUM_SHOTS, icl=IclOptions(select="bm25"))
+
+
+def made(cell, tmp_path):
+    store = Store(tmp_path / "results")
+    (outcome,) = run([cell], store)
+    return outcome.record, store
+
+
+def test_a_record_says_what_choosing_took(cell, tmp_path):
+    record, _ = made(cell, tmp_path)
+    costs = {(cost.name, cost.kind): cost.value for cost in record.costs}
+    predictor = trial.trials([plan(cell)])[0]
+    (prompt,) = predictor.learner.prompts(predictor.backbone, predictor.scoring, predictor.plan.queries)
+    (queries,) = predictor.plan.queries
+    scores = prompt.score(queries)
+    sizes, total = predictor.backbone.sizes, 0
+    for length in scores.lengths:
+        query = count.Query(length.shots, length.context - length.shots, length.choices)
+        total += count.forward_flops(sizes, query)
+    assert abs(costs["inference_flops_per_example", "counted"] - total / 3) <= 0.5
+    index = prompt._neighbours.index
+    # Words of the eight inputs: each (row, word) has a value and a row of 4 bytes; each word a border of 8.
+    rows = [{*f"{row['text']} how is it".lower().split()} for row in (*ROWS, *MORE)]
+    num_bytes = 8 * sum(map(len, rows)) + 8 * (len(set().union(*rows)) + 1)
+    assert costs["index_bytes", "counted"] == index.num_bytes == num_bytes
+    assert costs["disk_bytes", "counted"] == 4 * prompt.shot_tokens + num_bytes
+    assert costs["selection_flops_per_example", "counted"] == costs["index_flops", "counted"] == 0
+    assert costs["index_seconds", "measured"] + costs["selection_seconds", "measured"] > 0
+    assert not {"cache_flops", "cache_bytes", "cached_inference_flops_per_example"} & {name for name, _ in costs}
+    learned = record.learned
+    assert (learned.num_shots, learned.shot_ids, learned.chosen_from) == (NUM_SHOTS, [], len(ROWS) + len(MORE))
+    assert record.identity["icl"] == {"select": "bm25"}
+    assert "bm25s" in record.versions
+
+
+def test_what_draws_shots_says_nothing_of_choosing(cell):
+    drawn = cell.model_copy(update={"icl": IclOptions()})
+    (made,) = trial.trials([plan(drawn)])
+    assert "icl" not in made.identity
+    assert "select" not in IclOptions(calibrate=True).model_dump()
+    assert made.plan.shots
+    assert not plan(cell).shots
+
+
+def test_new_rows_get_the_shots_that_a_query_of_the_same_text_had(cell, tmp_path):
+    record, store = made(cell, tmp_path)
+    path = store.location(record.id)
+    usages = [predict.open_usage(path)]
+    predictor = predict.load({"": path}, usages, None, "adapter")
+    rows = [{"text": row["text"]} for row in (*ROWS[:2], {"text": "a hard bed"})]
+    predictions = [prediction for chunk in predictor.predict(rows) for prediction in chunk]
+    scores = store.read_scores(record.id)
+    for row, prediction in enumerate(predictions):
+        of_row = scores[scores.row_id == row].sort_values("choice")
+        expected = list(of_row.log_prob / of_row.num_tokens)
+        assert list(prediction.scores.values()) == pytest.approx(expected, abs=1e-4)
+
+
+def test_a_fold_is_tested_after_rows_of_the_others(cell):
+    folded = cell.model_copy(
+        update={"task": cell.task.model_copy(update={"test": None}), "fold": Fold(index=0, of=2), "seed": 3}
+    )
+    made = plan(folded)
+    assert {row.id for row in made.learner.shots}.isdisjoint(row.id for row in made.task.test)
+    assert len(made.learner.shots) == 4
+
+
+@pytest.mark.parametrize("family", ["t5", "llama"])
+@pytest.mark.parametrize("options", [{}, {"calibrate": True}])
+def test_a_forecast_is_near(family, options, cell, tmp_path):
+    """Shots are taken to be as long as rows are at mean."""
+    folder = tiny_folder(family, tmp_path / family)
+    icl = IclOptions(select="bm25", **options)
+    (made,) = trial.on(load(str(folder), device="cpu"), [plan(cell.model_copy(update={"icl": icl}))])
+    foreseen = forecast(made)
+    (prompt,) = made.learner.prompts(made.backbone, made.scoring, made.plan.queries)
+    passes = prompt.score(made.plan.queries[0]).work.passes
+    taken = sum(count.pass_flops(made.backbone.sizes, one) for one in passes)
+    assert foreseen.score_flops == pytest.approx(taken, rel=0.25)
+
+
+@pytest.mark.parametrize(
+    ("fields", "fault"),
+    [
+        ({"icl": {"as_prefix": True}}, "a prefix is one prompt"),
+        ({"icl": {"ensemble": "mean"}}, "an ensemble has a prompt for each shot"),
+        ({"shots": 0}, "there is none"),
+        ({"draw": "balanced"}, "both say which rows are shots"),
+        ({"seed": 1}, "draws nothing"),
+    ],
+)
+def test_what_does_not_go_with_chosen_shots_is_refused(fields, fault, cell):
+    table = cell.model_dump() | fields
+    table["icl"] = {"select": "bm25"} | fields.get("icl", {})
+    with pytest.raises(ValueError, match=fault):
+        Cell.model_validate(table)
+
+
+def test_seeds_are_of_folds_orders_and_random_labels(cell):
+    for fields in ({"icl": {"order": 1}}, {"icl": {"labels": "random"}}):
+        table = cell.model_dump() | {"seed": 1}
+        table["icl"] = {"select": "bm25"} | fields["icl"]
+        assert Cell.model_validate(table).seed == 1
