@@ -71,6 +71,7 @@ METRICS = {
 # What chooses shots for each query; "random" draws them for all queries (`tasks.shots`).
 SELECTORS = {
     "bm25": "peftbench.selection.bm25",
+    "embedding": "peftbench.selection.embedding",
 }
 
 TASK_FOLDERS = (PACKAGE / "tasks" / "library", PACKAGE / "lab" / "tasks")

@@ -36,10 +36,10 @@ class ShotOptions:
         ),
     ] = False
     select: Annotated[
-        Literal["random", "balanced", "bm25"],
+        Literal["random", "balanced", "bm25", "embedding"],
         Option(
             help="Draw shots, the same before all queries, or as many of each label (--draw balanced); or choose for "
-            "each query the training rows that are most like it: bm25 by their words.",
+            "each query the training rows that are most like it: bm25 by their words, embedding by the model's states.",
             rich_help_panel=SHOTS_PANEL,
         ),
     ] = "random"

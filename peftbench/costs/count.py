@@ -142,6 +142,12 @@ def prefill_flops(sizes: Sizes, shot_tokens: int, added: Added | None = None, *,
     return flops(sizes, filling, added, merged=merged)
 
 
+def states_flops(sizes: Sizes, tokens: int) -> int:
+    """Count what it costs to compute a text's last hidden states, the encoder's where there is one; no LM head."""
+    layers = sizes.num_encoder_layers or sizes.num_decoder_layers
+    return layers * (tokens * _layer_flops_per_token(sizes) + _attention_flops(sizes, tokens * tokens))
+
+
 def check(sizes: Sizes) -> None:
     """Refuse shapes that no transformer has.
 

@@ -126,7 +126,7 @@ def costs(facts: Facts) -> list[Cost]:
 def _inference(facts: Facts) -> list[Cost]:
     name = "inference_flops_per_example"
     exact = f"{EXACT}; methods folded into the weights where they can be; mean over examples and templates"
-    choosing = _choosing_flops(facts)
+    choosing, ruled = _choosing_flops(facts), _ruled_choosing(facts)
     exact += "; with choosing the shots" if facts.selections else ""
     by_rule = f"{PAPER}; mean over examples and templates"
     run = count.passes_flops(facts.sizes, Counter(facts.passes), facts.used)
@@ -134,7 +134,7 @@ def _inference(facts: Facts) -> list[Cost]:
         _flops(
             name, choosing + _per_example(facts, lambda query: _forward(facts, query, cached=facts.reads_prefix)), exact
         ),
-        _flops(name, _per_example(facts, lambda query: _rule(facts, query)), by_rule, "estimated"),
+        _flops(name, ruled + _per_example(facts, lambda query: _rule(facts, query)), by_rule, "estimated"),
         _flops("scoring_flops", run, AS_RUN),
     ]
     if any(scored.once for scored in facts.scored):
@@ -146,9 +146,9 @@ def _inference(facts: Facts) -> list[Cost]:
 
 def _selection(facts: Facts) -> list[Cost]:
     """List what choosing shots took: an index, once, and a comparison of each query with it."""
-    once, where = f"once; {MEAN}", "wall clock of this run, on its machine; part of learn_seconds"
+    once, where = f"once; {MEAN}", "wall clock, on the machine of this run; all templates"
     index_bytes = _mean([work.index_bytes for work in facts.selections])
-    index_flops = _mean([work.index_flops for work in facts.selections])
+    index_flops = _mean([_read_flops(facts, work.index_tokens) for work in facts.selections])
     per_query = "matmuls of comparing a query with the training rows, multiply-add = 2; part of a query's inference"
     return [
         _flops("selection_flops_per_example", _choosing_flops(facts), f"{per_query}; mean over examples and templates"),
@@ -161,8 +161,24 @@ def _selection(facts: Facts) -> list[Cost]:
 
 def _choosing_flops(facts: Facts) -> int:
     """Average over examples and templates what choosing shots for an example takes; 0 where none are chosen."""
-    total = sum(work.query_flops for work in facts.selections)
+    total = 0
+    for scored in facts.scored:
+        if scored.selection is not None:
+            compared = 2 * scored.selection.num_multiplied * scored.num_examples
+            total += compared + _read_flops(facts, scored.selection.query_tokens)
     return _ratio(total, sum(scored.num_examples for scored in facts.scored))
+
+
+def _ruled_choosing(facts: Facts) -> int:
+    """Estimate by the paper's rule what reading queries takes to choose their shots; 0 where no model reads them."""
+    tokens = sum(sum(work.query_tokens) for work in facts.selections)
+    flops = rule.inference_flops(facts.num_parameters, tokens, is_encoder_decoder=facts.sizes.is_encoder_decoder)
+    return _ratio(flops, sum(scored.num_examples for scored in facts.scored))
+
+
+def _read_flops(facts: Facts, tokens: Sequence[int]) -> int:
+    """Count what it takes to read texts of these lengths for their hidden states."""
+    return sum(times * count.states_flops(facts.sizes, number) for number, times in Counter(tokens).items())
 
 
 def _seen(facts: Facts, traced: Traced, trained: TrainingWork) -> list[Cost]:

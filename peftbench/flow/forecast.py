@@ -17,7 +17,7 @@ from peftbench.costs import backward, count
 from peftbench.flow.trial import Trial
 from peftbench.learners import icl, sweep, tune
 from peftbench.learners.icl import Icl
-from peftbench.learners.predictor import Round
+from peftbench.learners.predictor import Reading, Round
 from peftbench.learners.tune import Tuning
 from peftbench.methods.base import Added
 from peftbench.methods.parts import places
@@ -133,6 +133,7 @@ class Texts:
     def __init__(self, backbone: Backbone, scoring: Scoring) -> None:
         self._backbone, self._scoring = backbone, scoring
         self._counts: dict[tuple[Example, ...], Counts] = {}
+        self._rows: set[bytes] = set()
 
     def counts(self, examples: Sequence[Example]) -> Counts:
         """Count the tokens of examples without shots."""
@@ -142,6 +143,17 @@ class Texts:
             prompts = [Prompt.of(tokens) for tokens in encoded]
             self._counts[key] = Counts(prompts, num_common([tokens.context for tokens in encoded]))
         return self._counts[key]
+
+    def to_read(self, reading: Reading, num_queries: int) -> list[int]:
+        """List the tokens of texts that are read to choose shots: of rows that were read before, none.
+
+        Args:
+            reading: Of a sample of the queries.
+            num_queries: How many there are.
+        """
+        rows = () if reading.rows_sha256 in self._rows else reading.rows
+        self._rows.add(reading.rows_sha256)
+        return [*rows, *(reading.queries[index * len(reading.queries) // num_queries] for index in range(num_queries))]
 
 
 def _prompted(learner: Icl, trial: Trial, texts: Texts) -> Forecast:
@@ -153,9 +165,11 @@ def _prompted(learner: Icl, trial: Trial, texts: Texts) -> Forecast:
         icl.fit(prompts, samples)
     learned: Counter[Pass] = Counter()
     scored: Counter[Pass] = Counter()
+    read: list[int] = []
     for prompt, sample, queries in zip(prompts, samples, trial.plan.queries, strict=True):
         for part in prompt.rounds(sample):
             counts = texts.counts(part.examples)
+            read += [] if part.reading is None else texts.to_read(part.reading, len(queries))
             if not part.is_once:
                 counts = counts.spread_to(len(part.examples) * len(queries) // len(sample))
             if options.as_prefix:
@@ -169,9 +183,9 @@ def _prompted(learner: Icl, trial: Trial, texts: Texts) -> Forecast:
             scored.update(passes)
     return replace(
         _nothing(trial.backbone),
-        learn_flops=count.passes_flops(sizes, learned),
+        learn_flops=count.passes_flops(sizes, learned) + sum(count.states_flops(sizes, number) for number in read),
         score_flops=count.passes_flops(sizes, scored),
-        num_learn_passes=learned.total(),
+        num_learn_passes=learned.total() + -(-sum(read) // token_budget(trial.backbone)),
         num_score_passes=scored.total(),
     )
 

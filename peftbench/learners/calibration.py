@@ -68,7 +68,7 @@ class CalibratedPredictor(Wrapped):
         """List what is scored of these examples: they, and those without content."""
         distinct = self._distinct(map(self._content_free, examples))
         without = self.inner.rounds(list(distinct.values()))
-        return [*self.inner.rounds(examples), *(replace(part, is_once=self._is_once) for part in without)]
+        return [*self.inner.rounds(examples), *(replace(part, is_once=self._is_once, reading=None) for part in without)]
 
     def check_choices(self, examples: Sequence[Example]) -> None:
         """Check that the model can tell the choices apart, and that there is something to read without content."""

@@ -1,5 +1,6 @@
 """Chosen shots: before each query stand the training rows that are most like it, the most similar one last."""
 
+import hashlib
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -7,7 +8,7 @@ from functools import cached_property
 
 from peftbench.errors import TaskError
 from peftbench.learners.fitting import SLACK, Fitting
-from peftbench.learners.predictor import Round
+from peftbench.learners.predictor import Reading, Round
 from peftbench.models.backbone import Backbone
 from peftbench.scoring.encoding import (
     Encoded,
@@ -18,6 +19,7 @@ from peftbench.scoring.encoding import (
     num_tokens,
     num_tokens_of,
     num_virtual_tokens,
+    text_ids,
 )
 from peftbench.scoring.layout import Layout, Shot
 from peftbench.scoring.score import Scores, score_encoded
@@ -72,7 +74,7 @@ class ChosenPredictor(Fitting):
         self._renders, self._rows, self._selector, self._scoring, self._seed = template, rows, selector, scoring, seed
         self._num_asked = num_shots
         self._chosen: dict[str, list[int]] = {}
-        self._index_seconds = self._seconds = 0.0
+        self._seconds = 0.0
 
     @property
     def shot_tokens(self) -> int:
@@ -156,7 +158,14 @@ class ChosenPredictor(Fitting):
         texts = self._texts[:: -(-len(self._texts) // MOST_ROWS)]
         between = num_tokens(self._backbone, layout_of(self._backbone, self._scoring, [_EMPTY]).before)
         mean = sum(num_tokens_of(self._backbone, texts)) / len(texts)
-        return [Round(round(self.num_shots * (mean + between)), examples, is_chosen=True)]
+        reading = self._reading(examples) if self._selector.runs_model else None
+        return [Round(round(self.num_shots * (mean + between)), examples, is_chosen=True, reading=reading)]
+
+    def _reading(self, examples: Sequence[Example]) -> Reading:
+        rows = list(dict.fromkeys(example.input for example in self._inputs))
+        queries = [self._text_of(example) for example in examples]
+        of_rows, of_queries = (tuple(map(len, text_ids(self._backbone, texts))) for texts in (rows, queries))
+        return Reading(hashlib.sha256("\0".join(rows).encode()).digest(), of_rows, of_queries)
 
     def num_fitting(self, examples: Sequence[Example]) -> int:
         """Choose shots for these examples, and count those, from the most similar one on, with which all prompts fit.
@@ -192,15 +201,18 @@ class ChosenPredictor(Fitting):
         if len({text.casefold() for text in texts}) == 1 < len(texts):
             message = f"all {len(texts)} training rows have the same text in template '{self._template}'"
             raise TaskError(message, hint="there is nothing to choose by: --select random, or other rows with --train")
-        started = time.perf_counter()
-        neighbours = Neighbours(self._selector.index(texts, self._backbone), texts)
-        self._index_seconds = time.perf_counter() - started
-        return neighbours
+        return Neighbours(self._selector.index(texts, self._backbone), texts)
 
     def _work(self, examples: Sequence[Example]) -> SelectionWork:
-        index = self._neighbours.index
-        query_flops = sum(index.query_flops(self._text_of(example)) for example in examples)
-        return SelectionWork(index.num_bytes, index.flops, query_flops, self._index_seconds, self._seconds)
+        index, queries = self._neighbours.index, [self._text_of(example) for example in examples]
+        return SelectionWork(
+            index_bytes=index.num_bytes,
+            index_seconds=index.seconds,
+            seconds=self._seconds,
+            index_tokens=index.tokens,
+            query_tokens=tuple(index.query_tokens(queries)),
+            num_multiplied=index.num_multiplied,
+        )
 
     def _text_of(self, example: Example) -> str:
         """Return what rows are compared with: the row's input, also of a query that shows none of it."""

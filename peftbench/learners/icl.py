@@ -54,6 +54,8 @@ class Icl:
     def check(self, backbone: Backbone, scoring: Scoring, queries: Sequence[Sequence[Example]]) -> None:
         """Find what would keep prompts from fitting, or from being saved as a prefix; no model is run.
 
+        Where a model chooses shots, whether they fit shows when it has.
+
         Raises:
             MethodError: Shots cannot be a prefix on this model.
             ModelError: As `fit`.
@@ -61,7 +63,11 @@ class Icl:
         if self.options.as_prefix:
             check_prefix(backbone)
         text = replace(self, options=self.options.model_copy(update={"as_prefix": False}))
-        text.prompts(backbone, scoring, queries)
+        if self.options.is_chosen and registry.selector(self.options.select).runs_model:
+            for template, examples in zip(self.templates, queries, strict=True):
+                learn(backbone, template, text, scoring).check_choices(examples)
+        else:
+            text.prompts(backbone, scoring, queries)
 
     def prompts(self, backbone: Backbone, scoring: Scoring, queries: Sequence[Sequence[Example]]) -> list[Prompting]:
         """Write a prompt of shots for each template, and see that it fits with the template's queries.

@@ -40,6 +40,21 @@ class Predictor(Protocol):
 
 
 @dataclass(frozen=True)
+class Reading:
+    """Texts that a model reads to choose shots by them.
+
+    Args:
+        rows_sha256: Of the rows that are chosen from: they are read once for all prompts that choose from them.
+        rows: Tokens of each different row.
+        queries: Tokens of each query.
+    """
+
+    rows_sha256: bytes
+    rows: tuple[int, ...]
+    queries: tuple[int, ...]
+
+
+@dataclass(frozen=True)
 class Round:
     """Examples that are scored together, after the same shots.
 
@@ -48,12 +63,14 @@ class Round:
         examples: Queries, with content or without.
         is_once: Whether there are as many of them however many queries there are.
         is_chosen: Whether each example has shots of its own.
+        reading: What a model reads before, to choose them; None where none does.
     """
 
     shot_tokens: int
     examples: Sequence[Example]
     is_once: bool = False
     is_chosen: bool = False
+    reading: Reading | None = None
 
 
 class Prompting(Predictor, Protocol):

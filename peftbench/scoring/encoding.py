@@ -166,6 +166,11 @@ def num_tokens(backbone: Backbone, text: str) -> int:
     return len(_tokenized(backbone, [text])[0].ids) if text else 0
 
 
+def text_ids(backbone: Backbone, texts: Sequence[str]) -> list[list[int]]:
+    """Tokenize texts that stand alone, with what the tokenizer opens and ends each of them by."""
+    return [list(encoding.ids) for encoding in _tokenized(backbone, texts, special=True)]
+
+
 def num_tokens_of(backbone: Backbone, texts: Sequence[str]) -> list[int]:
     """Count the tokens of each text, as `num_tokens`."""
     return [len(encoding.ids) for encoding in _tokenized(backbone, texts)]

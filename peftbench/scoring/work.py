@@ -164,14 +164,16 @@ class SelectionWork:
 
     Args:
         index_bytes: Bytes of the index.
-        index_flops: Matmul FLOPs of making it, once.
-        query_flops: Matmul FLOPs of comparing all queries with it.
         index_seconds: Wall time of making it.
         seconds: Wall time of choosing for all queries.
+        index_tokens: Tokens of each text that a model read to make it; nothing where no model did.
+        query_tokens: Tokens of each query that it read to compare it; likewise.
+        num_multiplied: Numbers of the index that each query is multiplied with.
     """
 
     index_bytes: int
-    index_flops: int
-    query_flops: int
     index_seconds: float
     seconds: float
+    index_tokens: tuple[int, ...] = ()
+    query_tokens: tuple[int, ...] = ()
+    num_multiplied: int = 0

@@ -26,12 +26,22 @@ class Index(Protocol):
         ...
 
     @property
-    def flops(self) -> int:
-        """Matmul FLOPs that it took to make, once; a multiply-add is 2."""
+    def seconds(self) -> float:
+        """Wall time that it took to make."""
         ...
 
-    def query_flops(self, query: str) -> int:
-        """Count the matmul FLOPs of comparing one query with all rows."""
+    @property
+    def tokens(self) -> tuple[int, ...]:
+        """Tokens of each text that a model read to make it; nothing where no model did."""
+        ...
+
+    @property
+    def num_multiplied(self) -> int:
+        """Count its numbers that each query is multiplied with."""
+        ...
+
+    def query_tokens(self, queries: Sequence[str]) -> list[int]:
+        """Count the tokens of each query that a model reads to compare it; nothing where no model does."""
         ...
 
     def similarities(self, queries: Sequence[str]) -> Array:
@@ -46,11 +56,13 @@ class Selector:
     Args:
         name: In the registry.
         package: Distribution whose version decides the similarities beside this package's; None for none.
+        runs_model: Whether a model is run to choose.
         index: Makes an index of texts; a selector may compute with the backbone.
     """
 
     name: str
     package: str | None
+    runs_model: bool
     index: Callable[[Sequence[str], Backbone], Index]
 
 

@@ -17,6 +17,7 @@ Differs: without the factor k1 + 1, which changes no order, and with the idf of 
 """
 
 import re
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -37,19 +38,22 @@ class Bm25Index:
 
     Args:
         scores: The library's object.
+        seconds: Wall time that it took to make.
     """
 
     scores: Any
-    flops: int = 0
+    seconds: float
+    tokens: tuple[int, ...] = ()
+    num_multiplied: int = 0
 
     @cached_property
     def num_bytes(self) -> int:
         """Bytes of the parts, float32, and of where they stand; the words themselves are left out."""
         return sum(array.nbytes for array in self.scores.scores.values() if isinstance(array, np.ndarray))
 
-    def query_flops(self, query: str) -> int:
-        """Return 0: numbers are added, and none multiplied."""
-        return 0
+    def query_tokens(self, _queries: Sequence[str]) -> list[int]:
+        """Return nothing: no model reads a query."""
+        return []
 
     def similarities(self, queries: Sequence[str]) -> Array:
         """Compute BM25 of queries with each row, (queries, rows) float32; 0 where they share no word."""
@@ -74,6 +78,7 @@ def index(texts: Sequence[str], _backbone: Backbone) -> Bm25Index:
     except ImportError:
         message = "--select bm25 needs the package bm25s, which is not installed"
         raise MethodError(message, hint="pip install 'peftbench[retrieval]'") from None
+    started = time.perf_counter()
     rows = [words(text) for text in texts]
     # The library numbers words in the order of a set, which is another one in each process.
     numbers = {word: number for number, word in enumerate(dict.fromkeys(word for row in rows for word in row))}
@@ -82,7 +87,7 @@ def index(texts: Sequence[str], _backbone: Backbone) -> Bm25Index:
         raise TaskError(message, hint="--select random, or --select embedding")
     scores = bm25s.BM25(k1=1.5, b=0.75, method="lucene", backend="numpy", csc_backend="numpy")
     scores.index(([[numbers[word] for word in row] for row in rows], numbers), show_progress=False)
-    return Bm25Index(scores)
+    return Bm25Index(scores, time.perf_counter() - started)
 
 
-SELECTOR = Selector("bm25", "bm25s", index)
+SELECTOR = Selector("bm25", "bm25s", False, index)

@@ -15,7 +15,7 @@ End = Literal["eos", "separator", "none"]
 Draw = Literal["plain", "balanced", "file"]
 
 
-Select = Literal["random", "bm25"]
+Select = Literal["random", "bm25", "embedding"]
 """How shots come before a query: the seed's draw before all of them, or chosen for each (`peftbench.selection`)."""
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from peftbench.costs import count
 from peftbench.flow import predict, trial
-from peftbench.flow.forecast import forecast
+from peftbench.flow.forecast import forecast, forecasts
 from peftbench.flow.plan import plan
 from peftbench.flow.run import run
 from peftbench.models.load import load
@@ -37,14 +37,14 @@ def cell(model, task):
     return Cell(learner="icl", model=str(model), task=task, shots=NUM_SHOTS, icl=IclOptions(select="bm25"))
 
 
-def made(cell, tmp_path):
+def made_of(cell, tmp_path):
     store = Store(tmp_path / "results")
     (outcome,) = run([cell], store)
     return outcome.record, store
 
 
 def test_a_record_says_what_choosing_took(cell, tmp_path):
-    record, _ = made(cell, tmp_path)
+    record, _ = made_of(cell, tmp_path)
     costs = {(cost.name, cost.kind): cost.value for cost in record.costs}
     predictor = trial.trials([plan(cell)])[0]
     (prompt,) = predictor.learner.prompts(predictor.backbone, predictor.scoring, predictor.plan.queries)
@@ -80,7 +80,7 @@ def test_what_draws_shots_says_nothing_of_choosing(cell):
 
 
 def test_new_rows_get_the_shots_that_a_query_of_the_same_text_had(cell, tmp_path):
-    record, store = made(cell, tmp_path)
+    record, store = made_of(cell, tmp_path)
     path = store.location(record.id)
     usages = [predict.open_usage(path)]
     predictor = predict.load({"": path}, usages, None, "adapter")
@@ -138,3 +138,31 @@ def test_seeds_are_of_folds_orders_and_random_labels(cell):
         table = cell.model_dump() | {"seed": 1}
         table["icl"] = {"select": "bm25"} | fields["icl"]
         assert Cell.model_validate(table).seed == 1
+
+
+@pytest.mark.parametrize("family", ["t5", "llama"])
+def test_what_a_model_reads_to_choose_is_in_the_costs_and_in_the_forecast(family, cell, tmp_path):
+    folder = tiny_folder(family, tmp_path / family)
+    chosen = cell.model_copy(update={"model": str(folder), "icl": IclOptions(select="embedding")})
+    (made,) = trial.on(load(str(folder), device="cpu"), [plan(chosen)])
+    foreseen = forecasts([made, made])
+    record, _ = made_of(chosen, tmp_path)
+    costs = {(cost.name, cost.kind): cost.value for cost in record.costs}
+    sizes, ids = made.backbone.sizes, made.backbone.tokenizer
+    tokens = {row["text"]: len(ids(f"{row['text']} How is it?")["input_ids"]) for row in [*ROWS, *MORE]}
+    index = sum(count.states_flops(sizes, number) for number in tokens.values())
+    assert costs["index_flops", "counted"] == index
+    assert costs["index_bytes", "counted"] == 4 * len(tokens) * sizes.d_model
+    queries = [tokens[row["text"]] for row in ROWS[:2]] + [len(ids("a hard bed How is it?")["input_ids"])]
+    read = sum(count.states_flops(sizes, number) for number in queries)
+    compared = 3 * 2 * len(tokens) * sizes.d_model
+    assert abs(costs["selection_flops_per_example", "counted"] - (read + compared) / 3) <= 0.5
+    (prompt,) = made.learner.prompts(made.backbone, made.scoring, made.plan.queries)
+    lengths = prompt.score(made.plan.queries[0]).lengths
+    total = sum(
+        count.forward_flops(sizes, count.Query(length.shots, length.context - length.shots, length.choices))
+        for length in lengths
+    )
+    in_all = costs["inference_flops_per_example", "counted"]
+    assert abs(in_all - (total + read + compared) / 3) <= 1
+    assert [one.learn_flops for one in foreseen] == [index + read, read]

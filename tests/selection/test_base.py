@@ -10,13 +10,8 @@ from peftbench.selection.base import QUERIES_AT_ONCE, Neighbours
 class Letters:
     """Similarity is the number of letters in common, so that many rows are equally similar."""
 
-    num_bytes = flops = 0
-
     def __init__(self, texts):
         self.texts = texts
-
-    def query_flops(self, query):
-        return 0
 
     def similarities(self, queries):
         assert len(queries) <= QUERIES_AT_ONCE

@@ -36,7 +36,7 @@ def test_the_index_is_as_large_as_its_numbers():
     pairs, words = 3 + 3 + 4 + 3, 10
     index = bm25.index(TEXTS, None)
     assert index.num_bytes == 4 * pairs + 4 * pairs + index.scores.scores["indptr"].itemsize * (words + 1)
-    assert (index.flops, index.query_flops("cat")) == (0, 0)
+    assert (index.tokens, index.query_tokens(["cat"]), index.num_multiplied) == ((), [], 0)
 
 
 def test_rows_without_words_are_refused():

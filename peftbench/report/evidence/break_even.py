@@ -44,7 +44,7 @@ def break_even(tuned: Row, icl: Row) -> BreakEven | None:
     return BreakEven(
         tuned,
         icl,
-        _queries(training, plain, query),
+        _queries(training - (icl.cost("index_flops") or 0), plain, query),
         None if cached is None else _queries(without_cache, cached, query),
         cached is not None,
     )

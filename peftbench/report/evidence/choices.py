@@ -93,8 +93,8 @@ def cost_line(row: Row, *, cached: bool = False) -> tuple[float, float] | None:
     """
     if cached and not row.is_icl:
         return None
-    names = CACHED if cached else UNCACHED
-    once, query = map(row.cost, names)
+    once, query = map(row.cost, CACHED if cached else UNCACHED)
+    once = once if cached else row.once_flops
     return None if once is None or query is None else (once, query)
 
 

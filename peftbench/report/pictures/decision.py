@@ -99,7 +99,7 @@ def _points(answer: Answer, choice: Choice, candidate: Candidate) -> Iterator[Po
                 label=_label(row) + (", cached" if place else ""),
                 details=details + ("\nwith cached keys and values of the shots" if place else ""),
                 is_hollow=bool(place),
-                once=row.cost(once) or 0,
+                once=(row.cost(once) or 0) + (row.cost("index_flops") or 0),
                 per_query=row.cost(query),
             )
 

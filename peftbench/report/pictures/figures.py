@@ -170,6 +170,7 @@ def _totals(table: Table, query: str, once: str, is_hollow: bool = False) -> lis
     for row in table.rows:
         per_query, first = row.cost(f"{query}_flops_per_example"), row.cost(once)
         if per_query is not None and first is not None:
+            first += row.cost("index_flops") or 0
             points.append(_point(table, row, first + NUM_QUERIES * per_query, is_hollow, first, per_query))
     return points
 

@@ -17,6 +17,9 @@ KINDS = {
     "learn_seconds": ("measured",),
 }
 
+ONCE = {"index_flops": ("counted",)}
+"""The same of costs that no column shows, and that are paid once."""
+
 
 def of_record(record: Record) -> dict[str, Cost | None]:
     """Return each cost of one record in the best kind that it has."""
@@ -35,7 +38,7 @@ def mean(tasks: Iterable[Sequence[Record]]) -> dict[str, Cost]:
         [{(cost.name, cost.kind): cost for cost in record.costs} for record in records] for records in tasks
     ]
     costs: dict[str, Cost] = {}
-    for name, kinds in KINDS.items():
+    for name, kinds in (KINDS | ONCE).items():
         means = (cost for kind in kinds if (cost := _mean(by_task, name, kind)))
         first = next(means, None)
         if first:

@@ -135,6 +135,12 @@ class Row:
         """Return the value of a cost, None where it is absent."""
         return self.costs[name].value if name in self.costs else None
 
+    @property
+    def once_flops(self) -> float | None:
+        """What is paid once, whatever the number of queries: training, or indexing what shots are chosen from."""
+        training = self.cost("training_flops")
+        return None if training is None else training + (self.cost("index_flops") or 0)
+
 
 @dataclass(frozen=True)
 class Table:
