@@ -2,6 +2,7 @@
 
 import shlex
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from typer import Option
@@ -43,6 +44,14 @@ class ShotOptions:
             rich_help_panel=SHOTS_PANEL,
         ),
     ] = "random"
+    embedder: Annotated[
+        Path | None,
+        Option(
+            help="With --select embedding: compare by a sentence model, a folder of sentence-transformers.",
+            metavar="DIR",
+            rich_help_panel=SHOTS_PANEL,
+        ),
+    ] = None
     orders: Annotated[
         int,
         Option(
@@ -101,6 +110,7 @@ class ShotOptions:
             "calibrate": self.calibrate or bool(self.content_free),
             "as_prefix": self.as_prefix,
             "select": "random" if self.select == "balanced" else self.select,
+            "embedder": self.embedder,
         }
         texts = {"content_free": tuple(self.content_free)} if self.content_free else {}
         return [table | texts | {"order": order} for order in range(self.orders)]

@@ -11,7 +11,7 @@ from dataclasses import dataclass, fields, replace
 
 from peftbench.errors import CostError
 from peftbench.methods.base import Added, Op
-from peftbench.models.shapes import Sizes
+from peftbench.models.shapes import EncoderSizes, Sizes
 from peftbench.scoring.work import Pass
 
 NOTHING = Added(num_parameters=0)
@@ -142,8 +142,10 @@ def prefill_flops(sizes: Sizes, shot_tokens: int, added: Added | None = None, *,
     return flops(sizes, filling, added, merged=merged)
 
 
-def states_flops(sizes: Sizes, tokens: int) -> int:
+def states_flops(sizes: Sizes | EncoderSizes, tokens: int) -> int:
     """Count what it costs to compute a text's last hidden states, the encoder's where there is one; no LM head."""
+    if isinstance(sizes, EncoderSizes):
+        return 2 * tokens * sizes.num_weights + sizes.num_layers * 2 * 2 * tokens * tokens * sizes.d_model
     layers = sizes.num_encoder_layers or sizes.num_decoder_layers
     return layers * (tokens * _layer_flops_per_token(sizes) + _attention_flops(sizes, tokens * tokens))
 

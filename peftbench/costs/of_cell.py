@@ -148,7 +148,7 @@ def _selection(facts: Facts) -> list[Cost]:
     """List what choosing shots took: an index, once, and a comparison of each query with it."""
     once, where = f"once; {MEAN}", "wall clock, on the machine of this run; all templates"
     index_bytes = _mean([work.index_bytes for work in facts.selections])
-    index_flops = _mean([_read_flops(facts, work.index_tokens) for work in facts.selections])
+    index_flops = _mean([_read_flops(facts, work, work.index_tokens) for work in facts.selections])
     per_query = "matmuls of comparing a query with the training rows, multiply-add = 2; part of a query's inference"
     return [
         _flops("selection_flops_per_example", _choosing_flops(facts), f"{per_query}; mean over examples and templates"),
@@ -165,20 +165,24 @@ def _choosing_flops(facts: Facts) -> int:
     for scored in facts.scored:
         if scored.selection is not None:
             compared = 2 * scored.selection.num_multiplied * scored.num_examples
-            total += compared + _read_flops(facts, scored.selection.query_tokens)
+            total += compared + _read_flops(facts, scored.selection, scored.selection.query_tokens)
     return _ratio(total, sum(scored.num_examples for scored in facts.scored))
 
 
 def _ruled_choosing(facts: Facts) -> int:
     """Estimate by the paper's rule what reading queries takes to choose their shots; 0 where no model reads them."""
-    tokens = sum(sum(work.query_tokens) for work in facts.selections)
-    flops = rule.inference_flops(facts.num_parameters, tokens, is_encoder_decoder=facts.sizes.is_encoder_decoder)
+    flops = 0
+    for work in facts.selections:
+        reader, is_encoder_decoder = work.reader, facts.sizes.is_encoder_decoder and work.reader is None
+        num_parameters = facts.num_parameters if reader is None else reader.num_parameters
+        flops += rule.inference_flops(num_parameters, sum(work.query_tokens), is_encoder_decoder=is_encoder_decoder)
     return _ratio(flops, sum(scored.num_examples for scored in facts.scored))
 
 
-def _read_flops(facts: Facts, tokens: Sequence[int]) -> int:
+def _read_flops(facts: Facts, work: SelectionWork, tokens: Sequence[int]) -> int:
     """Count what it takes to read texts of these lengths for their hidden states."""
-    return sum(times * count.states_flops(facts.sizes, number) for number, times in Counter(tokens).items())
+    sizes = work.reader or facts.sizes
+    return sum(times * count.states_flops(sizes, number) for number, times in Counter(tokens).items())
 
 
 def _seen(facts: Facts, traced: Traced, trained: TrainingWork) -> list[Cost]:

@@ -28,6 +28,7 @@ from peftbench.scoring.batches import token_budget
 from peftbench.scoring.encoding import encode, num_common, opening
 from peftbench.scoring.passes import Prompt, Shapes
 from peftbench.scoring.work import Pass
+from peftbench.selection.embedding import BUDGET as TOKENS_READ_AT_ONCE
 from peftbench.spec.cell import Scoring
 from peftbench.tasks.task import Example
 
@@ -165,11 +166,14 @@ def _prompted(learner: Icl, trial: Trial, texts: Texts) -> Forecast:
         icl.fit(prompts, samples)
     learned: Counter[Pass] = Counter()
     scored: Counter[Pass] = Counter()
-    read: list[int] = []
+    num_read = read_flops = 0
     for prompt, sample, queries in zip(prompts, samples, trial.plan.queries, strict=True):
         for part in prompt.rounds(sample):
             counts = texts.counts(part.examples)
-            read += [] if part.reading is None else texts.to_read(part.reading, len(queries))
+            if part.reading is not None:
+                read = texts.to_read(part.reading, len(queries))
+                num_read += sum(read)
+                read_flops += sum(count.states_flops(part.reading.reader or sizes, number) for number in read)
             if not part.is_once:
                 counts = counts.spread_to(len(part.examples) * len(queries) // len(sample))
             if options.as_prefix:
@@ -183,9 +187,9 @@ def _prompted(learner: Icl, trial: Trial, texts: Texts) -> Forecast:
             scored.update(passes)
     return replace(
         _nothing(trial.backbone),
-        learn_flops=count.passes_flops(sizes, learned) + sum(count.states_flops(sizes, number) for number in read),
+        learn_flops=count.passes_flops(sizes, learned) + read_flops,
         score_flops=count.passes_flops(sizes, scored),
-        num_learn_passes=learned.total() + -(-sum(read) // token_budget(trial.backbone)),
+        num_learn_passes=learned.total() + -(-num_read // TOKENS_READ_AT_ONCE),
         num_score_passes=scored.total(),
     )
 

@@ -14,7 +14,7 @@ from peftbench.errors import MethodError, PeftbenchError, RecordError
 from peftbench.flow import usage
 from peftbench.flow.usage import Usage
 from peftbench.learners import icl
-from peftbench.models import foreign
+from peftbench.models import foreign, sentence_model
 from peftbench.models.backbone import Backbone
 from peftbench.models.chat_template import chat_template
 from peftbench.models.load import load as load_model
@@ -289,6 +289,12 @@ def load(
         raise MethodError(
             f"'{backbone.name}' has another chat template than it had when this was learned",
             hint="--model NAME says where the model is as it was; or learn again",
+        )
+    folder = first.icl.embedder
+    if folder is not None and sentence_model.fingerprint(folder) != first.embedder_sha256:
+        raise MethodError(
+            f"the sentence model in '{folder}' is another one than shots were chosen by when this was learned",
+            hint="put back what was there; or learn again",
         )
     folders = list(paths.values())
     scorer: Scorer = PromptScorer(backbone, templates[0], first)

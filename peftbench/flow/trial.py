@@ -12,7 +12,7 @@ from peftbench.learners import learn, sweep
 from peftbench.learners.learn import Learned, Learner
 from peftbench.learners.progress import Watch
 from peftbench.learners.tune import Tuning
-from peftbench.models import chat_template
+from peftbench.models import chat_template, sentence_model
 from peftbench.models.backbone import Backbone
 from peftbench.models.load import load
 from peftbench.scoring.score import SCORER_VERSION
@@ -63,6 +63,8 @@ class Trial:
         cell = self.plan.cell
         always = cell.model_dump(mode="json", include=set(ALWAYS))
         when_set = cell.model_dump(mode="json", include=set(WHEN_SET), exclude_defaults=True)
+        if self.embedder_sha256 is not None:  # its contents, whatever its path
+            when_set["icl"] |= {"embedder": self.embedder_sha256}
         metric = self.plan.task.metric
         when_set |= {} if metric == "accuracy" else {"metric": metric}
         return always | when_set | self._learner_identity | self._model_identity | {
@@ -84,6 +86,16 @@ class Trial:
             ModelError: The model has no chat template, or a faulty one.
         """
         return chat_template.chat_template(self.backbone).sha256 if self.scoring.chat else None
+
+    @cached_property
+    def embedder_sha256(self) -> str | None:
+        """Fingerprint of the sentence model that shots are chosen by; None where there is none.
+
+        Raises:
+            ModelError: The folder holds none.
+        """
+        folder = self.cell.icl.embedder
+        return None if folder is None else sentence_model.fingerprint(folder)
 
     @property
     def remark(self) -> str | None:

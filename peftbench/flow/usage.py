@@ -52,6 +52,7 @@ class Usage(Settings):
         num_chosen: In-context learning: how many are chosen for each query; None where all stand before all queries.
         icl: In-context learning: its options.
         seed: In-context learning: what other orders and random labels of the shots follow from.
+        embedder_sha256: In-context learning: of the sentence model that shots are chosen by; None where there is none.
         chat_template_sha256: Of the template that writes prompts as turns; None where they are plain text.
         before: With a chat template: for each template of the task, what stood before the query in each of its prompts;
             to be read, it is written anew from the shots.
@@ -72,6 +73,7 @@ class Usage(Settings):
     num_chosen: Annotated[int, Field(ge=1)] | None = None
     icl: IclOptions = IclOptions()
     seed: int = 0
+    embedder_sha256: str | None = None
     chat_template_sha256: str | None = None
     before: tuple[tuple[str, ...], ...] = ()
 
@@ -84,7 +86,7 @@ class Usage(Settings):
     def text(self) -> str:
         """Write it as the JSON of its file, with its digest; of turns and chosen shots only where there are any."""
         absent = set() if self.scoring.chat else {"chat_template_sha256", "before"}
-        absent |= {"num_chosen"} if self.num_chosen is None else set()
+        absent |= {name for name in ("num_chosen", "embedder_sha256") if getattr(self, name) is None}
         return sealed(self.model_dump_json(indent=2, exclude=absent))
 
     def alone(self) -> dict[str, "Usage"]:
@@ -146,6 +148,7 @@ def of(trial: Trial) -> Usage:
         # The prompt that a prefix comes from says the same.
         icl=cell.icl.model_copy(update={"as_prefix": False}),
         seed=cell.seed,
+        embedder_sha256=trial.embedder_sha256,
         chat_template_sha256=trial.chat_template_sha256,
     )
 

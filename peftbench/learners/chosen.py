@@ -19,7 +19,6 @@ from peftbench.scoring.encoding import (
     num_tokens,
     num_tokens_of,
     num_virtual_tokens,
-    text_ids,
 )
 from peftbench.scoring.layout import Layout, Shot
 from peftbench.scoring.score import Scores, score_encoded
@@ -158,14 +157,18 @@ class ChosenPredictor(Fitting):
         texts = self._texts[:: -(-len(self._texts) // MOST_ROWS)]
         between = num_tokens(self._backbone, layout_of(self._backbone, self._scoring, [_EMPTY]).before)
         mean = sum(num_tokens_of(self._backbone, texts)) / len(texts)
-        reading = self._reading(examples) if self._selector.runs_model else None
+        reading = self._reading(examples)
         return [Round(round(self.num_shots * (mean + between)), examples, is_chosen=True, reading=reading)]
 
-    def _reading(self, examples: Sequence[Example]) -> Reading:
+    def _reading(self, examples: Sequence[Example]) -> Reading | None:
+        if self._selector.embedder is None:
+            return None
+        embedder = self._selector.embedder(self._backbone, self._options.embedder)
         rows = list(dict.fromkeys(example.input for example in self._inputs))
         queries = [self._text_of(example) for example in examples]
-        of_rows, of_queries = (tuple(map(len, text_ids(self._backbone, texts))) for texts in (rows, queries))
-        return Reading(hashlib.sha256("\0".join(rows).encode()).digest(), of_rows, of_queries)
+        of_rows, of_queries = (tuple(map(len, embedder.ids(texts))) for texts in (rows, queries))
+        digest = hashlib.sha256("\0".join([embedder.fingerprint, *rows]).encode()).digest()
+        return Reading(digest, of_rows, of_queries, embedder.sizes)
 
     def num_fitting(self, examples: Sequence[Example]) -> int:
         """Choose shots for these examples, and count those, from the most similar one on, with which all prompts fit.
@@ -201,7 +204,7 @@ class ChosenPredictor(Fitting):
         if len({text.casefold() for text in texts}) == 1 < len(texts):
             message = f"all {len(texts)} training rows have the same text in template '{self._template}'"
             raise TaskError(message, hint="there is nothing to choose by: --select random, or other rows with --train")
-        return Neighbours(self._selector.index(texts, self._backbone), texts)
+        return Neighbours(self._selector.index(texts, self._backbone, self._options.embedder), texts)
 
     def _work(self, examples: Sequence[Example]) -> SelectionWork:
         index, queries = self._neighbours.index, [self._text_of(example) for example in examples]
@@ -212,6 +215,7 @@ class ChosenPredictor(Fitting):
             index_tokens=index.tokens,
             query_tokens=tuple(index.query_tokens(queries)),
             num_multiplied=index.num_multiplied,
+            reader=index.sizes,
         )
 
     def _text_of(self, example: Example) -> str:

@@ -63,7 +63,7 @@ class Icl:
         if self.options.as_prefix:
             check_prefix(backbone)
         text = replace(self, options=self.options.model_copy(update={"as_prefix": False}))
-        if self.options.is_chosen and registry.selector(self.options.select).runs_model:
+        if self.options.is_chosen and registry.selector(self.options.select).embedder:
             for template, examples in zip(self.templates, queries, strict=True):
                 learn(backbone, template, text, scoring).check_choices(examples)
         else:

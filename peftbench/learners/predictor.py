@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from peftbench.models.shapes import EncoderSizes
 from peftbench.scoring.score import Scores
 from peftbench.tasks.task import Example
 
@@ -47,11 +48,13 @@ class Reading:
         rows_sha256: Of the rows that are chosen from: they are read once for all prompts that choose from them.
         rows: Tokens of each different row.
         queries: Tokens of each query.
+        reader: The model's sizes; None of the backbone.
     """
 
     rows_sha256: bytes
     rows: tuple[int, ...]
     queries: tuple[int, ...]
+    reader: EncoderSizes | None
 
 
 @dataclass(frozen=True)

@@ -87,7 +87,7 @@ def _from_folder(folder: Path, dtype: torch.dtype, allow_pickle: bool, is_embedd
     model_sha256 = None if is_embedded else weights.model_sha256(folder)
     with quiet():
         model = _model(folder, config, paths, dtype)
-        tokenizer = _tokenizer(folder)
+        tokenizer = read_tokenizer(folder)
     _check_vocabulary(folder, config, tokenizer)
     _check_start(folder, family, config)
     return Parts(model, tokenizer, family, weights.fingerprint(paths), model_sha256)
@@ -219,7 +219,12 @@ def _check_complete(folder: Path, loading_info: dict[str, Any]) -> None:
         )
 
 
-def _tokenizer(folder: Path) -> Any:
+def read_tokenizer(folder: Path) -> Any:
+    """Read a folder's fast tokenizer, which neither cuts nor pads.
+
+    Raises:
+        ModelError: There is none, it is damaged, or it is no fast one.
+    """
     hint = "a tokenizer.json and its tokenizer_config.json, as transformers' save_pretrained writes them"
     for name in ("tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"):
         if (folder / name).exists():

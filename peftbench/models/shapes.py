@@ -178,3 +178,20 @@ class Block:
 def norm(module: str, stack: Stack, layer: int, features: int) -> Site:
     """Build the site at the output of a norm; a stack's last norm belongs to its top layer."""
     return Site("norm", module, "output", 0, features, features, stack, layer, None)
+
+
+@dataclass(frozen=True)
+class EncoderSizes:
+    """What the FLOPs of an encoder's hidden states follow from.
+
+    Args:
+        num_weights: Weights of all linear layers that each token passes.
+        num_layers: Layers with attention of each token to all.
+        d_model: Width of the hidden states, and of all heads together.
+        num_parameters: Of the whole model.
+    """
+
+    num_weights: int
+    num_layers: int
+    d_model: int
+    num_parameters: int

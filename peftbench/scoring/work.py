@@ -4,6 +4,8 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field, fields
 
+from peftbench.models.shapes import EncoderSizes
+
 
 @dataclass(frozen=True)
 class Length:
@@ -169,6 +171,7 @@ class SelectionWork:
         index_tokens: Tokens of each text that a model read to make it; nothing where no model did.
         query_tokens: Tokens of each query that it read to compare it; likewise.
         num_multiplied: Numbers of the index that each query is multiplied with.
+        reader: Sizes of the model that read texts; None where the backbone did, or none.
     """
 
     index_bytes: int
@@ -177,3 +180,4 @@ class SelectionWork:
     index_tokens: tuple[int, ...] = ()
     query_tokens: tuple[int, ...] = ()
     num_multiplied: int = 0
+    reader: EncoderSizes | None = None

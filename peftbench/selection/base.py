@@ -5,12 +5,15 @@ Shapes: rows are training rows; queries are the texts of queries, as a template 
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import Tensor
 
 from peftbench.models.backbone import Backbone
+from peftbench.models.shapes import EncoderSizes
 
 Array = NDArray[Any]
 QUERIES_AT_ONCE = 256
@@ -36,6 +39,11 @@ class Index(Protocol):
         ...
 
     @property
+    def sizes(self) -> EncoderSizes | None:
+        """What the FLOPs of reading a text follow from; None where the backbone reads them, or no model does."""
+        ...
+
+    @property
     def num_multiplied(self) -> int:
         """Count its numbers that each query is multiplied with."""
         ...
@@ -49,6 +57,33 @@ class Index(Protocol):
         ...
 
 
+class Embedder(Protocol):
+    """A model that makes a vector of a text."""
+
+    @property
+    def name(self) -> str:
+        """As messages call it."""
+        ...
+
+    @property
+    def fingerprint(self) -> str:
+        """Digest of all that decides its vectors."""
+        ...
+
+    @property
+    def sizes(self) -> EncoderSizes | None:
+        """What its FLOPs follow from; None of the backbone."""
+        ...
+
+    def ids(self, texts: Sequence[str]) -> list[list[int]]:
+        """Tokenize texts, each by itself."""
+        ...
+
+    def pooled(self, rows: Sequence[Sequence[int]]) -> Tensor:
+        """Compute the vector of each row of ids, (rows, d_model) float32."""
+        ...
+
+
 @dataclass(frozen=True)
 class Selector:
     """A way to find rows that are like a query.
@@ -56,14 +91,14 @@ class Selector:
     Args:
         name: In the registry.
         package: Distribution whose version decides the similarities beside this package's; None for none.
-        runs_model: Whether a model is run to choose.
-        index: Makes an index of texts; a selector may compute with the backbone.
+        embedder: Returns the model that reads texts, the backbone or a sentence model; None where none does.
+        index: Makes an index of texts; a selector may compute with the backbone, or with a sentence model's folder.
     """
 
     name: str
     package: str | None
-    runs_model: bool
-    index: Callable[[Sequence[str], Backbone], Index]
+    embedder: Callable[[Backbone, Path | None], Embedder] | None
+    index: Callable[[Sequence[str], Backbone, Path | None], Index]
 
 
 class Neighbours:

@@ -21,6 +21,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -44,6 +45,7 @@ class Bm25Index:
     scores: Any
     seconds: float
     tokens: tuple[int, ...] = ()
+    sizes: None = None
     num_multiplied: int = 0
 
     @cached_property
@@ -66,7 +68,7 @@ def words(text: str) -> list[str]:
     return WORD.findall(text.lower())
 
 
-def index(texts: Sequence[str], _backbone: Backbone) -> Bm25Index:
+def index(texts: Sequence[str], _backbone: Backbone, _embedder: Path | None = None) -> Bm25Index:
     """Index the words of texts.
 
     Raises:
@@ -90,4 +92,4 @@ def index(texts: Sequence[str], _backbone: Backbone) -> Bm25Index:
     return Bm25Index(scores, time.perf_counter() - started)
 
 
-SELECTOR = Selector("bm25", "bm25s", False, index)
+SELECTOR = Selector("bm25", "bm25s", None, index)

@@ -4,7 +4,7 @@ r"""Embeddings: a row is similar to a query where the model's hidden states of b
 
 h_t are the last hidden states, the encoder's of an encoder-decoder, of all tokens of a text by itself, those included
 with which the tokenizer opens and ends it. A text longer than the model's positions is cut to them. Equal texts are
-read once. The model is the backbone, as it is loaded, and no further one.
+read once. The model is the backbone, as it is loaded; or a sentence model, which pools its states as its folder says.
 
 Shapes: hidden states (texts, tokens, d_model); embeddings (texts, d_model) float32, each of length 1.
 
@@ -16,6 +16,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -23,12 +24,16 @@ import torch
 from torch import Tensor
 
 from peftbench.errors import RunError
+from peftbench.models import sentence_model
 from peftbench.models.backbone import Backbone
-from peftbench.scoring.batches import first_batch, token_budget
+from peftbench.models.shapes import EncoderSizes
+from peftbench.scoring.batches import first_batch
 from peftbench.scoring.encoding import text_ids
 from peftbench.scoring.forward import padded
-from peftbench.selection.base import Array, Selector
+from peftbench.selection.base import Array, Embedder, Selector
 
+BUDGET = 1024
+"""Tokens that are read at once."""
 MAX_BYTES = 200_000_000
 """Of one model's remembered embeddings; the oldest are forgotten first."""
 
@@ -44,7 +49,7 @@ class EmbeddingIndex:
         seconds: Wall time that it took.
     """
 
-    embedder: "OwnStates"
+    embedder: Embedder
     embeddings: Array
     tokens: tuple[int, ...]
     seconds: float
@@ -53,6 +58,11 @@ class EmbeddingIndex:
     def num_bytes(self) -> int:
         """Bytes of the embeddings."""
         return self.embeddings.nbytes
+
+    @property
+    def sizes(self) -> EncoderSizes | None:
+        """Return a sentence model's; None of the backbone's own states."""
+        return self.embedder.sizes
 
     @property
     def num_multiplied(self) -> int:
@@ -76,9 +86,10 @@ class OwnStates:
         backbone: As it was loaded.
     """
 
+    sizes: EncoderSizes | None = None
+
     def __init__(self, backbone: Backbone) -> None:
-        self.name, self.budget = backbone.name, token_budget(backbone)
-        self._backbone = backbone
+        self.name, self.fingerprint, self._backbone = backbone.name, backbone.fingerprint, backbone
 
     def ids(self, texts: Sequence[str]) -> list[list[int]]:
         """Tokenize texts, each cut to the model's positions."""
@@ -97,6 +108,15 @@ class OwnStates:
         return mean(hidden, seen)
 
 
+def embedder_of(backbone: Backbone, folder: Path | None = None) -> Embedder:
+    """Return what embeds texts: the backbone, or the sentence model of a folder.
+
+    Raises:
+        ModelError: The folder holds no sentence model.
+    """
+    return OwnStates(backbone) if folder is None else sentence_model.load(folder, backbone.device)
+
+
 def mean(hidden: Tensor, seen: Tensor) -> Tensor:
     """Average hidden states (rows, tokens, d_model) over the tokens that are no padding, (rows, tokens) int: 1."""
     weights = seen[..., None].float()
@@ -104,7 +124,7 @@ def mean(hidden: Tensor, seen: Tensor) -> Tensor:
 
 
 @torch.inference_mode()
-def embed(embedder: OwnStates, texts: Sequence[str]) -> tuple[Array, tuple[int, ...]]:
+def embed(embedder: Embedder, texts: Sequence[str]) -> tuple[Array, tuple[int, ...]]:
     """Embed texts, in batches of like length; equal texts are read once.
 
     Returns:
@@ -119,7 +139,7 @@ def embed(embedder: OwnStates, texts: Sequence[str]) -> tuple[Array, tuple[int, 
     order = sorted(range(len(rows)), key=costs.__getitem__, reverse=True)
     embeddings: list[Array] = [np.empty(0)] * len(rows)
     while order:
-        batch = first_batch(order, costs, embedder.budget, padded=True)
+        batch = first_batch(order, costs, BUDGET, padded=True)
         states = embedder.pooled([rows[index] for index in batch])
         if not states.isfinite().all():
             raise RunError(f"'{embedder.name}' gives a text hidden states that are not finite", hint="--dtype float32")
@@ -142,16 +162,22 @@ class _Embedded:
 _MEMORIES: WeakKeyDictionary[Backbone, OrderedDict[bytes, _Embedded]] = WeakKeyDictionary()
 
 
-def index(texts: Sequence[str], backbone: Backbone) -> EmbeddingIndex:
+def index(texts: Sequence[str], backbone: Backbone, folder: Path | None = None) -> EmbeddingIndex:
     """Embed rows, or take the embeddings that this model, as it was loaded, gave to the same rows.
 
     What is taken says what it took when it was made: costs stay those of each cell by itself.
 
+    Args:
+        texts: Of the rows.
+        backbone: Embeds them by its own states, unless there is a folder.
+        folder: A sentence model's.
+
     Raises:
+        ModelError: The folder holds no sentence model.
         RunError: As `embed`.
     """
-    embedder, memory = OwnStates(backbone), _MEMORIES.setdefault(backbone, OrderedDict())
-    key = hashlib.sha256("\0".join(texts).encode()).digest()
+    embedder, memory = embedder_of(backbone, folder), _MEMORIES.setdefault(backbone, OrderedDict())
+    key = hashlib.sha256("\0".join([embedder.fingerprint, *texts]).encode()).digest()
     if key not in memory:
         started = time.perf_counter()
         embeddings, tokens = embed(embedder, texts)
@@ -162,4 +188,4 @@ def index(texts: Sequence[str], backbone: Backbone) -> EmbeddingIndex:
     return EmbeddingIndex(embedder, embedded.embeddings, embedded.tokens, embedded.seconds)
 
 
-SELECTOR = Selector("embedding", None, True, index)
+SELECTOR = Selector("embedding", None, embedder_of, index)

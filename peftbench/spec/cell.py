@@ -119,6 +119,7 @@ class IclOptions(Settings):
         as_prefix: Save the shots' keys and values as an adapter of prefix tuning, and answer with it.
         select: "random" draws shots, the same for all queries (`Cell.draw` says how); any other name chooses for each
             query those training rows that are most like it.
+        embedder: Folder of a sentence model that "embedding" compares texts by; None for the model's own states.
 
     Paper: 2102.09690 (orders, calibration), 2202.12837 (labels), 2205.05638, appendix F (ensemble), 2101.06804
         (shots chosen for each query).
@@ -132,6 +133,7 @@ class IclOptions(Settings):
     content_free: tuple[str, ...] = Field(CONTENT_FREE, min_length=1)
     as_prefix: bool = False
     select: Select = "random"
+    embedder: Path | None = None
 
     @property
     def is_chosen(self) -> bool:
@@ -142,7 +144,8 @@ class IclOptions(Settings):
     def _without_select(self, serialize: Any) -> dict[str, Any]:
         """Leave out what came later and is off, so that options are written down as they always were."""
         table: dict[str, Any] = serialize(self)
-        return {name: value for name, value in table.items() if (name, value) != ("select", "random")}
+        off = {"select": "random", "embedder": None}
+        return {name: value for name, value in table.items() if name not in off or value != off[name]}
 
     def faults(self, shots: int) -> list[str]:
         """List what cannot be done with so many shots, or not together."""
@@ -158,6 +161,7 @@ class IclOptions(Settings):
             f"shots = {shots} can stand in no more than {num_orders} orders": self.order >= num_orders > 1,
             f"shots = {shots} can stand in one order only": self.order >= num_orders == 1,
             "content_free goes with calibrate, which is off": self.content_free != CONTENT_FREE and not self.calibrate,
+            "embedder goes with select = embedding": self.embedder is not None and self.select != "embedding",
             f"{by} chooses shots, and there is none": self.is_chosen and not shots,
             f"a prefix is one prompt, and {by} makes one for each query": self.as_prefix and self.is_chosen,
             f"an ensemble has a prompt for each shot, and with {by} queries share none": is_many and self.is_chosen,

@@ -3,16 +3,21 @@
 import json
 
 import pytest
+import torch
 
 from peftbench.costs import count
+from peftbench.errors import MethodError
 from peftbench.flow import predict, trial
 from peftbench.flow.forecast import forecast, forecasts
 from peftbench.flow.plan import plan
 from peftbench.flow.run import run
+from peftbench.models import sentence_model
 from peftbench.models.load import load
+from peftbench.report.rows import options
 from peftbench.spec.cell import Cell, Fold, IclOptions, TaskSpec
 from peftbench.store.results import Store
 from tests.flow.test_run import ROWS, TEMPLATE
+from tests.models.test_sentence_model import sentence_folder
 from tests.tiny import tiny_folder
 
 NUM_SHOTS = 2
@@ -103,11 +108,11 @@ def test_a_fold_is_tested_after_rows_of_the_others(cell):
 
 
 @pytest.mark.parametrize("family", ["t5", "llama"])
-@pytest.mark.parametrize("options", [{}, {"calibrate": True}])
-def test_a_forecast_is_near(family, options, cell, tmp_path):
+@pytest.mark.parametrize("fields", [{}, {"calibrate": True}])
+def test_a_forecast_is_near(family, fields, cell, tmp_path):
     """Shots are taken to be as long as rows are at mean."""
     folder = tiny_folder(family, tmp_path / family)
-    icl = IclOptions(select="bm25", **options)
+    icl = IclOptions(select="bm25", **fields)
     (made,) = trial.on(load(str(folder), device="cpu"), [plan(cell.model_copy(update={"icl": icl}))])
     foreseen = forecast(made)
     (prompt,) = made.learner.prompts(made.backbone, made.scoring, made.plan.queries)
@@ -166,3 +171,31 @@ def test_what_a_model_reads_to_choose_is_in_the_costs_and_in_the_forecast(family
     in_all = costs["inference_flops_per_example", "counted"]
     assert abs(in_all - (total + read + compared) / 3) <= 1
     assert [one.learn_flops for one in foreseen] == [index + read, read]
+
+
+def test_a_sentence_model_counts_by_what_is_in_its_folder(cell, tmp_path):
+    folder = sentence_folder(tmp_path / "sentence")
+    chosen = cell.model_copy(update={"icl": IclOptions(select="embedding", embedder=folder)})
+    record, store = made_of(chosen, tmp_path)
+    digest = sentence_model.fingerprint(folder)
+    assert record.identity["icl"] == {"select": "embedding", "embedder": digest}
+    assert options.typed(options.of_record(record))[-2:] == ["--embedder", str(folder)]
+    reader = sentence_model.load(folder, torch.device("cpu"))
+    inputs = dict.fromkeys(f"{row['text']} How is it?" for row in (*ROWS, *MORE))
+    index = sum(count.states_flops(reader.sizes, len(ids)) for ids in reader.ids(list(inputs)))
+    assert index == next(cost.value for cost in record.costs if cost.name == "index_flops")
+    (foreseen,) = forecasts(trial.trials([plan(chosen)]))
+    assert foreseen.learn_flops > index
+    path = store.location(record.id)
+    usages = [predict.open_usage(path)]
+    predictor = predict.load({"": path}, usages, None, "adapter")
+    assert [prediction.fault for chunk in predictor.predict([{"text": "rain"}]) for prediction in chunk] == [None]
+    (folder / "sentence_bert_config.json").write_text('{"max_seq_length": 4}')
+    assert trial.trials([plan(chosen)])[0].identity["icl"]["embedder"] != digest
+    with pytest.raises(MethodError, match="is another one than shots were chosen by"):
+        predict.load({"": path}, usages, None, "adapter")
+
+
+def test_a_sentence_model_goes_with_embeddings(cell, tmp_path):
+    with pytest.raises(ValueError, match="embedder goes with select = embedding"):
+        Cell.model_validate(cell.model_dump() | {"icl": {"select": "bm25", "embedder": tmp_path}})

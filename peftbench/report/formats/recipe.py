@@ -58,6 +58,7 @@ def _run(records: Sequence[Record], tasks: Sequence[str]) -> str:
         plain["sweep"] = "lr"  # around the rate that `training` has
     lines = ["[[run]]", *setting.assignments(plain)]
     tables = {"set": identity.get("method_config")} | {name: identity.get(name) for name in TABLES}
+    tables["icl"] = setting.icl(first)
     if first.learned.method:
         tables.pop("icl")
     for name, table in tables.items():

@@ -107,7 +107,7 @@ def typed(settings: Iterable[Setting]) -> list[str]:
 
 
 def _icl(record: Record) -> Iterator[Setting]:
-    options = {name: value for name, value in record.identity.get("icl", {}).items() if name not in NOT_TYPED}
+    options = {name: value for name, value in setting.icl(record).items() if name not in NOT_TYPED}
     yield from _changed(("icl",), options, IclOptions().model_dump(mode="json"))
 
 

@@ -115,6 +115,12 @@ def order(record: Record) -> int:
     return int(record.identity.get("icl", {}).get("order", 0))
 
 
+def icl(record: Record) -> dict[str, Any]:
+    """Return the options of in-context learning as they are typed: a sentence model by its folder."""
+    options = dict(record.identity.get("icl", {}))
+    return options | ({"embedder": record.learned.embedder} if record.learned.embedder else {})
+
+
 def differences(records: Sequence[Record]) -> list[tuple[Setting, ...]]:
     """Find for rows of the same method, model and shots what tells them apart.
 
