@@ -3,8 +3,8 @@
 Batches are cut as they will be (`scoring.passes`), from the token counts of queries and examples. Shots are counted by
 themselves and added to the queries, of many queries a sample is encoded, and of a long training its first batches are
 drawn: what is exact otherwise is near then. So it is where shots are chosen for each query, which is not done yet: each
-query is taken to have as many tokens of shots as rows have at mean. A training that may stop at a plateau is forecast
-with all of its steps, more than it may take.
+query is taken to have as many tokens of shots as rows have at mean, and to share none with others. A training that may
+stop at a plateau is forecast with all of its steps, more than it may take.
 """
 
 import itertools
@@ -182,7 +182,8 @@ def _prompted(learner: Icl, trial: Trial, texts: Texts) -> Forecast:
             else:
                 before = part.shot_tokens
                 if part.is_chosen:
-                    before, counts = 0, counts.after(part.shot_tokens)
+                    is_shared = trial.scoring.cache and not sizes.is_encoder_decoder
+                    before, counts = 0, counts.after(part.shot_tokens // (part.num_alike if is_shared else 1))
                 passes = _scoring(Shapes(sizes, num_before=before), counts, trial)
             scored.update(passes)
     return replace(

@@ -257,6 +257,8 @@ def _work(learned: Learned, evaluations: Sequence[Evaluation]) -> dict[str, int]
         "scoring_padding_tokens": scoring.padding_tokens,
         "scoring_halvings": scoring.num_halvings,
     }
+    if any(evaluation.scores.selection for evaluation in evaluations):
+        work["scoring_saved_tokens"] = scoring.saved_tokens
     if isinstance(learned, Tuned):
         work["training_tokens"] = learned.predictor.work.num_tokens
         work["training_padding_tokens"] = learned.predictor.work.num_padding_tokens

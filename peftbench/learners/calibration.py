@@ -67,8 +67,12 @@ class CalibratedPredictor(Wrapped):
     def rounds(self, examples: Sequence[Example]) -> list[Round]:
         """List what is scored of these examples: they, and those without content."""
         distinct = self._distinct(map(self._content_free, examples))
-        without = self.inner.rounds(list(distinct.values()))
-        return [*self.inner.rounds(examples), *(replace(part, is_once=self._is_once, reading=None) for part in without)]
+        num_alike = len(self._texts)
+        without = [
+            replace(part, is_once=self._is_once, num_alike=num_alike, reading=None)
+            for part in self.inner.rounds(list(distinct.values()))
+        ]
+        return [*self.inner.rounds(examples), *without]
 
     def check_choices(self, examples: Sequence[Example]) -> None:
         """Check that the model can tell the choices apart, and that there is something to read without content."""

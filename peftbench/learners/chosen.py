@@ -144,8 +144,9 @@ class ChosenPredictor(Fitting):
         started = time.perf_counter()
         encoded = self._encoded(examples, self.num_shots)
         shot_tokens = [num_shot_tokens(self._backbone, self._scoring, self.shown(example)) for example in examples]
+        cache = self._scoring.cache
         scores = score_encoded(
-            self._backbone, examples, encoded, shot_tokens, cache=self._scoring.cache, progress=progress
+            self._backbone, examples, encoded, shot_tokens, cache=cache, is_trie=True, progress=progress
         )
         return replace(scores, seconds=time.perf_counter() - started, selection=self._work(examples))
 

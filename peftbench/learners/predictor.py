@@ -66,6 +66,7 @@ class Round:
         examples: Queries, with content or without.
         is_once: Whether there are as many of them however many queries there are.
         is_chosen: Whether each example has shots of its own.
+        num_alike: How many examples stand after the same shots then: one, or all content-free ones of a query.
         reading: What a model reads before, to choose them; None where none does.
     """
 
@@ -73,6 +74,7 @@ class Round:
     examples: Sequence[Example]
     is_once: bool = False
     is_chosen: bool = False
+    num_alike: int = 1
     reading: Reading | None = None
 
 

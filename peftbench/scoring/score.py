@@ -11,6 +11,7 @@ import torch
 
 from peftbench.errors import RunError
 from peftbench.models.backbone import Backbone
+from peftbench.scoring import trie
 from peftbench.scoring.batches import RowAdapters, batches
 from peftbench.scoring.encoding import Encoded, check_fits, encode, lengths, num_shot_tokens
 from peftbench.scoring.layout import Shot
@@ -101,6 +102,7 @@ def score_encoded(
     shot_tokens: Sequence[int],
     *,
     cache: bool,
+    is_trie: bool = False,
     progress: Callable[[int], None] | None = None,
     token_budget: int | None = None,
     row_adapters: RowAdapters | None = None,
@@ -113,6 +115,8 @@ def score_encoded(
         encoded: The prompt of each, shots included.
         shot_tokens: How many tokens of each prompt's context are the shots'.
         cache: As `Scoring`.
+        is_trie: Whether prompts of a decoder-only model share what they begin with, where `cache` is on
+            (`scoring.trie`); nothing is attached then.
         progress: As `score`.
         token_budget: As `score`.
         row_adapters: As `score`.
@@ -131,8 +135,10 @@ def score_encoded(
     sums: list[list[float]] = [[]] * len(encoded)
     work, num_done = Work(cut_tokens=num_cut), 0
     with torch.inference_mode():
-        for indices, log_probs, spent in batches(
-            backbone, encoded, cache=cache, budget=token_budget, row_adapters=row_adapters
+        for indices, log_probs, spent in (
+            trie.batches(backbone, encoded, token_budget)
+            if is_trie and cache and not backbone.is_encoder_decoder
+            else batches(backbone, encoded, cache=cache, budget=token_budget, row_adapters=row_adapters)
         ):
             for index, values in zip(indices, log_probs, strict=True):
                 _check_finite(backbone, values)

@@ -77,6 +77,7 @@ class Work:
         cut_tokens: Tokens that `max_input_tokens` cut from inputs, and that were not run.
         passes: The forward passes.
         num_halvings: How often memory did not suffice, so that batches were made half as large.
+        saved_tokens: Tokens of contexts that were not run because prompts in a row begin alike, beside `shared_tokens`.
     """
 
     shared_tokens: int = 0
@@ -86,6 +87,7 @@ class Work:
     cut_tokens: int = 0
     passes: tuple[Pass, ...] = ()
     num_halvings: int = 0
+    saved_tokens: int = 0
 
     def __add__(self, other: "Work") -> "Work":
         return Work(*(getattr(self, item.name) + getattr(other, item.name) for item in fields(Work)))

@@ -73,6 +73,10 @@ def test_a_record_says_what_choosing_took(cell, tmp_path):
     assert (learned.num_shots, learned.shot_ids, learned.chosen_from) == (NUM_SHOTS, [], len(ROWS) + len(MORE))
     assert record.identity["icl"] == {"select": "bm25"}
     assert "bm25s" in record.versions
+    work = scores.work
+    assert record.work["scoring_saved_tokens"] == work.saved_tokens
+    contexts = sum(length.context for length in scores.lengths)
+    assert contexts == 3 * work.shared_tokens + work.context_tokens + work.saved_tokens
 
 
 def test_what_draws_shots_says_nothing_of_choosing(cell):
