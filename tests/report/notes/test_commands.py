@@ -25,6 +25,8 @@ ICL = {
     "calibrate": {"calibrate": True},
     "content_free": {"calibrate": True, "content_free": ["nothing here", "N/A"]},
     "as_prefix": {"as_prefix": True},
+    "select": {"select": "bm25"},
+    "embedder": {"select": "embedding", "embedder": "my models/sentences"},
 }
 SCORING = {"end": "separator", "separator": " ## \n", "max_input_tokens": 64, "cache": False, "chat": True}
 SYSTEM = 'be kind,\n"brief" and don\'t guess'
