@@ -52,6 +52,15 @@ class ShotOptions:
             rich_help_panel=SHOTS_PANEL,
         ),
     ] = None
+    pool: Annotated[
+        int | None,
+        Option(
+            help="With --select bm25 or embedding: choose among N rows that the seed draws. \\[default: all]",
+            metavar="N",
+            min=1,
+            rich_help_panel=SHOTS_PANEL,
+        ),
+    ] = None
     orders: Annotated[
         int,
         Option(
@@ -111,6 +120,7 @@ class ShotOptions:
             "as_prefix": self.as_prefix,
             "select": "random" if self.select == "balanced" else self.select,
             "embedder": self.embedder,
+            "pool": self.pool,
         }
         texts = {"content_free": tuple(self.content_free)} if self.content_free else {}
         return [table | texts | {"order": order} for order in range(self.orders)]

@@ -178,7 +178,7 @@ def _learned(trial: Trial, learned: Learned) -> store.Learned:
         learner=trial.cell.learner,
         num_shots=min(num_shots),
         shot_ids=[row.id for row in read[: max(num_shots)]],
-        chosen_from=len(trial.plan.task.train) if trial.cell.icl.is_chosen else None,
+        chosen_from=(trial.cell.icl.pool or len(trial.plan.task.train)) if trial.cell.icl.is_chosen else None,
         embedder=None if trial.cell.icl.embedder is None else str(trial.cell.icl.embedder),
         **(_tuned(learned) if isinstance(learned, Tuned) else {}),
     )

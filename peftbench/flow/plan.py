@@ -75,8 +75,9 @@ def _plan(cell: Cell, task: Task, rendered: dict[tuple[Any, ...], Queries]) -> P
     _check_limit(task, cell.limit)
     templates = task.select("all" if cell.templates is None else cell.templates)
     check_number(task, cell.shots)
-    shots = () if cell.icl.is_chosen else draw(task, cell.shots, cell.seed, cell.draw)
-    learner = _learner(cell, task, templates, shots)
+    rows = _rows(task, cell)
+    shots = () if cell.icl.is_chosen else rows
+    learner = _learner(cell, rows, templates)
     is_after_shots = cell.learner == "icl" and cell.shots > 0
     of_fold = None if cell.fold is None else (cell.fold, cell.seed)
     key = (cell.task, of_fold, tuple(template.index for template in templates), cell.limit, is_after_shots)
@@ -113,6 +114,7 @@ class _Tasks:
         key = (spec, fold.group, fold.of, cell.seed)
         parts = self._parts.get(key) or self._parts.setdefault(key, folds.split(pool, fold.of, cell.seed))
         folds.check_shots(pool.name, parts, cell.shots)
+        folds.check_shots(pool.name, parts, cell.icl.pool or 0, "rows in the pool")
         return parts[fold.index]
 
 
@@ -156,11 +158,17 @@ def _check_limit(task: Task, limit: int | None) -> None:
         raise TaskError(message, hint=f"a multiple of {len(tasks)}")
 
 
-def _learner(cell: Cell, task: Task, templates: tuple[Template, ...], shots: tuple[Row, ...]) -> Learner:
-    if cell.icl.is_chosen:
-        return Icl(templates, task.train, cell.icl, cell.seed, cell.shots)
+def _rows(task: Task, cell: Cell) -> tuple[Row, ...]:
+    """Draw the shots, or what they are chosen from; that is all training rows, unless a pool of them is drawn."""
+    if cell.icl.pool is not None:
+        check_number(task, cell.icl.pool, "rows in the pool")
+        return draw(task, cell.icl.pool, cell.seed, cell.draw)
+    return task.train if cell.icl.is_chosen else draw(task, cell.shots, cell.seed, cell.draw)
+
+
+def _learner(cell: Cell, rows: tuple[Row, ...], templates: tuple[Template, ...]) -> Learner:
     if cell.method is None:
-        return Icl(templates, shots, cell.icl, cell.seed)
+        return Icl(templates, rows, cell.icl, cell.seed, cell.shots if cell.icl.is_chosen else None)
     start = None
     if cell.start_from is not None:
         start = starts.read(cell.start_from, lambda: read.describe(cell.model, cell.revision, cell.allow_pickle))
@@ -168,7 +176,7 @@ def _learner(cell: Cell, task: Task, templates: tuple[Template, ...], shots: tup
         method=cell.method,
         config=_config(cell.method, cell, start),
         training=checked(Training, cell.training, "training", MethodError),
-        examples=[[template.render(row) for template in templates if template.reads(row)] for row in shots],
+        examples=[[template.render(row) for template in templates if template.reads(row)] for row in rows],
         seed=cell.seed,
         start=start,
         sweep=cell.sweep is not None,

@@ -120,6 +120,7 @@ class IclOptions(Settings):
         select: "random" draws shots, the same for all queries (`Cell.draw` says how); any other name chooses for each
             query those training rows that are most like it.
         embedder: Folder of a sentence model that "embedding" compares texts by; None for the model's own states.
+        pool: How many rows `Cell.draw` draws for shots to be chosen from; None for all training rows.
 
     Paper: 2102.09690 (orders, calibration), 2202.12837 (labels), 2205.05638, appendix F (ensemble), 2101.06804
         (shots chosen for each query).
@@ -134,6 +135,7 @@ class IclOptions(Settings):
     as_prefix: bool = False
     select: Select = "random"
     embedder: Path | None = None
+    pool: int | None = Field(None, ge=1, le=limits.MAX_SHOTS)
 
     @property
     def is_chosen(self) -> bool:
@@ -144,7 +146,7 @@ class IclOptions(Settings):
     def _without_select(self, serialize: Any) -> dict[str, Any]:
         """Leave out what came later and is off, so that options are written down as they always were."""
         table: dict[str, Any] = serialize(self)
-        off = {"select": "random", "embedder": None}
+        off = {"select": "random", "embedder": None, "pool": None}
         return {name: value for name, value in table.items() if name not in off or value != off[name]}
 
     def faults(self, shots: int) -> list[str]:
@@ -163,6 +165,8 @@ class IclOptions(Settings):
             "content_free goes with calibrate, which is off": self.content_free != CONTENT_FREE and not self.calibrate,
             "embedder goes with select = embedding": self.embedder is not None and self.select != "embedding",
             f"{by} chooses shots, and there is none": self.is_chosen and not shots,
+            f"pool = {self.pool} rows to choose from, and {by} chooses none": bool(self.pool) and not self.is_chosen,
+            f"shots = {shots} cannot be chosen from pool = {self.pool} rows": shots > (self.pool or shots),
             f"a prefix is one prompt, and {by} makes one for each query": self.as_prefix and self.is_chosen,
             f"an ensemble has a prompt for each shot, and with {by} queries share none": is_many and self.is_chosen,
         }
@@ -324,14 +328,14 @@ class Cell(Settings):
             faults.append(
                 "as_prefix goes with plain text: a query's turn after a prefix would open a conversation again"
             )
-        if self.icl.is_chosen:
+        if self.icl.is_chosen and self.icl.pool is None:
             faults += self._choosing_faults()
         if faults:
             raise ValueError("; ".join(faults))
         return self
 
     def _choosing_faults(self) -> list[str]:
-        """List what says of shots that are chosen for each query that they are drawn."""
+        """List what says of shots that are chosen from all rows for each query that something is drawn."""
         by, is_seeded = f"select = {self.icl.select}", self.icl.labels == "random" or self.icl.order > 0
         faults = {
             f"draw = {self.draw} and {by} both say which rows are shots": self.draw != "plain",

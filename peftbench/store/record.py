@@ -187,7 +187,7 @@ class Learned(Part):
             templates.
         shot_ids: Positions of the shots in the task's training rows; a template used the first `num_shots` of its own.
             None of them where each query has shots of its own.
-        chosen_from: Number of training rows that each query's shots were chosen from; None where shots are drawn.
+        chosen_from: Number of rows that each query's shots were chosen from: the pool; None where shots are drawn.
         embedder: Folder of the sentence model that they were chosen by, as the user wrote it; None where there is none.
         method: Name of the method; None for in-context learning.
         config: The method's resolved settings.

@@ -108,21 +108,23 @@ def split(pool: Task, num_folds: int, seed: int) -> tuple[Task, ...]:
     )
 
 
-def check_shots(task: str, parts: Sequence[Task], num_shots: int) -> None:
-    """See that what each fold leaves to learn from suffices for the shots.
+def check_shots(task: str, parts: Sequence[Task], num_rows: int, noun: str = "shots") -> None:
+    """See that what each fold leaves to learn from suffices for the shots, or for the pool that they are chosen from.
 
     Args:
         task: Its name.
         parts: The folds of one split.
-        num_shots: How many shots are drawn.
+        num_rows: How many are drawn.
+        noun: What they are.
 
     Raises:
         TaskError: It does not.
     """
     least = min(len(part.train) for part in parts)
-    if num_shots > least:
-        message = f"{num_shots} shots were asked for, and with {len(parts)} folds task '{task}' has {least} rows"
-        raise TaskError(f"{message} to learn from", hint=f"--shots {least} or fewer, or more rows with --train")
+    if num_rows > least:
+        option = "--shots" if noun == "shots" else "--pool"
+        message = f"{num_rows} {noun} were asked for, and with {len(parts)} folds task '{task}' has {least} rows"
+        raise TaskError(f"{message} to learn from", hint=f"{option} {least} or fewer, or more rows with --train")
 
 
 def remark(task: Task) -> str | None:

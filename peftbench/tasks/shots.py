@@ -47,16 +47,17 @@ def draw(task: Task, num_shots: int, seed: int, kind: Draw = "plain") -> tuple[R
     return tuple(rows[:num_shots] if kind == "plain" else itertools.islice(_by_label(rows), num_shots))
 
 
-def check_number(task: Task, num_shots: int) -> None:
-    """See that a task has training rows for all shots.
+def check_number(task: Task, num_rows: int, noun: str = "shots") -> None:
+    """See that a task has training rows for all shots, or for what they are chosen from.
 
     Raises:
         TaskError: It has fewer.
     """
-    if num_shots > len(task.train):
+    if num_rows > len(task.train):
+        option = "--shots" if noun == "shots" else "--pool"
         raise TaskError(
-            f"{num_shots} shots were asked for, and task '{task.name}' has {len(task.train)} training rows",
-            hint=f"--shots {len(task.train)} or fewer, or a longer file with --train",
+            f"{num_rows} {noun} were asked for, and task '{task.name}' has {len(task.train)} training rows",
+            hint=f"{option} {len(task.train)} or fewer, or a longer file with --train",
         )
 
 

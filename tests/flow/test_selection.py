@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from peftbench.costs import count
-from peftbench.errors import MethodError
+from peftbench.errors import MethodError, TaskError
 from peftbench.flow import predict, trial
 from peftbench.flow.forecast import forecast, forecasts
 from peftbench.flow.plan import plan
@@ -100,6 +100,49 @@ def test_new_rows_get_the_shots_that_a_query_of_the_same_text_had(cell, tmp_path
         of_row = scores[scores.row_id == row].sort_values("choice")
         expected = list(of_row.log_prob / of_row.num_tokens)
         assert list(prediction.scores.values()) == pytest.approx(expected, abs=1e-4)
+
+
+def pooled(cell, pool, **fields):
+    return cell.model_copy(update=fields | {"icl": IclOptions(select="bm25", pool=pool)})
+
+
+def test_a_pool_is_what_a_seed_draws_and_a_larger_one_holds_it(cell, tmp_path):
+    """The rows that so many drawn shots would be, in their order."""
+    drawn = plan(cell.model_copy(update={"icl": IclOptions(), "shots": 6, "seed": 4}))
+    small, large = (plan(pooled(cell, pool, seed=4)).learner.shots for pool in (4, 6))
+    assert large == drawn.shots
+    assert small == large[:4]
+    assert {row.id for row in small} != {row.id for row in plan(pooled(cell, 4, seed=5)).learner.shots}
+    assert not plan(pooled(cell, 4)).shots  # none of the pool stands before all queries
+
+
+def test_a_record_tells_its_pool(cell, tmp_path):
+    record, store = made_of(pooled(cell, 4, draw="balanced", seed=1), tmp_path)
+    assert record.identity["icl"] == {"select": "bm25", "pool": 4}
+    assert (record.learned.chosen_from, record.seed) == (4, 1)
+    usage = json.loads((store.location(record.id).parents[1] / "prompts" / f"{record.id}.json").read_text())
+    assert len(usage["shots"]) == 4
+
+
+@pytest.mark.parametrize(
+    ("options", "shots", "fault"),
+    [
+        ({"select": "bm25", "pool": 4}, 5, "shots = 5 cannot be chosen from pool = 4 rows"),
+        ({"pool": 4}, 2, "pool = 4 rows to choose from, and select = random chooses none"),
+    ],
+)
+def test_a_pool_is_larger_than_what_is_chosen_from_it(options, shots, fault):
+    assert IclOptions(**options).faults(shots) == [fault]
+
+
+def test_a_pool_of_more_rows_than_there_are_is_refused(cell):
+    with pytest.raises(TaskError, match="9 rows in the pool were asked for, and task 'mine' has 8 training") as error:
+        plan(pooled(cell, 9))
+    assert error.value.hint.startswith("--pool 8 or fewer")
+    folded = pooled(cell, 5, task=cell.task.model_copy(update={"test": None}), fold=Fold(index=0, of=2))
+    with pytest.raises(TaskError, match=r"5 rows in the pool were asked for, and with 2 folds .* 4 rows") as error:
+        plan(folded)
+    assert error.value.hint.startswith("--pool 4 or fewer")
 
 
 def test_a_fold_is_tested_after_rows_of_the_others(cell):

@@ -27,6 +27,7 @@ ICL = {
     "as_prefix": {"as_prefix": True},
     "select": {"select": "bm25"},
     "embedder": {"select": "embedding", "embedder": "my models/sentences"},
+    "pool": {"select": "bm25", "pool": 48},
 }
 SCORING = {"end": "separator", "separator": " ## \n", "max_input_tokens": 64, "cache": False, "chat": True}
 SYSTEM = 'be kind,\n"brief" and don\'t guess'
