@@ -31,12 +31,14 @@ def requested_cells(
         weights: Options of the weights.
         run: Options of the run.
         as_mixture: Whether a group that can be a mixture stays one task.
-        settings: Further fields of each cell.
+        settings: Further fields of each cell; of `shots` a number, or "all".
 
     Raises:
         RecipeError: Options that contradict each other, or values out of range.
         TaskError: No such task.
     """
+    from peftbench.tasks.all_rows import AllRows
+
     shared = {
         "revision": weights.revision,
         "dtype": weights.dtype,
@@ -47,8 +49,15 @@ def requested_cells(
         "draw": "file" if task.shots_from else task.draw,
         **settings,
     }
+    rows, pool = AllRows(), settings.get("icl", {}).get("pool")
     tables = [
-        shared | {"task": spec.model_dump(), "seed": seed, "fold": fold and fold.model_dump()}
+        shared
+        | {
+            "task": spec.model_dump(),
+            "seed": seed,
+            "fold": fold and fold.model_dump(),
+            "shots": rows.number(settings["shots"], spec, fold, seed, pool),
+        }
         for spec in specs(task, as_mixture=as_mixture)
         for seed in numbers(task.seeds, "seeds")
         for fold in folds(task.folds, task.group)

@@ -130,11 +130,11 @@ def icl(
     *,
     model: Annotated[str, Option(help="Name of `list models`, folder, GGUF file or hub id.", metavar="NAME")] = MODEL,
     shots: Annotated[
-        int | None,
+        str | None,
         Option(
-            help=f"Labelled examples in each prompt; 0 is zero-shot. \\[default: {SHOTS}, or all of --shots-from]",
+            help="Labelled examples in each prompt: a number, 0 is zero-shot, or all. "
+            f"\\[default: {SHOTS}, or all of --shots-from]",
             metavar="K",
-            min=0,
         ),
     ] = None,
     prompts: ShotOptions,
@@ -157,9 +157,9 @@ def icl(
     carry_out(cells, run, output, form, f"{step}{scoring.typed()}{output.typed()}")
 
 
-def _own_shots(shots: int | None) -> str:
+def _own_shots(shots: str | None) -> str:
     """Write the option to tune on as many shots as the prompt had; zero-shot comes with tuning anyway."""
-    return "" if shots in {None, 0, SHOTS} else f" --shots {shots}"
+    return "" if shots in {None, "0", str(SHOTS)} else f" --shots {shots}"
 
 
 def _own_model(model: str) -> str:

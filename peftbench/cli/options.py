@@ -19,6 +19,8 @@ from peftbench.spec import limits, values
 
 TASK = "lab"
 SHOTS = 32
+ALL: Literal["all"] = "all"
+"""As many shots as there are training rows."""
 RESULTS = Path("results")
 NAMES = ("adapter", "model", "recipes", "task")
 """Options and arguments that are texts, and yet names of files where they are no other names."""
@@ -132,21 +134,22 @@ class TaskOptions:
         """Write the options as they are typed, without those that have their default."""
         return typed(self)
 
-    def num_shots(self, typed: int | None) -> int:
+    def num_shots(self, typed: str | None) -> int | Literal["all"]:
         """Return the number of shots: where none is typed, the default, or that of the rows of --shots-from.
 
         Raises:
-            RecipeError: No shots, of a file of shots.
+            RecipeError: Neither a number nor "all"; no shots, of a file of shots.
             TaskError: That file cannot be read.
         """
-        if typed == 0 and self.shots_from is not None:
+        num_typed = None if typed is None or typed == ALL else _count(typed)
+        if num_typed == 0 and self.shots_from is not None:
             message = f"--shots 0 takes none of the rows of --shots-from '{self.shots_from}'"
             raise RecipeError(message, hint="without --shots all of them are the shots; zero-shot needs no file")
-        if typed is None and self.shots_from is not None:
+        if num_typed is None and self.shots_from is not None:
             from peftbench.tasks import rows
 
             return rows.count(self.shots_from)
-        return SHOTS if typed is None else typed
+        return ALL if typed == ALL else SHOTS if num_typed is None else num_typed
 
 
 @dataclass(frozen=True)
@@ -395,6 +398,20 @@ def _check_text(option: str, text: str, *, is_name: bool) -> None:
 def _check_number(option: str, number: int) -> None:
     if abs(number) > limits.MAX_NUMBER:
         raise RecipeError(f"{option} is a whole number beyond {limits.MAX_NUMBER}", hint="a smaller one")
+
+
+def _count(shots: str) -> int:
+    """Read a number of shots.
+
+    Raises:
+        RecipeError: It is none, or beyond the limits.
+    """
+    if not re.fullmatch(r"\d+", shots, re.ASCII):
+        message = f"--shots '{shots[:MAX_SHOWN]}' is no number of examples"
+        raise RecipeError(message, hint="a whole number, or all: as many as there are training rows")
+    if len(shots) > NUM_DIGITS:
+        raise RecipeError(f"--shots {shots[:MAX_SHOWN]} is beyond {limits.MAX_SHOTS:,}", hint="a smaller number")
+    return int(shots)
 
 
 def _is_folder(path: Path) -> bool:

@@ -25,31 +25,35 @@ def run(
     from peftbench.spec.recipe import find
 
     update = {"device": run.device, "allow_pickle": run.allow_pickle}
-    requested = [
-        cell.model_copy(update=update | {"task": cell.task.model_copy(update={"data": data})})
-        for name in recipes
-        for cell in expanded(find(name))
-    ]
+    requested = [cell.model_copy(update=update) for name in recipes for cell in expanded(find(name), data)]
     carry_out(distinct(requested), run, output, form, f"peftbench report{output.typed()}")
 
 
-def expanded(path: Path) -> "list[Cell]":
+def expanded(path: Path, data: Path | None = None) -> "list[Cell]":
     """Read a recipe and expand its runs, groups of tasks included.
+
+    Args:
+        path: The recipe.
+        data: Folder of the tasks' rows.
 
     Raises:
         RecipeError: The file, or a combination that it asks for, cannot be carried out.
+        TaskError: Rows that `shots = "all"` counts cannot be read.
     """
     from pydantic import ValidationError
 
+    from peftbench.spec.cell import TaskSpec
     from peftbench.spec.recipe import cells, read
+    from peftbench.tasks.all_rows import AllRows
     from peftbench.tasks.load import expand
 
-    def tasks(run: "Run") -> list[str]:
+    def tasks(run: "Run") -> list[TaskSpec]:
         names = [run.task] if isinstance(run.task, str) else run.task
-        return [task for name in names for task in expand(name, as_mixture=run.learner == "tune")]
+        members = [task for name in names for task in expand(name, as_mixture=run.learner == "tune")]
+        return [TaskSpec(name=name, data=data) for name in members]
 
     try:
-        return [cell for run in read(path).run for cell in cells(run, tasks(run))]
+        return [cell for run in read(path).run for cell in cells(run, tasks(run), AllRows().number)]
     except ValidationError as faults:
         text = "; ".join(dict.fromkeys(fault["msg"].removeprefix("Value error, ") for fault in faults.errors()))
         hint = "`peftbench list recipes` names those that come along; each is a TOML to copy from"

@@ -24,8 +24,11 @@ def tune(
     method: Annotated[str, Option(help="What is trained: `peftbench list methods`.", metavar="NAME")],
     model: Annotated[str, Option(help="Name of `list models`, folder, GGUF file or hub id.", metavar="NAME")] = MODEL,
     shots: Annotated[
-        int | None,
-        Option(help=f"Labelled examples to train on. \\[default: {SHOTS}, or all of --shots-from]", metavar="K", min=1),
+        str | None,
+        Option(
+            help=f"Labelled examples to train on: a number, or all. \\[default: {SHOTS}, or all of --shots-from]",
+            metavar="K",
+        ),
     ] = None,
     settings: Annotated[
         list[str] | None,

@@ -2,7 +2,7 @@
 
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,11 +14,14 @@ from peftbench.spec import limits, values
 from peftbench.spec.cell import Cell, Draw, Fold, IclOptions, ScoringOptions, Sweep, TaskSpec
 from peftbench.spec.settings import Settings, checked
 
+NumShots = int | Literal["all"]
+
 
 class Run(Settings):
     """One [[run]] table of a recipe: a cell whose model, task, shots, seed, method and settings may be lists.
 
     Args:
+        shots: Numbers, or "all": as many as there are training rows.
         set: The method's settings; a list of tables is tried one by one.
         training: Its training settings, likewise.
         orders: How many orders of the shots to run, that of the draw being the first.
@@ -29,7 +32,7 @@ class Run(Settings):
     learner: Literal["icl", "tune"]
     model: str | list[str]
     task: str | list[str]
-    shots: int | list[int] = 32
+    shots: NumShots | list[NumShots] = 32
     seeds: list[int] = [0]
     method: str | list[str] | None = None
     set: dict[str, Any] | list[dict[str, Any]] = {}
@@ -66,12 +69,13 @@ def _listed(value: Any) -> list[Any]:
     return value if isinstance(value, list) else [value]
 
 
-def cells(run: Run, tasks: Sequence[str]) -> list[Cell]:
+def cells(run: Run, tasks: Sequence[TaskSpec], number: Callable[..., int]) -> list[Cell]:
     """Expand one run over models, tasks, methods, settings, shots, seeds, folds and orders.
 
     Args:
         run: The table.
-        tasks: The names for which `run.task` stands, groups resolved.
+        tasks: Those that `run.task` names, groups resolved.
+        number: (shots, task, fold, seed, pool of chosen shots) -> number of shots; see `tasks.all_rows`.
 
     Raises:
         RecipeError: They are more than `limits.MAX_CELLS`.
@@ -90,11 +94,11 @@ def cells(run: Run, tasks: Sequence[str]) -> list[Cell]:
         Cell(
             **shared,
             model=model,
-            task=TaskSpec(name=task),
+            task=task,
             method=method,
             method_config=settings,
             training=training,
-            shots=shots,
+            shots=number(shots, task, fold, seed, run.icl.pool),
             seed=seed,
             fold=fold,
             icl=icl,

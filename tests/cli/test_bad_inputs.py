@@ -205,7 +205,11 @@ CASES = {
     "large seed": ("icl --seeds 18446744073709551616", "--seeds has a number beyond 4294967295", "--seeds 0,1,2"),
     "digits of a seed": (f"icl --seeds {'9' * 5000}", "--seeds has a number beyond 4294967295", "--seeds 0,1,2"),
     "digits of a template": (f"icl --templates {'9' * 5000}", "--templates has a number beyond", "--templates 0,1,2"),
-    "many shots": (f"icl {ROWS} {OWN} --shots 99999999999999999999", "--shots is a whole number beyond", "smaller"),
+    "many shots": (
+        f"icl {ROWS} {OWN} --shots 99999999999999999999",
+        "--shots 99999999999999999999 is beyond",
+        "smaller",
+    ),
     "report over a folder": ("report --out /", "--out '/' is a folder, and a file is to be written", "--out FILE"),
     "prediction over a folder": (
         "predict --adapter IN --input IN/rows.csv --output IN",

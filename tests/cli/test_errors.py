@@ -34,7 +34,7 @@ def test_an_error_is_one_line_then_a_hint(capsys):
         ("tune --method ia", "unknown method 'ia'", "did you mean 'ia3'?"),
         ("icl --task lab-nli", "unknown task 'lab-nli'", "did you mean 'lab-nli"),
         ("icl --seeds a", "--seeds 'a' is no list of whole numbers", "--seeds 0,1,2"),
-        ("icl --shots -1", "Invalid value for '--shots'", "peftbench icl --help"),
+        ("icl --shots -1", "--shots '-1' is no number of examples", "or all"),
         ("icl --seeds -1", "--seeds '-1' is no list of whole numbers", "--seeds 0,1,2"),
         ("icl --train r.csv", "--train, --test and --shots-from do not say how to read the rows", "--template"),
         (

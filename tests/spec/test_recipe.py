@@ -6,6 +6,11 @@ from peftbench.spec.cell import Cell, IclOptions, TaskSpec, Training
 from peftbench.spec.recipe import Run, cells, find, read
 from peftbench.spec.settings import checked
 
+
+def as_they_are(shots, *_):
+    return shots
+
+
 RECIPE = """
 name = "two"
 description = "two models, two seeds"
@@ -27,11 +32,11 @@ def test_a_run_expands_over_models_methods_and_seeds(tmp_path):
     path = tmp_path / "two.toml"
     path.write_text(RECIPE)
     tune, icl = read(path).run
-    expanded = cells(tune, ["t"])
+    expanded = cells(tune, [TaskSpec(name="t")], as_they_are)
     assert [(cell.model, cell.method, cell.seed) for cell in expanded] == [
         (model, method, seed) for model in "ab" for method in ("ia3", "lora") for seed in (0, 1)
     ]
-    assert [cell.shots for cell in cells(icl, ["t"])] == [0, 4]
+    assert [cell.shots for cell in cells(icl, [TaskSpec(name="t")], as_they_are)] == [0, 4]
 
 
 def test_settings_of_a_run_may_be_lists_of_tables():
@@ -43,7 +48,7 @@ def test_settings_of_a_run_may_be_lists_of_tables():
         set=[{"rank": 1}, {"rank": 2, "roles": ["q", "v"]}],
         training=[{"lr": 1e-3}, {"lr": 1e-2}],
     )
-    assert [(cell.method_config, cell.training["lr"]) for cell in cells(run, ["t"])] == [
+    assert [(cell.method_config, cell.training["lr"]) for cell in cells(run, [TaskSpec(name="t")], as_they_are)] == [
         ({"rank": 1}, 1e-3),
         ({"rank": 1}, 1e-2),
         ({"rank": 2, "roles": ["q", "v"]}, 1e-3),
@@ -53,7 +58,10 @@ def test_settings_of_a_run_may_be_lists_of_tables():
 
 def test_a_group_stands_for_its_tasks():
     run = Run(learner="icl", model="a", task="group")
-    assert [cell.task.name for cell in cells(run, ["t1", "t2"])] == ["t1", "t2"]
+    assert [cell.task.name for cell in cells(run, [TaskSpec(name="t1"), TaskSpec(name="t2")], as_they_are)] == [
+        "t1",
+        "t2",
+    ]
 
 
 def test_all_faults_of_a_recipe_are_listed_at_once(tmp_path):
@@ -126,7 +134,9 @@ def test_calibration_needs_a_content_free_text():
 
 def test_orders_are_a_cell_each():
     run = Run(learner="icl", model="m", task="t", shots=[3], orders=3, icl={"labels": "flipped"})
-    assert [(cell.icl.order, cell.icl.labels) for cell in cells(run, ["t"])] == [(n, "flipped") for n in range(3)]
+    assert [(cell.icl.order, cell.icl.labels) for cell in cells(run, [TaskSpec(name="t")], as_they_are)] == [
+        (n, "flipped") for n in range(3)
+    ]
 
 
 def test_a_results_folder_of_the_same_name_does_not_hide_a_recipe(tmp_path, monkeypatch):
