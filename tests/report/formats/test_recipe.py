@@ -5,7 +5,9 @@ from peftbench.report.notes.document import compose
 from peftbench.report.rows.reference import published
 from peftbench.report.rows.table import build
 from peftbench.spec import recipe as recipes
+from peftbench.spec.cell import TaskSpec
 from peftbench.store.record import Sweep
+from peftbench.tasks.all_rows import AllRows
 from tests.report.records import record
 
 ICL = {"fit_shots": True, "order": 2}
@@ -17,6 +19,10 @@ def read(records):
     return recipes.Recipe.model_validate(table)
 
 
+def specs(run):
+    return [TaskSpec(name=name) for name in run.task]
+
+
 def test_it_expands_to_the_cells_of_the_records():
     tuned = {"method_config": {"init": 1.0}, "training": {"lr": 0.01, "num_steps": 7}, "scoring": SCORING}
     made = [
@@ -25,7 +31,7 @@ def test_it_expands_to_the_cells_of_the_records():
         for seed in (0, 3)
     ]
     made += [record("ICL", "mini-gpt", task, seed=1, icl=ICL, dtype="float32") for task in ("a", "b")]
-    cells = [cell for run in read(made).run for cell in recipes.cells(run, run.task)]
+    cells = [cell for run in read(made).run for cell in recipes.cells(run, specs(run), AllRows().number)]
     assert {(cell.learner, cell.model, cell.task.name, cell.seed) for cell in cells} == {
         *(("tune", "mini-t0", task, seed) for task in ("a", "b") for seed in (0, 3)),
         *(("icl", "mini-gpt", task, 1) for task in ("a", "b")),
@@ -61,7 +67,7 @@ def test_orders_of_the_shots_are_run_again():
         return record(shots=16, seed=seed, **({"icl": {"order": order}} if order else {}))
 
     def found(records):
-        cells = [cell for run in read(records).run for cell in recipes.cells(run, run.task)]
+        cells = [cell for run in read(records).run for cell in recipes.cells(run, specs(run), AllRows().number)]
         return sorted((cell.seed, cell.icl.order) for cell in cells)
 
     whole = [(seed, order) for seed in (0, 1) for order in (0, 1, 2)]
