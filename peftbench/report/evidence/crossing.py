@@ -101,11 +101,11 @@ def _drawn(row: Row) -> "np.ndarray | None":
 
 
 def _common(first: Curve, second: Curve) -> tuple[int, ...]:
-    return tuple(sorted({row.num_shots for row in first.rows} & {row.num_shots for row in second.rows}))
+    return tuple(sorted({row.num_labelled for row in first.rows} & {row.num_labelled for row in second.rows}))
 
 
 def _at(curve: Curve, count: int) -> Row:
-    return next(row for row in curve.rows if row.num_shots == count)
+    return next(row for row in curve.rows if row.num_labelled == count)
 
 
 def _mean(curve: Curve, counts: Sequence[int]) -> float:

@@ -72,6 +72,25 @@ class Point:
 
 
 @dataclass(frozen=True)
+class Line:
+    """What joins points: a learning curve.
+
+    Args:
+        name: Method and settings, and the model where there are several.
+        dashes: Which pattern it has: 0 is none; lines of one colour differ in it.
+    """
+
+    name: str
+    points: tuple[Point, ...]
+    dashes: int = 0
+
+    @property
+    def series(self) -> str:
+        """What decides its colour; its last point is never the one without examples."""
+        return self.points[-1].series
+
+
+@dataclass(frozen=True)
 class Figure:
     """Points over two axes.
 
@@ -87,7 +106,7 @@ class Figure:
     x: Axis
     y: Axis
     points: tuple[Point, ...]
-    lines: tuple[tuple[Point, ...], ...] = ()
+    lines: tuple[Line, ...] = ()
     levels: tuple[tuple[float, str], ...] = field(default=())
 
 
@@ -99,6 +118,11 @@ def level_end(figure: Figure, value: float, text: str) -> float:
     return next(
         (end for end in (1.0, 0.65, 0.35) if not any(end - width < x + 0.02 and x - 0.02 < end for x in near)), 1
     )
+
+
+def named_lines(figure: Figure) -> tuple[Line, ...]:
+    """Return the lines that need a legend: all, where colours alone do not tell them apart."""
+    return figure.lines if any(line.dashes for line in figure.lines) else ()
 
 
 def figures(table: Table) -> list[Figure]:
@@ -149,11 +173,27 @@ def _inference(table: Table) -> Figure | None:
 
 
 def _total(table: Table) -> Figure | None:
-    points = [*_totals(table, "inference", "training_flops"), *_totals(table, "cached_inference", "cache_flops", True)]
+    plain = _totals(table, "inference", "training_flops")
+    cached = _totals(table, "cached_inference", "cache_flops", True)
+    points = [point for _, point in (*plain, *cached)]
     note = "Training, or filling the cache, and all queries. Hollow: with the shots' keys and values in a cache."
     title = _title(table, f"total FLOPs after {NUM_QUERIES:,} queries")
     figure = _figure("total", title, note, f"total FLOPs after {NUM_QUERIES:,} queries", points, table)
-    return figure and replace(figure, x=totals(figure.x.title, points, NUM_QUERIES))
+    lines = _lines(table, plain)
+    return figure and replace(figure, x=totals(figure.x.title, points, NUM_QUERIES), lines=lines)
+
+
+def _lines(table: Table, placed: Sequence[tuple[Row, Point]]) -> tuple[Line, ...]:
+    """Join the points of each learning curve; those of one colour and shape differ in their dashes."""
+    has_models = len({row.model for row, _ in placed}) > 1
+    lines: list[Line] = []
+    for curve in curves(table):
+        points = tuple(point for row in curve.points for other, point in placed if other is row)
+        if len(points) > 1:
+            place = points[-1].series, points[-1].model
+            like = sum((line.points[-1].series, line.points[-1].model) == place for line in lines)
+            lines.append(Line(curve.title if has_models else curve.name, points, like))
+    return tuple(lines)
 
 
 def totals(title: str, points: Iterable[Point], num_queries: int) -> Axis:
@@ -165,13 +205,14 @@ def totals(title: str, points: Iterable[Point], num_queries: int) -> Axis:
     return decades(title, [num_queries * (part * once + per_query) for once, per_query in costs for part in (0, 1)])
 
 
-def _totals(table: Table, query: str, once: str, is_hollow: bool = False) -> list[Point]:
+def _totals(table: Table, query: str, once: str, is_hollow: bool = False) -> list[tuple[Row, Point]]:
     points = []
     for row in table.rows:
         per_query, first = row.cost(f"{query}_flops_per_example"), row.cost(once)
         if per_query is not None and first is not None:
             first += row.cost("index_flops") or 0
-            points.append(_point(table, row, first + NUM_QUERIES * per_query, is_hollow, first, per_query))
+            total = first + NUM_QUERIES * per_query
+            points.append((row, _point(table, row, total, is_hollow, first, per_query)))
     return points
 
 
@@ -187,22 +228,30 @@ def _parameters(table: Table) -> Figure | None:
 
 
 def _examples(table: Table) -> Figure | None:
-    lines = [tuple(_points(table, curve.points, lambda row: row.num_shots)) for curve in curves(table)]
-    counts = sorted({int(point.x) for line in lines for point in line})
-    if not counts:
+    rows = {id(row): row for curve in curves(table) for row in curve.points}
+    placed = [(row, _point(table, row, row.num_labelled)) for row in rows.values()]
+    if not placed:
         return None
+    lines = tuple(_ending_in_name(line) for line in _lines(table, placed))
+    points = tuple(dict.fromkeys(point for line in lines for point in line.points))
+    counts = sorted({int(point.x) for point in points})
     ticks = tuple((float(count), str(count)) for count in counts)
-    points = tuple(dict.fromkeys(point for line in lines for point in line))
     return Figure(
         "examples",
         _title(table, "labelled examples"),
-        "In the prompt, or tuned on, as asked for; 0 is zero-shot.",
+        "In the prompt, chosen from for each query, or tuned on, as asked for; 0 is zero-shot.",
         Axis("labelled examples", "shots", counts[0], counts[-1] * 1.15, ticks),
         _scores(points, table, []),
         points,
-        tuple(lines),
+        lines,
         _chance(table),
     )
+
+
+def _ending_in_name(line: Line) -> Line:
+    """Name the line at its end, and none of its other points, whose place on the axis says what they are."""
+    *others, last = line.points
+    return replace(line, points=(*(replace(point, label="") for point in others), replace(last, label=line.name)))
 
 
 def _figure(

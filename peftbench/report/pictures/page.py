@@ -37,6 +37,7 @@ def html(document: Document) -> str:
         style=Markup(style),
         script=Markup(script),
         mark=lambda color=None, shape=None: Markup(svg.legend_mark(color, shape)),
+        stroke=lambda color, dashes: Markup(svg.legend_line(color, dashes)),
         sections=[_section(table) for table in document.tables],
         num_queries=figures.NUM_QUERIES,
         start=12,
@@ -86,6 +87,7 @@ def _section(table: Table) -> dict[str, Any]:
                 "title": figure.title,
                 "note": figure.note,
                 "svg": Markup(svg.draw(figure, hues, shapes)),
+                "lines": [(line.name, hues[line.series], line.dashes) for line in figures.named_lines(figure)],
             }
             for figure in figures.figures(table)
         ],

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from peftbench.errors import RecordError
 from peftbench.report.notes.document import Document
 from peftbench.report.pictures import colors
-from peftbench.report.pictures.figures import CHANCE, Axis, Figure, figures, level_end
+from peftbench.report.pictures.figures import CHANCE, Axis, Figure, figures, level_end, named_lines
 from peftbench.report.pictures.strips import Strip, strips
 from peftbench.report.rows.table import Table
 
@@ -21,6 +21,8 @@ MADE_BY = "Software"
 INK, SOFT, RULE = "#1b1f24", "#59626d", "#dfe3e8"
 MARKERS = "os^Dv"
 """By model, as `svg.SHAPES`."""
+DASHES: Any = ("-", (0, (5, 2)), (0, (1.5, 1.5)), (0, (7, 2, 1.5, 2)), (0, (1, 4)))
+"""Of lines of one colour, as `svg.DASHES`."""
 NUM_COLORS = 96
 """Of the PNG's palette; pictures of lines need no more, and take a third of the bytes."""
 DPI, WIDTH, NUM_STRIPS = 100, 11.0, 4
@@ -126,8 +128,11 @@ def _panel(panel: Any, figure: Figure, hues: Mapping[str, int], shapes: Mapping[
         end = 0.995 * level_end(figure, value, text)
         panel.text(end, value, text, transform=panel.get_yaxis_transform(), **where)
     for line in figure.lines:
-        hue = colors.LIGHT[hues[line[-1].series]]
-        panel.plot([_at(figure.x, point.x) for point in line], [point.y for point in line], color=hue, linewidth=1.2)
+        style = {"color": colors.LIGHT[hues[line.series]], "linestyle": DASHES[line.dashes % len(DASHES)]}
+        at = [_at(figure.x, point.x) for point in line.points]
+        panel.plot(at, [point.y for point in line.points], linewidth=1.2, label=line.name, **style)
+    if named_lines(figure):
+        panel.legend(fontsize=7.5, loc="best", framealpha=0.8, handlelength=3)
     for point in figure.points:
         hue, x = colors.LIGHT[hues[point.series]], _at(figure.x, point.x)
         if point.interval:

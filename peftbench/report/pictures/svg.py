@@ -1,9 +1,10 @@
 """Figures as SVG, to stand in a page: its style sheet gives the colours, its script the tooltips."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import json
+from collections.abc import Iterable, Iterator, Mapping
 from html import escape
 
-from peftbench.report.pictures.figures import CHANCE, Axis, Figure, Point, level_end
+from peftbench.report.pictures.figures import CHANCE, Axis, Figure, Line, Point, level_end
 from peftbench.report.pictures.strips import Answer, Band, Strip
 
 WIDTH, HEIGHT = 460, 310
@@ -17,6 +18,8 @@ SHAPES = (
     "M0 5L4.8 -3.8H-4.8Z",
 )
 """Of points, by model: circle, square, triangle, diamond, triangle upside down."""
+DASHES = ("none", "6 3", "2 3", "9 3 2 3", "1 5")
+"""Of lines of one colour, in CSS pixels."""
 STRIP_LEFT, LINE = 148, 4.5
 
 
@@ -29,7 +32,7 @@ def draw(figure: Figure, hues: Mapping[str, int], shapes: Mapping[str, int]) -> 
         shapes: Model -> index in `SHAPES`.
     """
     marks = [_point(figure, point, hues, shapes) for point in figure.points]
-    lines = [_line(figure, points, hues) for points in figure.lines]
+    lines = [_line(figure, line, hues) for line in figure.lines]
     label = escape(f"{figure.title}: {len(figure.points)} points", quote=True)
     return (
         f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="group" aria-label="{label}" data-low="{figure.x.low:g}" '
@@ -46,6 +49,12 @@ def legend_mark(color: int | None = None, shape: int | None = None) -> str:
         f'<svg class="mark" viewBox="-6 -6 12 12" aria-hidden="true"><path class="{style}" d="{SHAPES[shape or 0]}"/>'
         "</svg>"
     )
+
+
+def legend_line(color: int, dashes: int) -> str:
+    """Draw a line for a legend."""
+    style = f'class="line s{color}" style="{_dashes(dashes)}"'
+    return f'<svg class="mark wide" viewBox="0 -6 30 12" aria-hidden="true"><path {style} d="M0 0H30"/></svg>'
 
 
 def draw_strip(strip: Strip, hues: Mapping[str, int]) -> str:
@@ -101,9 +110,17 @@ def _levels(figure: Figure) -> Iterator[str]:
         yield f'<text class="level-text" text-anchor="end" {place}>{escape(text)}</text>'
 
 
-def _line(figure: Figure, points: Sequence[Point], hues: Mapping[str, int]) -> str:
-    path = "L".join(f"{_x(figure, point.x):.1f} {_y(figure, point.y):.1f}" for point in points)
-    return f'<path class="line s{hues[points[-1].series]}" d="M{path}"/>'
+def _line(figure: Figure, line: Line, hues: Mapping[str, int]) -> str:
+    path = "L".join(f"{_x(figure, point.x):.1f} {_y(figure, point.y):.1f}" for point in line.points)
+    paid = ""
+    if all(point.per_query is not None for point in line.points):  # the script moves it with its points
+        places = [[point.once, point.per_query, round(_y(figure, point.y), 1)] for point in line.points]
+        paid = f' data-paid="{json.dumps(places)}"'
+    return f'<path class="line s{hues[line.series]}" style="{_dashes(line.dashes)}"{paid} d="M{path}"/>'
+
+
+def _dashes(number: int) -> str:
+    return f"stroke-dasharray:{DASHES[number % len(DASHES)]}"
 
 
 def _point(figure: Figure, point: Point, hues: Mapping[str, int], shapes: Mapping[str, int]) -> str:
@@ -116,10 +133,13 @@ def _point(figure: Figure, point: Point, hues: Mapping[str, int], shapes: Mappin
     is_right = x > WIDTH * 0.72
     anchor, dx = ("end", -8) if is_right else ("start", 8)
     hollow = " hollow" if point.is_hollow else ""
+    label = ""
+    if point.label:
+        label = f'<text class="label" text-anchor="{anchor}" x="{dx}" y="-5">{escape(point.label)}</text>'
     return (
         f'<g class="pt s{hues[point.series]}{hollow}" tabindex="0" role="img" transform="translate({x:.1f} {y:.1f})" '
         f'data-y="{y:.1f}"{paid}>{_title(point.details)}{whisker}<path class="dot" d="{SHAPES[shapes[point.model]]}"/>'
-        f'<text class="label" text-anchor="{anchor}" x="{dx}" y="-5">{escape(point.label)}</text></g>'
+        f"{label}</g>"
     )
 
 

@@ -83,9 +83,13 @@ class Setting:
 
 def key(record: Record) -> str:
     """Return the text that records of one row share."""
-    setting = {name: value for name, value in _pooled(record.identity).items() if name not in NOT_SETTING}
-    setting["as"] = method(record)
-    return json.dumps(setting, sort_keys=True)
+    return json.dumps(table(record), sort_keys=True)
+
+
+def table(record: Record) -> dict[str, Any]:
+    """Return what records of one row share: their identity without what a row pools, and how they learned."""
+    shared = {name: value for name, value in _pooled(record.identity).items() if name not in NOT_SETTING}
+    return shared | {"as": method(record)}
 
 
 def whole(identity: Mapping[str, Any]) -> dict[str, Any]:
@@ -229,9 +233,9 @@ def _pooled(identity: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in identity.items() if name != "icl"} | ({"icl": options} if options else {})
 
 
-def _settings(table: Mapping[str, Any], path: tuple[str, ...] = ()) -> Iterator[Setting]:
+def _settings(nested: Mapping[str, Any], path: tuple[str, ...] = ()) -> Iterator[Setting]:
     """List nested settings with their paths."""
-    for name, value in table.items():
+    for name, value in nested.items():
         if not path and name in NOT_SETTING | IN_COLUMNS:
             continue
         if isinstance(value, Mapping):

@@ -65,6 +65,7 @@ class Row:
         losses: Weights of the losses by their settings, where they are among those.
         shots: Shots that were asked for, over tasks.
         used_shots: Shots that were used, over tasks, templates and seeds.
+        chosen_from: Rows that shots were chosen from for each query, of the task with most; None where they were drawn.
         num_saved_parameters: Those that are used after training; None where records do not say it.
         num_unreached_parameters: Those among the trained that never got a gradient; None likewise.
         score: Mean over tasks of the median over templates x seeds.
@@ -90,6 +91,7 @@ class Row:
     settings: tuple[Setting, ...] = ()
     losses: Mapping[str, float] = field(default_factory=dict)
     interval: Interval | None = None
+    chosen_from: int | None = None
     num_parameters: int | None = None
     num_trained_parameters: int | None = None
     num_saved_parameters: int | None = None
@@ -120,6 +122,11 @@ class Row:
     def num_shots(self) -> int:
         """Shots that were asked for; the fewest, where a published row has several numbers."""
         return self.shots.low
+
+    @property
+    def num_labelled(self) -> int:
+        """Labelled examples that it took: its shots, or the rows that they were chosen from."""
+        return self.chosen_from or self.num_shots
 
     @property
     def metric(self) -> Metric:
@@ -267,6 +274,7 @@ def _row(group: Mapping[Task, list[Record]], settings: tuple[Setting, ...]) -> R
         model=first.model.name,
         shots=Range.of([setting.shots(first)]),
         used_shots=Range.of([num_shots for record in records for num_shots in record.num_shots]),
+        chosen_from=_most([record.learned.chosen_from for record in records]),
         num_parameters=first.model.num_parameters,
         num_trained_parameters=first.learned.num_trained_parameters,
         num_saved_parameters=_most([record.learned.num_saved_parameters for record in records]),

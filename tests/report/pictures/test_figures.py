@@ -55,7 +55,7 @@ def test_parameters_are_of_what_was_tuned_and_lines_are_the_rest_at_its_best():
 def test_shots_are_joined_from_zero_on_for_each_model():
     figure = by_name()["examples"]
     (line,) = figure.lines
-    assert [one.x for one in line] == [0, 4, 32]
+    assert [point.x for point in line.points] == [0, 4, 32]
     assert figure.x.ticks == ((0, "0"), (4, "4"), (32, "32"))
     # a single number of shots is no curve
     assert "examples" not in by_name(build([record()])[0])

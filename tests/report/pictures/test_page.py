@@ -220,6 +220,21 @@ def test_in_a_browser_the_slider_moves_what_training_has_to_be_paid_for(browser,
     assert browser.errors == []
 
 
+def test_in_a_browser_lines_move_with_their_points(browser, url):
+    """Each line of the picture of totals ends at a point's place, before and after the slider moves."""
+    browser.show(url)
+    for place in (3, 30):
+        browser.run(SLIDE.format(place))
+        ends = browser.run(
+            "[...document.querySelectorAll('.total .line')].flatMap(line => line.getAttribute('d').slice(1).split('L'))"
+        )
+        points = browser.run(
+            "[...document.querySelectorAll('.total .pt')].map(one => one.getAttribute('transform').slice(10, -1))"
+        )
+        assert len(ends) > 1
+        assert set(ends) <= set(points)
+
+
 def test_in_a_browser_a_point_tells_its_record(browser, url):
     browser.show(url)
     browser.run("document.querySelector('circle.pt').dispatchEvent(new Event('pointerenter'))")

@@ -94,6 +94,10 @@ function slide(figure, n, start) {
     const lines = point.dataset.told.split("\n").filter((line) => !line.startsWith("total "));
     point.dataset.told = [...lines, `total ${total.toExponential(1).replace("+", "")} FLOPs`].join("\n");
   }
+  for (const line of svg.querySelectorAll("[data-paid]")) {
+    const places = JSON.parse(line.dataset.paid).map(([once, each, y]) => [place(once + n * each), y].map((at) => at.toFixed(1)).join(" "));
+    line.setAttribute("d", `M${places.join("L")}`);
+  }
   const many = n.toLocaleString("en-US");
   figure.querySelector("output").textContent = many;
   figure.querySelector("figcaption b").textContent = `Accuracy against total FLOPs after ${many} queries`;
