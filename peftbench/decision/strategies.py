@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from peftbench.spec.cell import Cell, Fold, IclOptions, TaskSpec
@@ -55,7 +55,8 @@ def strategies(num_rows: int, num_steps: int | None, *, searches: bool) -> list[
     """List the strategies for so many rows, in the order in which they are worth their time.
 
     Zero-shot, prompts and one method first, as there is no decision without them; then other numbers of shots, all
-    that fit, and another method; then searches for the learning rate.
+    that fit, and another method; then the first method on as many rows as the first prompts show, which is nothing to
+    choose, but says where its learning curve and theirs cross; then searches for the learning rate.
 
     Args:
         num_rows: Rows of the smallest training part.
@@ -67,6 +68,7 @@ def strategies(num_rows: int, num_steps: int | None, *, searches: bool) -> list[
     tuned = [_tuned(method, num_rows, training, is_needed=method == METHODS[0]) for method in METHODS]
     swept = [_tuned(method, num_rows, training, sweep="lr") for method in METHODS if searches]
     everything = [num_rows] if num_rows > first else []
+    fewer = [replace(_tuned(METHODS[0], first, training), name=f"{METHODS[0]}, {first} rows") for _ in everything]
     return [
         *_prompted(0, is_needed=True),
         *_prompted(first, is_needed=True),
@@ -74,6 +76,7 @@ def strategies(num_rows: int, num_steps: int | None, *, searches: bool) -> list[
         *(strategy for shots in others for strategy in _prompted(shots)),
         *tuned[1:],
         *(strategy for shots in everything for strategy in _prompted(shots, is_all=True)),
+        *fewer,
         *swept,
     ]
 

@@ -55,7 +55,7 @@ def test_from_rows_to_predictions(folder, capsys):
     (folder / "model" / "peftbench.toml").write_text("[tune]\nnum_steps = 20\nlr = 1e-1\nscale_parameter = false\n")
     code, out, err = decide(capsys, "--queries", "500")
     assert code == 0
-    assert err.index("Label: label, 2 classes in 36 rows") < err.index("10 strategies, 20 runs")
+    assert err.index("Label: label, 2 classes in 36 rows") < err.index("11 strategies, 22 runs")
     assert out.startswith("Tune: ")
     again = "peftbench decide rows.csv --model model --queries 500 --folds 2 --device cpu --keep my-rows"
     assert out.endswith(f"Next: {again}\n")

@@ -7,6 +7,7 @@ from typing import Literal
 
 from peftbench.report.evidence.break_even import BreakEven, break_evens
 from peftbench.report.evidence.choices import Choice, Standing, by_price, cheapest, not_worse
+from peftbench.report.evidence.crossing import Crossing, crossings
 from peftbench.report.rows.table import Row, Table
 from peftbench.report.rows.units import Range
 
@@ -47,6 +48,7 @@ class Advice:
         best: The row of the best score.
         choices: Cheapest first.
         picks: Over all, then on each model.
+        crossings: Where tuned learning curves and prompted ones cross.
         gaps: Why that is not enough evidence; none where it is.
     """
 
@@ -57,6 +59,7 @@ class Advice:
     choices: tuple[Choice, ...]
     picks: tuple[Pick, ...]
     break_evens: tuple[BreakEven, ...]
+    crossings: tuple[Crossing, ...]
     gaps: tuple[Gap, ...]
 
 
@@ -84,6 +87,7 @@ def advise(table: Table, num_queries: int, min_score: float | None = None) -> Ad
         tuple(choices),
         tuple(picks),
         tuple(break_evens(table)),
+        tuple(crossings(table)),
         tuple(_gaps(table, choices, picks[0])),
     )
 

@@ -8,6 +8,7 @@ from peftbench.errors import RecordError
 from peftbench.report.evidence import selection
 from peftbench.report.evidence.clusters import Clusters
 from peftbench.report.rows import confidence, names, strata
+from peftbench.report.rows.curves import curves
 from peftbench.report.rows.table import Interval, Row, Table
 from peftbench.store.record import Record
 
@@ -42,16 +43,20 @@ class Candidate:
 def candidates(table: Table) -> tuple[list[Candidate], list[str]]:
     """Read what may be chosen, and in words what may not, in the order of the table.
 
+    What was tuned on fewer rows than another row of its learning curve is nothing to choose: it is there for the curve.
+
     Raises:
         RecordError: The table is of several tasks, or nothing in it may be chosen.
     """
     if len(table.tasks) > 1 or table.is_mixture:
         tasks = ", ".join(task.name for task in table.tasks)
         raise RecordError(f"a decision is on one task, and this table has {tasks}", hint="choose one of them")
-    reasons = {names.full(row): _why_not(row, table.tasks[0].num_examples) for row in table.rows}
+    fewer = [id(row) for curve in curves(table) if curve.first.is_tuned for row in curve.rows[:-1]]
+    rows = [row for row in table.rows if id(row) not in fewer]
+    reasons = {names.full(row): _why_not(row, table.tasks[0].num_examples) for row in rows}
     records = [record for row in table.rows for record in row.records]
     groups = clusters(records, table.tasks[0].num_examples)
-    chosen = [_candidate(row, groups) for row in table.rows if reasons[names.full(row)] is None]
+    chosen = [_candidate(row, groups) for row in rows if reasons[names.full(row)] is None]
     left_out = [f"{name}: {reason}" for name, reason in reasons.items() if reason]
     if not chosen:
         raise RecordError("no row of the table says which answers are right", hint="; ".join(left_out))

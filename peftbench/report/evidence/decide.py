@@ -10,6 +10,7 @@ from peftbench.report.evidence.break_even import BreakEven, break_even
 from peftbench.report.evidence.candidates import Candidate, candidates, clusters, label_counts, labels_of
 from peftbench.report.evidence.choices import Choice, by_price, cost_line, not_worse
 from peftbench.report.evidence.clusters import Clusters
+from peftbench.report.evidence.crossing import Crossing, crossings
 from peftbench.report.evidence.lead import Lead
 from peftbench.report.evidence.selection import Estimate
 from peftbench.report.rows.table import Row, Table, best
@@ -75,6 +76,7 @@ class Decision:
         lead: The best tuned candidate's over the best prompted one; None where one of them is missing.
         majority: None where records do not say how often each label is right.
         break_even: Of those two.
+        crossings: Where tuned learning curves and prompted ones cross.
         left_out: What could not be chosen, and why.
         num_clusters: Rows, those that belong together counted once.
     """
@@ -89,6 +91,7 @@ class Decision:
     lead: Lead | None
     majority: Majority | None
     break_even: BreakEven | None
+    crossings: tuple[Crossing, ...]
     left_out: tuple[str, ...]
     num_rows: int
     num_clusters: int
@@ -170,6 +173,7 @@ def decide(table: Table, num_queries: int, labels: Sequence[int] | None = None) 
         lead.between(_right(tuned), _right(prompted), groups, name) if tuned and prompted else None,
         _majority(_right(ordered), groups, name, labels or labels_of(records), label_counts(records)),
         break_even(sides[0].row, sides[1].row) if sides[0] and sides[1] else None,
+        tuple(crossings(table)),
         tuple(left_out),
         groups.num_rows,
         groups.number,

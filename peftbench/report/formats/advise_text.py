@@ -10,11 +10,11 @@ from peftbench.report.evidence.advise import Advice, Pick
 from peftbench.report.evidence.choices import Choice
 from peftbench.report.formats import columns
 from peftbench.report.formats.columns import Column
-from peftbench.report.formats.data import of_metric
+from peftbench.report.formats.data import of_crossing, of_metric
 from peftbench.report.formats.drawing import draw
 from peftbench.report.formats.text import grids, note
 from peftbench.report.notes import advice as notes
-from peftbench.report.notes import break_even, remarks
+from peftbench.report.notes import break_even, crossing, remarks
 from peftbench.report.rows import names, texts, units
 from peftbench.report.rows.confidence import CONVENTION
 from peftbench.report.rows.metric import wrapped
@@ -37,6 +37,7 @@ def terminal(tables: Sequence[Advice], console: Console, options: str = "") -> s
         parts += grids(_columns(advice), console.width)
         parts += [Text(sentence, style="bold") for sentence in answers(advice, options)]
         parts += ["", *(note(f"break-even: {break_even.sentence(pair)}", "") for pair in advice.break_evens)]
+        parts += [note(f"learning curves: {crossing.sentence(curves)}", "") for curves in advice.crossings]
         parts += [note(text, "dim") for text in (*notes.caveats(advice), *conventions(advice))]
         parts.append("")
     return draw(console, parts[:-1])
@@ -79,6 +80,8 @@ def conventions(advice: Advice) -> Iterator[str]:
             "enough: no where a row is shown to be worse than the best one (z test, standard error by the cluster "
             "bootstrap over examples, p < 0.05 after Holm's correction for the other rows)"
         )
+    if advice.crossings:
+        yield crossing.CONVENTION
     yield "total FLOPs: training, or filling the cache, and all queries; a multiply-add is two"
     yield CONVENTION
     yield from remarks.stratified(advice.table.rows)
@@ -140,6 +143,7 @@ def _table(advice: Advice, options: str) -> dict[str, Any]:
             }
             for pair in advice.break_evens
         ],
+        "learning_curves": [of_crossing(curves) for curves in advice.crossings],
         "caveats": list(notes.caveats(advice)),
         "conventions": list(conventions(advice)),
     }

@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any
 
 from peftbench.metrics.base import Metric
+from peftbench.report.evidence.crossing import BEYOND, Crossing
 from peftbench.report.formats import escape
 from peftbench.report.formats.schema import SCHEMA_VERSION
 from peftbench.report.notes.document import Document
@@ -55,6 +56,23 @@ def to_csv(document: Document) -> str:
 def of_metric(metric: Metric) -> dict[str, Any]:
     """Return what tells how scores are to be read: `schema.MetricFields`."""
     return {name: getattr(metric, name) for name in ("name", "title", "unit", "higher_is_better")}
+
+
+def of_crossing(crossing: Crossing) -> dict[str, Any]:
+    """Return where two learning curves cross: `schema.CrossingFields`."""
+    low, high = crossing.interval or (None, None)
+    return {
+        "tuned": crossing.tuned.title,
+        "prompted": crossing.prompted.title,
+        "num_examples": list(crossing.counts),
+        "leads": list(crossing.leads),
+        "ahead_from": _finite(crossing.place),
+        "interval": None if crossing.interval is None else [_finite(low), _finite(high)],
+    }
+
+
+def _finite(place: float | None) -> float | None:
+    return None if place == BEYOND else place
 
 
 def _task(task: Task) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from peftbench.report.evidence.decide import Best, Decision
 from peftbench.report.evidence.lead import Lead
 from peftbench.report.formats import columns, escape
 from peftbench.report.formats.columns import Column
+from peftbench.report.formats.data import of_crossing
 from peftbench.report.formats.drawing import draw
 from peftbench.report.formats.text import grids, markdown_table, note
 from peftbench.report.notes import decision as notes
@@ -74,6 +75,7 @@ def to_json(answer: Answer) -> dict[str, Any]:
             for choice, candidate in zip(decision.choices, decision.candidates, strict=True)
         ],
         "break_even": pair and {"uncached_queries": pair.plain, "cached_queries": pair.cached},
+        "learning_curves": [of_crossing(curves) for curves in decision.crossings],
         "by_queries": by_queries(answer),
         "would_change": list(notes.would_change(answer)),
         "uncertain": list(notes.uncertain(answer)),

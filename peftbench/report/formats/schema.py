@@ -191,6 +191,19 @@ class BreakEvenFields(Strict):
     cached_queries: int | None
 
 
+class CrossingFields(Strict):
+    """Where a tuned learning curve comes out above a prompted one, and stays there."""
+
+    tuned: str
+    prompted: str
+    num_examples: Annotated[list[int], _is("numbers of labelled examples that both ran")]
+    leads: Annotated[list[float], _is("tuned minus prompted at each of them, as scores")]
+    ahead_from: Annotated[float | None, _is("examples; 0: from the fewest on; null: not with the most either")]
+    interval: Annotated[
+        tuple[float | None, float | None] | None, _is("95 %, of the same; null where none can be computed")
+    ]
+
+
 class AdviceTableFields(Strict):
     """What one table of the report says about the decision."""
 
@@ -205,6 +218,7 @@ class AdviceTableFields(Strict):
     cheapest: Annotated[list[PickFields], _is("over all, then on each model")]
     choices: Annotated[list[ChoiceFields], _is("all rows, cheapest first")]
     break_evens: list[BreakEvenFields]
+    learning_curves: Annotated[list[CrossingFields], _is("none where rows do not differ in the number of examples")]
     caveats: Annotated[list[str], _is("what is uncertain all the same")]
     conventions: list[str]
 
@@ -305,6 +319,7 @@ class DecisionFields(Strict):
     chance: Annotated[float, _is("accuracy of guessing")]
     candidates: Annotated[list[CandidateFields], _is("cheapest first")]
     break_even: PairFields | None
+    learning_curves: Annotated[list[CrossingFields], _is("none where rows do not differ in the number of examples")]
     by_queries: list[ByQueriesFields]
     would_change: Annotated[list[str], _is("numbers on which the decision hangs, in words")]
     uncertain: Annotated[list[str], _is("in words")]

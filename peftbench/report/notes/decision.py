@@ -7,6 +7,7 @@ from peftbench.report.evidence.break_even import BreakEven
 from peftbench.report.evidence.choices import cheapest
 from peftbench.report.evidence.decide import AS_GOOD, Best, Decision
 from peftbench.report.evidence.lead import Lead
+from peftbench.report.notes import crossing
 from peftbench.report.notes.break_even import queries
 from peftbench.report.notes.remarks import FEW
 from peftbench.report.rows import names, units
@@ -106,6 +107,7 @@ def would_change(answer: Answer) -> Iterator[str]:
     if decision.lead:
         yield f"accuracy: tuned minus prompted is {measured(decision.lead)}"
         yield f"rows: {_rows(decision.lead, decision.num_rows)}"
+    yield from (f"labelled rows: {crossing.sentence(curves)}" for curves in decision.crossings)
     if decision.majority:
         lead, place = decision.majority.lead, "below" if decision.majority.lead.value < 0 else "above"
         yield (
@@ -159,6 +161,8 @@ def conventions(decision: Decision) -> Iterator[str]:
             "p and interval of a difference: the best of several against the other side's best, signs of rows flipped "
             "for all at once, 10,000 draws (maxT, Westfall and Young 1993)"
         )
+    if decision.crossings:
+        yield crossing.CONVENTION
     yield "total FLOPs: training, or filling the cache, and all queries; a multiply-add is two"
 
 

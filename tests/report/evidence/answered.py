@@ -48,6 +48,13 @@ def shares(tuned, prompted, num_rows=80, labels=None, stream=0):
     )
 
 
+def curved(fewer=0.6, num_rows=80):
+    """A table of prompts and of tuning on 4 and on 16 rows, whose curves cross."""
+    answers = right([0.7, 0.75, fewer, 0.9], num_rows, np.random.default_rng(1))
+    sides = [("ICL", 4), ("ICL", 16), ("ia3", 4), ("ia3", 16)]
+    return table(*(answered(method, row, shots=shots) for (method, shots), row in zip(sides, answers, strict=True)))
+
+
 NAMES = ("complaint", "billing")
 
 

@@ -11,6 +11,7 @@ from peftbench.report.formats import advise_text
 from peftbench.report.notes import advice as notes
 from peftbench.report.rows import names as row_names
 from peftbench.report.rows.table import build
+from tests.report.evidence.answered import curved
 from tests.report.records import record, under
 
 COSTS = {"inference_flops_per_example": 0, "training_flops": 1}
@@ -256,3 +257,16 @@ def test_the_best_row_is_not_compared_with_itself():
     z = math.sqrt(4 / (1 - 4 / 200))
     assert math.erfc(z / math.sqrt(2)) < 0.05 < 2 * math.erfc(z / math.sqrt(2))
     assert {choice.row.method: choice.is_enough for choice in advice.choices} == {"ia3": "yes", "ICL": "no"}
+
+
+def test_advice_says_where_learning_curves_cross():
+    advice = advise(curved(), 100)
+    (crossing,) = advice.crossings
+    text = advise_text.terminal([advice], Console(width=100))
+    assert f"from about {round(crossing.place)} examples on" in " ".join(text.split())
+    (told_table,) = advise_text.to_json([advice])["tables"]
+    (curves,) = told_table["learning_curves"]
+    assert (curves["num_examples"], curves["ahead_from"]) == ([4, 16], crossing.place)
+    never = advise_text.to_json([advise(curved(fewer=0.01), 100), told(row("ICL", 0.6, each=1))])["tables"]
+    assert never[0]["learning_curves"][0]["ahead_from"] > 4
+    assert never[1]["learning_curves"] == []

@@ -2,7 +2,7 @@ import pytest
 
 from peftbench.errors import RecordError
 from peftbench.report.evidence import candidates
-from tests.report.evidence.answered import answered, table
+from tests.report.evidence.answered import answered, curved, table
 from tests.report.records import record
 
 
@@ -19,6 +19,17 @@ def test_rows_whose_answers_are_not_known_are_left_out_by_name():
     found, left_out = candidates.candidates(table(answered("ICL", [1, 0]), record("ia3", num_examples=2, correct=(1,))))
     assert [candidate.row.method for candidate in found] == ["ICL"]
     assert left_out == ["ia3 on mini-gpt, 32 shots: records of schema version 1 do not say which examples are right"]
+
+
+def test_what_learned_from_fewer_rows_than_it_could_is_nothing_to_choose():
+    """Even where it was lucky: the picked one is to learn from all rows. A prompt of fewer shots is another prompt."""
+    built = curved(fewer=0.99)
+    found, left_out = candidates.candidates(built)
+    assert [(candidate.row.method, candidate.row.num_shots) for candidate in found] == [
+        ("ICL", 4), ("ICL", 16), ("ia3", 16)
+    ]  # fmt: skip
+    assert left_out == []
+    assert len(built.rows) == 4
 
 
 def test_several_tasks_and_no_answers_are_refused():

@@ -19,7 +19,7 @@ from peftbench.report.rows import setting
 from peftbench.report.rows.reference import published
 from peftbench.report.rows.select import choose, read
 from peftbench.report.rows.table import build
-from tests.report.evidence.answered import NAMES, cases
+from tests.report.evidence.answered import NAMES, cases, curved
 from tests.report.pictured import document, records
 from tests.report.records import record, under
 from tests.report.stored import stored
@@ -103,12 +103,13 @@ def comparisons(folder):
 
 def advices():
     made = records()
-    tables = [*build(made), *build([one for one in made if one.learned.method is None])]
+    tables = [*build(made), *build([one for one in made if one.learned.method is None]), curved()]
     return [advise_text.to_json([advise(table, 100, accuracy)]) for table in tables for accuracy in (None, 0.5)]
 
 
 def decisions():
     answers = [Answer(decide(built, 100, labels), choices=NAMES) for built, labels in cases().values()]
+    answers.append(Answer(decide(curved(), 100)))
     return [decide_text.to_json(answer) for answer in [*answers, Answer(answers[0].decision, "peftbench list")]]
 
 

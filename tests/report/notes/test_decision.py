@@ -5,7 +5,7 @@ import pytest
 from peftbench.report.evidence.decide import decide
 from peftbench.report.notes import decision as notes
 from peftbench.report.notes.decision import Answer
-from tests.report.evidence.answered import NAMES, answered, cases, table
+from tests.report.evidence.answered import NAMES, answered, cases, curved, table
 from tests.report.evidence.test_decide import LABELS, pair, pattern
 
 
@@ -53,6 +53,14 @@ def test_neither_names_the_label_that_does_as_well():
     )
     assert "the most frequent label, which" in notes.sentence(Answer(neither.decision))
     assert "and nothing is shown to be worth it" in notes.line(neither.decision)
+
+
+def test_learning_curves_say_from_how_many_rows_on_tuning_is_ahead():
+    decision = Answer(decide(curved(), 100))
+    (line,) = (text for text in notes.would_change(decision) if text.startswith("labelled rows: "))
+    assert line.startswith("labelled rows: ia3 on mini-gpt is ahead of ICL on mini-gpt from about ")
+    assert any(text.startswith("learning curves: ahead with each") for text in notes.conventions(decision.decision))
+    assert not any(text.startswith("labelled rows: ") for text in notes.would_change(answer(pair(40, 30, 2))))
 
 
 def test_what_is_behind_the_most_frequent_label_needs_no_more_rows():
