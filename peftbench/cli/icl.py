@@ -83,11 +83,19 @@ class ShotOptions:
         bool,
         Option(
             "--calibrate",
-            help="Divide by the choices' probabilities without content.",
+            help="Divide by the choices' probabilities whatever is asked.",
             metavar=FLAG,
             rich_help_panel=SHOTS_PANEL,
         ),
     ] = False
+    calibrate_by: Annotated[
+        Literal["contextual", "batch", "domain"] | None,
+        Option(
+            help="Estimate these from queries without content, from training rows that are no shots, or from random "
+            "words of theirs. \\[default: contextual]",
+            rich_help_panel=SHOTS_PANEL,
+        ),
+    ] = None
     content_free: Annotated[
         list[str] | None,
         Option(
@@ -116,7 +124,8 @@ class ShotOptions:
             "fit_shots": self.fit_shots,
             "labels": self.labels,
             "ensemble": self.ensemble,
-            "calibrate": self.calibrate or bool(self.content_free),
+            "calibrate": self.calibrate or bool(self.content_free) or self.calibrate_by is not None,
+            "calibrate_by": self.calibrate_by or "contextual",
             "as_prefix": self.as_prefix,
             "select": "random" if self.select == "balanced" else self.select,
             "embedder": self.embedder,

@@ -139,7 +139,7 @@ def _inference(facts: Facts) -> list[Cost]:
     ]
     if any(scored.once for scored in facts.scored):
         once = sum(_forward(facts, _query(facts, length)) for scored in facts.scored for length in scored.once)
-        convention = f"{EXACT}; queries without content, {MEAN}"
+        convention = f"{EXACT}; what calibration asks beside the queries, {MEAN}"
         inference.append(_flops("calibration_flops", _ratio(once, len(facts.scored)), convention))
     return inference
 

@@ -16,7 +16,8 @@ from peftbench.costs.of_cell import Facts, ScoredRows, costs
 from peftbench.costs.traced_cell import Traced, trace_cell
 from peftbench.flow.plan import Plan
 from peftbench.flow.trial import Trial
-from peftbench.learners.learn import Learned, Tuned
+from peftbench.learners.icl import Icl
+from peftbench.learners.learn import Learned, Learner, Tuned
 from peftbench.learners.predictor import Predictor
 from peftbench.models.backbone import Backbone
 from peftbench.scoring.ranking import NORMALIZATIONS, predict
@@ -179,9 +180,14 @@ def _learned(trial: Trial, learned: Learned) -> store.Learned:
         num_shots=min(num_shots),
         shot_ids=[row.id for row in read[: max(num_shots)]],
         chosen_from=(trial.cell.icl.pool or len(trial.plan.task.train)) if trial.cell.icl.is_chosen else None,
+        calibrated_by=_num_calibration_rows(trial.learner),
         embedder=None if trial.cell.icl.embedder is None else str(trial.cell.icl.embedder),
         **(_tuned(learned) if isinstance(learned, Tuned) else {}),
     )
+
+
+def _num_calibration_rows(learner: Learner) -> int | None:
+    return len(learner.calibration_rows) or None if isinstance(learner, Icl) else None
 
 
 def _tuned(tuned: Tuned) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from peftbench import registry
 from peftbench.adapters import starts
 from peftbench.adapters.peft import read
 from peftbench.errors import MethodError, TaskError
+from peftbench.learners.calibration import NUM_ROWS, NUM_TEXTS
 from peftbench.learners.icl import Icl
 from peftbench.learners.learn import Learner, Queries
 from peftbench.learners.tune import Tuning
@@ -17,7 +18,8 @@ from peftbench.spec.cell import Cell, TaskSpec, Training
 from peftbench.spec.settings import checked
 from peftbench.tasks import folds, labels, overlap
 from peftbench.tasks.load import load as load_task
-from peftbench.tasks.shots import check_number, draw
+from peftbench.tasks.random_text import random_rows
+from peftbench.tasks.shots import check_number, draw, others
 from peftbench.tasks.task import Row, Task
 from peftbench.tasks.template import Template
 
@@ -77,7 +79,7 @@ def _plan(cell: Cell, task: Task, rendered: dict[tuple[Any, ...], Queries]) -> P
     check_number(task, cell.shots)
     rows = _rows(task, cell)
     shots = () if cell.icl.is_chosen else rows
-    learner = _learner(cell, rows, templates)
+    learner = _learner(cell, task, rows, templates)
     is_after_shots = cell.learner == "icl" and cell.shots > 0
     of_fold = None if cell.fold is None else (cell.fold, cell.seed)
     key = (cell.task, of_fold, tuple(template.index for template in templates), cell.limit, is_after_shots)
@@ -166,9 +168,10 @@ def _rows(task: Task, cell: Cell) -> tuple[Row, ...]:
     return task.train if cell.icl.is_chosen else draw(task, cell.shots, cell.seed, cell.draw)
 
 
-def _learner(cell: Cell, rows: tuple[Row, ...], templates: tuple[Template, ...]) -> Learner:
+def _learner(cell: Cell, task: Task, rows: tuple[Row, ...], templates: tuple[Template, ...]) -> Learner:
     if cell.method is None:
-        return Icl(templates, rows, cell.icl, cell.seed, cell.shots if cell.icl.is_chosen else None)
+        num_chosen = cell.shots if cell.icl.is_chosen else None
+        return Icl(templates, rows, cell.icl, cell.seed, num_chosen, _calibration_rows(cell, task, templates, rows))
     start = None
     if cell.start_from is not None:
         start = starts.read(cell.start_from, lambda: read.describe(cell.model, cell.revision, cell.allow_pickle))
@@ -181,6 +184,31 @@ def _learner(cell: Cell, rows: tuple[Row, ...], templates: tuple[Template, ...])
         start=start,
         sweep=cell.sweep is not None,
     )
+
+
+def _calibration_rows(cell: Cell, task: Task, templates: Sequence[Template], shots: Sequence[Row]) -> tuple[Row, ...]:
+    """Draw the rows that calibration reads; none where it reads queries without content, or where there is none.
+
+    Raises:
+        TaskError: All training rows are shots, a template makes nothing of the others, or choices come from the rows.
+    """
+    by = f"calibrate_by = {cell.icl.calibrate_by}"
+    if not cell.icl.calibrates_by_rows:
+        return ()
+    if own := next((template for template in templates if template.fixed_choices is None), None):
+        message = f"template '{own.name}' has choices of each row's own, of which {by} can make no mean over rows"
+        raise TaskError(message, hint="--calibrate alone asks each row's choices without content")
+    rows = others(task, shots, cell.seed, NUM_ROWS)
+    if not rows:
+        message = f"{by} reads training rows that are no shots, and all {len(task.train)} are shots"
+        raise TaskError(message, hint="fewer --shots, more rows with --train, or --calibrate alone")
+    if cell.icl.calibrate_by == "domain":
+        rows = random_rows(rows, NUM_TEXTS, templates[0].label, cell.seed)
+    for template in templates:
+        if not any(map(template.reads, rows)):
+            message = f"template '{template.name}' makes nothing of any of the {len(rows)} rows of {by}"
+            raise TaskError(message, hint="--calibrate alone, or other templates with --templates")
+    return rows
 
 
 def _config(method: str, cell: Cell, start: starts.Start | None) -> MethodConfig:

@@ -93,8 +93,7 @@ class PromptScorer:
     """
 
     def __init__(self, backbone: Backbone, template: Template, used: Usage) -> None:
-        learner = icl.Icl((template,), tuple(used.rows()), used.icl, used.seed, used.num_chosen)
-        self._predictor = icl.learn(backbone, template, learner, used.scoring)
+        self._predictor = icl.learn(backbone, template, used.prompts(template), used.scoring)
 
     def score(self, examples: Sequence[Example], numbers: Sequence[int]) -> list[list[ChoiceScore]]:
         """Score each example's choices after the shots."""

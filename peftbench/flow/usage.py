@@ -30,6 +30,16 @@ class Shot(Settings):
     fields: dict[str, Any]
     label: int
 
+    @classmethod
+    def of(cls, row: Row) -> "Shot":
+        """Write a row."""
+        return cls(id=row.id, fields=dict(row.fields), label=row.label)
+
+    @property
+    def row(self) -> Row:
+        """The row that was written."""
+        return Row(self.id, self.fields, self.label)
+
 
 class NumberedWording(Wording):
     """A template, with its number in the task."""
@@ -51,6 +61,7 @@ class Usage(Settings):
         shots: In-context learning: the rows before the query, or those that shots are chosen from.
         num_chosen: In-context learning: how many are chosen for each query; None where all stand before all queries.
         icl: In-context learning: its options.
+        calibration_rows: In-context learning: the rows that calibration reads, where it reads any.
         seed: In-context learning: what other orders and random labels of the shots follow from.
         embedder_sha256: In-context learning: of the sentence model that shots are chosen by; None where there is none.
         chat_template_sha256: Of the template that writes prompts as turns; None where they are plain text.
@@ -71,6 +82,7 @@ class Usage(Settings):
     scoring: Scoring
     shots: tuple[Shot, ...] = ()
     num_chosen: Annotated[int, Field(ge=1)] | None = None
+    calibration_rows: tuple[Shot, ...] = ()
     icl: IclOptions = IclOptions()
     seed: int = 0
     embedder_sha256: str | None = None
@@ -83,10 +95,17 @@ class Usage(Settings):
             raise ValueError("num_chosen shots of those there are go with a selector")
         return self
 
+    @model_validator(mode="after")
+    def _calibration_has_its_rows(self) -> "Usage":
+        if self.icl.calibrates_by_rows != bool(self.calibration_rows):
+            raise ValueError("calibration_rows go with an option that reads them")
+        return self
+
     def text(self) -> str:
         """Write it as the JSON of its file, with its digest; of turns and chosen shots only where there are any."""
         absent = set() if self.scoring.chat else {"chat_template_sha256", "before"}
         absent |= {name for name in ("num_chosen", "embedder_sha256") if getattr(self, name) is None}
+        absent |= set() if self.calibration_rows else {"calibration_rows"}
         return sealed(self.model_dump_json(indent=2, exclude=absent))
 
     def alone(self) -> dict[str, "Usage"]:
@@ -119,7 +138,12 @@ class Usage(Settings):
 
     def rows(self) -> list[Row]:
         """Return the shots as rows."""
-        return [Row(shot.id, shot.fields, shot.label) for shot in self.shots]
+        return [shot.row for shot in self.shots]
+
+    def prompts(self, template: Template) -> Icl:
+        """Return what in-context learning did, with one template."""
+        calibration_rows = tuple(shot.row for shot in self.calibration_rows)
+        return Icl((template,), tuple(self.rows()), self.icl, self.seed, self.num_chosen, calibration_rows)
 
 
 def of(trial: Trial) -> Usage:
@@ -143,8 +167,9 @@ def of(trial: Trial) -> Usage:
             for t in plan.templates
         ),
         scoring=trial.scoring,
-        shots=tuple(Shot(id=row.id, fields=dict(row.fields), label=row.label) for row in in_prompt),
+        shots=tuple(map(Shot.of, in_prompt)),
         num_chosen=learner.num_chosen if isinstance(learner, Icl) else None,
+        calibration_rows=tuple(map(Shot.of, learner.calibration_rows)) if isinstance(learner, Icl) else (),
         # The prompt that a prefix comes from says the same.
         icl=cell.icl.model_copy(update={"as_prefix": False}),
         seed=cell.seed,

@@ -1,4 +1,11 @@
-"""Contextual calibration: what the model would answer to a query without content is divided out."""
+"""Calibration: the answers that a model leans to, whatever it is asked after these shots, are divided out.
+
+    q = W p,   W = diag(p_prior)^-1
+
+What it leans to is estimated from queries without content (contextual calibration), from training rows (batch
+calibration), or from random words of such rows (domain-context calibration). No label has a part in it, and no test
+query.
+"""
 
 import math
 from collections.abc import Callable, Iterable, Sequence
@@ -14,6 +21,11 @@ from peftbench.scoring.score import Scores
 from peftbench.store.record import Normalization
 from peftbench.tasks.task import Example
 from peftbench.tasks.template import Template
+
+NUM_ROWS = 128
+"""Training rows that batch calibration reads, at most."""
+NUM_TEXTS = 20
+"""Texts of random words that domain-context calibration reads."""
 
 
 class CalibratedPredictor(Wrapped):
@@ -106,6 +118,58 @@ class CalibratedPredictor(Wrapped):
     def _key(self, query: Example) -> tuple[Any, ...]:
         """Return what decides a content-free query's scores; the row, where shots are chosen for it."""
         return query.input, query.choices, id(query.row) if self.inner.is_chosen else None
+
+
+class PriorPredictor(Wrapped):
+    """Scores queries, and ranks choices by their probability against the mean of the same choices' over other inputs.
+
+    p_prior(c) = 1/M sum_j p(c | x_j),   q(c) = p(c) / p_prior(c)
+
+    p is that of `CalibratedPredictor`. The inputs x_j stand after the same shots as a query does, once for all queries:
+    a query's answer hangs on no other query.
+
+    Batch calibration: x_j are M = 128 training rows, or as many as are left. A shot is none of them: where the prompt
+    shows an input with its answer, the model repeats the answer, and that tells nothing of what it leans to.
+    Domain-context calibration: x_j are M = 20 texts of random words of such rows (`tasks.random_text`).
+
+    Args:
+        inner: Scores queries and these inputs alike.
+        inputs: With the choices that all queries share, in their order.
+
+    Paper: 2309.17249, section 4 (batch calibration, without the strength that is learned from labels); 2305.19148,
+        domain-context calibration, with M = 20 as in the authors' code.
+    Differs: both papers take the inputs of the test set. Here they are training rows, so that rows which come later are
+        answered as they would have been among others, and no number hangs on which rows were tested together. The
+        authors of domain-context calibration put random words in lower case and end them with a full stop.
+    """
+
+    def __init__(self, inner: Prompting, inputs: Sequence[Example]) -> None:
+        super().__init__(inner)
+        self._inputs = list(inputs)
+
+    def score(self, examples: Sequence[Example], progress: Callable[[int], None] | None = None) -> Scores:
+        """Score each example's choices, and the inputs of the estimate.
+
+        Returns:
+            What the inner predictor gives, with calibrated ranks; `once` has the inputs.
+        """
+        scores, priors = self.inner.score(examples, progress), self.inner.score(self._inputs)
+        choices = [_calibrated(of_example, priors.choices) for of_example in scores.choices]
+        once, seconds = scores.once + tuple(priors.lengths), scores.seconds + priors.seconds
+        return replace(scores, choices=choices, work=scores.work + priors.work, once=once, seconds=seconds)
+
+    def rounds(self, examples: Sequence[Example]) -> list[Round]:
+        """List what is scored of these examples: they, and the inputs of the estimate."""
+        without = [replace(part, is_once=True) for part in self.inner.rounds(self._inputs)]
+        return [*self.inner.rounds(examples), *without]
+
+    def num_fitting(self, examples: Sequence[Example]) -> int:
+        """Count the shots with which the longest query fits, and the longest input of the estimate."""
+        return self.inner.num_fitting([*examples, *self._inputs])
+
+    def take(self, num_shots: int, examples: Sequence[Example]) -> None:
+        """Go on with the first `num_shots` shots."""
+        self.inner.take(num_shots, [*examples, *self._inputs])
 
 
 def _calibrated(scores: Sequence[ChoiceScore], without: Sequence[Sequence[ChoiceScore]]) -> list[ChoiceScore]:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 from peftbench import registry
 from peftbench.errors import TaskError
-from peftbench.learners.calibration import CalibratedPredictor
+from peftbench.learners.calibration import CalibratedPredictor, PriorPredictor
 from peftbench.learners.chosen import ChosenPredictor
 from peftbench.learners.ensemble import EnsemblePredictor
 from peftbench.learners.fitting import SLACK, Fitting
@@ -43,6 +43,7 @@ class Icl:
             are joined and calibrated: the mean of an ensemble as a whole, each prompt by itself before it votes.
         seed: Of the draw; other orders and random labels follow from it.
         num_chosen: How many shots are chosen for each query; None where all of them stand before all queries.
+        calibration_rows: Rows that calibration reads in place of queries without content; none of it, or of none.
     """
 
     templates: tuple[Template, ...]
@@ -50,6 +51,7 @@ class Icl:
     options: IclOptions = DEFAULT
     seed: int = 0
     num_chosen: int | None = None
+    calibration_rows: tuple[Row, ...] = ()
 
     def check(self, backbone: Backbone, scoring: Scoring, queries: Sequence[Sequence[Example]]) -> None:
         """Find what would keep prompts from fitting, or from being saved as a prefix; no model is run.
@@ -180,6 +182,8 @@ def learn(backbone: Backbone, template: Template, icl: Icl, scoring: Scoring) ->
     template = template.without_description() if icl.shots else template
 
     def calibrated(prompt: Prompting) -> Prompting:
+        if options.calibrates_by_rows:
+            return PriorPredictor(prompt, [template.render(row) for row in icl.calibration_rows if template.reads(row)])
         return CalibratedPredictor(prompt, template, options.content_free) if options.calibrate else prompt
 
     if icl.num_chosen is not None:

@@ -19,6 +19,10 @@ Select = Literal["random", "bm25", "embedding"]
 """How shots come before a query: the seed's draw before all of them, or chosen for each (`peftbench.selection`)."""
 
 
+CalibrateBy = Literal["contextual", "batch", "domain"]
+"""What the prompts read that say which answers a model leans to: no content, training rows, or words of theirs."""
+
+
 Sweep = Literal["lr"]
 
 
@@ -114,7 +118,9 @@ class IclOptions(Settings):
             takes the next choice, and the first for the last.
         ensemble: One prompt that holds all shots ("none"), or one for each shot, whose answers are joined: "mean" of
             the probabilities of each choice, or majority "vote".
-        calibrate: Divide each choice's probability by the one that it has without content.
+        calibrate: Divide each choice's probability by the one that it has whatever is asked (`learners.calibration`).
+        calibrate_by: How that is estimated: from queries without content ("contextual"), from training rows that are no
+            shots ("batch"), or from random words of such rows ("domain").
         content_free: What stands in place of a row's texts where there is no content.
         as_prefix: Save the shots' keys and values as an adapter of prefix tuning, and answer with it.
         select: "random" draws shots, the same for all queries (`Cell.draw` says how); any other name chooses for each
@@ -122,8 +128,8 @@ class IclOptions(Settings):
         embedder: Folder of a sentence model that "embedding" compares texts by; None for the model's own states.
         pool: How many rows `Cell.draw` draws for shots to be chosen from; None for all training rows.
 
-    Paper: 2102.09690 (orders, calibration), 2202.12837 (labels), 2205.05638, appendix F (ensemble), 2101.06804
-        (shots chosen for each query).
+    Paper: 2102.09690 (orders, calibration), 2309.17249 and 2305.19148 (calibration by batch and by domain), 2202.12837
+        (labels), 2205.05638, appendix F (ensemble), 2101.06804 (shots chosen for each query).
     """
 
     fit_shots: bool = False
@@ -131,6 +137,7 @@ class IclOptions(Settings):
     labels: Literal["gold", "random", "flipped"] = "gold"
     ensemble: Literal["none", "mean", "vote"] = "none"
     calibrate: bool = False
+    calibrate_by: CalibrateBy = "contextual"
     content_free: tuple[str, ...] = Field(CONTENT_FREE, min_length=1)
     as_prefix: bool = False
     select: Select = "random"
@@ -142,17 +149,23 @@ class IclOptions(Settings):
         """Whether each query has shots of its own."""
         return self.select != "random"
 
+    @property
+    def calibrates_by_rows(self) -> bool:
+        """Whether training rows say which answers the model leans to."""
+        return self.calibrate and self.calibrate_by != "contextual"
+
     @model_serializer(mode="wrap")
     def _without_select(self, serialize: Any) -> dict[str, Any]:
         """Leave out what came later and is off, so that options are written down as they always were."""
         table: dict[str, Any] = serialize(self)
-        off = {"select": "random", "embedder": None, "pool": None}
+        off = {"select": "random", "embedder": None, "pool": None, "calibrate_by": "contextual"}
         return {name: value for name, value in table.items() if name not in off or value != off[name]}
 
     def faults(self, shots: int) -> list[str]:
         """List what cannot be done with so many shots, or not together."""
         num_orders, is_many = math.factorial(min(shots, MANY)), self.ensemble != "none"
-        by = f"select = {self.select}"
+        by, calibrated = f"select = {self.select}", f"calibrate_by = {self.calibrate_by}"
+        is_by_rows = self.calibrate_by != "contextual"
         faults = {
             f"labels = {self.labels} without a shot to relabel": self.labels != "gold" and not shots,
             f"ensemble = {self.ensemble} is of one-shot prompts, and there is no shot": is_many and not shots,
@@ -163,6 +176,11 @@ class IclOptions(Settings):
             f"shots = {shots} can stand in no more than {num_orders} orders": self.order >= num_orders > 1,
             f"shots = {shots} can stand in one order only": self.order >= num_orders == 1,
             "content_free goes with calibrate, which is off": self.content_free != CONTENT_FREE and not self.calibrate,
+            f"{calibrated} goes with calibrate, which is off": is_by_rows and not self.calibrate,
+            f"content_free goes with calibrate_by = contextual, and {calibrated} reads training rows": is_by_rows
+            and self.content_free != CONTENT_FREE,
+            f"{calibrated} is of prompts with the same shots, and {by} makes one for each query": is_by_rows
+            and self.is_chosen,
             "embedder goes with select = embedding": self.embedder is not None and self.select != "embedding",
             f"{by} chooses shots, and there is none": self.is_chosen and not shots,
             f"pool = {self.pool} rows to choose from, and {by} chooses none": bool(self.pool) and not self.is_chosen,

@@ -188,6 +188,8 @@ class Learned(Part):
         shot_ids: Positions of the shots in the task's training rows; a template used the first `num_shots` of its own.
             None of them where each query has shots of its own.
         chosen_from: Number of rows that each query's shots were chosen from: the pool; None where shots are drawn.
+        calibrated_by: Number of training rows, or texts of their words, that calibration read; None where it read
+            none.
         embedder: Folder of the sentence model that they were chosen by, as the user wrote it; None where there is none.
         method: Name of the method; None for in-context learning.
         config: The method's resolved settings.
@@ -204,6 +206,7 @@ class Learned(Part):
     num_shots: int
     shot_ids: list[int]
     chosen_from: Count | None = None
+    calibrated_by: Count | None = None
     embedder: str | None = None
     method: str | None = None
     config: dict[str, Any] | None = None

@@ -40,11 +40,28 @@ def draw(task: Task, num_shots: int, seed: int, kind: Draw = "plain") -> tuple[R
     check_number(task, num_shots)
     if kind == "file":
         return tuple(_by_content(task, seed, num_shots))
-    if task.is_own:
-        rows = _by_content(task, seed, len(task.train))
-    else:
-        rows = sorted(task.train, key=lambda row: _hash(task.name, seed, row.id))
+    rows = _in_order(task, seed)
     return tuple(rows[:num_shots] if kind == "plain" else itertools.islice(_by_label(rows), num_shots))
+
+
+def others(task: Task, shots: Sequence[Row], seed: int, number: int) -> tuple[Row, ...]:
+    """Draw training rows that are no shots, in the order of a plain draw.
+
+    Args:
+        task: Rows are drawn from its training rows.
+        shots: As `draw` gave them.
+        seed: The draw's.
+        number: How many there are at most.
+    """
+    drawn = {row.id for row in shots}
+    return tuple(itertools.islice((row for row in _in_order(task, seed) if row.id not in drawn), number))
+
+
+def _in_order(task: Task, seed: int) -> list[Row]:
+    """Order all training rows by the seed."""
+    if task.is_own:
+        return _by_content(task, seed, len(task.train))
+    return sorted(task.train, key=lambda row: _hash(task.name, seed, row.id))
 
 
 def check_number(task: Task, num_rows: int, noun: str = "shots") -> None:

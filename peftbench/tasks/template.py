@@ -4,7 +4,7 @@ import copy
 import difflib
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -252,11 +252,16 @@ def _excerpt(text: str) -> str:
 
 def emptied(value: Any, content: str) -> Any:
     """Replace every text by `content`, also in lists and tables."""
+    return replaced(value, lambda: content)
+
+
+def replaced(value: Any, text: Callable[[], str]) -> Any:
+    """Replace every text, one after the other, also in lists and tables."""
     if isinstance(value, str):
-        return content
+        return text()
     if isinstance(value, Mapping):
-        return {name: emptied(field, content) for name, field in value.items()}
-    return [emptied(item, content) for item in value] if isinstance(value, list | tuple) else value
+        return {name: replaced(field, text) for name, field in value.items()}
+    return [replaced(item, text) for item in value] if isinstance(value, list | tuple) else value
 
 
 def place(row: Row | None) -> str:

@@ -106,6 +106,8 @@ def test_each_method_is_forecast_to_the_last_flop(method, family, tune, folder, 
         {"ensemble": "mean"},
         {"ensemble": "vote", "calibrate": True},
         {"calibrate": True, "content_free": ("", "N/A")},
+        {"calibrate": True, "calibrate_by": "domain", "ensemble": "vote"},
+        {"calibrate": True, "calibrate_by": "batch"},
         {"order": 2, "labels": "flipped"},
     ],
 )

@@ -118,6 +118,9 @@ def test_training_without_any_loss_is_refused():
         (4, {"ensemble": "mean", "as_prefix": True}, "a prefix is one prompt"),
         (4, {"calibrate": True, "as_prefix": True}, "nothing calibrates those"),
         (4, {"content_free": ("a",)}, "content_free goes with calibrate"),
+        (4, {"calibrate_by": "batch"}, "calibrate_by = batch goes with calibrate, which is off"),
+        (4, {"calibrate": True, "calibrate_by": "domain", "content_free": ("a",)}, "reads training rows"),
+        (4, {"calibrate": True, "calibrate_by": "batch", "select": "bm25"}, "prompts with the same shots"),
     ],
 )
 def test_options_of_icl_that_cannot_be_are_said(shots, options, fault):

@@ -23,6 +23,7 @@ ICL = {
     "labels": {"labels": "flipped"},
     "ensemble": {"ensemble": "vote"},
     "calibrate": {"calibrate": True},
+    "calibrate_by": {"calibrate": True, "calibrate_by": "batch"},
     "content_free": {"calibrate": True, "content_free": ["nothing here", "N/A"]},
     "as_prefix": {"as_prefix": True},
     "select": {"select": "bm25"},
