@@ -318,6 +318,11 @@ def _storage(facts: Facts) -> list[Cost]:
         cache = [storage.cache_bytes(facts.sizes, scored.shot_tokens, facts.bytes_per_value) for scored in facts.scored]
         convention = f"keys and values of the shots, {facts.bytes_per_value} bytes per value as the cell ran, {MEAN}"
         disk.append(_bytes("cache_bytes", _mean(cache), convention))
+    elif any(scored.shot_tokens for scored in facts.scored) and facts.sizes.is_encoder_decoder:
+        convention, reason = f"keys and values of the shots, {MEAN}", "an encoder reads the shots anew with each query"
+        disk.append(
+            Cost(name="cache_bytes", value=None, unit="bytes", kind="counted", convention=convention, reason=reason)
+        )
     return disk
 
 

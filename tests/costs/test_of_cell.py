@@ -2,6 +2,7 @@
 
 import json
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 
@@ -59,7 +60,7 @@ SIZES = Sizes(False, 0, 2, d_model=8, d_kv=4, d_ff=32, num_heads=2, num_kv_heads
 VECTOR = Added(6, places=(Place("decoder", 0, "self", "v"),))
 
 
-def costs(**more):
+def facts(**more):
     settings = {
         "sizes": SIZES,
         "num_parameters": 1000,
@@ -72,7 +73,11 @@ def costs(**more):
         "learn_seconds": 1.0,
         "score_seconds": 2.0,
     } | more
-    return {(cost.name, cost.kind): cost.value for cost in costs_of(Facts(**settings))}
+    return Facts(**settings)
+
+
+def costs(**more):
+    return {(cost.name, cost.kind): cost.value for cost in costs_of(facts(**more))}
 
 
 def test_training_is_counted_and_stands_beside_the_rule():
@@ -120,6 +125,13 @@ def test_what_in_context_learning_keeps_is_named_text_tokens_and_cache():
     assert found["disk_bytes", "counted"] == (4 + 10) / 2 * 4
     assert found["shot_text_bytes", "counted"] == (30 + 60) / 2
     assert found["cache_bytes", "counted"] == (4 + 10) / 2 * 2 * 2 * 4 * 2  # layers, keys and values, features, bytes
+
+
+def test_an_encoder_decoder_keeps_no_cache_and_says_why():
+    sizes = replace(SIZES, is_encoder_decoder=True, num_encoder_layers=2)
+    (cache,) = [cost for cost in costs_of(facts(sizes=sizes)) if cost.name == "cache_bytes"]
+    assert cache.value is None
+    assert "anew with each query" in cache.reason
 
 
 def test_an_example_of_an_ensemble_costs_all_its_prompts():

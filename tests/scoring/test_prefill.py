@@ -4,6 +4,7 @@ import pytest
 import torch
 from transformers import DynamicCache
 
+from peftbench.costs.storage import cache_bytes
 from peftbench.scoring import prefill
 from tests.scoring.test_score import DECODERS, Virtual
 from tests.tiny import tiny_backbone
@@ -15,6 +16,10 @@ IDS = [5, 9, 4, 7, 6, 8, 5, 4, 9]
 def filled(backbone, num_virtual, budget):
     cache = DynamicCache()
     prefill.fill(backbone, num_virtual, IDS, cache, budget)
+    return tensors(cache)
+
+
+def tensors(cache):
     return [states for layer in cache.layers for states in (layer.keys, layer.values)]
 
 
@@ -43,3 +48,13 @@ def test_the_shapes_are_those_of_the_parts(num_virtual, num_tokens, parts):
     shapes = prefill.passes(num_virtual, num_tokens, 4)
     assert [(shape.decoder_tokens, shape.cached_tokens) for shape in shapes] == parts
     assert {shape.head_tokens for shape in shapes} <= {0}
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("family", DECODERS)
+def test_the_cache_takes_the_bytes_that_are_counted(family, dtype):
+    """A window's layers keep all keys, too: queries stand at other places of it."""
+    backbone = tiny_backbone(family)
+    backbone.model.to(dtype)
+    num_bytes = sum(states.nbytes for states in filled(backbone, 0, 4))
+    assert num_bytes == cache_bytes(backbone.sizes, len(IDS), dtype.itemsize)
