@@ -135,6 +135,8 @@ def _shots(record: Record) -> str:
     used, requested = units.span(record.num_shots), str(record.identity["shots"])
     chosen = record.identity.get("icl", {}).get("select")
     by = f" by {chosen}" if chosen else ""
+    number = record.identity.get("icl", {}).get("block_shots")
+    by += f" in blocks of {number}" if number else ""
     return f"{used} shots{by}" if used == requested else f"{used} of {requested} shots{by}"
 
 

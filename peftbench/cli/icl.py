@@ -17,7 +17,8 @@ from peftbench.cli.options import (
     TaskOptions,
     WeightOptions,
 )
-from peftbench.spec.limits import MAX_ORDERS
+from peftbench.spec.cell import BLOCK_SHOTS
+from peftbench.spec.limits import MAX_ORDERS, MAX_SHOTS
 
 MODEL = "mini-gpt"
 SHOTS_PANEL = "Shots"
@@ -61,6 +62,24 @@ class ShotOptions:
             rich_help_panel=SHOTS_PANEL,
         ),
     ] = None
+    attention: Annotated[
+        Literal["full", "block"],
+        Option(
+            help="Let each shot see all those before it; or run blocks of shots that do not see each other, while the "
+            "query sees them all: fewer FLOPs, an approximation.",
+            rich_help_panel=SHOTS_PANEL,
+        ),
+    ] = "full"
+    block_shots: Annotated[
+        int,
+        Option(
+            help="With --attention block: shots of a block.",
+            metavar="N",
+            min=1,
+            max=MAX_SHOTS,
+            rich_help_panel=SHOTS_PANEL,
+        ),
+    ] = BLOCK_SHOTS
     orders: Annotated[
         int,
         Option(
@@ -130,6 +149,8 @@ class ShotOptions:
             "select": "random" if self.select == "balanced" else self.select,
             "embedder": self.embedder,
             "pool": self.pool,
+            "attention": self.attention,
+            "block_shots": self.block_shots,
         }
         texts = {"content_free": tuple(self.content_free)} if self.content_free else {}
         return [table | texts | {"order": order} for order in range(self.orders)]

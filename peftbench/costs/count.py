@@ -6,13 +6,13 @@ Left out: elementwise work (norms, activations, softmax, residuals, products wit
 position tables.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields, replace
 
 from peftbench.errors import CostError
 from peftbench.methods.base import Added, Op
 from peftbench.models.shapes import EncoderSizes, Sizes
-from peftbench.scoring.work import Pass
+from peftbench.scoring.work import Blocks, Pass
 
 NOTHING = Added(num_parameters=0)
 
@@ -27,6 +27,7 @@ class Query:
         choice_tokens: Tokens of each choice, as fed to the model. A choice's last token is only predicted, so an
             encoder-decoder is fed as many as the choice has (the start token first; one more where there are two),
             and a decoder-only model one less: 0 for a choice of one token.
+        blocks: Where blocks of shots do not see each other: these.
 
     Raises:
         CostError: A negative length, or no choices.
@@ -35,6 +36,7 @@ class Query:
     shot_tokens: int
     input_tokens: int
     choice_tokens: tuple[int, ...]
+    blocks: Blocks | None = None
 
     def __post_init__(self) -> None:
         if min(self.shot_tokens, self.input_tokens, *self.choice_tokens) < 0 or not self.choice_tokens:
@@ -121,7 +123,14 @@ def forward_flops(
     return flops(sizes, stream(sizes, query, added, cached=cached), added, merged=merged)
 
 
-def prefill_flops(sizes: Sizes, shot_tokens: int, added: Added | None = None, *, merged: bool = True) -> int:
+def prefill_flops(
+    sizes: Sizes,
+    shot_tokens: int,
+    added: Added | None = None,
+    *,
+    merged: bool = True,
+    blocks: Blocks | None = None,
+) -> int:
     """Count what it costs, once, to compute the keys and values of virtual tokens and shots; the LM head stays idle.
 
     Args:
@@ -129,6 +138,7 @@ def prefill_flops(sizes: Sizes, shot_tokens: int, added: Added | None = None, *,
         shot_tokens: Tokens that all queries have in common.
         added: What a method adds; None for the bare model.
         merged: Whether the method was folded into the weights, as far as it can be.
+        blocks: Where blocks of shots do not see each other: these; what stands before the shots is left out.
 
     Raises:
         CostError: An encoder-decoder, or impossible sizes.
@@ -138,7 +148,8 @@ def prefill_flops(sizes: Sizes, shot_tokens: int, added: Added | None = None, *,
         raise CostError("an encoder-decoder has no cache of shots to fill", hint="count it without the cache")
     added = added or NOTHING
     tokens = added.extra_tokens + shot_tokens
-    filling = Stream(0, tokens, 0, self_pairs=tokens * (tokens + added.extra_keys), cross_pairs=0, head=0)
+    pairs = tokens * (tokens + added.extra_keys) - (unseen_pairs(blocks.shots, tokens) if blocks else 0)
+    filling = Stream(0, tokens, 0, self_pairs=pairs, cross_pairs=0, head=0)
     return flops(sizes, filling, added, merged=merged)
 
 
@@ -182,7 +193,15 @@ def stream(sizes: Sizes, query: Query, added: Added, *, cached: bool = False) ->
         )
     keys = before + query.input_tokens + choices
     queries = keys - before if cached else keys
-    return Stream(0, queries, 0, self_pairs=queries * (keys + added.extra_keys), cross_pairs=0, head=choices + 1)
+    pairs = queries * (keys + added.extra_keys)
+    if query.blocks is not None and not cached:
+        pairs -= unseen_pairs([end - start for start, end in query.blocks.spans], keys)
+    return Stream(0, queries, 0, self_pairs=pairs, cross_pairs=0, head=choices + 1)
+
+
+def unseen_pairs(sizes: Iterable[int], num_keys: int) -> int:
+    """Count the (query, key) pairs that blocks of these sizes leave out of an attention with so many keys."""
+    return sum(size * (num_keys - size) for size in sizes)
 
 
 def pass_flops(sizes: Sizes, run: Pass, added: Added | None = None) -> int:

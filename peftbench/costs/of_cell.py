@@ -109,6 +109,11 @@ class Facts:
         return has_shots and not self.sizes.is_encoder_decoder
 
     @property
+    def is_blocked(self) -> bool:
+        """Whether the shots stand in blocks that do not see each other."""
+        return any(length.blocks for scored in self.scored for length in scored.lengths)
+
+    @property
     def selections(self) -> list[SelectionWork]:
         """What choosing shots took under each template; nothing where none are chosen."""
         return [scored.selection for scored in self.scored if scored.selection is not None]
@@ -128,6 +133,7 @@ def _inference(facts: Facts) -> list[Cost]:
     exact = f"{EXACT}; methods folded into the weights where they can be; mean over examples and templates"
     choosing, ruled = _choosing_flops(facts), _ruled_choosing(facts)
     exact += "; with choosing the shots" if facts.selections else ""
+    exact += "; blocks of shots see themselves alone" if facts.is_blocked else ""
     by_rule = f"{PAPER}; mean over examples and templates"
     run = count.passes_flops(facts.sizes, Counter(facts.passes), facts.used)
     inference = [
@@ -203,18 +209,21 @@ def _seen(facts: Facts, traced: Traced, trained: TrainingWork) -> list[Cost]:
 def _cached(facts: Facts) -> list[Cost]:
     """Count what it would be with the shots' keys and values kept, whether they were or not."""
     cached = _per_example(facts, lambda query: _forward(facts, query, cached=True))
+    blocks = "; blocks of shots see themselves alone" if facts.is_blocked else ""
     fill = _ratio(sum(_fill_flops(facts, scored) for scored in facts.scored), len(facts.scored))
     return [
         _flops(
             "cached_inference_flops_per_example", cached, f"{EXACT}; keys and values of the shots read from a cache"
         ),
-        _flops("cache_flops", fill, "filling the cache of the shots' keys and values, once per template"),
+        _flops("cache_flops", fill, f"filling the cache of the shots' keys and values, once per template{blocks}"),
     ]
 
 
 def _fill_flops(facts: Facts, scored: ScoredRows) -> int:
     """Count each prompt of shots once: an ensemble has several, and each scores all examples."""
-    flops = sum(count.prefill_flops(facts.sizes, length.shots, facts.used) for length in scored.lengths)
+    flops = sum(
+        count.prefill_flops(facts.sizes, length.shots, facts.used, blocks=length.blocks) for length in scored.lengths
+    )
     shot_tokens = sum(length.shots for length in scored.lengths)
     return _ratio(flops * scored.shot_tokens, shot_tokens) if shot_tokens else 0
 
@@ -360,7 +369,7 @@ def _clock(facts: Facts) -> list[Cost]:
 
 def _query(facts: Facts, length: Length) -> count.Query:
     virtual = facts.added.extra_tokens if facts.added else 0
-    return count.Query(length.shots, length.context - virtual - length.shots, length.choices)
+    return count.Query(length.shots, length.context - virtual - length.shots, length.choices, length.blocks)
 
 
 def _forward(facts: Facts, query: count.Query, *, cached: bool = False) -> int:

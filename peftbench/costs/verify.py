@@ -169,6 +169,9 @@ def verify_record(record: Record) -> list[Verification]:
     if "scoring_context_tokens" not in record.work:
         hint = f"verify its model by itself: --verify --model {record.model.name}"
         raise RecordError(f"record '{record.id}' does not say how many tokens it scored", hint=hint)
+    if record.identity.get("icl", {}).get("attention") == "block":
+        message = f"record '{record.id}' ran its shots in blocks, and a query is traced as one sequence"
+        raise RecordError(message, hint="verify a record of the same cell without --attention block")
     model, learned = describe(record.model.name), record.learned
     if model.num_parameters != record.model.num_parameters:
         raise CostError(

@@ -184,7 +184,7 @@ def _prompted(learner: Icl, trial: Trial, texts: Texts) -> Forecast:
                 if part.is_chosen:
                     is_shared = trial.scoring.cache and not sizes.is_encoder_decoder
                     before, counts = 0, counts.after(part.shot_tokens // (part.num_alike if is_shared else 1))
-                passes = _scoring(Shapes(sizes, num_before=before), counts, trial)
+                passes = _scoring(Shapes(sizes, num_before=before, blocks=part.blocks), counts, trial)
             scored.update(passes)
     return replace(
         _nothing(trial.backbone),

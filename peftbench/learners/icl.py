@@ -13,6 +13,7 @@ from peftbench.learners.predictor import Prompting, Round
 from peftbench.learners.scored import score_once
 from peftbench.learners.shots_as_prefix import PrefixPredictor, check_prefix
 from peftbench.models.backbone import Backbone
+from peftbench.scoring import blocks
 from peftbench.scoring.encoding import (
     Encoded,
     cut_input,
@@ -24,6 +25,7 @@ from peftbench.scoring.encoding import (
 )
 from peftbench.scoring.layout import Shot
 from peftbench.scoring.score import Scores
+from peftbench.scoring.work import Blocks
 from peftbench.spec.cell import IclOptions, Scoring
 from peftbench.tasks.shots import ranks, relabel
 from peftbench.tasks.task import Example, Row
@@ -59,9 +61,11 @@ class Icl:
         Where a model chooses shots, whether they fit shows when it has.
 
         Raises:
-            MethodError: Shots cannot be a prefix on this model.
+            MethodError: Shots cannot be a prefix on this model, or stand in blocks.
             ModelError: As `fit`.
         """
+        if self.options.attention == "block":
+            blocks.check(backbone)
         if self.options.as_prefix:
             check_prefix(backbone)
         text = replace(self, options=self.options.model_copy(update={"as_prefix": False}))
@@ -139,11 +143,34 @@ class IclPredictor(Fitting):
         Raises:
             ModelError: A prompt is longer than the model's positions. Also what `scoring.score.score` raises.
         """
-        return score_once(self._backbone, examples, self._scoring, self.shown(), progress)
+        return score_once(self._backbone, examples, self._scoring, self.shown(), progress, self._block_shots)
+
+    def take(self, num_shots: int, examples: Sequence[Example]) -> None:
+        """Go on with the first shots; where they stand in blocks, see that these end alike before all examples.
+
+        Raises:
+            ModelError: They do not, or too few fit.
+        """
+        super().take(num_shots, examples)
+        self._blocks(examples)
 
     def rounds(self, examples: Sequence[Example]) -> list[Round]:
         """List what is scored of these examples: all of them after the shots."""
-        return [Round(self.shot_tokens, examples)]
+        return [Round(self.shot_tokens, examples, blocks=self._blocks(examples[:1]))]
+
+    @property
+    def _block_shots(self) -> int | None:
+        """Shots of a block; None where each shot sees all those before it."""
+        is_full = self._options.attention == "full" or not self.num_shots
+        return None if is_full else self._options.block_shots
+
+    def _blocks(self, examples: Sequence[Example]) -> Blocks | None:
+        """Find the blocks of shots that stand before examples; None where there are none."""
+        if self._block_shots is None:
+            return None
+        encoded = self._encoded(examples, self.num_shots)
+        shots, number = self.shown(), self._block_shots
+        return blocks.marked(self._backbone, examples, encoded, self._scoring, shots, number)[0].blocks
 
     def _encoded(self, examples: Sequence[Example], num_shots: int) -> list[Encoded]:
         return encode(self._backbone, examples, self._scoring, self.shown(num_shots))

@@ -6,6 +6,7 @@ from typing import Protocol
 
 from peftbench.models.shapes import EncoderSizes
 from peftbench.scoring.score import Scores
+from peftbench.scoring.work import Blocks
 from peftbench.tasks.task import Example
 
 
@@ -68,6 +69,7 @@ class Round:
         is_chosen: Whether each example has shots of its own.
         num_alike: How many examples stand after the same shots then: one, or all content-free ones of a query.
         reading: What a model reads before, to choose them; None where none does.
+        blocks: Where blocks of these shots do not see each other: these.
     """
 
     shot_tokens: int
@@ -76,6 +78,7 @@ class Round:
     is_chosen: bool = False
     num_alike: int = 1
     reading: Reading | None = None
+    blocks: Blocks | None = None
 
 
 class Prompting(Predictor, Protocol):

@@ -43,6 +43,7 @@ def score_once(
     scoring: Scoring,
     shots: Sequence[Shot],
     progress: Callable[[int], None] | None = None,
+    block_shots: int | None = None,
 ) -> Scores:
     """Score examples after shots, or take the scores that this model, as it was loaded, gave to the same prompts.
 
@@ -55,27 +56,29 @@ def score_once(
         scoring: How inputs are cut and answers end.
         shots: What stands before each input.
         progress: Called with the number of examples that were just finished.
+        block_shots: As `scoring.score.score`.
 
     Raises:
         ModelError: As `scoring.score.score`.
         RunError: Likewise.
     """
     memory = _MEMORIES.setdefault(backbone, _Memory())
-    key = _digest(examples, scoring, shots)
+    key = _digest(examples, scoring, shots, block_shots)
     scores = memory.get(key)
     if scores is None:
-        scores = score(backbone, examples, scoring, shots, progress=progress)
+        scores = score(backbone, examples, scoring, shots, block_shots=block_shots, progress=progress)
         memory.put(key, scores)
     elif progress is not None:
         progress(len(examples))
     return scores
 
 
-def _digest(examples: Sequence[Example], scoring: Scoring, shots: Sequence[Shot]) -> bytes:
+def _digest(examples: Sequence[Example], scoring: Scoring, shots: Sequence[Shot], block_shots: int | None) -> bytes:
     """Hash all that decides scores, so that no text of a row is held on to."""
     written = [[shot.input, shot.answer, shot.joint] for shot in shots]
     queries = [[example.input, example.choices, example.joint] for example in examples]
-    return hashlib.sha256(json.dumps([scoring.model_dump(mode="json"), written, queries]).encode()).digest()
+    decisive = [scoring.model_dump(mode="json"), written, queries, block_shots]
+    return hashlib.sha256(json.dumps(decisive).encode()).digest()
 
 
 def _num_choices(scores: Scores) -> int:

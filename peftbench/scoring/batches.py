@@ -99,12 +99,14 @@ def batches(
 def _batching(
     backbone: Backbone, encoded: Sequence[Encoded], cache: bool, budget: int, row_adapters: RowAdapters | None
 ) -> Batching:
+    is_packed = not backbone.is_encoder_decoder and row_adapters is None and cache
+    assert is_packed or encoded[0].blocks is None, "blocks of shots are run once, and their keys and values kept"
+    if is_packed:
+        return _packed(backbone, encoded, budget)
     if backbone.is_encoder_decoder:
         by_choice = _branched if cache else _folded
         return by_choice(backbone, encoded, row_adapters or _Alike())
-    if row_adapters is not None:
-        return _branched(backbone, encoded, row_adapters)
-    return _packed(backbone, encoded, budget) if cache else _plain(backbone, encoded)
+    return _plain(backbone, encoded) if row_adapters is None else _branched(backbone, encoded, row_adapters)
 
 
 def token_budget(backbone: Backbone) -> int:
@@ -207,7 +209,8 @@ def _packed(backbone: Backbone, encoded: Sequence[Encoded], budget: int) -> Batc
     contexts = [tokens.context for tokens in encoded]
     skip = min(num_common(contexts), min(map(len, contexts)) - 1)
     cache, size = DynamicCache(), virtual + skip
-    prefill.fill(backbone, virtual, encoded[0].context[:skip], cache, budget)
+    blocks = encoded[0].blocks
+    prefill.fill(backbone, virtual, encoded[0].context[:skip], cache, budget, blocks)
 
     def forget() -> None:
         for layer in cache.layers:  # each by itself: after a failure in the middle, some have grown and some have not
@@ -225,7 +228,7 @@ def _packed(backbone: Backbone, encoded: Sequence[Encoded], budget: int) -> Batc
         work = Work(context_tokens=context, choice_tokens=len(row.ids) - context, passes=(shape,))
         return _sums(picked.tolist(), answers, batch), work
 
-    start = Work(shared_tokens=size, passes=tuple(prefill.passes(virtual, size, budget))) if size else None
+    start = Work(shared_tokens=size, passes=tuple(prefill.passes(virtual, size, budget, blocks))) if size else None
     return Batching([_cost(tokens) - skip for tokens in encoded], False, run, start, forget)
 
 

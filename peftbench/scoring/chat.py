@@ -10,6 +10,7 @@ each choice is rendered by the template as well, and the two texts must be the s
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 
 from peftbench.errors import ModelError
 from peftbench.models import foreign
@@ -99,13 +100,15 @@ def layout(backbone: Backbone, scoring: Scoring, shots: Sequence[Shot]) -> ChatL
     template = chat_template(backbone)
     said = [text.strip() for shot in shots for text in (shot.input, shot.answer)]
     parts = _parts(template, backbone.name, scoring.system, len(said) + 2)
-    before = "".join(part + text for part, text in zip(parts, said, strict=False)) + parts[-3]
+    turns = [part + text for part, text in zip(parts, said, strict=False)]
     between, end = parts[-2:]
     tokens = _tokens(backbone)
     chat = ChatLayout(
-        before,
+        "".join(turns) + parts[-3],
         between,
         after=_end(backbone.name, end, tokens) if scoring.end == "eos" else "",
+        start=len(parts[0]),
+        ends=tuple(accumulate(map(len, turns)))[1::2],
         model=backbone.name,
         end=end,
         marks=_marks(backbone, parts, tokens),

@@ -10,7 +10,7 @@ from peftbench.models import foreign
 from peftbench.models.backbone import Backbone
 from peftbench.scoring import chat
 from peftbench.scoring.layout import Layout, Shot, plain
-from peftbench.scoring.work import Length
+from peftbench.scoring.work import Blocks, Length
 from peftbench.spec.cell import Scoring
 from peftbench.tasks.task import Example
 
@@ -28,6 +28,7 @@ class Encoded:
         starts: How many of choices[c] are not yet answer tokens.
         label: Index of the right choice.
         num_cut_tokens: Tokens that `max_input_tokens` cut from the input.
+        blocks: Where the context begins with blocks of shots that do not see each other: these (`scoring.blocks`).
     """
 
     context: tuple[int, ...]
@@ -35,6 +36,7 @@ class Encoded:
     starts: tuple[int, ...]
     label: int = 0
     num_cut_tokens: int = 0
+    blocks: Blocks | None = None
 
 
 def encode(
@@ -156,7 +158,7 @@ def lengths(backbone: Backbone, encoded: Sequence[Encoded], shot_tokens: Sequenc
     """
     virtual, more = num_virtual_tokens(backbone), backbone.sizes.num_fed_more
     return [
-        Length(virtual + len(tokens.context), tuple(len(ids) + more for ids in tokens.choices), of_shots)
+        Length(virtual + len(tokens.context), tuple(len(ids) + more for ids in tokens.choices), of_shots, tokens.blocks)
         for tokens, of_shots in zip(encoded, shot_tokens or [0] * len(encoded), strict=True)
     ]
 
@@ -169,6 +171,12 @@ def num_tokens(backbone: Backbone, text: str) -> int:
 def text_ids(backbone: Backbone, texts: Sequence[str]) -> list[list[int]]:
     """Tokenize texts that stand alone, with what the tokenizer opens and ends each of them by."""
     return [list(encoding.ids) for encoding in _tokenized(backbone, texts, special=True)]
+
+
+def ids_and_stops(backbone: Backbone, text: str) -> tuple[list[int], list[int]]:
+    """Tokenize a text, without what the tokenizer opens it by; each token comes with where its characters end."""
+    (encoding,) = _tokenized(backbone, [text])
+    return list(encoding.ids), [stop for _, stop in encoding.offsets]
 
 
 def num_tokens_of(backbone: Backbone, texts: Sequence[str]) -> list[int]:

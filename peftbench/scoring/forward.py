@@ -119,6 +119,7 @@ def decoder_states(
     num_virtual: int = 0,
     cache: DynamicCache | None = None,
     num_cached: int = 0,
+    cached_from: int = 0,
 ) -> Tensor:
     """Run rows of equal length through a decoder-only model.
 
@@ -128,6 +129,7 @@ def decoder_states(
         num_virtual: 0, or the soft prompt's length.
         cache: Keys and values of the tokens before one single row; the row's own are added to it.
         num_cached: How many tokens the cache holds.
+        cached_from: Position of the first of them.
 
     Returns:
         Last hidden states (rows, tokens, d_model).
@@ -148,7 +150,7 @@ def decoder_states(
         position_ids=positions,
         past_key_values=cache,
         use_cache=cache is not None,
-        distances=tree.distances(rows, num_cached, backbone.device) if by_distance else None,
+        distances=tree.distances(rows, num_cached, backbone.device, cached_from) if by_distance else None,
     ).last_hidden_state
 
 

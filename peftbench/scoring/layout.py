@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import accumulate
 
 from peftbench.spec.cell import Scoring
 from peftbench.tasks.task import Example
@@ -30,11 +31,15 @@ class Layout:
         before: The shots, and whatever else opens a prompt.
         between: What follows an input, before it is answered.
         after: What closes an answer, and is scored with it.
+        start: Where in `before` the first shot begins.
+        ends: Where in `before` each shot's answer ends.
     """
 
     before: str = ""
     between: str = ""
     after: str = ""
+    start: int = 0
+    ends: tuple[int, ...] = ()
 
     def prompt(self, input: str) -> str:
         """Write what an answer is predicted from; it ends without white space of the input's."""
@@ -55,5 +60,6 @@ def plain(scoring: Scoring, shots: Sequence[Shot]) -> Layout:
         scoring: Its separator, and whether that closes an answer.
         shots: In their order.
     """
-    before = "".join(Layout().text(shot.input, shot.answer, shot.joint) + scoring.separator for shot in shots)
-    return Layout(before, after=scoring.separator if scoring.end == "separator" else "")
+    texts = [Layout().text(shot.input, shot.answer, shot.joint) + scoring.separator for shot in shots]
+    ends = tuple(stop - len(scoring.separator) for stop in accumulate(map(len, texts)))
+    return Layout("".join(texts), after=scoring.separator if scoring.end == "separator" else "", ends=ends)

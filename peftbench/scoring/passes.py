@@ -7,7 +7,7 @@ from peftbench.models.shapes import Sizes
 from peftbench.scoring import packing, prefill, tree
 from peftbench.scoring.batches import first_batch
 from peftbench.scoring.encoding import Encoded
-from peftbench.scoring.work import Pass
+from peftbench.scoring.work import Blocks, Pass
 
 
 @dataclass(frozen=True)
@@ -62,12 +62,14 @@ class Shapes:
         num_virtual: Tokens of a soft prompt.
         num_members: Soft prompts of an ensemble: an example is run with each.
         num_before: Tokens of shots that stand before each prompt that is scored.
+        blocks: Where blocks of these shots do not see each other: these.
     """
 
     sizes: Sizes
     num_virtual: int = 0
     num_members: int = 1
     num_before: int = 0
+    blocks: Blocks | None = None
 
     def training(self, batch: Sequence[Prompt]) -> Pass:
         """Return the shape of a training step's batch; an ensemble's has each example once for each member."""
@@ -101,7 +103,7 @@ class Shapes:
             return [run(batch) for batch in batches]
         skip = min(num_common, min(prompt.context for prompt in prompts) - 1)
         size = self.num_virtual + self.num_before + skip
-        first = prefill.passes(self.num_virtual, size, budget)
+        first = prefill.passes(self.num_virtual, size, budget, self.blocks)
         return first + [_packed(batch, skip, size) for batch in _batches(prompts, -skip, budget, padded=False)]
 
     @property

@@ -11,7 +11,7 @@ import torch
 
 from peftbench.errors import RunError
 from peftbench.models.backbone import Backbone
-from peftbench.scoring import trie
+from peftbench.scoring import blocks, trie
 from peftbench.scoring.batches import RowAdapters, batches
 from peftbench.scoring.encoding import Encoded, check_fits, encode, lengths, num_shot_tokens
 from peftbench.scoring.layout import Shot
@@ -50,6 +50,7 @@ def score(
     scoring: Scoring,
     shots: Sequence[Shot] = (),
     *,
+    block_shots: int | None = None,
     progress: Callable[[int], None] | None = None,
     token_budget: int | None = None,
     row_adapters: RowAdapters | None = None,
@@ -68,6 +69,8 @@ def score(
         scoring: How inputs are cut and answers end. With `cache` off each (prompt, choice) is a row of its own through
             the plain model, or through the decoder of an encoder-decoder, unless prompts have adapters of their own.
         shots: What stands before each input, in this order.
+        block_shots: Shots of a block, where blocks of them do not see each other (`scoring.blocks`): an approximation,
+            of decoder-only models with `cache` on.
         progress: Called with the number of examples that were just finished.
         token_budget: Tokens per forward pass; None suits the device. It does not change the scores beyond rounding.
         row_adapters: Where prompts have adapters of their own: selects those of each forward pass's prompts, each of
@@ -81,6 +84,8 @@ def score(
         return Scores([], [], Work())
     started = time.perf_counter()
     encoded = encode(backbone, examples, scoring, shots)
+    if block_shots is not None:
+        encoded = blocks.marked(backbone, examples, encoded, scoring, shots, block_shots)
     shot_tokens = [num_shot_tokens(backbone, scoring, shots)] * len(examples)
     scores = score_encoded(
         backbone,

@@ -249,11 +249,11 @@ def _additive(seen: Tensor, dtype: torch.dtype) -> Tensor:
     return torch.where(seen, torch.zeros((), dtype=dtype, device=seen.device), torch.finfo(dtype).min)
 
 
-def distances(rows: Sequence[Tokens], num_cached: int, device: torch.device) -> Tensor:
+def distances(rows: Sequence[Tokens], num_cached: int, device: torch.device, cached_from: int = 0) -> Tensor:
     """Compute query position minus key position, (rows, 1, tokens, num_cached + tokens) int.
 
-    Sliding windows and ALiBi go by it.
+    Sliding windows and ALiBi go by it; cached keys stand one after the other, from position `cached_from` on.
     """
     positions = torch.tensor([row.positions for row in rows], device=device)
-    cached = torch.arange(num_cached, device=device).expand(len(rows), -1)
+    cached = torch.arange(cached_from, cached_from + num_cached, device=device).expand(len(rows), -1)
     return (positions[:, :, None] - torch.cat((cached, positions), 1)[:, None])[:, None]

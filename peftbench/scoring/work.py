@@ -1,10 +1,37 @@
 """What scoring and training ran: tokens and the shapes of the forward passes, for the costs."""
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, fields
 
 from peftbench.models.shapes import EncoderSizes
+
+
+@dataclass(frozen=True)
+class Blocks:
+    """Blocks of shots, with which a context begins; the tokens of a block see no other block.
+
+    Args:
+        num_before: Tokens before the first shot, which are part of the first block.
+        shots: Tokens of each block's shots.
+    """
+
+    num_before: int
+    shots: tuple[int, ...]
+
+    @property
+    def spans(self) -> Iterator[tuple[int, int]]:
+        """The index of each block's first token, and the one behind its last."""
+        start, end = 0, self.num_before
+        for size in self.shots:
+            end += size
+            yield start, end
+            start = end
+
+    @property
+    def num_tokens(self) -> int:
+        """Tokens of all blocks."""
+        return self.num_before + sum(self.shots)
 
 
 @dataclass(frozen=True)
@@ -15,11 +42,13 @@ class Length:
         context: Tokens that all choices share, shots and virtual tokens included.
         choices: Tokens of each choice that are fed; a decoder-only model's last one is only predicted.
         shots: How many tokens of the context are the shots'.
+        blocks: Where the context begins with blocks of shots that do not see each other: these.
     """
 
     context: int
     choices: tuple[int, ...]
     shots: int = 0
+    blocks: Blocks | None = None
 
     @property
     def total(self) -> int:

@@ -30,6 +30,10 @@ MANY = 20
 """Shots from which on nobody asks for all orders."""
 
 
+BLOCK_SHOTS = 16
+"""Shots of a block, where attention is in blocks."""
+
+
 CONTENT_FREE = ("N/A", "[MASK]")
 
 
@@ -127,9 +131,12 @@ class IclOptions(Settings):
             query those training rows that are most like it.
         embedder: Folder of a sentence model that "embedding" compares texts by; None for the model's own states.
         pool: How many rows `Cell.draw` draws for shots to be chosen from; None for all training rows.
+        attention: "full", or in blocks that do not see each other, while the query sees them all ("block").
+        block_shots: Shots of a block.
 
     Paper: 2102.09690 (orders, calibration), 2309.17249 and 2305.19148 (calibration by batch and by domain), 2202.12837
-        (labels), 2205.05638, appendix F (ensemble), 2101.06804 (shots chosen for each query).
+        (labels), 2205.05638, appendix F (ensemble), 2101.06804 (shots chosen for each query), 2405.00200
+        (blocks).
     """
 
     fit_shots: bool = False
@@ -143,6 +150,8 @@ class IclOptions(Settings):
     select: Select = "random"
     embedder: Path | None = None
     pool: int | None = Field(None, ge=1, le=limits.MAX_SHOTS)
+    attention: Literal["full", "block"] = "full"
+    block_shots: int = Field(BLOCK_SHOTS, ge=1, le=limits.MAX_SHOTS)
 
     @property
     def is_chosen(self) -> bool:
@@ -158,7 +167,14 @@ class IclOptions(Settings):
     def _without_select(self, serialize: Any) -> dict[str, Any]:
         """Leave out what came later and is off, so that options are written down as they always were."""
         table: dict[str, Any] = serialize(self)
-        off = {"select": "random", "embedder": None, "pool": None, "calibrate_by": "contextual"}
+        off: dict[str, Any] = {
+            "select": "random",
+            "embedder": None,
+            "pool": None,
+            "calibrate_by": "contextual",
+            "attention": "full",
+        }
+        off |= {"block_shots": BLOCK_SHOTS} if self.attention == "full" else {}
         return {name: value for name, value in table.items() if name not in off or value != off[name]}
 
     def faults(self, shots: int) -> list[str]:
@@ -185,10 +201,22 @@ class IclOptions(Settings):
             f"{by} chooses shots, and there is none": self.is_chosen and not shots,
             f"pool = {self.pool} rows to choose from, and {by} chooses none": bool(self.pool) and not self.is_chosen,
             f"shots = {shots} cannot be chosen from pool = {self.pool} rows": shots > (self.pool or shots),
+            **self._block_faults(shots),
             f"a prefix is one prompt, and {by} makes one for each query": self.as_prefix and self.is_chosen,
             f"an ensemble has a prompt for each shot, and with {by} queries share none": is_many and self.is_chosen,
         }
         return [text for text, is_so in faults.items() if is_so]
+
+    def _block_faults(self, shots: int) -> dict[str, bool]:
+        """List what does not go with blocks of shots, and whether it is so."""
+        is_block, by = self.attention == "block", f"select = {self.select}"
+        return {
+            "block_shots goes with attention = block": self.block_shots != BLOCK_SHOTS and not is_block,
+            "attention = block puts shots into blocks, and there is none": is_block and not shots,
+            "an ensemble's prompts have one shot each, which is one block": is_block and self.ensemble != "none",
+            "as_prefix saves what attention = full computes": is_block and self.as_prefix,
+            f"blocks are run once for all queries, and with {by} each has its own shots": is_block and self.is_chosen,
+        }
 
 
 SEPARATOR = "\n\n"
@@ -346,6 +374,8 @@ class Cell(Settings):
             faults.append(
                 "as_prefix goes with plain text: a query's turn after a prefix would open a conversation again"
             )
+        if self.icl.attention == "block" and not self.scoring.cache:
+            faults.append("attention = block keeps the keys and values of blocks, and cache is off")
         if self.icl.is_chosen and self.icl.pool is None:
             faults += self._choosing_faults()
         if faults:

@@ -21,7 +21,7 @@ from peftbench.models.shapes import Sizes
 from peftbench.scoring.encoding import Encoded
 from peftbench.scoring.forward import choice_log_probs
 from peftbench.scoring.score import score
-from peftbench.scoring.work import Length, Pass, TrainingWork
+from peftbench.scoring.work import Blocks, Length, Pass, TrainingWork
 from peftbench.spec.cell import Cell, IclOptions, Scoring, ScoringOptions, TaskSpec
 from peftbench.store.results import Store
 from tests.scoring.prompts import example
@@ -251,3 +251,16 @@ def test_the_lengths_that_training_writes_down_give_the_flops_of_its_steps(famil
     assert trained_flops(backbone.sizes, predictor.work.passes, method.added(backbone.sizes, method.Config())) == shared
     queries = {Query(0, length.context, length.choices): times for length, times in predictor.work.lengths.items()}
     assert training_flops(backbone.sizes, queries, 3, method.added(backbone.sizes, method.Config())) == traced
+
+
+def test_blocks_of_shots_leave_out_what_they_do_not_see():
+    """An opening token and shots of 3 and 2 tokens in two blocks, a separator of one, 3 of the input, choices."""
+    length = Length(10, (3, 2), shots=6, blocks=Blocks(1, (3, 2)))
+    found, full = (costs(scored=[ScoredRows([one], (), 1, 6, 30)]) for one in (length, replace(length, blocks=None)))
+    per_pair = 2 * 2 * 2 * 8  # scores and values, a multiply-add is 2, layers, features of all heads
+    assert full["inference_flops_per_example", "counted"] - found["inference_flops_per_example", "counted"] == (
+        per_pair * (4 * (15 - 4) + 2 * (15 - 2))
+    )
+    assert full["cache_flops", "counted"] - found["cache_flops", "counted"] == per_pair * (3 * (6 - 3) + 2 * (6 - 2))
+    for name in ("cached_inference_flops_per_example", "cache_bytes", "disk_bytes"):
+        assert found[name, "counted"] == full[name, "counted"]

@@ -115,6 +115,11 @@ def test_options_of_prompts(fields, family, icl, folder, trial_of):
     assert_exact(trial_of(icl.model_copy(update={"icl": IclOptions(**fields), "model": folder(family)})))
 
 
+@pytest.mark.parametrize("fields", [{"block_shots": 2, "order": 1}, {"block_shots": 1, "calibrate": True}])
+def test_blocks_of_shots(fields, icl, trial_of):
+    assert_exact(trial_of(icl.model_copy(update={"icl": IclOptions(attention="block", **fields)})))
+
+
 @pytest.mark.parametrize("scoring", [{"cache": False}, {"end": "separator"}, {"end": "eos", "max_input_tokens": 5}])
 def test_options_of_scoring(scoring, icl, tune, trial_of):
     for cell in (icl, tune):

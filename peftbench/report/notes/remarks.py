@@ -154,6 +154,7 @@ def _of_row(row: Row, name: str) -> Iterator[str]:
         yield f"{names.title(row)}: {names.shots(row)} shots, as many as fit the model's positions"
     if row.num_cut_tokens:
         yield f"{name}: {row.num_cut_tokens:,} input tokens were cut (--max-input-tokens)"
+    yield from _approximate(row, name)
     yield from _one_choice(row, name)
     yield from _idle(row, name)
     yield from _spent(row, name)
@@ -168,6 +169,13 @@ def _skipped(row: Row, name: str) -> str:
     text = f"{len(skips)} of {len(results)} tasks x templates x seeds skip rows that they make nothing of"
     shots = ", and shots like them" if row.used_shots != row.shots else ""
     return f"{name}: {text}, {max(skips):,} at most{shots}"
+
+
+def _approximate(row: Row, name: str) -> Iterator[str]:
+    """Write that shots in blocks are no full attention."""
+    numbers = {record.identity.get("icl", {}).get("block_shots") for record in row.records} - {None}
+    for number in sorted(numbers):
+        yield f"{name}: an approximation: blocks of {number} shots do not see each other, the query sees them all"
 
 
 def _one_choice(row: Row, name: str) -> Iterator[str]:

@@ -18,7 +18,7 @@ PREFIX = "ICL->prefix"
 """In-context learning by the shots' saved keys and values."""
 LOSSES = {"lm_loss": "L_LM", "unlikelihood_loss": "L_UL", "length_norm_loss": "L_LN"}
 """Setting that weighs a loss -> the loss's name in 2205.05638, section 3.2."""
-BESIDE = {"layer_norms", "bias", "chat", "select", "pool"}
+BESIDE = {"layer_norms", "bias", "chat", "select", "pool", "attention"}
 """Settings that are shown even where all rows have them: they train some of the model beside the method, or tell what
 stands in a prompt."""
 VERSIONS = {"draw_version", "label_draw_version", "chat_template_sha256"}

@@ -29,6 +29,8 @@ ICL = {
     "select": {"select": "bm25"},
     "embedder": {"select": "embedding", "embedder": "my models/sentences"},
     "pool": {"select": "bm25", "pool": 48},
+    "attention": {"attention": "block", "block_shots": 16},
+    "block_shots": {"attention": "block", "block_shots": 3},
 }
 SCORING = {"end": "separator", "separator": " ## \n", "max_input_tokens": 64, "cache": False, "chat": True}
 SYSTEM = 'be kind,\n"brief" and don\'t guess'

@@ -2,6 +2,7 @@ import pytest
 
 from peftbench.report.notes import remarks
 from peftbench.report.notes.document import compose
+from peftbench.report.rows import names
 from peftbench.report.rows.table import build
 from peftbench.spec.cell import TaskSpec
 from peftbench.store.record import StartingPoint, Sweep, SweepPoint
@@ -37,6 +38,16 @@ def test_cut_inputs_and_missing_shots_are_said():
     notes = list(remarks.cautions(table(cut)))
     assert "ICL on mini-gpt: 20 of 32 shots, as many as fit the model's positions" in notes
     assert "ICL on mini-gpt: 1,234 input tokens were cut (--max-input-tokens)" in notes
+
+
+def test_blocks_of_shots_are_marked_in_the_row_and_said_to_be_an_approximation():
+    made = table(record(icl={"attention": "block", "block_shots": 8}), record(seed=1))
+    (note, *_) = remarks.cautions(made)
+    assert names.title(made.rows[0] if made.rows[0].settings else made.rows[1]) in note
+    assert "attention=block" in note
+    assert "an approximation: blocks of 8 shots do not see each other" in note
+    alone = table(record(icl={"attention": "block", "block_shots": 8}))
+    assert names.label(alone.rows[0]) == "attention=block"
 
 
 def test_each_convention_stands_once_with_its_kind():
