@@ -112,6 +112,10 @@ class Training(Settings):
         return {name: value for name, value in table.items() if (name, value) != ("stop", "never")}
 
 
+LATER = ("select", "embedder", "pool", "calibrate_by", "attention", "block_shots")
+"""Options of in-context learning that are in no identity where they are off: others had ids before them."""
+
+
 class IclOptions(Settings):
     """Options of in-context learning.
 
@@ -164,17 +168,12 @@ class IclOptions(Settings):
         return self.calibrate and self.calibrate_by != "contextual"
 
     @model_serializer(mode="wrap")
-    def _without_select(self, serialize: Any) -> dict[str, Any]:
+    def _without_later(self, serialize: Any) -> dict[str, Any]:
         """Leave out what came later and is off, so that options are written down as they always were."""
         table: dict[str, Any] = serialize(self)
-        off: dict[str, Any] = {
-            "select": "random",
-            "embedder": None,
-            "pool": None,
-            "calibrate_by": "contextual",
-            "attention": "full",
-        }
-        off |= {"block_shots": BLOCK_SHOTS} if self.attention == "full" else {}
+        off = {name: IclOptions.model_fields[name].default for name in LATER}
+        if self.attention == "block":
+            del off["block_shots"]
         return {name: value for name, value in table.items() if name not in off or value != off[name]}
 
     def faults(self, shots: int) -> list[str]:
