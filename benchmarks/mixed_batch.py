@@ -1,6 +1,6 @@
 """Rows of many adapters in one forward pass: against one adapter, and against switching from task to task.
 
-Run: python benchmarks/mixed_batch.py [FAMILY ...]      t5 and gpt2; quote the ratios, they are of one run.
+Run: python benchmarks/mixed_batch.py [--quick] [FAMILY ...]      t5 and gpt2; quote the ratios, they are of one run.
 
 128 queries, each of one of N adapters, in their random order. `one` sends them all through one adapter, `mixed` each
 through its own in batches of 64, `switch` sorts them by adapter and puts one adapter after the other on the model.
@@ -8,7 +8,6 @@ through its own in batches of 64, `switch` sorts them by adapter and puts one ad
 """
 
 import random
-import sys
 import tempfile
 import time
 from contextlib import nullcontext
@@ -17,6 +16,7 @@ from pathlib import Path
 import torch
 from transformers import GPT2Config, GPT2LMHeadModel, T5Config, T5ForConditionalGeneration
 
+from benchmarks.chosen import chosen, is_quick
 from peftbench import registry
 from peftbench.adapters import saved
 from peftbench.adapters.side_by_side import SideBySide
@@ -98,7 +98,7 @@ def seconds(work, *args) -> tuple[float, torch.Tensor]:
 
 def main(families: list[str]) -> None:
     """Print queries per second of `one`, and how much of it `mixed` and `switch` reach."""
-    for family in families or ["t5", "gpt2"]:
+    for family in families:
         with tempfile.TemporaryDirectory() as name:
             root = Path(name)
             backbone = load(folder(family, root), device="cpu")
@@ -114,10 +114,10 @@ def main(families: list[str]) -> None:
             print(
                 f"{'method':>14} {'adapters':>8} {'kB each':>8} {'one q/s':>8} {'mixed':>6} {'switch':>6} {'apart':>8}"
             )
-            for method in METHODS:
-                folders = adapters(backbone, method, max(NUMBERS), root)
+            for method in METHODS[:1] if is_quick() else METHODS:
+                folders = adapters(backbone, method, NUMBERS[1] if is_quick() else max(NUMBERS), root)
                 size = (folders[0] / saved.TENSORS).stat().st_size / 1000
-                for number in NUMBERS:
+                for number in NUMBERS[:2] if is_quick() else NUMBERS:
                     saved.load(folders[0], backbone)
                     single, _ = seconds(run, backbone, encoded)
                     backbone.detach_all()
@@ -134,4 +134,4 @@ def main(families: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    main(chosen(("t5", "gpt2"), ("t5",)))

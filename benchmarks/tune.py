@@ -1,6 +1,6 @@
 """A training step against two peers: the peft library with a plain loop, and T-Few's way of running choices.
 
-Run: python benchmarks/tune.py [CASE ...]      cases: smollm2, smollm2-4, t5, t5-77. Needs the extra `peft`.
+Run: python benchmarks/tune.py [--quick] [CASE ...]      cases: smollm2, smollm2-4, t5, t5-77. Needs the extra `peft`.
 
 All sides train on the same rows of a random checkpoint, each in a process of its own, one thread, CPU seconds a step.
 Ours computes all three losses over all choices. The plain loop is the shorter work: the peft library's method, one row
@@ -20,6 +20,7 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
+from benchmarks.chosen import chosen
 from benchmarks.icl import checkpoint, phrase
 
 BATCH_SIZE, NUM_STEPS = 8, 3
@@ -42,6 +43,7 @@ CASES = {
     "t5": Case("t5", 4, "ia3", "t-few"),
     "t5-77": Case("t5", 77, "ia3", "t-few"),
 }
+QUICK = ("smollm2",)
 
 
 def rows(case: Case) -> list[Row]:
@@ -205,7 +207,7 @@ def main() -> None:
         return
     print("| shape | choices | method | ours, CPU s a step | token ratio | peer | CPU s a step | ratio |")
     print("|---|---:|---|---:|---:|---|---:|---:|")
-    for name in sys.argv[1:] or CASES:
+    for name in chosen(CASES, QUICK):
         case = CASES[name]
         with tempfile.TemporaryDirectory() as folder:
             make(case, Path(folder))
