@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 from typer import Argument, Option
 
-from peftbench.cli.options import FLAG, RESULTS, Format, Table, assignments, numbers
+from peftbench.cli.options import FLAG, RESULTS, Format, Prices, Table, assignments, numbers
 
 if TYPE_CHECKING:
     from peftbench.costs.of_model import ModelCosts, Workload
@@ -112,6 +112,7 @@ def cost(
             "--set", help="Setting of the one method: rank=8; repeatable.", metavar="KEY=VALUE", rich_help_panel=MODELS
         ),
     ] = None,
+    prices: Prices = None,
     work: WorkOptions,
     checks: CheckOptions,
     form: Table = "table",
@@ -122,6 +123,8 @@ def cost(
     if record is not None and not (checks.verify and method is None and settings is None and model == [MODEL]):
         hint = "peftbench cost --verify RECORD, without --model, --method and --set"
         raise CostError(f"record '{record}' can be verified, with the model and the method that it names", hint=hint)
+    if prices is not None and (checks.audit is not None or checks.verify):
+        raise CostError("--prices is of what is counted, and --audit and --verify check that", hint="either of the two")
     if checks.audit is not None:
         _audit(checks.audit, form)
     elif record is not None:
@@ -129,15 +132,16 @@ def cost(
     elif checks.verify:
         _verify(model, method, settings, work, form)
     else:
-        _price(model, method, settings, work, checks, form)
+        _count(model, method, settings, work, checks, prices, form)
 
 
-def _price(
+def _count(
     names: list[str],
     methods: list[str] | None,
     settings: list[str] | None,
     work: WorkOptions,
     checks: CheckOptions,
+    prices: str | None,
     form: Format,
 ) -> None:
     from peftbench.cli import cost_text
@@ -145,9 +149,11 @@ def _price(
     from peftbench.cli.screen import say_next, stdout
     from peftbench.costs.describe import describe
     from peftbench.costs.of_model import Workload, model_costs
+    from peftbench.costs.prices.read import read as read_prices
     from peftbench.errors import CostError
 
     workload = Workload(**work.table())
+    priced = None if prices is None else read_prices(prices, work.queries)
     models = [describe(name) for name in dict.fromkeys(names)]
     bare = next((model for model in models if not model.has_weights), None)
     if checks.measure and bare is not None:
@@ -160,9 +166,9 @@ def _price(
     costs = [model_costs(model, workload, configs, strict=methods is not None) for model in models]
     timings = _timings(costs, workload, configs, checks.device) if checks.measure else []
     if form == "json":
-        typer.echo(json.dumps(cost_text.data(costs, workload, work.queries, timings), indent=2))
+        typer.echo(json.dumps(cost_text.data(costs, workload, work.queries, timings, priced), indent=2))
         return
-    typer.echo(cost_text.text(costs, workload, work.queries, timings, stdout()), nl=False)
+    typer.echo(cost_text.text(costs, workload, work.queries, timings, stdout(), priced), nl=False)
     say_next(watch(quiet=False), _step(names[0], next(iter(configs)), settings or []))
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console, RenderableType
 from rich.text import Text
 
+from peftbench.cli import cost_money
 from peftbench.costs.of_model import PER_QUERY, BreakEven, ModelCosts, Strategy, Workload, break_evens
 from peftbench.report.formats.columns import Column
 from peftbench.report.formats.drawing import draw
@@ -15,6 +16,7 @@ from peftbench.report.rows import units
 from peftbench.report.rows.units import MARK
 
 if TYPE_CHECKING:
+    from peftbench.costs.prices.read import Prices
     from peftbench.costs.timed_model import Measured
 
 SCHEMA_VERSION = 2
@@ -27,8 +29,9 @@ def text(
     queries: int | None,
     timings: Sequence[Sequence["Measured"]],
     console: Console,
+    prices: "Prices | None" = None,
 ) -> str:
-    """Draw each model's costs, then the break-even points.
+    """Draw each model's costs, then the break-even points, then money where prices are given.
 
     Args:
         models: Of each model its strategies.
@@ -36,6 +39,7 @@ def text(
         queries: Number of queries whose sum is shown besides.
         timings: What was measured of each model; empty where nothing was.
         console: Where it is drawn.
+        prices: None for no money.
     """
     parts: list[RenderableType] = []
     for index, model in enumerate(models):
@@ -49,12 +53,18 @@ def text(
     if points := break_evens(models):
         parts += [Text("Queries after which training has paid for itself, against", style="bold")]
         parts += grids(_break_even_columns(points, len(models) > 1), console.width)
+    if prices is not None:
+        parts += cost_money.parts(models, work, prices, console)
     parts += [note(line, "dim") for line in _conventions(models, work)]
     return draw(console, parts)
 
 
 def data(
-    models: Sequence[ModelCosts], work: Workload, queries: int | None, timings: Sequence[Sequence["Measured"]]
+    models: Sequence[ModelCosts],
+    work: Workload,
+    queries: int | None,
+    timings: Sequence[Sequence["Measured"]],
+    prices: "Prices | None" = None,
 ) -> dict[str, Any]:
     """Build one JSON object of the costs, each number with unit, kind and convention; arguments as in `text`."""
     tables = [
@@ -65,6 +75,7 @@ def data(
             "remarks": model.remarks,
             "strategies": [_strategy(strategy, queries) for strategy in model.strategies],
             "measured": [cost.model_dump() for cost in timings[index]] if timings else [],
+            **({} if prices is None else {"money": cost_money.data(model, work, prices)}),
         }
         for index, model in enumerate(models)
     ]

@@ -22,7 +22,7 @@ SHOTS = 32
 ALL: Literal["all"] = "all"
 """As many shots as there are training rows."""
 RESULTS = Path("results")
-NAMES = ("adapter", "model", "recipes", "task")
+NAMES = ("adapter", "model", "prices", "recipes", "task")
 """Options and arguments that are texts, and yet names of files where they are no other names."""
 WRITTEN = ("out", "output")
 """Files that commands write; `export`'s OUT is a folder, and says so itself."""
@@ -34,6 +34,14 @@ DATA, RUNNING, SCORING, OUTPUT = "Task and data", "Running", "Prompts and scorin
 
 Format = Literal["table", "json"]
 Table = Annotated[Format, Option("--format", help="table, or json as one document.", rich_help_panel=OUTPUT)]
+
+Prices = Annotated[
+    str | None,
+    Option(
+        help="Show money, too, by these prices: a TOML of your own (docs/money.md), or genai:MODEL.",
+        metavar="FILE",
+    ),
+]
 
 DataFolder = Annotated[
     Path | None,

@@ -27,6 +27,14 @@ MAX_SETTING = 1_000_000
 """Of a method's whole numbers: ranks, widths, virtual tokens."""
 MAX_SEED = 2**32 - 1
 
+# Of a file of prices.
+MAX_PRICES = 20
+"""Of models, of machines, of trainings."""
+MAX_PRICE = 1e12
+"""In any currency; so do numbers of queries a day end there."""
+MAX_PRICE_NAME_CHARS = 40
+MAX_DAYS = 36_525
+
 # Of rows.
 MAX_ROW_DEPTH = 16
 """Of tables and lists in each other; a row stands in tables itself where it is saved as a shot."""

@@ -49,6 +49,17 @@ def size(value: float | None) -> str:
     return f"{digits} {prefix}B"
 
 
+def money(value: float | None) -> str:
+    """Write an amount of money: 1,648 from a thousand on, 458.00, and of less than a cent two digits, 0.0047."""
+    if value is None:
+        return ABSENT
+    if value == 0:
+        return "0"
+    if value < 0.01:
+        return f"{value:.2g}"
+    return f"{value:,.2f}" if value < 1000 else f"{value:,.0f}"
+
+
 def percent(share: float) -> str:
     """Write a hundred times a share, or another score, with one decimal and no unit: 0.724 is 72.4."""
     text = f"{100 * share:.1f}"
