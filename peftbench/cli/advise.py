@@ -6,12 +6,16 @@ from typing import Annotated
 import typer
 from typer import Option
 
-from peftbench.cli.options import OutputOptions, Table
+from peftbench.cli.options import OutputOptions, PriceSource, Table
+from peftbench.errors import RecipeError
 
 
 def advise(
     output: OutputOptions,
-    queries: Annotated[int, Option(help="How many queries will be asked.", metavar="N", min=1)],
+    queries: Annotated[
+        int | None,
+        Option(help="How many queries will be asked. Required without --prices FILE.", metavar="N", min=1),
+    ] = None,
     min_score: Annotated[
         float | None,
         Option(
@@ -21,19 +25,25 @@ def advise(
             max=100,
         ),
     ] = None,
+    prices: PriceSource = None,
     form: Table = "table",
 ) -> None:
     """Say which row is the cheapest that is good enough for N queries, or what to run to find out."""
     from peftbench.cli.report import readable
     from peftbench.cli.screen import stdout
+    from peftbench.costs.prices.read import read
     from peftbench.report.evidence.advise import advise as judge
     from peftbench.report.formats import advise_text
     from peftbench.report.notes.document import compose
 
+    if queries is None and prices is None:
+        raise RecipeError("Missing option '--queries'", hint="`peftbench advise --help` shows the options")
+    priced = None if prices is None else read(prices, queries)
     share = min_score / 100 if min_score and min_score > 1 else min_score
     records, _ = readable(output)
     document = compose(records)
-    tables = [judge(table, queries, share) for table in document.tables]
+    number = queries or (priced.traffic.num_queries if priced else 1)
+    tables = [judge(table, number, share, priced) for table in document.tables]
     if form == "json":
         typer.echo(json.dumps(advise_text.to_json(tables, output.typed()), indent=2))
     else:

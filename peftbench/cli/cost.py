@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 from typer import Argument, Option
 
-from peftbench.cli.options import FLAG, RESULTS, Format, Prices, Table, assignments, numbers
+from peftbench.cli.options import FLAG, RESULTS, Format, PriceSource, Table, assignments, numbers
 
 if TYPE_CHECKING:
     from peftbench.costs.of_model import ModelCosts, Workload
@@ -112,7 +112,7 @@ def cost(
             "--set", help="Setting of the one method: rank=8; repeatable.", metavar="KEY=VALUE", rich_help_panel=MODELS
         ),
     ] = None,
-    prices: Prices = None,
+    prices: PriceSource = None,
     work: WorkOptions,
     checks: CheckOptions,
     form: Table = "table",

@@ -16,6 +16,9 @@ from peftbench.decision import MODEL, QUERIES
 from peftbench.errors import RecipeError, RecordError
 
 if TYPE_CHECKING:
+    from peftbench.costs.prices.read import Prices
+    from peftbench.decision.schedule import Schedule
+    from peftbench.report.evidence.decide import Decision
     from peftbench.report.notes.decision import Answer
     from peftbench.tasks.assumed import Assumed
 
@@ -80,7 +83,15 @@ def decide(
     rows: Annotated[Path, Argument(help="Labelled rows: CSV, TSV, JSONL or Parquet; or a task TOML.", metavar="ROWS")],
     *,
     model: Annotated[str, Option(help="Name of `list models`, folder, GGUF file or hub id.", metavar="NAME")] = MODEL,
-    queries: Annotated[int, Option(help="How many queries will be asked.", metavar="N", min=1)] = QUERIES,
+    queries: Annotated[
+        int | None,
+        Option(
+            help=f"How many queries will be asked. \\[default: {QUERIES}, or those of --prices FILE]",
+            metavar="N",
+            min=1,
+        ),
+    ] = None,
+    prices: options.PriceSource = None,
     keep: Annotated[
         Path | None, Option(help="Learn from all rows what was decided for, and write it there.", metavar="DIR")
     ] = None,
@@ -104,6 +115,7 @@ def decide(
     from peftbench.cli.screen import say_next, stdout
 
     progress, seconds = watch(quiet=output.quiet), _seconds(split.budget)
+    priced, number = _priced(prices, queries)
     with progress.waiting("loading torch and transformers"):
         from peftbench.cli import schedule_text
         from peftbench.decision import decide as decision
@@ -111,7 +123,6 @@ def decide(
         from peftbench.decision.schedule import scheduled
         from peftbench.decision.strategies import Split
         from peftbench.models.threads import THREADS
-        from peftbench.report.notes.decision import Answer
         from peftbench.store.results import Store
     THREADS.number = run.threads
     if keep is not None:
@@ -129,21 +140,41 @@ def decide(
         task, settings, Split(split.folds, split.repeats, read.group), seconds, store, progress, force=run.force
     )
     again = (read, split, scoring, weights, replace(run, force=False, strict=False))
-    command = _command(rows, model, queries) + "".join(map(options.typed, again)) + output.typed()
+    command = _command(rows, model, queries, prices) + "".join(map(options.typed, again)) + output.typed()
     if plan:
         typer.echo(schedule_text.terminal(schedule, stdout()), nl=False)
         say_next(progress, command)
         return
     progress.say(schedule_text.sentence(schedule))
     records = decision.carry_out(schedule, store, progress, force=run.force, strict=run.strict)
-    verdict = decision.answer(schedule, records, queries)
+    verdict = decision.answer(schedule, records, number)
     cell = decision.chosen_cell(verdict, schedule)
     step = f"{command} --keep my-{rows.stem}" if cell else "peftbench list models"
     if keep is not None and cell is None:
         progress.say(f"nothing is written to '{keep}': nothing is shown to be worth it")
     elif keep is not None and cell is not None:
         step = kept.keep(cell, keep, progress).command
-    _write(Answer(verdict, step, schedule.pool.classes, schedule.notes), form, out)
+    _write(_answer(verdict, step, schedule, priced), form, out)
+
+
+def _priced(name: str | None, queries: int | None) -> "tuple[Prices | None, int]":
+    """Read prices, where they are given, and return how many queries are decided for.
+
+    Raises:
+        CostError: No such prices, or faulty ones.
+    """
+    from peftbench.costs.prices.read import read
+
+    priced = None if name is None else read(name, queries)
+    return priced, queries or (priced.traffic.num_queries if priced else QUERIES)
+
+
+def _answer(verdict: "Decision", command: str, schedule: "Schedule", prices: "Prices | None") -> "Answer":
+    from peftbench.report.evidence.money import of_decision
+    from peftbench.report.notes.decision import Answer
+
+    money = of_decision(verdict, prices) if prices else None
+    return Answer(verdict, command, schedule.pool.classes, schedule.notes, money)
 
 
 def _seconds(budget: str | None) -> float | None:
@@ -173,11 +204,12 @@ def _save_task(path: Path, rows: Path, assumed: "Assumed | None") -> None:
     save(path, assumed.to_toml(path), hint="--save-task FILE")
 
 
-def _command(rows: Path, model: str, queries: int) -> str:
+def _command(rows: Path, model: str, queries: int | None, prices: str | None) -> str:
     """Write the beginning of the command as it is typed."""
     words = ["peftbench", "decide", str(rows)]
     words += [] if model == MODEL else ["--model", model]
-    words += [] if queries == QUERIES else ["--queries", str(queries)]
+    words += [] if queries is None or (queries == QUERIES and prices is None) else ["--queries", str(queries)]
+    words += [] if prices is None else ["--prices", prices]
     return shlex.join(words)
 
 

@@ -35,7 +35,7 @@ DATA, RUNNING, SCORING, OUTPUT = "Task and data", "Running", "Prompts and scorin
 Format = Literal["table", "json"]
 Table = Annotated[Format, Option("--format", help="table, or json as one document.", rich_help_panel=OUTPUT)]
 
-Prices = Annotated[
+PriceSource = Annotated[
     str | None,
     Option(
         help="Show money, too, by these prices: a TOML of your own (docs/money.md), or genai:MODEL.",

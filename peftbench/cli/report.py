@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 from typer import Option
 
-from peftbench.cli.options import OUTPUT, RESULTS, OutputOptions
+from peftbench.cli.options import OUTPUT, RESULTS, OutputOptions, PriceSource
 
 if TYPE_CHECKING:
     from peftbench.errors import PeftbenchError
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 Format = Literal["table", "md", "latex", "json", "csv", "html", "png"]
 FILE = "report.csv"
+WITHOUT_MONEY = ("latex", "csv", "png")
 
 
 def report(
@@ -27,6 +28,7 @@ def report(
     sort: Annotated[
         str | None, Option(help="Sort rows by a column: accuracy, inference, disk, ...", metavar="COLUMN")
     ] = None,
+    prices: PriceSource = None,
     form: Annotated[
         Format, Option("--format", help="html: one page with pictures. png: its pictures.", rich_help_panel=OUTPUT)
     ] = "table",
@@ -45,12 +47,17 @@ def report(
     """
     from peftbench.cli.progress import watch
     from peftbench.cli.screen import say_next
+    from peftbench.costs.prices.read import read
+    from peftbench.errors import RecordError
     from peftbench.report.formats import data
     from peftbench.report.notes import steps
     from peftbench.report.notes.document import compose
     from peftbench.report.rows.reference import published
     from peftbench.report.rows.sort import ordered
 
+    if prices is not None and form in WITHOUT_MONEY:
+        raise RecordError(f"--format {form} has no place for money", hint="--prices goes with table, md, json and html")
+    priced = None if prices is None else read(prices)
     is_own = output.results.absolute() == RESULTS.absolute()
     if out is None and form in {"html", "png"}:
         out = _beside_records(output.results, form, is_own=is_own)
@@ -58,7 +65,7 @@ def report(
     progress = watch(quiet=output.quiet)
     with _uncollected():
         records, left_out = readable(output, may_be_none=published_table is not None)
-        document = compose(records, published_table, left_out)
+        document = compose(records, published_table, left_out, priced)
         if sort:
             document = replace(document, tables=tuple(ordered(document.tables, sort)))
         content = _content(document, form)

@@ -8,6 +8,7 @@ import pytest
 from peftbench.cli import decide as command
 from peftbench.cli.app import main
 from peftbench.decision import schedule
+from tests.costs.prices.files import API, H100, HAIKU, toml
 from tests.decision.rows import write_model, write_rows
 
 DECIDE = ["decide", "rows.csv", "--model", "model", "--folds", "2", "--device", "cpu"]
@@ -97,6 +98,30 @@ def test_formats_go_to_a_file(finished, capsys, form):
     assert decide(capsys, "--out", f"answer.{form}", "--format", form)[:2] == (0, "")
     text = Path(f"answer.{form}").read_text()
     assert {"json": '"verdict"', "md": "| method", "html": "<svg"}[form] in text
+
+
+@pytest.mark.parametrize("form", ["table", "json", "md", "html"])
+def test_prices_add_money_to_the_answer(finished, capsys, form):
+    Path("prices.toml").write_text(toml(model=[HAIKU], hosting=[H100], training=[API]))
+    code, out, _ = decide(capsys, "--prices", "prices.toml", "--format", form)
+    assert code == 0
+    assert "In money, for 1,000,000 queries in 30 days: " in " ".join(out.split())
+    assert "keeping 'one H100' up for 30 days" in " ".join(out.replace("&#39;", "'").split())
+    if form == "json":
+        money = json.loads(out)["money"]
+        assert money["num_queries"] == json.loads(out)["num_queries"] == 1_000_000
+        assert {quote["is_hosted"] for quote in money["quotes"]} == {True, False}
+    elif form == "table":
+        assert max(map(len, out.splitlines()[:-1])) <= 100
+
+
+def test_queries_that_are_typed_are_decided_and_priced(finished, capsys):
+    Path("prices.toml").write_text(toml(model=[HAIKU], hosting=[H100], training=[API]))
+    _, out, err = decide(capsys, "--prices", "prices.toml", "--queries", "600", "--plan")
+    assert "--queries 600 --prices prices.toml" in err
+    out = decide(capsys, "--prices", "prices.toml", "--queries", "600")[1]
+    assert "Money in USD, 600 queries, 20 a day over 30 days" in out
+    assert "you asked for 600" in " ".join(out.split())
 
 
 @pytest.mark.parametrize(

@@ -56,7 +56,8 @@ def read(name: str, num_queries: int | None = None) -> Prices:
     if not name.startswith(genai.PREFIX):
         return Prices(name, _of_file(Path(name))).of(num_queries)
     if num_queries is None:
-        raise CostError(f"'{name}' says nothing of how many queries come", hint="--queries N, over 30 days")
+        hint = f"--queries N, over {genai.DAYS} days, where a command has it; or a price file with its [workload]"
+        raise CostError(f"'{name}' says nothing of how many queries come", hint=hint)
     model, remarks = genai.price(name.removeprefix(genai.PREFIX))
     traffic = Traffic(queries_per_day=num_queries / genai.DAYS, days=genai.DAYS, cache_hit_rate=1.0)
     return Prices(name, PriceFile(currency="USD", model=(model,), workload=traffic), tuple(remarks))

@@ -5,9 +5,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from peftbench.costs.prices.read import Prices
 from peftbench.report.evidence.break_even import BreakEven, break_evens
 from peftbench.report.evidence.choices import Choice, Standing, by_price, cheapest, not_worse
 from peftbench.report.evidence.crossing import Crossing, crossings
+from peftbench.report.evidence.money import PricedRows, of_rows
 from peftbench.report.rows.table import Row, Table
 from peftbench.report.rows.units import Range
 
@@ -50,6 +52,7 @@ class Advice:
         picks: Over all, then on each model.
         crossings: Where tuned learning curves and prompted ones cross.
         gaps: Why that is not enough evidence; none where it is.
+        money: What the choices cost in money, in their order; None where no prices were given.
     """
 
     table: Table
@@ -61,9 +64,10 @@ class Advice:
     break_evens: tuple[BreakEven, ...]
     crossings: tuple[Crossing, ...]
     gaps: tuple[Gap, ...]
+    money: PricedRows | None = None
 
 
-def advise(table: Table, num_queries: int, min_score: float | None = None) -> Advice:
+def advise(table: Table, num_queries: int, min_score: float | None = None, prices: Prices | None = None) -> Advice:
     """Find the cheapest row that is good enough for so many queries.
 
     Args:
@@ -71,6 +75,7 @@ def advise(table: Table, num_queries: int, min_score: float | None = None) -> Ad
         num_queries: That will be asked.
         min_score: Good enough is what has its whole 95 % interval at or above it, or below it where lower is
             better; None for what is not shown to be worse than the best row.
+        prices: By which rows are priced in money, too; None for FLOPs alone.
     """
     best = table.best
     rows = table.rows
@@ -89,6 +94,7 @@ def advise(table: Table, num_queries: int, min_score: float | None = None) -> Ad
         tuple(break_evens(table)),
         tuple(crossings(table)),
         tuple(_gaps(table, choices, picks[0])),
+        of_rows([choice.row for choice in choices], prices) if prices else None,
     )
 
 

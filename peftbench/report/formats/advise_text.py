@@ -8,13 +8,13 @@ from rich.text import Text
 
 from peftbench.report.evidence.advise import Advice, Pick
 from peftbench.report.evidence.choices import Choice
-from peftbench.report.formats import columns
+from peftbench.report.formats import columns, money_text
 from peftbench.report.formats.columns import Column
 from peftbench.report.formats.data import of_crossing, of_metric
 from peftbench.report.formats.drawing import draw
-from peftbench.report.formats.text import grids, note
+from peftbench.report.formats.text import grids, money_tables, note
 from peftbench.report.notes import advice as notes
-from peftbench.report.notes import break_even, crossing, remarks
+from peftbench.report.notes import break_even, crossing, money, remarks
 from peftbench.report.rows import names, texts, units
 from peftbench.report.rows.confidence import CONVENTION
 from peftbench.report.rows.metric import wrapped
@@ -35,10 +35,13 @@ def terminal(tables: Sequence[Advice], console: Console, options: str = "") -> s
     for advice in tables:
         parts += [Text(advice.table.title, style="bold"), question(advice), ""]
         parts += grids(_columns(advice), console.width)
+        priced = advice.money
+        parts += money_tables(priced, priced.shown, console.width) if priced else []
         parts += [Text(sentence, style="bold") for sentence in answers(advice, options)]
         parts += ["", *(note(f"break-even: {break_even.sentence(pair)}", "") for pair in advice.break_evens)]
         parts += [note(f"learning curves: {crossing.sentence(curves)}", "") for curves in advice.crossings]
-        parts += [note(text, "dim") for text in (*notes.caveats(advice), *conventions(advice))]
+        parts += [note(f"money: {line}", "") for line in (money.findings(priced) if priced else ())]
+        parts += [note(line, "dim") for line in (*notes.caveats(advice), *conventions(advice))]
         parts.append("")
     return draw(console, parts[:-1])
 
@@ -64,10 +67,12 @@ def answers(advice: Advice, options: str = "") -> Iterator[str]:
     """Write what is cheapest, or why that cannot be told."""
     if not advice.gaps:
         yield from map(_cheapest, advice.picks)
+        yield from _in_money(advice)
         return
     yield f"Not enough evidence: {'; '.join(notes.lacking(advice))}."
     yield from (f"Run next: {command}" for command in notes.run_next(advice, options))
     yield f"So far: {_cheapest(advice.picks[0])}"
+    yield from _in_money(advice)
 
 
 def conventions(advice: Advice) -> Iterator[str]:
@@ -85,6 +90,15 @@ def conventions(advice: Advice) -> Iterator[str]:
     yield "total FLOPs: training, or filling the cache, and all queries; a multiply-add is two"
     yield CONVENTION
     yield from remarks.stratified(advice.table.rows)
+    if advice.money:
+        yield from money.conventions(advice.money.money)
+
+
+def _in_money(advice: Advice) -> Iterator[str]:
+    """Write which of the choices that are good enough costs the least money."""
+    if advice.money:
+        enough = [place for place, choice in enumerate(advice.choices) if choice.is_enough == "yes"]
+        yield money.cheapest(advice.money, enough)
 
 
 def _cheapest(pick: Pick) -> str:
@@ -146,6 +160,7 @@ def _table(advice: Advice, options: str) -> dict[str, Any]:
         "learning_curves": [of_crossing(curves) for curves in advice.crossings],
         "caveats": list(notes.caveats(advice)),
         "conventions": list(conventions(advice)),
+        **({"money": money_text.rows_to_json(advice.money)} if advice.money else {}),
     }
 
 

@@ -5,11 +5,12 @@ import io
 import re
 from collections.abc import Callable
 from functools import partial
+from itertools import zip_longest
 from typing import Any
 
 from peftbench.metrics.base import Metric
 from peftbench.report.evidence.crossing import BEYOND, Crossing
-from peftbench.report.formats import escape
+from peftbench.report.formats import escape, money_text
 from peftbench.report.formats.schema import SCHEMA_VERSION
 from peftbench.report.notes.document import Document
 from peftbench.report.rows import fields
@@ -29,8 +30,9 @@ def to_json(document: Document) -> dict[str, Any]:
             "metric": of_metric(table.metric),
             "tasks": [_task(task) for task in table.tasks],
             "rows": [_row(row) for row in table.rows],
+            **({"money": money_text.rows_to_json(priced)} if priced else {}),
         }
-        for table in document.tables
+        for table, priced in zip_longest(document.tables, document.money)
     ]
     return {
         "schema_version": SCHEMA_VERSION,

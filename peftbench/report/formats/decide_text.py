@@ -9,12 +9,13 @@ from rich.text import Text
 from peftbench.report.evidence.choices import Choice
 from peftbench.report.evidence.decide import Best, Decision
 from peftbench.report.evidence.lead import Lead
-from peftbench.report.formats import columns, escape
+from peftbench.report.formats import columns, escape, money_text
 from peftbench.report.formats.columns import Column
 from peftbench.report.formats.data import of_crossing
 from peftbench.report.formats.drawing import draw
-from peftbench.report.formats.text import grids, markdown_table, note
+from peftbench.report.formats.text import grids, markdown_table, money_markdown, money_tables, note
 from peftbench.report.notes import decision as notes
+from peftbench.report.notes import money
 from peftbench.report.notes.decision import Answer
 from peftbench.report.rows import names, texts, units
 
@@ -25,9 +26,10 @@ def terminal(answer: Answer, console: Console) -> str:
     """Draw a decision for a terminal; readable without colour, and at 100 columns."""
     parts: list[RenderableType] = [Text(sentence, style="bold") for sentence in said(answer)]
     parts += ["", *grids(table(answer), console.width)]
+    parts += money_tables(answer.money, answer.money.money.quotes, console.width) if answer.money else []
     for title, lines in _lists(answer):
         parts += [Text(title, style="bold"), *(note(text, "") for text in lines), ""]
-    parts += [note(text, "dim") for text in notes.conventions(answer.decision)]
+    parts += [note(text, "dim") for text in conventions(answer)]
     # A command is one line, however long: it is copied.
     return draw(console, parts) + (f"\nNext: {escape.line(answer.command)}\n" if answer.command else "")
 
@@ -36,9 +38,10 @@ def markdown(answer: Answer) -> str:
     """Write a decision as GitHub Markdown."""
     parts = [f"**{escape.markdown(sentence)}**\n" for sentence in said(answer)]
     parts.append(markdown_table(table(answer)))
+    parts += money_markdown(answer.money, answer.money.money.quotes) if answer.money else []
     for title, lines in _lists(answer):
         parts.append(f"{title}\n\n" + "".join(f"- {escape.markdown(text)}\n" for text in lines))
-    parts.append("".join(f"- {escape.markdown(text)}\n" for text in notes.conventions(answer.decision)))
+    parts.append("".join(f"- {escape.markdown(text)}\n" for text in conventions(answer)))
     if answer.command:
         # Indented, so that no character of it means anything to Markdown.
         parts.append(f"Next:\n\n    {escape.line(answer.command)}\n")
@@ -79,15 +82,21 @@ def to_json(answer: Answer) -> dict[str, Any]:
         "by_queries": by_queries(answer),
         "would_change": list(notes.would_change(answer)),
         "uncertain": list(notes.uncertain(answer)),
-        "conventions": list(notes.conventions(decision)),
+        "conventions": conventions(answer),
         "run_next": answer.command,
+        **({"money": money_text.rows_to_json(answer.money)} if answer.money else {}),
     }
 
 
 def said(answer: Answer) -> list[str]:
-    """Write the decision, and in a second sentence where it lacks evidence."""
-    lacking = notes.evidence(answer)
-    return [notes.sentence(answer), *([lacking] if lacking else [])]
+    """Write the decision, where it lacks evidence, and what it comes to in money."""
+    lacking, priced = notes.evidence(answer), answer.money
+    return [notes.sentence(answer), *([lacking] if lacking else []), *([money.pair(priced)] if priced else [])]
+
+
+def conventions(answer: Answer) -> list[str]:
+    """List how the numbers were had."""
+    return [*notes.conventions(answer.decision), *(money.conventions(answer.money.money) if answer.money else ())]
 
 
 def by_queries(answer: Answer) -> list[dict[str, Any]]:

@@ -5,9 +5,11 @@ from dataclasses import asdict
 from typing import Any
 
 from peftbench.costs.prices.quotes import Money, Point, Quote
+from peftbench.report.evidence.money import PricedRows
+from peftbench.report.formats import columns
 from peftbench.report.formats.columns import Column
 from peftbench.report.notes import money as notes
-from peftbench.report.rows import units
+from peftbench.report.rows import names, units
 
 TO_WIDTH = 22
 """From which on the name of an offer goes on in the next line."""
@@ -30,13 +32,14 @@ def table(money: Money, groups: Sequence[Sequence[Quote]], keys: Sequence[Column
         groups: Of quotes that differ in little; what differs is a range.
         keys: Columns that say whose they are.
     """
-    columns = [*keys, _column(("paid to",), [group[0].offer.title for group in groups], fold_at=TO_WIDTH)]
-    for header, names in ITEMS.items():
-        cells = [_cell([_item(quote, names) for quote in group]) for group in groups]
+    offers = tuple(group[0].offer.title for group in groups)
+    laid_out = [*keys, Column(("paid to",), offers, is_text=True, is_key=True, fold_at=TO_WIDTH)]
+    for header, items in ITEMS.items():
+        cells = [_cell([_item(quote, items) for quote in group]) for group in groups]
         if any(cells):
-            columns.append(Column(header, tuple(cells)))
+            laid_out.append(Column(header, tuple(cells)))
     totals = tuple(_cell([units.money(quote.total) for quote in group]) for group in groups)
-    return [*columns, Column(("total", money.currency), totals)]
+    return [*laid_out, Column(("total", money.currency), totals)]
 
 
 def to_json(money: Money, name: Callable[[int], dict[str, Any]], points: Sequence[Point]) -> dict[str, Any]:
@@ -63,6 +66,17 @@ def to_json(money: Money, name: Callable[[int], dict[str, Any]], points: Sequenc
     }
 
 
+def of_rows(priced: PricedRows, quotes: Sequence[Quote]) -> list[Column]:
+    """Lay out what some offers for rows come to, a line for each."""
+    keys = columns.select([priced.row(quote) for quote in quotes])
+    return table(priced.money, [[quote] for quote in quotes], keys)
+
+
+def rows_to_json(priced: PricedRows) -> dict[str, Any]:
+    """Return the money of rows as one JSON object: `schema.MoneyFields`."""
+    return to_json(priced.money, lambda place: {"strategy": names.full(priced.rows[place])}, priced.points)
+
+
 def _quote(quote: Quote) -> dict[str, Any]:
     return {
         "offer": quote.offer.title,
@@ -80,10 +94,6 @@ def _point(point: Point, name: Callable[[int], dict[str, Any]]) -> dict[str, Any
         "queries": point.queries,
         "queries_per_day": point.queries_per_day,
     }
-
-
-def _column(header: tuple[str, ...], texts: Sequence[str], fold_at: int | None = None) -> Column:
-    return Column(header, tuple(texts), is_text=True, is_key=True, fold_at=fold_at)
 
 
 def _item(quote: Quote, names: Sequence[str]) -> str:

@@ -1,11 +1,13 @@
 """What `--format json` gives, field by field: of `peftbench report`, `compare`, `advise` and `decide`.
 
+`money` is there where prices were given, and nowhere else.
+
 Scores, with chance and intervals, are fractions of 1; FLOPs, bytes, seconds and parameters are plain numbers; null is
 what is absent. docs/report.schema.json, and those of the other three are made from here.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NotRequired
 
 from pydantic import ConfigDict, Field, TypeAdapter, create_model
 
@@ -90,6 +92,66 @@ RowFields = _object(
 )
 
 
+class PricedFields(Strict):
+    """An amount of money."""
+
+    name: Annotated[str, _is("what is paid: input, cached_input, cache_writes, ..., or the total")]
+    value: Annotated[float | None, _is("null where it could not be had; `reason` says why")]
+    currency: str
+    convention: Annotated[str, _is("its formula with its numbers; of a total, where the prices stand")]
+    reason: str | None
+    kind: Literal["priced"]
+
+
+class QuoteFields(Strict):
+    """What an offer for a strategy comes to."""
+
+    strategy: str
+    offer: Annotated[str, _is("whom the money goes to, and whether shots are cached")]
+    is_cached: bool
+    is_hosted: Annotated[bool, _is("whether answers are paid by the hour and not by the token")]
+    items: list[PricedFields]
+    total: PricedFields
+
+
+class UnpricedFields(Strict):
+    """A strategy without an offer."""
+
+    strategy: str
+
+
+class OfferFields(Strict):
+    """An offer for a strategy."""
+
+    strategy: str
+    offer: str
+
+
+class PointFields(Strict):
+    """From how many queries on a tuned offer costs no more than a prompted one; null where it never does."""
+
+    tuned: OfferFields
+    prompted: OfferFields
+    queries: Annotated[int | None, _is("over the days")]
+    queries_per_day: int | None
+
+
+class MoneyFields(Strict):
+    """What strategies cost by the prices that were given."""
+
+    prices: Annotated[str, _is("the file, or genai:MODEL")]
+    currency: str
+    num_queries: int
+    queries_per_day: float
+    days: int
+    cache_hit_rate: float | None
+    quotes: Annotated[list[QuoteFields], _is("the cheapest first")]
+    break_evens: list[PointFields]
+    unpriced: Annotated[list[UnpricedFields], _is("that no offer is for")]
+    findings: Annotated[list[str], _is("which line decides, and what is uncertain")]
+    conventions: list[str]
+
+
 class TableFields(Strict):
     """Rows that all cover the same tasks."""
 
@@ -97,6 +159,7 @@ class TableFields(Strict):
     metric: Annotated[MetricFields, _is("of all its scores")]
     tasks: list[TaskFields]
     rows: list[RowFields]  # type: ignore[valid-type]
+    money: NotRequired[MoneyFields]
 
 
 class ReportFields(Strict):
@@ -221,6 +284,7 @@ class AdviceTableFields(Strict):
     learning_curves: Annotated[list[CrossingFields], _is("none where rows do not differ in the number of examples")]
     caveats: Annotated[list[str], _is("what is uncertain all the same")]
     conventions: list[str]
+    money: NotRequired[MoneyFields]
 
 
 class AdviceFields(Strict):
@@ -325,6 +389,7 @@ class DecisionFields(Strict):
     uncertain: Annotated[list[str], _is("in words")]
     conventions: list[str]
     run_next: Annotated[str | None, _is("a command")]
+    money: NotRequired[Annotated[MoneyFields, _is("of the best prompted and the best tuned")]]
 
 
 DOCUMENTS: dict[str, Any] = {

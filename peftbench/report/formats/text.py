@@ -4,15 +4,19 @@ import re
 import textwrap
 from collections.abc import Iterable, Iterator, Sequence, Set
 from dataclasses import replace
+from itertools import zip_longest
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console, RenderableType
 from rich.table import Table as RichTable
 from rich.text import Text
 
-from peftbench.report.formats import escape
+from peftbench.costs.prices.quotes import Quote
+from peftbench.report.evidence.money import PricedRows
+from peftbench.report.formats import escape, money_text
 from peftbench.report.formats.columns import Column, per_task, summary
 from peftbench.report.formats.drawing import draw
+from peftbench.report.notes import money as notes
 from peftbench.report.notes.document import Document
 from peftbench.report.rows.table import Row, Table
 from peftbench.report.rows.units import ABSENT
@@ -27,11 +31,12 @@ def terminal(document: Document, console: Console) -> str:
     """Draw the tables for a terminal; readable without colour, and at 100 columns."""
     parts: list[RenderableType] = []
     shown: set[str] = set()
-    for table in document.tables:
+    for table, priced in zip_longest(document.tables, document.money):
         parts.append(Text(table.title, style="bold"))
         for columns in _layouts(table):
             parts += grids(columns, console.width)
             shown |= {column.name for column in _that_fit(columns, console.width)}
+        parts += money_tables(priced, priced.shown, console.width) if priced else []
     parts += [note(text, "") for text in document.findings]
     hidden = document.of_columns.keys() - shown
     missing = [
@@ -50,11 +55,27 @@ def grids(columns: Sequence[Column], width: int) -> list[RenderableType]:
 def markdown(document: Document) -> str:
     """Write the tables as GitHub Markdown."""
     parts = []
-    for table in document.tables:
+    for table, priced in zip_longest(document.tables, document.money):
         parts.append(f"**{escape.markdown(table.title)}**\n")
         parts += [markdown_table(columns) for columns in _layouts(table)]
+        parts += money_markdown(priced, priced.shown) if priced else []
     parts.append("".join(f"- {escape.markdown(text)}\n" for text in (*document.findings, *document.conventions)))
     return "\n".join(parts)
+
+
+def money_tables(priced: PricedRows, quotes: Sequence[Quote], width: int) -> list[RenderableType]:
+    """Lay out as tables that fit the width what offers for rows come to."""
+    if not quotes:
+        return []
+    title = Text(notes.title(priced.money), style="bold")
+    return [title, *grids(money_text.of_rows(priced, quotes), width)]
+
+
+def money_markdown(priced: PricedRows, quotes: Sequence[Quote]) -> list[str]:
+    """Write the same as Markdown."""
+    if not quotes:
+        return []
+    return [f"**{escape.markdown(notes.title(priced.money))}**\n", markdown_table(money_text.of_rows(priced, quotes))]
 
 
 def latex(document: Document) -> str:

@@ -42,7 +42,8 @@ def caveats(advice: Advice) -> Iterator[str]:
     if len({row.model for row in rows}) > 1:
         yield "rows on different models differ in more than the way of learning"
     yield "intervals are over examples: other shots, templates and tasks may come out differently"
-    yield "FLOPs are neither seconds nor money: `peftbench cost` and the records' measured seconds have more"
+    beside = "no seconds" if advice.money else "neither seconds nor money"
+    yield f"FLOPs are {beside}: `peftbench cost` and the records' measured seconds have more"
 
 
 def _reason(gap: Gap) -> str:

@@ -7,7 +7,8 @@ from peftbench.report.evidence.break_even import BreakEven
 from peftbench.report.evidence.choices import cheapest
 from peftbench.report.evidence.decide import AS_GOOD, Best, Decision
 from peftbench.report.evidence.lead import Lead
-from peftbench.report.notes import crossing
+from peftbench.report.evidence.money import PricedRows
+from peftbench.report.notes import crossing, money
 from peftbench.report.notes.break_even import queries
 from peftbench.report.notes.remarks import FEW
 from peftbench.report.rows import names, units
@@ -29,12 +30,14 @@ class Answer:
         command: To type next.
         choices: Names of the labels, by their index.
         notes: Further things that are uncertain, in words.
+        money: What the best prompted and the best tuned cost in money; None where no prices were given.
     """
 
     decision: Decision
     command: str | None = None
     choices: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    money: PricedRows | None = None
 
 
 def sentence(answer: Answer) -> str:
@@ -104,6 +107,8 @@ def would_change(answer: Answer) -> Iterator[str]:
     decision = answer.decision
     if decision.break_even:
         yield f"queries: {_cheaper(decision)}; you asked for {decision.num_queries:,}"
+    if answer.money:
+        yield from money.decisive(answer.money)
     if decision.lead:
         yield f"accuracy: tuned minus prompted is {measured(decision.lead)}"
         yield f"rows: {_rows(decision.lead, decision.num_rows)}"
@@ -142,7 +147,8 @@ def uncertain(answer: Answer) -> Iterator[str]:
     if any(choice.is_estimated for choice in decision.choices):
         yield "~ training FLOPs by the paper's rule come out too high: the answer then errs against tuning"
     yield from (f"left out: {text}" for text in decision.left_out)
-    yield "costs are FLOPs, neither seconds nor money"
+    yield from money.doubts(answer.money) if answer.money else ()
+    yield f"costs are FLOPs, {'and no seconds' if answer.money else 'neither seconds nor money'}"
 
 
 def conventions(decision: Decision) -> Iterator[str]:

@@ -4,10 +4,12 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+from peftbench.costs.prices.read import Prices
 from peftbench.errors import RecordError
 from peftbench.report.evidence.break_even import break_evens
 from peftbench.report.evidence.crossing import crossings
-from peftbench.report.notes import break_even, crossing, remarks
+from peftbench.report.evidence.money import PricedRows, of_rows
+from peftbench.report.notes import break_even, crossing, money, remarks
 from peftbench.report.rows.folds import join
 from peftbench.report.rows.table import Table, build, common_model
 from peftbench.store.record import Record
@@ -23,6 +25,7 @@ class Document:
     Args:
         findings: What follows from the rows, and what must not be read into them.
         conventions: How the numbers were had.
+        money: What the rows of each table cost in money; none where no prices were given.
         of_columns: Those of the conventions that go without saying where a column is not shown, by its field's name.
     """
 
@@ -30,15 +33,22 @@ class Document:
     findings: tuple[str, ...]
     conventions: tuple[str, ...]
     of_columns: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    money: tuple[PricedRows, ...] = ()
 
 
-def compose(records: Sequence[Record], published: Table | None = None, left_out: Sequence[str] = ()) -> Document:
+def compose(
+    records: Sequence[Record],
+    published: Table | None = None,
+    left_out: Sequence[str] = (),
+    prices: Prices | None = None,
+) -> Document:
     """Make a report from records, published rows after them.
 
     Args:
         records: All that can be read; those of the folds of a split are joined here, if they are not yet.
         published: Rows of a paper.
         left_out: What is wrong with each record that could not be read, and with each split that lacks a fold.
+        prices: By which rows are priced in money, published ones left out; None for no money.
 
     Raises:
         RecordError: There is nothing to report.
@@ -53,6 +63,7 @@ def compose(records: Sequence[Record], published: Table | None = None, left_out:
     named = Counter(task.name for table in built for task in table.tasks)
     tables = [replace(table, title=_title(table, named)) for table in built]
     crossed = [list(crossings(table)) for table in tables]
+    priced = tuple(of_rows(table.rows, prices) for table in tables) if prices else ()
     findings = [f"left out: {text}" for text in left_out]
     for table, of_table in zip(tables, crossed, strict=True):
         place = f"{_place(table, named)}: " if len(tables) > 1 else ""
@@ -60,7 +71,11 @@ def compose(records: Sequence[Record], published: Table | None = None, left_out:
         findings += [f"{place}learning curves: {crossing.sentence(curves)}" for curves in of_table]
         findings += [f"{place}{text}" for text in remarks.sensitivity(table)]
         findings += remarks.cautions(table, place)
+    for table, rows in zip(tables, priced, strict=False):
+        place = f"{_place(table, named)}: " if len(tables) > 1 else ""
+        findings += [f"{place}money: {text}" for text in money.findings(rows)]
     conventions = remarks.conventions(tables) if tables else []
+    conventions += [text for rows in priced for text in money.conventions(rows.money)]
     conventions += [crossing.CONVENTION] if any(crossed) else []
     of_columns = {
         "score_interval": tuple(remarks.intervals(tables)),
@@ -70,7 +85,7 @@ def compose(records: Sequence[Record], published: Table | None = None, left_out:
         tables.append(published)
         conventions += published.notes
     unique = tuple(dict.fromkeys(conventions))
-    return Document(tuple(tables), tuple(dict.fromkeys(findings)), unique, of_columns)
+    return Document(tuple(tables), tuple(dict.fromkeys(findings)), unique, of_columns, priced)
 
 
 def _title(table: Table, named: Counter[str]) -> str:

@@ -1,15 +1,18 @@
 """Money in words: what it is of, which line decides, from how many queries on tuning costs less, what is uncertain."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import date
 
 from peftbench.costs.prices import machines
 from peftbench.costs.prices.offers import Offer
 from peftbench.costs.prices.quotes import Money, Point, Quote
 from peftbench.costs.prices.schema import Hosting, ModelPrice
+from peftbench.report.evidence.money import PricedRows
 from peftbench.report.notes.break_even import queries
-from peftbench.report.rows import units
+from peftbench.report.rows import names, units
 
+LITTLE = 1e-4
+"""Smaller shares are not told apart."""
 OLD_DAYS = 90
 """Prices that are older are remarked on."""
 
@@ -43,7 +46,8 @@ def hosting(money: Money) -> Iterator[str]:
         text = f"hosting: keeping '{name}' up for {_days(money)} costs {amount(money, hosted)}"
         if hosted and trained is not None:
             share = trained / (hosted + trained)
-            text += f", training {amount(money, trained)}, {units.fraction(share)} of the two together"
+            part = units.fraction(share) if share >= LITTLE else f"less than {units.fraction(LITTLE)}"
+            text += f", training {amount(money, trained)}, {part} of the two together"
         yield text + "; it is paid whether anybody asks or not"
 
 
@@ -85,6 +89,56 @@ def remarks(money: Money, today: date | None = None) -> Iterator[str]:
     yield from _capacities(money)
     absent = dict.fromkeys(quote.bill.total.reason for quote in money.quotes if quote.bill.total.reason)
     yield from (f"no total: {reason}" for reason in absent)
+
+
+def findings(priced: PricedRows) -> Iterator[str]:
+    """Write what follows from the money of rows, and what it must not be read without."""
+    yield from decisive(priced)
+    yield from doubts(priced)
+
+
+def decisive(priced: PricedRows) -> Iterator[str]:
+    """Write on which line of the bills a decision hangs, and on how many queries: of each tuned row the first point."""
+    yield from hosting(priced.money)
+    first = {at.tuned.place: at for at in reversed(priced.points)}
+    for at in reversed(first.values()):
+        yield point(priced.money, at, names.full(priced.row(at.tuned)), names.full(priced.row(at.prompted)))
+
+
+def doubts(priced: PricedRows) -> Iterator[str]:
+    """Write what the money of rows must not be read without."""
+    servers = [quote.offer.server.name for quote in priced.money.quotes if not quote.offer.is_hosted]
+    models = ", ".join(dict.fromkeys(row.model for row in priced.rows))
+    foreign = ", ".join(f"'{name}'" for name in dict.fromkeys(servers) if name not in models)
+    if foreign:
+        yield f"prompts are priced as if they were sent to {foreign}; scores are those of {models} and not of these"
+    if priced.money.unpriced:
+        rows = "; ".join(names.full(priced.rows[place]) for place in priced.money.unpriced)
+        yield f"without a price: {rows}"
+    yield from remarks(priced.money)
+
+
+def cheapest(priced: PricedRows, places: Sequence[int]) -> str:
+    """Write which of some rows costs the least money."""
+    best = priced.money.cheapest(places)
+    if best is None:
+        return "Cheapest in money: none of these has a price."
+    return f"Cheapest in money: {names.full(priced.row(best))} ({quoted(priced.money, best)})."
+
+
+def pair(priced: PricedRows) -> str:
+    """Write what a prompted and a tuned row cost in money at their cheapest."""
+    money = priced.money
+    best = [money.cheapest([place]) for place in range(len(priced.rows))]
+    texts = [
+        f"{names.full(row)} has no price"
+        if quote is None
+        else f"{names.full(row)} costs {amount(money, quote.total)} ({quote.offer.title})"
+        for row, quote in zip(priced.rows, best, strict=True)
+    ]
+    hosted = next((quote.bill.of("hosting") for quote in best if quote and quote.is_tuned), None)
+    share = f", of which {amount(money, hosted)} is hosting" if hosted else ""
+    return f"In money, for {queries(money.traffic.num_queries)} in {_days(money)}: {'; '.join(texts)}{share}."
 
 
 def conventions(money: Money) -> Iterator[str]:

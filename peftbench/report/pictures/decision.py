@@ -40,7 +40,7 @@ def html(answer: Answer) -> str:
         scripts=scripts,
         sentence=first,
         lacking=rest,
-        columns=_columns(answer),
+        tables=_tables(answer),
         figure=drawn and {"note": drawn.note, "title": drawn.title, "svg": Markup(svg.draw(drawn, hues, shapes))},
         series=[(name, Markup(svg.legend_mark(color))) for name, color in hues.items()],
         num_queries=decision.num_queries,
@@ -50,7 +50,7 @@ def html(answer: Answer) -> str:
         by_queries=decide_text.by_queries(answer),
         would_change=list(notes.would_change(answer)),
         uncertain=list(notes.uncertain(answer)),
-        conventions=list(notes.conventions(decision)),
+        conventions=decide_text.conventions(answer),
         command=answer.command,
     )
 
@@ -120,8 +120,9 @@ def _label(row: Row) -> str:
     return f"{row.method}{shots} {names.short(row)}".rstrip()
 
 
-def _columns(answer: Answer) -> list[dict[str, Any]]:
-    return [
-        {"title": " ".join(column.header), "is_text": column.is_text, "cells": column.texts}
-        for column in decide_text.table(answer)
-    ]
+def _tables(answer: Answer) -> list[dict[str, Any]]:
+    """Lay out what could be chosen, and where prices were given what the best come to in money."""
+    tables = [{"title": "What could be chosen, cheapest first", "columns": page.cells(decide_text.table(answer))}]
+    if answer.money and answer.money.money.quotes:
+        tables.append(page.money_table(answer.money, answer.money.money.quotes))
+    return tables

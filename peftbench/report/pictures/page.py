@@ -1,12 +1,17 @@
 """A report as one HTML file that needs nothing else: its table, its pictures, its recipe."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from peftbench import __version__
+from peftbench.costs.prices.quotes import Quote
 from peftbench.report.evidence.break_even import BreakEven, break_evens
-from peftbench.report.formats import recipe
+from peftbench.report.evidence.money import PricedRows
+from peftbench.report.formats import money_text, recipe
+from peftbench.report.formats.columns import Column
+from peftbench.report.notes import money as notes
 from peftbench.report.notes.break_even import queries, rival
 from peftbench.report.notes.document import Document
 from peftbench.report.pictures import colors, figures, strips, svg
@@ -38,7 +43,7 @@ def html(document: Document) -> str:
         script=Markup(script),
         mark=lambda color=None, shape=None: Markup(svg.legend_mark(color, shape)),
         stroke=lambda color, dashes: Markup(svg.legend_line(color, dashes)),
-        sections=[_section(table) for table in document.tables],
+        sections=[_section(table, priced) for table, priced in zip_longest(document.tables, document.money)],
         num_queries=figures.NUM_QUERIES,
         start=12,
         findings=document.findings,
@@ -68,7 +73,7 @@ def _lead(document: Document) -> str:
     )
 
 
-def _section(table: Table) -> dict[str, Any]:
+def _section(table: Table, priced: PricedRows | None = None) -> dict[str, Any]:
     from markupsafe import Markup
 
     hues, shapes = colors.of_series(table), colors.of_models(table)
@@ -100,7 +105,18 @@ def _section(table: Table) -> dict[str, Any]:
             for strip in strips.strips(table)
         ],
         "paid": [line for pair in break_evens(table) for line in _paid(pair)],
+        "money": money_table(priced, priced.shown) if priced and priced.shown else None,
     }
+
+
+def money_table(priced: PricedRows, quotes: Sequence[Quote]) -> dict[str, Any]:
+    """Lay out what offers for rows come to."""
+    return {"title": notes.title(priced.money), "columns": cells(money_text.of_rows(priced, quotes))}
+
+
+def cells(columns: Sequence[Column]) -> list[dict[str, Any]]:
+    """Lay out columns of text."""
+    return [{"title": " ".join(column.header), "is_text": column.is_text, "cells": column.texts} for column in columns]
 
 
 def _paid(pair: BreakEven) -> Iterator[dict[str, Any]]:

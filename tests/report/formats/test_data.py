@@ -11,6 +11,7 @@ from peftbench import registry
 from peftbench.report.evidence.advise import advise
 from peftbench.report.evidence.compare import compare
 from peftbench.report.evidence.decide import decide
+from peftbench.report.evidence.money import of_decision
 from peftbench.report.formats import advise_text, compare_text, data, decide_text, schema
 from peftbench.report.notes import caveats
 from peftbench.report.notes.decision import Answer
@@ -19,8 +20,10 @@ from peftbench.report.rows import setting
 from peftbench.report.rows.reference import published
 from peftbench.report.rows.select import choose, read
 from peftbench.report.rows.table import build
-from tests.report.evidence.answered import NAMES, cases, curved
+from tests.costs.prices.files import H100
+from tests.report.evidence.answered import NAMES, cases, curved, table
 from tests.report.pictured import document, records
+from tests.report.priced import prices, with_tokens
 from tests.report.records import record, under
 from tests.report.stored import stored
 
@@ -78,9 +81,17 @@ def tuned():
     return compose([made[0], made[1].model_copy(update={"task": task})])
 
 
-def reports():
+def with_money(folder):
+    """Rows with a price by the token, and one that records say too little of; nobody knows what the training costs."""
+    made = [with_tokens(record(shots=41)), record(shots=4), with_tokens(record("ia3", training_flops=10**15))]
+    host = {"hosting": [{name: value for name, value in H100.items() if name != "sustained_flops"}]}
+    return made, prices(folder, **host)
+
+
+def reports(folder):
+    records, priced = with_money(folder)
     made = (document(), compose([record()], published("t-few")), in_orders(), tuned(), compose(of_metrics("matthews")))
-    return [data.to_json(one) for one in made]
+    return [data.to_json(one) for one in (*made, compose(records, prices=priced))]
 
 
 def comparisons(folder):
@@ -101,22 +112,30 @@ def comparisons(folder):
     return [compare_text.to_json(comparison, caveats.findings(comparison, kept)) for comparison in compared]
 
 
-def advices():
+def advices(folder):
     made = records()
     tables = [*build(made), *build([one for one in made if one.learned.method is None]), curved()]
-    return [advise_text.to_json([advise(table, 100, accuracy)]) for table in tables for accuracy in (None, 0.5)]
+    advised = [advise(table, 100, accuracy) for table in tables for accuracy in (None, 0.5)]
+    made, priced = with_money(folder)
+    return [advise_text.to_json([advice]) for advice in (*advised, advise(build(made)[0], 100, prices=priced))]
 
 
-def decisions():
+def decisions(folder):
     answers = [Answer(decide(built, 100, labels), choices=NAMES) for built, labels in cases().values()]
     answers.append(Answer(decide(curved(), 100)))
-    return [decide_text.to_json(answer) for answer in [*answers, Answer(answers[0].decision, "peftbench list")]]
+    priced = of_decision(answers[0].decision, prices(folder))
+    _, lacking = with_money(folder)
+    built, labels = cases()["tune"]
+    decision = decide(table(*(with_tokens(one) for row in built.rows for one in row.records)), 100, labels)
+    answers += [Answer(decision, money=of_decision(decision, given)) for given in (prices(folder), lacking)]
+    answers += [Answer(answers[0].decision, "peftbench list", money=priced)]
+    return [decide_text.to_json(answer) for answer in answers]
 
 
 @pytest.fixture(scope="module")
 def examples(tmp_path_factory):
-    compared = comparisons(tmp_path_factory.mktemp("records"))
-    return {"report": reports(), "compare": compared, "advise": advices(), "decide": decisions()}
+    compared, folder = comparisons(tmp_path_factory.mktemp("records")), tmp_path_factory.mktemp("prices")
+    return {"report": reports(folder), "compare": compared, "advise": advices(folder), "decide": decisions(folder)}
 
 
 @pytest.mark.parametrize("command", schema.DOCUMENTS)
@@ -153,6 +172,9 @@ def test_no_object_of_a_schema_may_have_other_fields(command):
     lacking = {one["title"]: {*one["properties"]} - {*one["required"]} for one in found}
     beside = {"accuracy_median"}  # accuracy beside another metric is not in rows whose score it is
     expected = {"RowFields": beside, "SpreadFields": beside} if command == "report" else {}
+    # Money is where prices were given.
+    priced = {"report": "TableFields", "advise": "AdviceTableFields", "decide": "DecisionFields"}
+    expected |= {priced[command]: {"money"}} if command in priced else {}
     assert {title: names for title, names in lacking.items() if names} == expected
 
 
