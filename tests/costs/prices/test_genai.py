@@ -6,6 +6,7 @@ from decimal import Decimal
 
 import pytest
 
+from peftbench.costs.prices import genai
 from peftbench.costs.prices.read import read
 from peftbench.errors import CostError
 
@@ -44,6 +45,18 @@ def test_dearer_long_prompts_are_remarked_on():
     prices = read(f"genai:{tiered.id}", 1000)
     assert prices.file.model[0].input == float(tiered.prices.input_mtok.base)
     assert any("tokens and more cost more" in remark for remark in prices.remarks)
+
+
+@pytest.mark.parametrize(
+    ("comments", "day"),
+    [
+        ("Flex rates verified on 2026-10-12, batch rates on 2026-10-14; until 2999-12-31", date(2026, 10, 14)),
+        ("ends on 2026-13-45", None),
+        ("", None),
+    ],
+)
+def test_the_newest_day_that_a_comment_names_is_when_somebody_looked(comments, day):
+    assert genai._newest(comments) == day
 
 
 @pytest.mark.parametrize(

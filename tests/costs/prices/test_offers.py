@@ -107,6 +107,19 @@ def test_a_break_even_is_the_first_number_of_a_search(prices, shots, ttl, hits, 
             assert found == searched or (searched is None and (found is None or found >= 400))
 
 
+def test_the_same_total_is_no_more(prices):
+    # a day of one machine at 1.00 an hour is 24.00, a prompt of a million tokens is 1.00
+    file = prices(
+        model=[{name: value for name, value in HAIKU.items() if not name.startswith("cache")}],
+        hosting=[H100 | {"per_hour": 1.0}],
+        training=[API | {"per_million_tokens": 0.0}],
+        workload={"queries_per_day": 1.0, "days": 1},
+    )
+    (hosted,) = offers(file, tuned())
+    plain, _ = offers(file, demand(0, input_tokens=1_000_000, choice_tokens=0))
+    assert break_even(hosted, plain, file.workload) == 24
+
+
 def test_a_query_that_costs_more_after_tuning_never_pays(prices):
     dear = SERVED | {"input": 100.0}
     file = prices(model=[HAIKU, dear], training=[API])
