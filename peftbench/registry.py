@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from peftbench.errors import MethodError, ModelError, PeftbenchError, TaskError
 
 if TYPE_CHECKING:
+    from peftbench.classifiers.base import Classifier
     from peftbench.methods.base import Method
     from peftbench.metrics.base import Metric
     from peftbench.models.family import Family
@@ -37,6 +38,12 @@ METHODS = {
     "intrinsic_dimension": "peftbench.methods.intrinsic_dimension",
     "diff_pruning": "peftbench.methods.diff_pruning",
     "full": "peftbench.methods.full",
+}
+
+# What `tune --method` takes, too: classifiers of embeddings, which train nothing of a model.
+CLASSIFIERS = {
+    "knn": "peftbench.classifiers.knn",
+    "logistic_regression": "peftbench.classifiers.logistic_regression",
 }
 
 PEFT = "peft:"
@@ -181,6 +188,32 @@ def known_method(name: str) -> None:
     """
     if not is_method(name):
         known(name, METHODS, "method", MethodError)
+
+
+def is_classifier(name: str | None) -> bool:
+    """Whether this is a classifier's name."""
+    return name in CLASSIFIERS
+
+
+def known_to_tune(name: str) -> None:
+    """Check a name that `tune --method` takes: a method's, or a classifier's.
+
+    Raises:
+        MethodError: Neither; the hint names the nearest and all known ones.
+    """
+    if not is_method(name):
+        known(name, (*METHODS, *CLASSIFIERS), "method", MethodError)
+
+
+def classifier(name: str) -> "Classifier":
+    """Import the classifier `name`.
+
+    Raises:
+        MethodError: No such classifier.
+    """
+    module = importlib.import_module(CLASSIFIERS[known(name, CLASSIFIERS, "classifier", MethodError)])
+    imported: Classifier = module.CLASSIFIER
+    return imported
 
 
 def family(model_type: str) -> "Family":

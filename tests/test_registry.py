@@ -24,6 +24,7 @@ ORDER = [
     ["costs"],
     ["learners"],
     ["selection"],
+    ["classifiers"],
     ["adapters"],
     ["methods"],
     ["scoring"],
@@ -36,7 +37,7 @@ ORDER = [
     ["errors"],
 ]
 # What the registry looks up it imports when it is asked to, and it names the type of what it returns.
-LOOKED_UP = {("registry", "methods"), ("registry", "metrics"), ("registry", "models"), ("registry", "selection")}
+LOOKED_UP = {("registry", part) for part in ("classifiers", "methods", "metrics", "models", "selection")}
 RANK = {part: rank for rank, parts in enumerate(ORDER) for part in parts}
 
 

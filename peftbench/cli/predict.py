@@ -32,7 +32,11 @@ def predict(
         Option(help="Folder that `tune` wrote, or NAME=FOLDER; several share their batches.", metavar="FOLDER"),
     ] = None,
     shots_from: Annotated[
-        Path | None, Option(help="Instead: a record of `icl`, whose shots stand before each row.", metavar="RECORD")
+        Path | None,
+        Option(
+            help="Instead: a record of `icl`, whose shots stand before each row, or of a classifier.",
+            metavar="RECORD",
+        ),
     ] = None,
     output: Annotated[
         Path | None,

@@ -21,7 +21,9 @@ MODEL = "mini-t0"
 
 def tune(
     *,
-    method: Annotated[str, Option(help="What is trained: `peftbench list methods`.", metavar="NAME")],
+    method: Annotated[
+        str, Option(help="What is trained, or a classifier of embeddings: `peftbench list methods`.", metavar="NAME")
+    ],
     model: Annotated[str, Option(help="Name of `list models`, folder, GGUF file or hub id.", metavar="NAME")] = MODEL,
     shots: Annotated[
         str | None,
@@ -46,6 +48,14 @@ def tune(
         Literal["lr"] | None,
         Option(help="Choose the learning rate by cross-validation on the shots: 10 times the training."),
     ] = None,
+    embedder: Annotated[
+        Path | None,
+        Option(
+            help="Of a classifier: read texts by a sentence model, a folder of sentence-transformers, in place of the "
+            "model.",
+            metavar="DIR",
+        ),
+    ] = None,
     task: TaskOptions,
     scoring: ScoringOptions,
     weights: WeightOptions,
@@ -55,14 +65,16 @@ def tune(
 ) -> None:
     """Evaluate few-shot tuning, beside the same model's zero-shot.
 
+    A classifier of embeddings (knn, logistic_regression) tunes nothing of the model: it is what tuning should beat.
+
     On the group lab-train one adapter is tuned, on the mixture of its tasks: one to start from.
     """
     from peftbench import registry
     from peftbench.cli.cells import carry_out, requested_cells
     from peftbench.spec.cell import Training
 
-    registry.known_method(method)
-    table = assignments(settings or [])
+    registry.known_to_tune(method)
+    table = assignments(settings or []) | ({} if embedder is None else {"embedder": str(embedder)})
     training = {name: value for name, value in table.items() if name in Training.model_fields}
     config = {name: value for name, value in table.items() if name not in training}
     shared = {"model": model, "scoring": scoring.table()}

@@ -9,7 +9,7 @@ from peftbench.errors import RecordError
 from peftbench.flow import usage
 from peftbench.flow.plan import on_all_rows
 from peftbench.flow.trial import trials
-from peftbench.learners.learn import Tuned, save
+from peftbench.learners.learn import Prompted, Tuned, save
 from peftbench.learners.progress import Watch
 from peftbench.spec.cell import Cell
 from peftbench.store.files import new_folder
@@ -66,6 +66,7 @@ def keep(cell: Cell, folder: Path, watch: Watch) -> Kept:
     if isinstance(learned, Tuned):
         save(learned, folder, usage.beside_adapters(trial))
         return Kept(folder, is_adapter=True)
+    assert isinstance(learned, Prompted), "no strategy is a classifier"
     texts = {PROMPT: "\n".join(learned.predictors[0].before), usage.FILE: usage.of(trial).text()}
     try:
         with new_folder(folder) as temporary:

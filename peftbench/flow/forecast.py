@@ -7,6 +7,7 @@ query is taken to have as many tokens of shots as rows have at mean, and to shar
 stop at a plateau is forecast with all of its steps, more than it may take.
 """
 
+import hashlib
 import itertools
 from collections import Counter
 from collections.abc import Hashable, Iterator, Sequence
@@ -16,6 +17,7 @@ from peftbench import registry
 from peftbench.costs import backward, count
 from peftbench.flow.trial import Trial
 from peftbench.learners import icl, sweep, tune
+from peftbench.learners.classify import Classifying
 from peftbench.learners.icl import Icl
 from peftbench.learners.predictor import Reading, Round
 from peftbench.learners.tune import Tuning
@@ -25,10 +27,11 @@ from peftbench.models.backbone import Backbone
 from peftbench.models.shapes import Layer
 from peftbench.scoring import frozen
 from peftbench.scoring.batches import token_budget
-from peftbench.scoring.encoding import encode, num_common, opening
+from peftbench.scoring.encoding import cut_input, encode, num_common, opening
 from peftbench.scoring.passes import Prompt, Shapes
 from peftbench.scoring.work import Pass
 from peftbench.selection.embedding import BUDGET as TOKENS_READ_AT_ONCE
+from peftbench.selection.embedding import embedder_of
 from peftbench.spec.cell import Scoring
 from peftbench.tasks.task import Example
 
@@ -96,6 +99,8 @@ def _scoring_of(trial: Trial) -> str:
 
 def _of(trial: Trial, texts: "Texts") -> Forecast:
     learner = trial.learner
+    if isinstance(learner, Classifying):
+        return _classified(learner, trial, texts)
     return _prompted(learner, trial, texts) if isinstance(learner, Icl) else _tuned(learner, trial, texts)
 
 
@@ -192,6 +197,33 @@ def _prompted(learner: Icl, trial: Trial, texts: Texts) -> Forecast:
         score_flops=count.passes_flops(sizes, scored),
         num_learn_passes=learned.total() + -(-num_read // TOKENS_READ_AT_ONCE),
         num_score_passes=scored.total(),
+    )
+
+
+def _classified(learner: Classifying, trial: Trial, texts: "Texts") -> Forecast:
+    """Forecast that shots and queries are read, each list of texts once for all trials."""
+    backbone, most = trial.backbone, trial.scoring.max_input_tokens
+    embedder = embedder_of(backbone, learner.config.embedder)
+
+    def read(examples: Sequence[Example]) -> list[int]:
+        different = list(dict.fromkeys(cut_input(backbone, example, most)[0].input for example in examples))
+        digest = hashlib.sha256("\0".join([embedder.fingerprint, *different]).encode()).digest()
+        return texts.to_read(Reading(digest, tuple(map(len, embedder.ids(different))), (), embedder.sizes), 0)
+
+    def flops(tokens: Sequence[int]) -> int:
+        return sum(count.states_flops(embedder.sizes or backbone.sizes, number) for number in tokens)
+
+    shots = [
+        number for template in learner.templates for number in read([*map(template.render, learner.read_by(template))])
+    ]
+    queries = [number for of_template in trial.plan.queries for number in read(of_template)]
+    return replace(
+        _nothing(backbone),
+        learn_flops=flops(shots),
+        score_flops=flops(queries),
+        num_learn_passes=-(-sum(shots) // TOKENS_READ_AT_ONCE),
+        num_score_passes=-(-sum(queries) // TOKENS_READ_AT_ONCE),
+        learner=learner.classifier,
     )
 
 

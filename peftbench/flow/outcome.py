@@ -12,19 +12,21 @@ from typing import Any
 import pandas as pd
 
 from peftbench import registry
+from peftbench.costs import of_classifier
 from peftbench.costs.of_cell import Facts, ScoredRows, costs
 from peftbench.costs.traced_cell import Traced, trace_cell
 from peftbench.flow.plan import Plan
 from peftbench.flow.trial import Trial
+from peftbench.learners.classify import Classifying
 from peftbench.learners.icl import Icl
-from peftbench.learners.learn import Learned, Learner, Tuned
+from peftbench.learners.learn import Classified, Learned, Learner, Tuned
 from peftbench.learners.predictor import Predictor
 from peftbench.models.backbone import Backbone
 from peftbench.scoring.ranking import NORMALIZATIONS, predict
 from peftbench.scoring.score import Scores
 from peftbench.scoring.work import Work
 from peftbench.store import record as store
-from peftbench.store.record import ModelInfo, Normalization, Record, StartingPoint, TaskInfo, TemplateResult
+from peftbench.store.record import Cost, ModelInfo, Normalization, Record, StartingPoint, TaskInfo, TemplateResult
 from peftbench.tasks.task import Example
 from peftbench.tasks.template import Template
 
@@ -109,7 +111,7 @@ def to_record(trial: Trial, learned: Learned, evaluations: Sequence[Evaluation],
         seed=trial.cell.seed,
         end=trial.scoring.end,
         results=[evaluation.result for evaluation in evaluations],
-        costs=costs(_facts(trial, learned, evaluations, adapter)),
+        costs=_costs(trial, learned, evaluations, adapter),
         work=_work(learned, evaluations),
         versions={name: version(name) for name in _packages(trial)} | {"python": platform.python_version()},
     )
@@ -117,8 +119,10 @@ def to_record(trial: Trial, learned: Learned, evaluations: Sequence[Evaluation],
 
 def _packages(trial: Trial) -> list[str]:
     """List the packages that have a part in what comes out."""
-    options = trial.cell.icl
+    options, learner = trial.cell.icl, trial.learner
     package = registry.selector(options.select).package if options.is_chosen else None
+    if isinstance(learner, Classifying):
+        package = registry.classifier(learner.classifier).package
     return [*PACKAGES, *([package] if package else [])]
 
 
@@ -181,8 +185,9 @@ def _learned(trial: Trial, learned: Learned) -> store.Learned:
         shot_ids=[row.id for row in read[: max(num_shots)]],
         chosen_from=(trial.cell.icl.pool or len(trial.plan.task.train)) if trial.cell.icl.is_chosen else None,
         calibrated_by=_num_calibration_rows(trial.learner),
-        embedder=None if trial.cell.icl.embedder is None else str(trial.cell.icl.embedder),
+        embedder=None if trial.embedder is None else str(trial.embedder),
         **(_tuned(learned) if isinstance(learned, Tuned) else {}),
+        **(_classified(trial, learned) if isinstance(learned, Classified) else {}),
     )
 
 
@@ -202,6 +207,39 @@ def _tuned(tuned: Tuned) -> dict[str, Any]:
         "start_from": start and StartingPoint(path=str(start.path), sha256=start.sha256, model=start.model),
         "sweep": tuned.swept and tuned.swept.part(),
     }
+
+
+def _classified(trial: Trial, classified: Classified) -> dict[str, Any]:
+    num_parameters = max(predictor.fitted.num_parameters for predictor in classified.predictors)
+    return {
+        "method": classified.learner.classifier,
+        "config": trial.identity["method_config"],
+        "num_trained_parameters": num_parameters,
+        "num_saved_parameters": num_parameters,
+    }
+
+
+def _costs(trial: Trial, learned: Learned, evaluations: Sequence[Evaluation], adapter: Path | None) -> list[Cost]:
+    if not isinstance(learned, Classified):
+        return costs(_facts(trial, learned, evaluations, adapter))
+    reader = learned.predictors[0].reader
+    parts = [
+        of_classifier.Classified(
+            shots=predictor.read_tokens,
+            queries=[length.context for length in evaluation.scores.lengths],
+            num_multiplied=predictor.fitted.num_multiplied,
+            num_bytes=predictor.fitted.num_bytes,
+        )
+        for predictor, evaluation in zip(learned.predictors, evaluations, strict=True)
+    ]
+    facts = of_classifier.ClassifierFacts(
+        sizes=reader or trial.backbone.sizes,
+        num_parameters=reader.num_parameters if reader else trial.backbone.num_parameters,
+        classified=parts,
+        learn_seconds=learned.seconds,
+        score_seconds=sum(evaluation.scores.seconds for evaluation in evaluations),
+    )
+    return of_classifier.costs(facts)
 
 
 def _facts(trial: Trial, learned: Learned, evaluations: Sequence[Evaluation], adapter: Path | None) -> Facts:

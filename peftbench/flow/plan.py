@@ -10,6 +10,7 @@ from peftbench.adapters import starts
 from peftbench.adapters.peft import read
 from peftbench.errors import MethodError, TaskError
 from peftbench.learners.calibration import NUM_ROWS, NUM_TEXTS
+from peftbench.learners.classify import Classifying
 from peftbench.learners.icl import Icl
 from peftbench.learners.learn import Learner, Queries
 from peftbench.learners.tune import Tuning
@@ -172,6 +173,8 @@ def _learner(cell: Cell, task: Task, rows: tuple[Row, ...], templates: tuple[Tem
     if cell.method is None:
         num_chosen = cell.shots if cell.icl.is_chosen else None
         return Icl(templates, rows, cell.icl, cell.seed, num_chosen, _calibration_rows(cell, task, templates, rows))
+    if registry.is_classifier(cell.method):
+        return _classifying(cell.method, cell, templates, rows)
     start = None
     if cell.start_from is not None:
         start = starts.read(cell.start_from, lambda: read.describe(cell.model, cell.revision, cell.allow_pickle))
@@ -209,6 +212,34 @@ def _calibration_rows(cell: Cell, task: Task, templates: Sequence[Template], sho
             message = f"template '{template.name}' makes nothing of any of the {len(rows)} rows of {by}"
             raise TaskError(message, hint="--calibrate alone, or other templates with --templates")
     return rows
+
+
+def _classifying(name: str, cell: Cell, templates: tuple[Template, ...], shots: tuple[Row, ...]) -> Classifying:
+    """Plan a classifier of embeddings.
+
+    Raises:
+        MethodError: Settings that it does not have, or options of training and of prompts.
+        TaskError: Choices come from the rows, or several tasks are one.
+    """
+    faults = {
+        f"it is not trained by steps, and has no {', '.join(cell.training)}": bool(cell.training),
+        "--start-from goes on from an adapter, and it makes none": cell.start_from is not None,
+        "--sweep chooses a learning rate, and it has none": cell.sweep is not None,
+        "--chat writes prompts, and it reads texts as they are": cell.scoring.chat,
+    }
+    if any(faults.values()):
+        message = "; ".join(text for text, is_so in faults.items() if is_so)
+        raise MethodError(f"--method {name}: {message}", hint="leave out what goes with other methods")
+    if own := next((template for template in templates if template.fixed_choices is None), None):
+        message = f"template '{own.name}' has choices of each row's own, and {name} learns classes that rows share"
+        raise TaskError(message, hint="prompts and methods that tune a model take such rows")
+    if any(template.task is not None for template in templates):
+        message = f"{name} learns the classes of one task, and --task is a mixture of several"
+        raise TaskError(message, hint="one task, or another group")
+    schema = registry.classifier(name).Config
+    for key in cell.method_config:
+        registry.known(key, schema.model_fields, f"setting of {name}", MethodError)
+    return Classifying(name, checked(schema, cell.method_config, f"method '{name}'", MethodError), templates, shots)
 
 
 def _config(method: str, cell: Cell, start: starts.Start | None) -> MethodConfig:

@@ -101,6 +101,23 @@ class PromptScorer:
         return self._predictor.score(examples).choices
 
 
+class ClassifierScorer:
+    """A record's classifier, which learns again from its shots.
+
+    Args:
+        backbone: The model that the record is of.
+        template: Renders shots and queries.
+        used: The record's usage.
+    """
+
+    def __init__(self, backbone: Backbone, template: Template, used: Usage) -> None:
+        (self._predictor,) = used.classifying(template).learn(backbone, used.scoring)
+
+    def score(self, examples: Sequence[Example], numbers: Sequence[int]) -> list[list[ChoiceScore]]:
+        """Score each example's choices by the probabilities of their classes."""
+        return self._predictor.score(examples).choices
+
+
 @dataclass(frozen=True)
 class RowPredictor:
     """Predicts rows with adapters, or with shots in the prompt.
@@ -289,16 +306,20 @@ def load(
             f"'{backbone.name}' has another chat template than it had when this was learned",
             hint="--model NAME says where the model is as it was; or learn again",
         )
-    folder = first.icl.embedder
+    folder = first.embedder
     if folder is not None and sentence_model.fingerprint(folder) != first.embedder_sha256:
         raise MethodError(
-            f"the sentence model in '{folder}' is another one than shots were chosen by when this was learned",
+            f"the sentence model in '{folder}' is another one than texts were read by when this was learned",
             hint="put back what was there; or learn again",
         )
     folders = list(paths.values())
-    scorer: Scorer = PromptScorer(backbone, templates[0], first)
+    scorer: Scorer
     if folders[0].is_dir():
         scorer = AdapterScorer(backbone, folders, usages)
+    elif first.classifier is not None:
+        scorer = ClassifierScorer(backbone, templates[0], first)
+    else:
+        scorer = PromptScorer(backbone, templates[0], first)
     pairs = zip(templates, usages, strict=True)
-    templates = [template.without_description() if used.shots else template for template, used in pairs]
+    templates = [template.without_description() if used.is_prompted else template for template, used in pairs]
     return RowPredictor(list(paths), usages, templates, column if len(paths) > 1 else None, scorer)

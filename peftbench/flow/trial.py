@@ -3,12 +3,14 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 from peftbench import registry
 from peftbench.errors import MethodError
 from peftbench.flow.plan import Plan
 from peftbench.learners import learn, sweep
+from peftbench.learners.classify import Classifying
 from peftbench.learners.learn import Learned, Learner
 from peftbench.learners.progress import Watch
 from peftbench.learners.tune import Tuning
@@ -63,7 +65,7 @@ class Trial:
         cell = self.plan.cell
         always = cell.model_dump(mode="json", include=set(ALWAYS))
         when_set = cell.model_dump(mode="json", include=set(WHEN_SET), exclude_defaults=True)
-        if self.embedder_sha256 is not None:  # its contents, whatever its path
+        if cell.icl.embedder is not None:  # its contents, whatever its path
             when_set["icl"] |= {"embedder": self.embedder_sha256}
         metric = self.plan.task.metric
         when_set |= {} if metric == "accuracy" else {"metric": metric}
@@ -87,20 +89,28 @@ class Trial:
         """
         return chat_template.chat_template(self.backbone).sha256 if self.scoring.chat else None
 
+    @property
+    def embedder(self) -> Path | None:
+        """Folder of a sentence model that reads texts in place of the backbone; None where there is none."""
+        learner = self.learner
+        return learner.config.embedder if isinstance(learner, Classifying) else self.cell.icl.embedder
+
     @cached_property
     def embedder_sha256(self) -> str | None:
-        """Fingerprint of the sentence model that shots are chosen by; None where there is none.
+        """Fingerprint of the sentence model that shots are chosen or classified by; None where there is none.
 
         Raises:
             ModelError: The folder holds none.
         """
-        folder = self.cell.icl.embedder
+        folder = self.embedder
         return None if folder is None else sentence_model.fingerprint(folder)
 
     @property
     def remark(self) -> str | None:
         """What somebody should know about its prompts, in words."""
         name = self.backbone.name
+        if isinstance(self.learner, Classifying):
+            return None
         if not self.scoring.chat:
             has_template = chat_template.source_of(self.backbone) is not None
             remark = f"{name} has a chat template, and prompts are plain text: --chat writes them as turns"
@@ -118,6 +128,10 @@ class Trial:
     @property
     def _learner_identity(self) -> dict[str, Any]:
         learner = self.learner
+        if isinstance(learner, Classifying):  # of a sentence model its contents, whatever its path
+            embedder = {} if self.embedder is None else {"embedder": self.embedder_sha256}
+            settings = learner.config.model_dump(mode="json", exclude={"embedder"})
+            return {"method_config": settings | embedder, "training": None}
         if not isinstance(learner, Tuning):
             return {"method_config": None, "training": None}
         return {

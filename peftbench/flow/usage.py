@@ -6,10 +6,14 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationError, model_validator
 
+from peftbench import registry
+from peftbench.classifiers.base import ClassifierConfig
 from peftbench.errors import RecordError
 from peftbench.flow.trial import Trial
+from peftbench.learners.classify import Classifying
 from peftbench.learners.icl import Icl
-from peftbench.learners.learn import Learned, Tuned
+from peftbench.learners.learn import Learned, Prompted, Tuned
+from peftbench.learners.tune import Tuning
 from peftbench.spec.cell import IclOptions, Scoring
 from peftbench.spec.settings import Settings
 from peftbench.store.seal import FIELD, broken, sealed
@@ -63,7 +67,9 @@ class Usage(Settings):
         icl: In-context learning: its options.
         calibration_rows: In-context learning: the rows that calibration reads, where it reads any.
         seed: In-context learning: what other orders and random labels of the shots follow from.
-        embedder_sha256: In-context learning: of the sentence model that shots are chosen by; None where there is none.
+        classifier: Name of the classifier that learns from the shots' embeddings; None for prompts and adapters.
+        classifier_config: Its settings.
+        embedder_sha256: Of the sentence model that shots are chosen or classified by; None where there is none.
         chat_template_sha256: Of the template that writes prompts as turns; None where they are plain text.
         before: With a chat template: for each template of the task, what stood before the query in each of its prompts;
             to be read, it is written anew from the shots.
@@ -85,6 +91,8 @@ class Usage(Settings):
     calibration_rows: tuple[Shot, ...] = ()
     icl: IclOptions = IclOptions()
     seed: int = 0
+    classifier: str | None = None
+    classifier_config: dict[str, Any] = {}
     embedder_sha256: str | None = None
     chat_template_sha256: str | None = None
     before: tuple[tuple[str, ...], ...] = ()
@@ -93,6 +101,14 @@ class Usage(Settings):
     def _shots_can_be_chosen(self) -> "Usage":
         if (self.num_chosen is not None) != self.icl.is_chosen or (self.num_chosen or 0) > len(self.shots):
             raise ValueError("num_chosen shots of those there are go with a selector")
+        return self
+
+    @model_validator(mode="after")
+    def _classifier_is_one(self) -> "Usage":
+        if self.classifier is not None and not (registry.is_classifier(self.classifier) and self.shots):
+            raise ValueError("a classifier is one of the registry's, and learns from shots")
+        if self.classifier is not None:
+            registry.classifier(self.classifier).Config.model_validate(self.classifier_config)
         return self
 
     @model_validator(mode="after")
@@ -106,6 +122,7 @@ class Usage(Settings):
         absent = set() if self.scoring.chat else {"chat_template_sha256", "before"}
         absent |= {name for name in ("num_chosen", "embedder_sha256") if getattr(self, name) is None}
         absent |= set() if self.calibration_rows else {"calibration_rows"}
+        absent |= set() if self.classifier else {"classifier", "classifier_config"}
         return sealed(self.model_dump_json(indent=2, exclude=absent))
 
     def alone(self) -> dict[str, "Usage"]:
@@ -140,6 +157,26 @@ class Usage(Settings):
         """Return the shots as rows."""
         return [shot.row for shot in self.shots]
 
+    @property
+    def is_prompted(self) -> bool:
+        """Whether shots stand before a query, and their description before them."""
+        return bool(self.shots) and self.classifier is None
+
+    @property
+    def embedder(self) -> Path | None:
+        """Folder of the sentence model that reads texts; None where there is none."""
+        return self.icl.embedder if self.classifier is None else self._config.embedder
+
+    @property
+    def _config(self) -> ClassifierConfig:
+        assert self.classifier is not None, "no classifier"
+        return registry.classifier(self.classifier).Config.model_validate(self.classifier_config)
+
+    def classifying(self, template: Template) -> Classifying:
+        """Return what classifying did, with one template."""
+        assert self.classifier is not None, "no classifier"
+        return Classifying(self.classifier, self._config, (template,), tuple(self.rows()))
+
     def prompts(self, template: Template) -> Icl:
         """Return what in-context learning did, with one template."""
         calibration_rows = tuple(shot.row for shot in self.calibration_rows)
@@ -150,7 +187,7 @@ def of(trial: Trial) -> Usage:
     """Describe what a trial does with rows."""
     cell, plan, backbone = trial.cell, trial.plan, trial.backbone
     learner = trial.learner
-    in_prompt = learner.shots if isinstance(learner, Icl) else ()
+    shots = () if isinstance(learner, Tuning) else learner.shots
     return Usage(
         model=backbone.name,
         revision=backbone.revision,
@@ -167,9 +204,11 @@ def of(trial: Trial) -> Usage:
             for t in plan.templates
         ),
         scoring=trial.scoring,
-        shots=tuple(map(Shot.of, in_prompt)),
+        shots=tuple(map(Shot.of, shots)),
         num_chosen=learner.num_chosen if isinstance(learner, Icl) else None,
         calibration_rows=tuple(map(Shot.of, learner.calibration_rows)) if isinstance(learner, Icl) else (),
+        classifier=learner.classifier if isinstance(learner, Classifying) else None,
+        classifier_config=learner.config.model_dump(mode="json") if isinstance(learner, Classifying) else {},
         # The prompt that a prefix comes from says the same.
         icl=cell.icl.model_copy(update={"as_prefix": False}),
         seed=cell.seed,
@@ -179,10 +218,12 @@ def of(trial: Trial) -> Usage:
 
 
 def prompt(trial: Trial, learned: Learned) -> str | None:
-    """Write what in-context learning with shots leaves beside its record; None for other trials."""
+    """Write what prompts of shots, or a classifier of them, leave beside their record; None for other trials."""
     if isinstance(learned, Tuned) or not trial.cell.shots:
         return None
-    before = tuple(predictor.before for predictor in learned.predictors) if trial.scoring.chat else ()
+    before: tuple[tuple[str, ...], ...] = ()
+    if trial.scoring.chat and isinstance(learned, Prompted):
+        before = tuple(predictor.before for predictor in learned.predictors)
     return of(trial).model_copy(update={"before": before}).text()
 
 

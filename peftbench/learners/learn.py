@@ -1,4 +1,4 @@
-"""The two ways to learn, as one: in-context learning writes prompts, tuning trains an adapter."""
+"""The ways to learn, as one: in-context learning writes prompts, tuning trains an adapter, classifying fits vectors."""
 
 import time
 from collections.abc import Mapping, Sequence
@@ -7,6 +7,7 @@ from pathlib import Path
 
 from peftbench.adapters import saved
 from peftbench.learners import shots_as_prefix, tune
+from peftbench.learners.classify import ClassifierPredictor, Classifying
 from peftbench.learners.icl import Icl
 from peftbench.learners.predictor import Predictor, Prompting
 from peftbench.learners.progress import Watch
@@ -16,7 +17,7 @@ from peftbench.models.backbone import Backbone
 from peftbench.spec.cell import Scoring
 from peftbench.tasks.task import Example
 
-Learner = Icl | Tuning
+Learner = Icl | Tuning | Classifying
 Queries = Sequence[Sequence[Example]]
 """The test rows, as each template renders them: queries[template][row]."""
 
@@ -70,7 +71,27 @@ class Tuned:
         return self.predictor.num_cut_tokens
 
 
-Learned = Prompted | Tuned
+@dataclass(frozen=True)
+class Classified:
+    """What classifying made.
+
+    Args:
+        learner: What was fitted.
+        predictors: One for each template.
+        seconds: Wall time of learning: of reading the shots, when they were read, and of fitting.
+    """
+
+    learner: Classifying
+    predictors: Sequence[ClassifierPredictor]
+    seconds: float
+
+    @property
+    def num_cut_tokens(self) -> int:
+        """Tokens that were cut from the shots."""
+        return sum(predictor.num_cut_tokens for predictor in self.predictors)
+
+
+Learned = Prompted | Tuned | Classified
 
 
 def check(learner: Learner, backbone: Backbone, scoring: Scoring, queries: Queries) -> None:
@@ -81,6 +102,8 @@ def check(learner: Learner, backbone: Backbone, scoring: Scoring, queries: Queri
     """
     if isinstance(learner, Tuning):
         tune.check(learner, backbone, scoring, [query for of_template in queries for query in of_template])
+    elif isinstance(learner, Classifying):
+        learner.check(backbone)
     else:
         learner.check(backbone, scoring, queries)
 
@@ -88,7 +111,7 @@ def check(learner: Learner, backbone: Backbone, scoring: Scoring, queries: Queri
 def learn(
     learner: Learner, backbone: Backbone, scoring: Scoring, queries: Queries, watch: Watch, title: str
 ) -> Learned:
-    """Learn from the shots: a prompt for each template, or one adapter for all of them.
+    """Learn from the shots: a prompt or a classifier for each template, or one adapter for all of them.
 
     Args:
         learner: What to learn from, and how.
@@ -107,6 +130,9 @@ def learn(
     if isinstance(learner, Icl):
         prompts = learner.prompts(backbone, scoring, queries)
         return Prompted(prompts, time.perf_counter() - started, learner.options.as_prefix)
+    if isinstance(learner, Classifying):
+        predictors = learner.learn(backbone, scoring)
+        return Classified(learner, predictors, time.perf_counter() - started)
     swept = None
     if learner.sweep:
         stage = f"{title}: sweeping the learning rate of {learner.method}, seed {learner.seed}"
@@ -141,4 +167,6 @@ def save(learned: Learned, folder: Path, files: Mapping[str, Mapping[str, str]])
         tuning, predictor = learned.tuning, learned.predictor
         backbone = predictor.backbone
         return saved.save(folder, backbone, tuning.method, tuning.config, predictor.names, files[""])
-    return shots_as_prefix.save(learned.predictors, folder, files) if learned.as_prefix else None
+    if isinstance(learned, Prompted) and learned.as_prefix:
+        return shots_as_prefix.save(learned.predictors, folder, files)
+    return None

@@ -190,8 +190,9 @@ class Learned(Part):
         chosen_from: Number of rows that each query's shots were chosen from: the pool; None where shots are drawn.
         calibrated_by: Number of training rows, or texts of their words, that calibration read; None where it read
             none.
-        embedder: Folder of the sentence model that they were chosen by, as the user wrote it; None where there is none.
-        method: Name of the method; None for in-context learning.
+        embedder: Folder of the sentence model that shots were chosen by, or that a classifier's embeddings are of, as
+            the user wrote it; None where there is none.
+        method: Name of the method or the classifier; None for in-context learning.
         config: The method's resolved settings.
         training: The resolved training settings.
         num_trained_parameters: Values that were trained.

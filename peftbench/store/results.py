@@ -12,6 +12,7 @@ from pydantic import ValidationError
 from pydantic_core import from_json
 
 from peftbench.errors import RecordError
+from peftbench.registry import is_classifier
 from peftbench.store import files, scores
 from peftbench.store.pack import Pack
 from peftbench.store.record import SCHEMA_VERSION, Record, identify
@@ -201,7 +202,8 @@ class Store:
 
     def is_complete(self, record: Record) -> bool:
         """Tell whether what was learned is there with a record; of packed records it is not kept."""
-        has_adapter = record.learned.learner == "tune" or record.identity.get("icl", {}).get("as_prefix", False)
+        is_tuned = record.learned.learner == "tune" and not is_classifier(record.learned.method)
+        has_adapter = is_tuned or record.identity.get("icl", {}).get("as_prefix", False)
         return not has_adapter or self.is_packed(record.id) or (self.adapters / record.id).is_dir()
 
     def tidy(self) -> None:

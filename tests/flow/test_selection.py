@@ -239,7 +239,7 @@ def test_a_sentence_model_counts_by_what_is_in_its_folder(cell, tmp_path):
     assert [prediction.fault for chunk in predictor.predict([{"text": "rain"}]) for prediction in chunk] == [None]
     (folder / "sentence_bert_config.json").write_text('{"max_seq_length": 4}')
     assert trial.trials([plan(chosen)])[0].identity["icl"]["embedder"] != digest
-    with pytest.raises(MethodError, match="is another one than shots were chosen by"):
+    with pytest.raises(MethodError, match="is another one than texts were read by"):
         predict.load({"": path}, usages, None, "adapter")
 
 

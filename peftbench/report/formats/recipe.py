@@ -57,7 +57,7 @@ def _run(records: Sequence[Record], tasks: Sequence[str]) -> str:
     if first.learned.sweep:
         plain["sweep"] = "lr"  # around the rate that `training` has
     lines = ["[[run]]", *setting.assignments(plain)]
-    tables = {"set": identity.get("method_config")} | {name: identity.get(name) for name in TABLES}
+    tables = {"set": setting.method_config(first)} | {name: identity.get(name) for name in TABLES}
     tables["icl"] = setting.icl(first)
     if first.learned.method:
         tables.pop("icl")

@@ -88,6 +88,8 @@ def _model(row: Row) -> str:
 
 def _curve(rows: Sequence[Row], zeros: Mapping[str, Row]) -> Curve:
     ordered = tuple(sorted(rows, key=lambda row: (row.num_labelled, row.num_shots)))
+    if ordered[0].is_classified:  # it has no answer without examples
+        return Curve(ordered)
     return Curve(ordered, zeros.get(_model(ordered[0])))
 
 

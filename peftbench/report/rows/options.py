@@ -6,7 +6,7 @@ from typing import Any
 
 from peftbench.registry import GROUP_TASKS, task_files
 from peftbench.report.rows import setting
-from peftbench.report.rows.setting import SET, Setting
+from peftbench.report.rows.setting import Setting
 from peftbench.spec.cell import Cell, IclOptions, Scoring
 from peftbench.store.record import Record
 from peftbench.tasks import own
@@ -112,9 +112,10 @@ def _icl(record: Record) -> Iterator[Setting]:
 
 
 def _tuning(record: Record) -> Iterator[Setting]:
-    for table in SET:
-        for name, value in (record.identity.get(table) or {}).items():
-            yield Setting((table, name), value)
+    for name, value in setting.method_config(record).items():
+        yield Setting(("method_config", name), value)
+    for name, value in (record.identity.get("training") or {}).items():
+        yield Setting(("training", name), value)
     if record.learned.start_from:
         yield Setting(("start_from",), record.learned.start_from.path)
     if record.learned.sweep:

@@ -18,9 +18,9 @@ PREFIX = "ICL->prefix"
 """In-context learning by the shots' saved keys and values."""
 LOSSES = {"lm_loss": "L_LM", "unlikelihood_loss": "L_UL", "length_norm_loss": "L_LN"}
 """Setting that weighs a loss -> the loss's name in 2205.05638, section 3.2."""
-BESIDE = {"layer_norms", "bias", "chat", "select", "pool", "attention"}
-"""Settings that are shown even where all rows have them: they train some of the model beside the method, or tell what
-stands in a prompt."""
+BESIDE = {"layer_norms", "bias", "chat", "select", "pool", "attention", "embedder"}
+"""Settings that are shown even where all rows have them: they train some of the model beside the method, tell what
+stands in a prompt, or that another model reads."""
 VERSIONS = {"draw_version", "label_draw_version", "chat_template_sha256"}
 """Follow from the other settings, but for records of before: they are shown where nothing else tells rows apart."""
 OFF = (None, False, "none")
@@ -68,7 +68,7 @@ class Setting:
         option = f"--{self.name.replace('_', '-')}"
         if self.value is None:
             return []
-        if self.path[0] in SET:
+        if self.path[0] in SET and self.name != "embedder":
             return ["--set", f"{self.name}={typed(self.value)}"]
         if self.name in NEGATED:
             return [] if self.value else [NEGATED[self.name]]
@@ -123,6 +123,12 @@ def icl(record: Record) -> dict[str, Any]:
     """Return the options of in-context learning as they are typed: a sentence model by its folder."""
     options = dict(record.identity.get("icl", {}))
     return options | ({"embedder": record.learned.embedder} if record.learned.embedder else {})
+
+
+def method_config(record: Record) -> dict[str, Any]:
+    """Return the method's settings as they are typed: a sentence model by its folder."""
+    options = dict(record.identity.get("method_config") or {})
+    return options | ({"embedder": record.learned.embedder} if "embedder" in options else {})
 
 
 def differences(records: Sequence[Record]) -> list[tuple[Setting, ...]]:

@@ -7,7 +7,7 @@ from typing import Any
 
 from peftbench import registry
 from peftbench.metrics.base import Metric
-from peftbench.registry import METHODS, is_method
+from peftbench.registry import CLASSIFIERS, METHODS, is_classifier, is_method
 from peftbench.report.rows import confidence, costs, setting, strata
 from peftbench.report.rows.confidence import MIXTURE, Draws
 from peftbench.report.rows.setting import Setting
@@ -107,6 +107,11 @@ class Row:
     def is_tuned(self) -> bool:
         """Whether parameters were trained."""
         return is_method(self.method)
+
+    @property
+    def is_classified(self) -> bool:
+        """Whether a classifier answered from embeddings, without a prompt."""
+        return is_classifier(self.method)
 
     @property
     def is_icl(self) -> bool:
@@ -256,8 +261,9 @@ def _task(record: Record) -> Task:
 
 
 def _order(row: Row) -> tuple[Any, ...]:
-    """Sort by model, then zero-shot, ICL by shots, methods in the registry's order, those of peft after them."""
-    place = 1 + [*METHODS, row.method].index(row.method) if row.is_tuned else 0
+    """Sort by model, then zero-shot, ICL by shots, classifiers, methods in the registry's order, those of peft."""
+    learns = row.is_tuned or row.is_classified
+    place = 1 + [*CLASSIFIERS, *METHODS, row.method].index(row.method) if learns else 0
     return row.model, place, row.num_shots, row.method, setting.sort_key(row.settings)
 
 

@@ -73,6 +73,11 @@ def swept():
     return made.model_copy(update={"learned": made.learned.model_copy(update={"sweep": sweep})})
 
 
+def classified():
+    made = tuned("knn", method_config={"k": 3, "embedder": "a" * 64}, training=None)
+    return made.model_copy(update={"learned": made.learned.model_copy(update={"embedder": "my models/x"})})
+
+
 def own():
     made = tuned()
     return made.model_copy(update={"task": made.task.model_copy(update={"family": "own data"})})
@@ -96,6 +101,7 @@ RECORDS = {
     **{f"tune: {name}": tuned(**{name: value}) for name, value in PLAIN.items()},
     **{f"tune: {name}": tuned(training={name: value}) for name, value in TRAINING.items()},
     **{f"config {number}": tuned(method_config=config) for number, config in enumerate(CONFIGS)},
+    "a classifier": classified(),
     "whole training": tuned(training=TRAINING, method_config=CONFIGS[0]),
     "sweep": swept(),
     "start_from": begun("my adapters/a b"),
@@ -150,6 +156,7 @@ def settings_of(cell):
 def expected(made):
     identity, start = made.identity, made.learned.start_from
     config = {name: value for name, value in (identity.get("method_config") or {}).items() if value is not None}
+    config |= {"embedder": made.learned.embedder} if "embedder" in config else {}
     end = "eos" if made.model.is_encoder_decoder else "none"
     scoring = identity.get("scoring") or whole({"end": end})
     return {

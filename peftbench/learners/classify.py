@@ -1,0 +1,157 @@
+"""Classifying: shots and queries are read once for their embeddings, and a classifier answers; there is no prompt."""
+
+import importlib.metadata
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from peftbench import registry
+from peftbench.classifiers.base import ClassifierConfig, Fitted
+from peftbench.errors import MethodError, TaskError
+from peftbench.models.backbone import Backbone
+from peftbench.models.shapes import EncoderSizes
+from peftbench.scoring.encoding import cut_input
+from peftbench.scoring.ranking import ChoiceScore
+from peftbench.scoring.score import Scores
+from peftbench.scoring.work import Length, Work
+from peftbench.selection import embedding
+from peftbench.spec.cell import Scoring
+from peftbench.tasks.task import Example, Row
+from peftbench.tasks.template import Template
+
+LEAST = -100.0
+"""Log-probability, in nats, of a class whose probability is 0 or near it: scores are finite."""
+
+
+@dataclass(frozen=True)
+class Classifying:
+    """Classifying of a cell: a classifier for each template, which learns from the shots as the template renders them.
+
+    Args:
+        classifier: Name in the registry.
+        config: Its settings.
+        templates: Those that queries come in; the answer choices of each are the same for all rows.
+        shots: What it learns from.
+    """
+
+    classifier: str
+    config: ClassifierConfig
+    templates: tuple[Template, ...]
+    shots: tuple[Row, ...]
+
+    def read_by(self, template: Template) -> list[Row]:
+        """List the shots that a template makes something of."""
+        return [row for row in self.shots if template.reads(row)]
+
+    def check(self, backbone: Backbone) -> None:
+        """Find what would keep `learn` from working; no model is run.
+
+        Raises:
+            MethodError: A package is not installed.
+            ModelError: `embedder` is no sentence model's folder.
+            TaskError: The shots have too few classes, or a template makes nothing of any of them.
+        """
+        classifier = registry.classifier(self.classifier)
+        if classifier.package is not None and not _is_installed(classifier.package):
+            message = f"--method {self.classifier} needs the package {classifier.package}, which is not installed"
+            raise MethodError(message, hint=f"pip install 'peftbench[{classifier.extra}]'")
+        embedding.embedder_of(backbone, self.config.embedder)
+        for template in self.templates:
+            classes = {row.label for row in self.read_by(template)}
+            if not classes:
+                message = f"template '{template.name}' makes nothing of any of the {len(self.shots)} shots"
+                raise TaskError(message, hint="more of them with --shots, another seed, or another of --templates")
+            if classifier.tells_apart and len(classes) == 1:
+                message = f"{self.classifier} tells classes apart, and all shots of '{template.name}' have one"
+                raise TaskError(message, hint="--draw balanced, more --shots, or another seed with --seeds")
+
+    def learn(self, backbone: Backbone, scoring: Scoring) -> list["ClassifierPredictor"]:
+        """Read the shots, and fit a classifier for each template.
+
+        Raises:
+            PeftbenchError: As `check`; hidden states that are not finite.
+        """
+        self.check(backbone)
+        return [self._learn(backbone, template, scoring) for template in self.templates]
+
+    def _learn(self, backbone: Backbone, template: Template, scoring: Scoring) -> "ClassifierPredictor":
+        rows, folder = self.read_by(template), self.config.embedder
+        cut = [cut_input(backbone, template.render(row), scoring.max_input_tokens) for row in rows]
+        index = embedding.index([example.input for example, _ in cut], backbone, folder)
+        num_classes = len(template.fixed_choices or ())
+        classifier = registry.classifier(self.classifier)
+        fitted = classifier.fit(index.embeddings, [row.label for row in rows], num_classes, self.config)
+        return ClassifierPredictor(
+            backbone,
+            self.config,
+            scoring,
+            fitted,
+            len(rows),
+            sum(number for _, number in cut),
+            index.tokens,
+            index.sizes,
+        )
+
+
+@dataclass(frozen=True)
+class ClassifierPredictor:
+    """Scores a query's choices by the probabilities of their classes.
+
+    Args:
+        backbone: The model, as it is.
+        config: The classifier's settings.
+        scoring: How inputs are cut; nothing else of it has a part.
+        fitted: The classifier.
+        num_shots: Shots that it learned from.
+        num_cut_tokens: Tokens that were cut from them.
+        read_tokens: Tokens of each different shot that was read.
+        reader: Sizes of the model that reads texts; None of the backbone.
+        shot_tokens: No shots stand in a prompt.
+        shot_bytes: No shots stand in a prompt.
+    """
+
+    backbone: Backbone
+    config: ClassifierConfig
+    scoring: Scoring
+    fitted: Fitted
+    num_shots: int
+    num_cut_tokens: int
+    read_tokens: tuple[int, ...]
+    reader: EncoderSizes | None
+    shot_tokens: int = 0
+    shot_bytes: int = 0
+
+    def score(self, examples: Sequence[Example], progress: Callable[[int], None] | None = None) -> Scores:
+        """Score each example's choices: log p of the class, each choice being of length 1.
+
+        Returns:
+            `lengths` has the tokens of each example's text.
+
+        Raises:
+            RunError: Hidden states are not finite.
+        """
+        if not examples:
+            return Scores([], [], Work())
+        cut = [cut_input(self.backbone, example, self.scoring.max_input_tokens) for example in examples]
+        index = embedding.index([example.input for example, _ in cut], self.backbone, self.config.embedder)
+        if progress is not None:
+            progress(len(examples))
+        return Scores(
+            choices=[list(map(_score, shares)) for shares in self.fitted.probabilities(index.embeddings)],
+            lengths=[Length(number, ()) for number in index.query_tokens([example.input for example, _ in cut])],
+            work=Work(cut_tokens=sum(number for _, number in cut)),
+            seconds=index.seconds,
+        )
+
+
+def _score(probability: float) -> ChoiceScore:
+    log_prob = max(LEAST, math.log(probability)) if probability > 0 else LEAST
+    return ChoiceScore(log_prob, num_tokens=1, num_chars=1, num_bytes=1)
+
+
+def _is_installed(package: str) -> bool:
+    try:
+        importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return False
+    return True
