@@ -22,6 +22,8 @@ from peftbench.spec.limits import MAX_ORDERS, MAX_SHOTS
 
 MODEL = "mini-gpt"
 SHOTS_PANEL = "Shots"
+DRAWS = ("balanced", "kmeans")
+"""What `--select` and `--draw` both take."""
 
 
 @dataclass(frozen=True)
@@ -38,10 +40,10 @@ class ShotOptions:
         ),
     ] = False
     select: Annotated[
-        Literal["random", "balanced", "bm25", "embedding"],
+        Literal["random", "balanced", "kmeans", "bm25", "embedding"],
         Option(
-            help="Draw shots, the same before all queries, or as many of each label (--draw balanced); or choose for "
-            "each query the training rows that are most like it: bm25 by their words, embedding by the model's states.",
+            help="Draw shots, the same before all queries (balanced, kmeans: --draw); or choose for each query the "
+            "training rows that are most like it: bm25 by their words, embedding by the model's states.",
             rich_help_panel=SHOTS_PANEL,
         ),
     ] = "random"
@@ -134,8 +136,10 @@ class ShotOptions:
     ] = False
 
     def drawing(self, task: TaskOptions) -> TaskOptions:
-        """Return the options of rows: balanced shots are drawn so, whatever learns from them."""
-        return replace(task, draw="balanced") if self.select == "balanced" else task
+        """Return the options of rows: shots that are the same for all queries are a draw, whatever learns from them."""
+        if self.select == "balanced" or self.select == "kmeans":
+            return replace(task, draw=self.select)
+        return task
 
     def tables(self) -> list[dict[str, Any]]:
         """Return the fields of `spec.cell.IclOptions`, a table for each order."""
@@ -146,7 +150,7 @@ class ShotOptions:
             "calibrate": self.calibrate or bool(self.content_free) or self.calibrate_by is not None,
             "calibrate_by": self.calibrate_by or "contextual",
             "as_prefix": self.as_prefix,
-            "select": "random" if self.select == "balanced" else self.select,
+            "select": "random" if self.select in DRAWS else self.select,
             "embedder": self.embedder,
             "pool": self.pool,
             "attention": self.attention,

@@ -130,10 +130,10 @@ class TaskOptions:
         int | None, Option(help="Use the first N test rows only.", metavar="N", min=1, rich_help_panel=DATA)
     ] = None
     draw: Annotated[
-        Literal["plain", "balanced"],
+        Literal["plain", "balanced", "kmeans"],
         Option(
-            help="Draw shots by chance, or as many of each label, which then stand in strict rotation: a seed decides "
-            "which label comes last, in all prompts.",
+            help="Draw shots by chance; or as many of each label, which then stand in strict rotation: a seed decides "
+            "which label comes last, in all prompts; or, by k-means, rows that stand for groups of like rows.",
             rich_help_panel=DATA,
         ),
     ] = "plain"

@@ -1,5 +1,6 @@
 """`peftbench tune`: few-shot fine-tuning."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -48,6 +49,10 @@ def tune(
         Literal["lr"] | None,
         Option(help="Choose the learning rate by cross-validation on the shots: 10 times the training."),
     ] = None,
+    select: Annotated[
+        Literal["random", "balanced", "kmeans"],
+        Option(help="Which rows are labelled and tuned on: the same as --draw, random being its default."),
+    ] = "random",
     embedder: Annotated[
         Path | None,
         Option(
@@ -74,6 +79,7 @@ def tune(
     from peftbench.spec.cell import Training
 
     registry.known_to_tune(method)
+    task = task if select == "random" else replace(task, draw=select)
     table = assignments(settings or []) | ({} if embedder is None else {"embedder": str(embedder)})
     training = {name: value for name, value in table.items() if name in Training.model_fields}
     config = {name: value for name, value in table.items() if name not in training}

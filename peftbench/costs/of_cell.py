@@ -165,6 +165,16 @@ def _selection(facts: Facts) -> list[Cost]:
     ]
 
 
+def drawing_costs(work: SelectionWork, sizes: Sizes) -> list[Cost]:
+    """List what it took that a model chose the shots, the same for all queries."""
+    lengths = Counter(work.index_tokens)
+    flops = sum(times * count.states_flops(work.reader or sizes, tokens) for tokens, times in lengths.items())
+    return [
+        _flops("index_flops", flops, "matmuls of reading the training rows that shots are of, multiply-add = 2, once"),
+        _seconds("index_seconds", work.index_seconds, "reading them, wall clock, on the machine of this run"),
+    ]
+
+
 def _choosing_flops(facts: Facts) -> int:
     """Average over examples and templates what choosing shots for an example takes; 0 where none are chosen."""
     total = 0

@@ -30,6 +30,7 @@ from peftbench.scoring.batches import token_budget
 from peftbench.scoring.encoding import cut_input, encode, num_common, opening
 from peftbench.scoring.passes import Prompt, Shapes
 from peftbench.scoring.work import Pass
+from peftbench.selection.base import Embedder
 from peftbench.selection.embedding import BUDGET as TOKENS_READ_AT_ONCE
 from peftbench.selection.embedding import embedder_of
 from peftbench.spec.cell import Scoring
@@ -100,8 +101,17 @@ def _scoring_of(trial: Trial) -> str:
 def _of(trial: Trial, texts: "Texts") -> Forecast:
     learner = trial.learner
     if isinstance(learner, Classifying):
-        return _classified(learner, trial, texts)
-    return _prompted(learner, trial, texts) if isinstance(learner, Icl) else _tuned(learner, trial, texts)
+        plain = _classified(learner, trial, texts)
+    else:
+        plain = _prompted(learner, trial, texts) if isinstance(learner, Icl) else _tuned(learner, trial, texts)
+    if trial.cell.draw != "kmeans":
+        return plain
+    tokens = texts.read_once(embedder_of(trial.backbone), trial.pool()[1])
+    read_flops = sum(count.states_flops(trial.backbone.sizes, number) for number in tokens)
+    num_passes = -(-sum(tokens) // TOKENS_READ_AT_ONCE)
+    return replace(
+        plain, learn_flops=plain.learn_flops + read_flops, num_learn_passes=plain.num_learn_passes + num_passes
+    )
 
 
 @dataclass(frozen=True)
@@ -161,6 +171,12 @@ class Texts:
         self._rows.add(reading.rows_sha256)
         return [*rows, *(reading.queries[index * len(reading.queries) // num_queries] for index in range(num_queries))]
 
+    def read_once(self, embedder: Embedder, inputs: Sequence[str]) -> list[int]:
+        """List the tokens of different texts that are read for their embeddings; of a list that was read, none."""
+        different = list(dict.fromkeys(inputs))
+        digest = hashlib.sha256("\0".join([embedder.fingerprint, *different]).encode()).digest()
+        return self.to_read(Reading(digest, tuple(map(len, embedder.ids(different))), (), embedder.sizes), 0)
+
 
 def _prompted(learner: Icl, trial: Trial, texts: Texts) -> Forecast:
     sizes, options = trial.backbone.sizes, learner.options
@@ -206,9 +222,7 @@ def _classified(learner: Classifying, trial: Trial, texts: "Texts") -> Forecast:
     embedder = embedder_of(backbone, learner.config.embedder)
 
     def read(examples: Sequence[Example]) -> list[int]:
-        different = list(dict.fromkeys(cut_input(backbone, example, most)[0].input for example in examples))
-        digest = hashlib.sha256("\0".join([embedder.fingerprint, *different]).encode()).digest()
-        return texts.to_read(Reading(digest, tuple(map(len, embedder.ids(different))), (), embedder.sizes), 0)
+        return texts.read_once(embedder, [cut_input(backbone, example, most)[0].input for example in examples])
 
     def flops(tokens: Sequence[int]) -> int:
         return sum(count.states_flops(embedder.sizes or backbone.sizes, number) for number in tokens)

@@ -13,7 +13,7 @@ import pandas as pd
 
 from peftbench import registry
 from peftbench.costs import of_classifier
-from peftbench.costs.of_cell import Facts, ScoredRows, costs
+from peftbench.costs.of_cell import Facts, ScoredRows, costs, drawing_costs
 from peftbench.costs.traced_cell import Traced, trace_cell
 from peftbench.flow.plan import Plan
 from peftbench.flow.trial import Trial
@@ -25,6 +25,7 @@ from peftbench.models.backbone import Backbone
 from peftbench.scoring.ranking import NORMALIZATIONS, predict
 from peftbench.scoring.score import Scores
 from peftbench.scoring.work import Work
+from peftbench.selection import kmeans
 from peftbench.store import record as store
 from peftbench.store.record import Cost, ModelInfo, Normalization, Record, StartingPoint, TaskInfo, TemplateResult
 from peftbench.tasks.task import Example
@@ -111,7 +112,10 @@ def to_record(trial: Trial, learned: Learned, evaluations: Sequence[Evaluation],
         seed=trial.cell.seed,
         end=trial.scoring.end,
         results=[evaluation.result for evaluation in evaluations],
-        costs=_costs(trial, learned, evaluations, adapter),
+        costs=[
+            *_costs(trial, learned, evaluations, adapter),
+            *(drawing_costs(trial.drawing, trial.backbone.sizes) if trial.drawing else []),
+        ],
         work=_work(learned, evaluations),
         versions={name: version(name) for name in _packages(trial)} | {"python": platform.python_version()},
     )
@@ -123,6 +127,8 @@ def _packages(trial: Trial) -> list[str]:
     package = registry.selector(options.select).package if options.is_chosen else None
     if isinstance(learner, Classifying):
         package = registry.classifier(learner.classifier).package
+    if trial.drawing is not None:
+        package = kmeans.PACKAGE
     return [*PACKAGES, *([package] if package else [])]
 
 
@@ -183,7 +189,7 @@ def _learned(trial: Trial, learned: Learned) -> store.Learned:
         learner=trial.cell.learner,
         num_shots=min(num_shots),
         shot_ids=[row.id for row in read[: max(num_shots)]],
-        chosen_from=(trial.cell.icl.pool or len(trial.plan.task.train)) if trial.cell.icl.is_chosen else None,
+        chosen_from=_num_chosen_from(trial),
         calibrated_by=_num_calibration_rows(trial.learner),
         embedder=None if trial.embedder is None else str(trial.embedder),
         **(_tuned(learned) if isinstance(learned, Tuned) else {}),
@@ -193,6 +199,11 @@ def _learned(trial: Trial, learned: Learned) -> store.Learned:
 
 def _num_calibration_rows(learner: Learner) -> int | None:
     return len(learner.calibration_rows) or None if isinstance(learner, Icl) else None
+
+
+def _num_chosen_from(trial: Trial) -> int | None:
+    is_chosen = trial.cell.icl.is_chosen or trial.drawing is not None
+    return trial.cell.icl.pool or len(trial.plan.task.train) if is_chosen else None
 
 
 def _tuned(tuned: Tuned) -> dict[str, Any]:

@@ -15,7 +15,9 @@ from peftbench.learners.icl import Icl
 from peftbench.learners.learn import Learner, Queries
 from peftbench.learners.tune import Tuning
 from peftbench.methods.base import MethodConfig
+from peftbench.selection import kmeans
 from peftbench.spec.cell import Cell, TaskSpec, Training
+from peftbench.spec.packages import require
 from peftbench.spec.settings import checked
 from peftbench.tasks import folds, labels, overlap
 from peftbench.tasks.load import load as load_task
@@ -30,9 +32,10 @@ class Plan:
     """A cell with everything resolved that needs no model.
 
     Args:
-        shots: As drawn; none where they are chosen for each query.
+        shots: As drawn; none where they are chosen for each query, or by the model that is not loaded yet.
         queries: The test rows, as each template renders them.
         learner: What is learned from the shots; of a tuning the settings that a model's folder may bring are missing.
+            Where the model chooses the shots, it has those of a plain draw in their place, as many and about as long.
     """
 
     cell: Cell
@@ -41,6 +44,10 @@ class Plan:
     shots: tuple[Row, ...]
     queries: Queries
     learner: Learner
+
+    def after(self, shots: tuple[Row, ...]) -> "Plan":
+        """Return the plan with these shots, which a model chose."""
+        return replace(self, shots=shots, learner=_learner(self.cell, self.task, shots, self.templates))
 
     def num_skipped(self, template: Template) -> int:
         """Count the test rows of a template's task that it makes nothing of."""
@@ -78,6 +85,8 @@ def _plan(cell: Cell, task: Task, rendered: dict[tuple[Any, ...], Queries]) -> P
     _check_limit(task, cell.limit)
     templates = task.select("all" if cell.templates is None else cell.templates)
     check_number(task, cell.shots)
+    if cell.draw == "kmeans":
+        require(kmeans.PACKAGE, kmeans.EXTRA, "--draw kmeans")
     rows = _rows(task, cell)
     shots = () if cell.icl.is_chosen else rows
     learner = _learner(cell, task, rows, templates)
@@ -87,7 +96,7 @@ def _plan(cell: Cell, task: Task, rendered: dict[tuple[Any, ...], Queries]) -> P
     if key not in rendered:
         bare = [template.without_description() for template in templates]
         rendered[key] = _queries(bare if is_after_shots else templates, task.test[: cell.limit])
-    return Plan(cell, task, templates, shots, rendered[key], learner)
+    return Plan(cell, task, templates, () if cell.draw == "kmeans" else shots, rendered[key], learner)
 
 
 class _Tasks:

@@ -89,6 +89,7 @@ def _run(trial: Trial, store: Store, watch: CellWatch, *, force: bool) -> Record
         The record that is there now: another process may have been first, and then its record stays.
     """
     try:
+        trial = trial.drawn()
         learned = trial.learn(watch.learning)
         evaluations = list(_evaluate(trial, learned, watch.scoring))
         with store.staging() as staged:

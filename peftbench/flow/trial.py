@@ -18,10 +18,13 @@ from peftbench.models import chat_template, sentence_model
 from peftbench.models.backbone import Backbone
 from peftbench.models.load import load
 from peftbench.scoring.score import SCORER_VERSION
+from peftbench.scoring.work import SelectionWork
+from peftbench.selection import kmeans
 from peftbench.spec.cell import Cell, Scoring, Training
 from peftbench.spec.settings import checked
 from peftbench.store.record import identify
-from peftbench.tasks.shots import LABEL_DRAW_VERSION, OWN_DRAW_VERSION
+from peftbench.tasks.shots import LABEL_DRAW_VERSION, OWN_DRAW_VERSION, pool
+from peftbench.tasks.task import Row
 
 # Which fields of a cell make it this cell, so that a new field is put into one of these tables and a test asks for it.
 ALWAYS = frozenset({"learner", "model", "revision", "shots", "seed", "templates", "limit", "method", "dtype"})
@@ -42,13 +45,15 @@ class Trial:
         plan: What needs no model.
         backbone: The loaded model, with nothing attached between trials.
         scoring: How answer choices are scored.
-        learner: In-context learning or tuning, with its settings resolved.
+        learner: How it learns from the shots, with its settings resolved.
+        drawing: What it took that the model chose the shots; None where they were drawn.
     """
 
     plan: Plan
     backbone: Backbone
     scoring: Scoring
     learner: Learner
+    drawing: SelectionWork | None = None
 
     @property
     def cell(self) -> Cell:
@@ -154,8 +159,32 @@ class Trial:
         """
         learn.check(self.learner, self.backbone, self.scoring, self.plan.queries)
 
+    def pool(self) -> tuple[list[Row], list[str]]:
+        """List the rows that a model chooses shots from, and their texts under the first template that reads them."""
+        rows, texts = [], []
+        for row in pool(self.plan.task, self.cell.seed):
+            template = next((template for template in self.plan.templates if template.reads(row)), None)
+            if template is not None:
+                rows.append(row)
+                texts.append(template.render(row).input)
+        return rows, texts
+
+    def drawn(self) -> "Trial":
+        """Return the trial with its shots: itself, unless the model chooses them, which is done now.
+
+        Raises:
+            TaskError: As `selection.kmeans.choose`.
+        """
+        if self.cell.draw != "kmeans" or self.drawing is not None:
+            return self
+        rows, texts = self.pool()
+        places, work = kmeans.choose(self.backbone, texts, self.cell.shots, self.cell.seed)
+        plan = self.plan.after(tuple(rows[place] for place in places))
+        return replace(self, plan=plan, learner=_resolved(plan.learner, self.cell, self.backbone), drawing=work)
+
     def learn(self, watch: Watch) -> Learned:
         """Learn from the shots; what is tuned stays attached to the backbone."""
+        assert self.cell.draw != "kmeans" or self.drawing is not None, "the model has not chosen the shots"
         return learn.learn(self.learner, self.backbone, self.scoring, self.plan.queries, watch, self.plan.task.name)
 
 

@@ -1,13 +1,12 @@
 """Classifying: shots and queries are read once for their embeddings, and a classifier answers; there is no prompt."""
 
-import importlib.metadata
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from peftbench import registry
 from peftbench.classifiers.base import ClassifierConfig, Fitted
-from peftbench.errors import MethodError, TaskError
+from peftbench.errors import TaskError
 from peftbench.models.backbone import Backbone
 from peftbench.models.shapes import EncoderSizes
 from peftbench.scoring.encoding import cut_input
@@ -16,6 +15,7 @@ from peftbench.scoring.score import Scores
 from peftbench.scoring.work import Length, Work
 from peftbench.selection import embedding
 from peftbench.spec.cell import Scoring
+from peftbench.spec.packages import require
 from peftbench.tasks.task import Example, Row
 from peftbench.tasks.template import Template
 
@@ -52,9 +52,8 @@ class Classifying:
             TaskError: The shots have too few classes, or a template makes nothing of any of them.
         """
         classifier = registry.classifier(self.classifier)
-        if classifier.package is not None and not _is_installed(classifier.package):
-            message = f"--method {self.classifier} needs the package {classifier.package}, which is not installed"
-            raise MethodError(message, hint=f"pip install 'peftbench[{classifier.extra}]'")
+        if classifier.package is not None and classifier.extra is not None:
+            require(classifier.package, classifier.extra, f"--method {self.classifier}")
         embedding.embedder_of(backbone, self.config.embedder)
         for template in self.templates:
             classes = {row.label for row in self.read_by(template)}
@@ -147,11 +146,3 @@ class ClassifierPredictor:
 def _score(probability: float) -> ChoiceScore:
     log_prob = max(LEAST, math.log(probability)) if probability > 0 else LEAST
     return ChoiceScore(log_prob, num_tokens=1, num_chars=1, num_bytes=1)
-
-
-def _is_installed(package: str) -> bool:
-    try:
-        importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:
-        return False
-    return True

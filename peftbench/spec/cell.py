@@ -12,7 +12,7 @@ from peftbench.spec.settings import Settings
 End = Literal["eos", "separator", "none"]
 
 
-Draw = Literal["plain", "balanced", "file"]
+Draw = Literal["plain", "balanced", "file", "kmeans"]
 
 
 Select = Literal["random", "bm25", "embedding"]
@@ -305,7 +305,8 @@ class Cell(Settings):
 
     Args:
         seed: Draws the shots, and splits the rows into folds.
-        draw: How shots are drawn from the training rows; see `tasks.shots.draw`.
+        draw: How shots are drawn from the training rows; see `tasks.shots.draw`, and for "kmeans", by which the model
+            chooses them, `selection.kmeans`.
         fold: Which part of the training rows is tested, in place of test rows; None for the test rows.
         start_from: Adapter whose values tuning starts from: a folder (ours, or the peft library's), or a
             checkpoint file of T-Few's authors.
@@ -375,6 +376,8 @@ class Cell(Settings):
             )
         if self.icl.attention == "block" and not self.scoring.cache:
             faults.append("attention = block keeps the keys and values of blocks, and cache is off")
+        if self.icl.pool is not None and self.draw == "kmeans":
+            faults.append("the model draws with draw = kmeans, and draws no pool")
         if self.icl.is_chosen and self.icl.pool is None:
             faults += self._choosing_faults()
         if faults:

@@ -187,7 +187,8 @@ class Learned(Part):
             templates.
         shot_ids: Positions of the shots in the task's training rows; a template used the first `num_shots` of its own.
             None of them where each query has shots of its own.
-        chosen_from: Number of rows that each query's shots were chosen from: the pool; None where shots are drawn.
+        chosen_from: Number of rows that each query's shots were chosen from, the pool, or that the shots of all were;
+            None where shots are drawn by chance.
         calibrated_by: Number of training rows, or texts of their words, that calibration read; None where it read
             none.
         embedder: Folder of the sentence model that shots were chosen by, or that a classifier's embeddings are of, as

@@ -32,7 +32,8 @@ def draw(task: Task, num_shots: int, seed: int, kind: Draw = "plain") -> tuple[R
             by one at most, as long as the rows last, and they stand in strict rotation, in the order of their first
             rows. So one label comes last, next to the query, in all prompts of a seed; `ranks` has other orders. Where
             choices come from the row, a label is the place of the right one. "file" draws nothing: the shots are the
-            first rows as they stand in their file, and the seed orders them, by what stands in them.
+            first rows as they stand in their file, and the seed orders them, by what stands in them. "kmeans" is no
+            draw, and a plain one here: the model chooses when it is loaded.
 
     Raises:
         TaskError: Fewer training rows than shots.
@@ -41,7 +42,12 @@ def draw(task: Task, num_shots: int, seed: int, kind: Draw = "plain") -> tuple[R
     if kind == "file":
         return tuple(_by_content(task, seed, num_shots))
     rows = _in_order(task, seed)
-    return tuple(rows[:num_shots] if kind == "plain" else itertools.islice(_by_label(rows), num_shots))
+    return tuple(itertools.islice(_by_label(rows) if kind == "balanced" else rows, num_shots))
+
+
+def pool(task: Task, seed: int) -> list[Row]:
+    """List all training rows in the order of a plain draw, for what chooses among them."""
+    return _in_order(task, seed)
 
 
 def others(task: Task, shots: Sequence[Row], seed: int, number: int) -> tuple[Row, ...]:

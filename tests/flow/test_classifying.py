@@ -22,6 +22,7 @@ from peftbench.report.rows import options
 from peftbench.report.rows.select import choose, read
 from peftbench.report.rows.table import build
 from peftbench.selection.embedding import OwnStates, embed
+from peftbench.spec import packages
 from peftbench.spec.cell import Cell, Fold, ScoringOptions, TaskSpec
 from peftbench.store.results import Store
 from tests.flow.test_run import ROWS
@@ -184,8 +185,12 @@ def test_shots_of_one_class_tell_nothing_apart(cell):
 
 
 def test_a_package_that_is_not_installed_is_named(cell, monkeypatch):
-    monkeypatch.setattr(classify, "_is_installed", lambda _: False)
     (trial,) = trials([plan(by(cell, "logistic_regression"))])
+
+    def absent(name):
+        raise packages.importlib.metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(packages.importlib.metadata, "version", absent)
     with pytest.raises(MethodError, match="needs the package scikit-learn") as fault:
         trial.check()
     assert fault.value.hint == "pip install 'peftbench[baselines]'"

@@ -131,6 +131,11 @@ def method_config(record: Record) -> dict[str, Any]:
     return options | ({"embedder": record.learned.embedder} if "embedder" in options else {})
 
 
+def is_chosen(record: Record) -> bool:
+    """Return whether each query had shots of its own."""
+    return "select" in record.identity.get("icl", {})
+
+
 def differences(records: Sequence[Record]) -> list[tuple[Setting, ...]]:
     """Find for rows of the same method, model and shots what tells them apart.
 

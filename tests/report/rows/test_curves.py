@@ -76,3 +76,10 @@ def test_the_picture_of_totals_joins_the_same_rows_at_what_they_cost():
     (line,) = total.lines
     assert all(point in total.points for point in line.points)
     assert [point.x for point in line.points] == [point.once + 1000 * point.per_query for point in line.points]
+
+
+def test_rows_that_a_model_chose_before_all_queries_are_as_many_labels_as_shots():
+    """What k-means reads to choose them has no labels."""
+    made = record("ICL", shots=4, draw="kmeans")
+    drawn = made.model_copy(update={"learned": made.learned.model_copy(update={"chosen_from": 400})})
+    assert points(ZERO, drawn) == {"ICL on mini-gpt": [(0, 0), (4, 4)]}
