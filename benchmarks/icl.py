@@ -1,6 +1,7 @@
 """In-context scoring against lm-evaluation-harness: the same checkpoint, rows, shots and predictions, in one run.
 
 Run: python benchmarks/icl.py [CASE ...]      cases: gpt2, llama, t5, shots, gpt2-choices, t5-choices.
+     python benchmarks/icl.py many-shots DIR [--quick]      0 to 1,024 shots of TREC: `benchmarks/many_shots.py`.
 Needs the extra `benchmark`.
 
 Each side runs in a process of its own, with the batch size that suits it best among some; with many choices both run in
@@ -261,5 +262,9 @@ if __name__ == "__main__":
     if sys.argv[1:2] == ["--child"]:
         _, _, side, folder, text = sys.argv
         print(json.dumps(SIDES[side](folder, Case(**json.loads(text)))))
+    elif sys.argv[1:2] == ["many-shots"]:
+        import many_shots
+
+        many_shots.main(sys.argv[2:])
     else:
         main(sys.argv[1:])

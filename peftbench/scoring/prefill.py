@@ -82,8 +82,13 @@ def _run(backbone: Backbone, num_virtual: int, whole: Tokens, span: Span, cache:
 
 
 def _join(caches: Sequence[DynamicCache], cache: DynamicCache) -> None:
-    """Put the keys and values of caches, (1, num_kv_heads, tokens, d_kv), one behind the other."""
-    for index, layers in enumerate(zip(*(alone.layers for alone in caches), strict=True)):
+    """Put the keys and values of caches, (1, num_kv_heads, tokens, d_kv), one behind the other.
+
+    The caches let go of a layer that is joined, so that no more than one is there twice.
+    """
+    num_layers = len(caches[0].layers) if caches else 0
+    for index in range(num_layers):
+        layers = [alone.layers.pop(0) for alone in caches]
         keys, values = (torch.cat([getattr(layer, name) for layer in layers], 2) for name in ("keys", "values"))
         cache.update(keys, values, index)
 
