@@ -135,7 +135,7 @@ def measured(folder: str, data: Path, case: Case) -> dict:
                 clocks[1] = (time.process_time(), time.perf_counter())
     clocks.append((time.process_time(), time.perf_counter()))
     rates += [matmul_flops_per_second(backbone.sizes) for _ in range(3)]
-    num_tokens = sum(shape.num_tokens for shape in of_prefix)
+    num_tokens = sum(times * shape.num_tokens for shape, times in of_prefix.items())
     return {
         "tokens": num_tokens,
         "cpu": [end[0] - start[0] for start, end in pairwise(clocks)],

@@ -84,7 +84,7 @@ def _run(backbone: Backbone, num_virtual: int, whole: Tokens, span: Span, cache:
 def _join(caches: Sequence[DynamicCache], cache: DynamicCache) -> None:
     """Put the keys and values of caches, (1, num_kv_heads, tokens, d_kv), one behind the other.
 
-    The caches let go of a layer that is joined, so that no more than one is there twice.
+    The caches let go of each layer once it is joined.
     """
     num_layers = len(caches[0].layers) if caches else 0
     for index in range(num_layers):

@@ -172,9 +172,8 @@ class IclOptions(Settings):
         """Leave out what came later and is off, so that options are written down as they always were."""
         table: dict[str, Any] = serialize(self)
         off = {name: IclOptions.model_fields[name].default for name in LATER}
-        if self.attention == "block":
-            del off["block_shots"]
-        return {name: value for name, value in table.items() if name not in off or value != off[name]}
+        on = {"block_shots": self.block_shots} if self.attention == "block" else {}  # a default of now, too
+        return {name: value for name, value in table.items() if name not in off or value != off[name]} | on
 
     def faults(self, shots: int) -> list[str]:
         """List what cannot be done with so many shots, or not together."""

@@ -10,7 +10,7 @@ from peftbench.flow.plan import plan
 from peftbench.flow.run import run
 from peftbench.learners.scored import score_once
 from peftbench.scoring.layout import Shot
-from peftbench.spec.cell import Cell, IclOptions, Scoring, ScoringOptions, TaskSpec
+from peftbench.spec.cell import BLOCK_SHOTS, Cell, IclOptions, Scoring, ScoringOptions, TaskSpec
 from peftbench.spec.settings import checked
 from peftbench.store.results import Store
 from tests.flow.test_run import ROWS, TEMPLATE
@@ -58,6 +58,12 @@ def test_a_record_of_blocks_counts_their_attention_and_full_ones_stay_as_they_we
     assert costs["scoring_flops"] < full["scoring_flops"]
     for name in ("cached_inference_flops_per_example", "cache_bytes", "disk_bytes"):
         assert costs[name] == full[name]
+
+
+def test_the_default_size_of_a_block_is_part_of_the_identity(cell):
+    (made,) = trial.trials([plan(cell.model_copy(update={"icl": IclOptions(attention="block")}))])
+    assert made.identity["icl"] == {"attention": "block", "block_shots": BLOCK_SHOTS}
+    assert not {"attention", "block_shots"} & set(IclOptions(calibrate=True).model_dump())
 
 
 def test_new_rows_are_answered_after_the_same_blocks(cell, tmp_path):
