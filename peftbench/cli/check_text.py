@@ -65,8 +65,13 @@ def verified_text(lines: Sequence["Verification"], console: Console) -> str:
 
 def verified_data(lines: Sequence["Verification"]) -> dict[str, Any]:
     """Build one JSON object of a verification."""
-    table = [asdict(line) | {"agrees": line.agrees} for line in lines]
+    table = [asdict(line) | {"query": _query(line), "agrees": line.agrees} for line in lines]
     return {"schema_version": SCHEMA_VERSION, "unit": "FLOPs", "verified": table}
+
+
+def _query(line: "Verification") -> dict[str, Any]:
+    """Write a query's numbers of tokens, and the blocks of its shots where there are some."""
+    return {name: value for name, value in asdict(line.query).items() if value is not None}
 
 
 def _tokens(line: "Verification") -> str:
