@@ -18,6 +18,7 @@ PAPER = "--model t0-11b --shots 41 --query-tokens 107"
 @pytest.fixture(autouse=True)
 def folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("COLUMNS", raising=False)
     tables = {"model": [HAIKU, MINI], "hosting": [H100], "training": [API, ON_H100 | {"start_seconds": 3600.0}]}
     (tmp_path / "prices.toml").write_text(toml(**tables))
     return tmp_path

@@ -101,9 +101,12 @@ def _mean(by_task: Sequence[Sequence[Demand | None]], name: str) -> float:
 
 
 def _of_record(record: Record) -> Demand | None:
-    """Return what a record says of its queries, in tokens; None where it does not, or where shots are a prefix."""
+    """Return what a record says of its queries, in tokens.
+
+    None where it does not, and where no text is sent that others could run: shots as a prefix, attention in blocks.
+    """
     tokens, options = _by_rule(record, QUERY), record.identity.get("icl", {})
-    if tokens is None or options.get("as_prefix"):
+    if tokens is None or options.get("as_prefix") or options.get("attention", "full") != "full":
         return None
     use: Use = "tuned" if record.learned.learner == "tune" else "icl" if record.learned.num_shots else "zero-shot"
     is_chosen = record.learned.chosen_from is not None
@@ -149,5 +152,6 @@ def _num_prompts(record: Record) -> tuple[int, int]:
     """Return the prompts of a query: of an ensemble one for each shot; times those that calibrate each query anew."""
     options = record.identity.get("icl", {})
     ensemble = max(record.learned.num_shots, 1) if options.get("ensemble", "none") != "none" else 1
-    is_calibrated_anew = options.get("calibrate") and record.cost("calibration_flops", "counted") is None
-    return ensemble, 1 + len(options.get("content_free", CONTENT_FREE)) if is_calibrated_anew else 1
+    is_contextual = options.get("calibrate") and options.get("calibrate_by", "contextual") == "contextual"
+    is_anew = is_contextual and record.cost("calibration_flops", "counted") is None
+    return ensemble, 1 + len(options.get("content_free", CONTENT_FREE)) if is_anew else 1

@@ -50,7 +50,7 @@ def test_dearer_long_prompts_are_remarked_on():
 @pytest.mark.parametrize(
     ("comments", "day"),
     [
-        ("Flex rates verified on 2026-10-12, batch rates on 2026-10-14; until 2999-12-31", date(2026, 10, 14)),
+        ("Flex rates verified on 2026-10-12, batch rates on 2026-10-14; until 2099-12-31", date(2026, 10, 14)),
         ("ends on 2026-13-45", None),
         ("", None),
     ],

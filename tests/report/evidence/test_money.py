@@ -58,9 +58,11 @@ def test_an_ensemble_has_a_prompt_for_each_shot():
     assert (needed.num_prompts, needed.shot_tokens) == (5, pytest.approx(490))
 
 
-@pytest.mark.parametrize(("once", "prompts"), [(True, 1), (False, 3)])
-def test_calibration_of_each_query_takes_prompts_of_its_own(once, prompts):
-    made = with_tokens(record(shots=5, icl={"calibrate": True}))
+@pytest.mark.parametrize(
+    ("options", "once", "prompts"), [({}, True, 1), ({}, False, 3), ({"calibrate_by": "batch"}, False, 1)]
+)
+def test_calibration_of_each_query_takes_prompts_of_its_own(options, once, prompts):
+    made = with_tokens(record(shots=5, icl={"calibrate": True} | options))
     flops = Cost(name="calibration_flops", value=1, unit="FLOPs", kind="counted", convention="c")
     made = made.model_copy(update={"costs": [*made.costs, flops]}) if once else made
     assert money.demand(row(made)).num_prompts == prompts
@@ -75,9 +77,9 @@ def test_shots_of_their_own_are_input():
 
 def test_what_records_do_not_say_has_no_price(given):
     without = record(shots=5)
-    prefix = with_tokens(record(shots=5, icl={"as_prefix": True}))
     assert money.demand(row(without)) is None
-    assert money.demand(row(prefix)) is None
+    for options in ({"as_prefix": True}, {"attention": "block", "block_shots": 2}):
+        assert money.demand(row(with_tokens(record(shots=5, icl=options)))) is None
     assert money.of_rows(rows(without), given).money.unpriced == (0,)
 
 
