@@ -149,8 +149,8 @@ class Traffic(Settings):
 
     @property
     def num_queries(self) -> int:
-        """All queries of all days."""
-        return round(self.queries_per_day * self.days)
+        """All queries of all days, one at least."""
+        return max(1, round(self.queries_per_day * self.days))
 
     def of(self, num_queries: int) -> "Traffic":
         """Return the traffic of so many queries over the same days."""

@@ -118,3 +118,8 @@ def test_another_number_of_queries_comes_over_the_same_days(tmp_path):
     prices = read(str(tmp_path / "prices.toml"), 600)
     assert (prices.traffic.num_queries, prices.traffic.queries_per_day, prices.traffic.days) == (600, 20, 30)
     assert read(str(tmp_path / "prices.toml")).traffic.num_queries == 1_000_000
+
+
+def test_there_is_one_query_at_least(tmp_path):
+    (tmp_path / "prices.toml").write_text(toml(model=[HAIKU], workload=MONTH | {"queries_per_day": 1e-9}))
+    assert read(str(tmp_path / "prices.toml")).traffic.num_queries == 1
