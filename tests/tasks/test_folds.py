@@ -17,6 +17,7 @@ from peftbench.errors import TaskError
 from peftbench.flow.plan import plans
 from peftbench.spec.cell import Cell, Fold, TaskSpec
 from peftbench.tasks import folds
+from peftbench.tasks.all_rows import AllRows
 from peftbench.tasks.task import Row, Task
 from peftbench.tasks.template import Template
 
@@ -262,7 +263,7 @@ def test_a_recipes_run_has_a_cell_for_each_fold():
     from peftbench.spec.recipe import cells as expand
 
     run = Run(learner="icl", model="m", task="t", shots=[2, 4], seeds=[0, 1], folds=3, group="customer")
-    expanded = [(cell.shots, cell.seed, cell.fold.index) for cell in expand(run, ["t"])]
+    expanded = [(cell.shots, cell.seed, cell.fold.index) for cell in expand(run, [TaskSpec(name="t")], AllRows().number)]
     assert expanded == list(itertools.product((2, 4), (0, 1), (0, 1, 2)))
     with pytest.raises(ValueError, match="there are no folds"):
         Run(learner="icl", model="m", task="t", group="customer")
