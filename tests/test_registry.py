@@ -21,6 +21,7 @@ ORDER = [
     ["cli"],
     ["decision"],
     ["flow", "report"],
+    ["served"],
     ["costs"],
     ["learners"],
     ["selection"],

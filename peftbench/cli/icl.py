@@ -13,6 +13,7 @@ from peftbench.cli.options import (
     OutputOptions,
     RunOptions,
     ScoringOptions,
+    ServerOptions,
     Table,
     TaskOptions,
     WeightOptions,
@@ -162,7 +163,9 @@ class ShotOptions:
 
 def icl(
     *,
-    model: Annotated[str, Option(help="Name of `list models`, folder, GGUF file or hub id.", metavar="NAME")] = MODEL,
+    model: Annotated[
+        str, Option(help="Name of `list models`, folder, GGUF file or hub id; or served:NAME.", metavar="NAME")
+    ] = MODEL,
     shots: Annotated[
         str | None,
         Option(
@@ -175,6 +178,7 @@ def icl(
     task: TaskOptions,
     scoring: ScoringOptions,
     weights: WeightOptions,
+    server: ServerOptions,
     run: RunOptions,
     output: OutputOptions,
     form: Table = "table",
@@ -184,10 +188,11 @@ def icl(
 
     task = prompts.drawing(task)
     shared: dict[str, Any] = {"learner": "icl", "model": model, "shots": task.num_shots(shots)}
-    shared["scoring"] = scoring.table()
+    shared |= {"scoring": scoring.table(), "server": server.table(model)}
     tables = [shared | {"icl": options} for options in prompts.tables()]
     cells = [cell for table in tables for cell in requested_cells(task, weights, run, **table)]
-    step = f"peftbench tune --method ia3{_own_model(model)}{_own_shots(shots)}{task.typed()}"
+    tuned = model if server.tokenizer is None else server.tokenizer  # what is served cannot be tuned; its like may
+    step = f"peftbench tune --method ia3{_own_model(tuned)}{_own_shots(shots)}{task.typed()}"
     carry_out(cells, run, output, form, f"{step}{scoring.typed()}{output.typed()}")
 
 

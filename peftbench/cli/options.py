@@ -31,6 +31,10 @@ MAX_SHOWN = 60
 # Without it a flag looks as if it took a value: "--quiet <bool>".
 FLAG = ""
 DATA, RUNNING, SCORING, OUTPUT = "Task and data", "Running", "Prompts and scoring", "Output"
+SERVER = "Served models"
+SERVED = "served:"
+"""What the names of served models begin with."""
+OF_SERVER = ("tokenizer", "config", "dialect", "concurrency", "key_variable")
 
 Format = Literal["table", "json"]
 Table = Annotated[Format, Option("--format", help="table, or json as one document.", rich_help_panel=OUTPUT)]
@@ -170,6 +174,72 @@ class WeightOptions:
     dtype: Annotated[
         Literal["float32", "bfloat16", "float16"], Option(help="Precision of the backbone.", rich_help_panel=RUNNING)
     ] = "float32"
+
+
+@dataclass(frozen=True)
+class ServerOptions:
+    """Options of a model behind a server: --model served:NAME."""
+
+    server: Annotated[
+        str | None,
+        Option(
+            help="With --model served:NAME: who answers, http://HOST:PORT; docs/served.md.",
+            metavar="URL",
+            rich_help_panel=SERVER,
+        ),
+    ] = None
+    tokenizer: Annotated[
+        str | None,
+        Option(
+            help="The served model's: a folder, a GGUF file, a hub id, or a name of `list models`.",
+            metavar="NAME",
+            rich_help_panel=SERVER,
+        ),
+    ] = None
+    config: Annotated[
+        str | None,
+        Option(
+            help="Its shapes, to count FLOPs: a config.json, a folder, or a name as `cost --model` takes it.",
+            metavar="NAME",
+            rich_help_panel=SERVER,
+        ),
+    ] = None
+    dialect: Annotated[
+        Literal["next-token", "echo", "sglang"] | None,
+        Option(help="How it is asked. \\[default: a probe finds out]", rich_help_panel=SERVER),
+    ] = None
+    concurrency: Annotated[
+        int,
+        Option(help="Requests at once.", metavar="N", min=1, max=limits.MAX_CONCURRENCY, rich_help_panel=SERVER),
+    ] = 8
+    key_variable: Annotated[
+        str | None,
+        Option(help="Environment variable that holds the server's key.", metavar="NAME", rich_help_panel=SERVER),
+    ] = None
+
+    def table(self, model: str) -> dict[str, Any] | None:
+        """Return the fields of `spec.cell.Server`; None of a model that is loaded here.
+
+        Raises:
+            RecipeError: A served model without a server or a tokenizer, or a server of another model.
+        """
+        is_served = model.startswith(SERVED)
+        if not is_served:
+            others = {
+                name: getattr(self, name) for name in ("server", "tokenizer", "config", "dialect", "key_variable")
+            }
+            name = next((name for name, value in others.items() if value is not None), None)
+            if name is None:
+                return None
+            option = f"--{name.replace('_', '-')}"
+            raise RecipeError(
+                f"{option} goes with a served model, and --model is '{model}'", hint="--model served:NAME"
+            )
+        lacking = [f"--{name}" for name in ("server", "tokenizer") if getattr(self, name) is None]
+        if lacking:
+            hint = f"--model {model} --server http://127.0.0.1:8080 --tokenizer FOLDER"
+            raise RecipeError(f"--model {model} needs {' and '.join(lacking)}", hint=hint)
+        return {"url": self.server, **{name: getattr(self, name) for name in OF_SERVER}}
 
 
 Threads = Annotated[

@@ -24,8 +24,9 @@ from peftbench.learners.predictor import Predictor
 from peftbench.models.backbone import Backbone
 from peftbench.scoring.ranking import NORMALIZATIONS, predict
 from peftbench.scoring.score import Scores
-from peftbench.scoring.work import Work
+from peftbench.scoring.work import Usage, Work
 from peftbench.selection import kmeans
+from peftbench.served.costs import known
 from peftbench.store import record as store
 from peftbench.store.record import Cost, ModelInfo, Normalization, Record, StartingPoint, TaskInfo, TemplateResult
 from peftbench.tasks.task import Example
@@ -113,7 +114,7 @@ def to_record(trial: Trial, learned: Learned, evaluations: Sequence[Evaluation],
         end=trial.scoring.end,
         results=[evaluation.result for evaluation in evaluations],
         costs=[
-            *_costs(trial, learned, evaluations, adapter),
+            *known(_costs(trial, learned, evaluations, adapter), trial.backbone),
             *(drawing_costs(trial.drawing, trial.backbone.sizes) if trial.drawing else []),
         ],
         work=_work(learned, evaluations),
@@ -158,12 +159,7 @@ def _model_info(backbone: Backbone) -> ModelInfo:
         name=backbone.name,
         revision=backbone.revision,
         fingerprint=backbone.fingerprint,
-        family=backbone.model.config.model_type,
-        is_encoder_decoder=backbone.is_encoder_decoder,
-        num_parameters=backbone.num_parameters,
-        dtype=str(backbone.dtype).removeprefix("torch."),
-        device=backbone.device.type,
-        quantization=backbone.quantization,
+        **backbone.facts,
     )
 
 
@@ -298,12 +294,21 @@ def _scored_rows(evaluation: Evaluation) -> ScoredRows:
     )
 
 
+def _usage(usage: Usage) -> dict[str, int]:
+    """List what a server was asked for, and what it says of its cache, if it does."""
+    cached = {} if usage.cached is None else {"served_cached_tokens": usage.cached}
+    sent = {"served_requests": usage.requests, "served_sent_tokens": usage.sent}
+    return sent | cached | {"served_generated_tokens": usage.generated}
+
+
 def _work(learned: Learned, evaluations: Sequence[Evaluation]) -> dict[str, int]:
     """Add up the tokens that were run, training and scoring apart, and those that were cut.
 
     Beside them stands how often scoring ran out of memory and went on with batches of half the size.
     """
     scoring = sum((evaluation.scores.work for evaluation in evaluations), Work())
+    if scoring.usage.requests:
+        return {"cut_tokens": learned.num_cut_tokens + scoring.cut_tokens, **_usage(scoring.usage)}
     work = {
         "cut_tokens": learned.num_cut_tokens + scoring.cut_tokens,
         "scoring_shared_tokens": scoring.shared_tokens,

@@ -61,7 +61,7 @@ def run(
     if force or not store.records.is_dir():
         store.check_writable()
     for _, alike in itertools.groupby(planned, weights):
-        to_try = [(trial, None if force else finished(trial, store)) for trial in trials(list(alike))]
+        to_try = [(trial, None if force else finished(trial, store)) for trial in trials(list(alike), store.served)]
         if any(record is None for _, record in to_try):
             store.check_writable()
         for trial, record in to_try:
@@ -90,12 +90,15 @@ def _run(trial: Trial, store: Store, watch: CellWatch, *, force: bool) -> Record
     """
     try:
         trial = trial.drawn()
-        learned = trial.learn(watch.learning)
-        evaluations = list(_evaluate(trial, learned, watch.scoring))
+        with trial.backbone.session(store.answers(trial.id)):
+            learned = trial.learn(watch.learning)
+            evaluations = list(_evaluate(trial, learned, watch.scoring))
         with store.staging() as staged:
             adapter = save(learned, staged / "adapter", usage.beside_adapters(trial))
             record = to_record(trial, learned, evaluations, adapter)
-            return store.write(record, to_frame(evaluations), usage.prompt(trial, learned), adapter, force=force)
+            record = store.write(record, to_frame(evaluations), usage.prompt(trial, learned), adapter, force=force)
+        store.forget_answers(trial.id)
+        return record
     finally:
         trial.backbone.detach_all()
 

@@ -20,6 +20,7 @@ from peftbench.models.load import load
 from peftbench.scoring.score import SCORER_VERSION
 from peftbench.scoring.work import SelectionWork
 from peftbench.selection import kmeans
+from peftbench.served import backbone as remote
 from peftbench.spec.cell import Cell, Scoring, Training
 from peftbench.spec.settings import checked
 from peftbench.store.record import identify
@@ -34,7 +35,7 @@ WHEN_SET = frozenset({"draw", "fold", "icl"})
 # What these say depends on files or on the model: their contents, resolved, stand in the identity.
 RESOLVED = frozenset({"task", "method_config", "training", "start_from", "sweep", "scoring"})
 # Where a cell runs, and how weights may be read, does not make it another cell.
-NOT_IDENTITY = frozenset({"device", "allow_pickle"})
+NOT_IDENTITY = frozenset({"device", "allow_pickle", "server"})
 
 
 @dataclass(frozen=True)
@@ -188,14 +189,20 @@ class Trial:
         return learn.learn(self.learner, self.backbone, self.scoring, self.plan.queries, watch, self.plan.task.name)
 
 
-def trials(plans: Sequence[Plan]) -> list[Trial]:
+def trials(plans: Sequence[Plan], served: Path | None = None) -> list[Trial]:
     """Load the model that plans share, and resolve what depends on it.
+
+    Args:
+        plans: At least one.
+        served: File of the served models that are known already.
 
     Raises:
         ModelError: The model cannot be loaded.
         MethodError: Settings in the model's folder are faulty.
     """
     cell = plans[0].cell
+    if cell.server is not None:
+        return on(remote.load(cell.model, cell.server, served), plans)
     backbone = load(
         cell.model, revision=cell.revision, device=cell.device, dtype=cell.dtype, allow_pickle=cell.allow_pickle
     )
@@ -222,7 +229,7 @@ def on(backbone: Backbone, plans: Sequence[Plan]) -> list[Trial]:
 def weights(plan: Plan) -> tuple[Any, ...]:
     """Return what decides which weights are loaded, and how."""
     cell = plan.cell
-    return cell.model, cell.revision, cell.device, cell.dtype, cell.allow_pickle
+    return cell.model, cell.revision, cell.device, cell.dtype, cell.allow_pickle, cell.server
 
 
 def _resolved(learner: Learner, cell: Cell, backbone: Backbone) -> Learner:

@@ -1,8 +1,10 @@
 """A backbone: a loaded transformer with named sites where methods attach. It knows no method and no family."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -18,13 +20,22 @@ if TYPE_CHECKING:
 SOFT_PROMPT = "soft_prompt"
 
 
+class Remote(Protocol):
+    """Runs prompts elsewhere: `scoring.batches` would run them here."""
+
+    def batches(self, encoded: Sequence[Any]) -> Iterator[Any]:
+        """Score prompts (`scoring.encoding.Encoded`): yield `scoring.batches.Batch` of them, all in the end."""
+        ...
+
+
 class Backbone:
     """A loaded transformer: frozen, in eval mode, with named sites where methods attach.
 
     Args:
         name: As the user wrote it.
         revision: Branch, tag or commit on the hub; None: the default, or a local folder.
-        fingerprint: SHA-256 over the weight files.
+        fingerprint: SHA-256 over the weight files; of a served model (`served.backbone`), which is another class of
+            backbone, over what the server says and answers.
         model_sha256: SHA-256 over the config and the tokenizer's files; None for embedded models, which cannot change
             without a word (`weights.check_sums`), and for GGUF files, whose fingerprint covers both.
         quantization: Type that the weights had in the file, before they were dequantised: Q4_1; None of others.
@@ -33,6 +44,9 @@ class Backbone:
         family: What is known of this kind of model: sizes, sites, windows, head.
         tables: The tables of the model folder's peftbench.toml.
     """
+
+    remote: "Remote | None" = None
+    """Who runs prompts in this model's place; None where its weights are here."""
 
     def __init__(
         self,
@@ -78,6 +92,23 @@ class Backbone:
     def dtype(self) -> torch.dtype:
         """The type of the weights."""
         return self.embeddings.weight.dtype
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What a record says of the model beside its name: `store.record.ModelInfo`."""
+        return {
+            "family": self.model.config.model_type,
+            "is_encoder_decoder": self.is_encoder_decoder,
+            "num_parameters": self.num_parameters,
+            "dtype": str(self.dtype).removeprefix("torch."),
+            "device": self.device.type,
+            "quantization": self.quantization,
+        }
+
+    @contextmanager
+    def session(self, answers: Path) -> Iterator[None]:
+        """Run a cell inside; a served model goes on with the answers of a run that was stopped."""
+        yield
 
     @property
     def embeddings(self) -> nn.Embedding:

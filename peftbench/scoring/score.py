@@ -141,7 +141,9 @@ def score_encoded(
     work, num_done = Work(cut_tokens=num_cut), 0
     with torch.inference_mode():
         for indices, log_probs, spent in (
-            trie.batches(backbone, encoded, token_budget)
+            backbone.remote.batches(encoded)
+            if backbone.remote is not None
+            else trie.batches(backbone, encoded, token_budget)
             if is_trie and cache and not backbone.is_encoder_decoder
             else batches(backbone, encoded, cache=cache, budget=token_budget, row_adapters=row_adapters)
         ):

@@ -95,6 +95,27 @@ class Pass:
 
 
 @dataclass(frozen=True)
+class Usage:
+    """What requests to a server took, as it says.
+
+    Args:
+        requests: How many.
+        sent: Tokens of their prompts.
+        cached: Those of them that the server took from its cache; None where it does not say.
+        generated: Tokens that it generated.
+    """
+
+    requests: int = 0
+    sent: int = 0
+    cached: int | None = 0
+    generated: int = 0
+
+    def __add__(self, other: "Usage") -> "Usage":
+        cached = None if self.cached is None or other.cached is None else self.cached + other.cached
+        return Usage(self.requests + other.requests, self.sent + other.sent, cached, self.generated + other.generated)
+
+
+@dataclass(frozen=True)
 class Work:
     """Tokens that scoring put through the model, as run.
 
@@ -107,6 +128,7 @@ class Work:
         passes: The forward passes.
         num_halvings: How often memory did not suffice, so that batches were made half as large.
         saved_tokens: Tokens of contexts that were not run because prompts in a row begin alike, beside `shared_tokens`.
+        usage: What was asked of a server, which does not say how many tokens it ran.
     """
 
     shared_tokens: int = 0
@@ -117,6 +139,7 @@ class Work:
     passes: tuple[Pass, ...] = ()
     num_halvings: int = 0
     saved_tokens: int = 0
+    usage: Usage = Usage()
 
     def __add__(self, other: "Work") -> "Work":
         return Work(*(getattr(self, item.name) + getattr(other, item.name) for item in fields(Work)))

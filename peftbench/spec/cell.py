@@ -1,6 +1,7 @@
 """A cell says one run in full: model, task, learner, shots, seed, templates. It gives one record."""
 
 import math
+import re
 from pathlib import Path
 from typing import Any, Literal
 
@@ -299,6 +300,37 @@ class Fold(Settings):
         return self
 
 
+class Server(Settings):
+    """A server that answers for a model which is not loaded here.
+
+    Args:
+        url: Its address, without /v1.
+        tokenizer: The served model's: a folder, a GGUF file, a name of `list models` or a hub id.
+        config: The served model's shapes, to count its FLOPs: as `cost --model` takes them; None leaves them absent.
+        dialect: How it is asked; None: a probe finds out.
+        concurrency: Requests at once.
+        key_variable: Environment variable that holds its key; None where it wants none.
+    """
+
+    url: str
+    tokenizer: str
+    config: str | None = None
+    dialect: Literal["next-token", "echo", "sglang"] | None = None
+    concurrency: int = Field(8, ge=1, le=limits.MAX_CONCURRENCY)
+    key_variable: str | None = None
+
+    @field_validator("url")
+    @classmethod
+    def _is_an_address(cls, url: str) -> str:
+        if not re.fullmatch(r"https?://[^\s/@]+(/\S*)?", url):
+            raise ValueError(f"'{url[:80]}' is no address such as http://127.0.0.1:8080")
+        return url
+
+
+SERVED = "served:"
+"""What the names of served models begin with."""
+
+
 class Cell(Settings):
     """One run: (model, task, learner, shots, seed), all its templates inside. It gives one record.
 
@@ -310,6 +342,7 @@ class Cell(Settings):
         start_from: Adapter whose values tuning starts from: a folder (ours, or the peft library's), or a
             checkpoint file of T-Few's authors.
         sweep: Choose the learning rate by cross-validation on the shots, before all of them are trained on.
+        server: Who answers for a model called served:NAME; None of models that are loaded here.
     """
 
     learner: Literal["icl", "tune"]
@@ -329,6 +362,7 @@ class Cell(Settings):
     sweep: Sweep | None = None
     icl: IclOptions = IclOptions()
     scoring: ScoringOptions = ScoringOptions()
+    server: Server | None = None
     device: str = "auto"
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
     allow_pickle: bool = False
@@ -345,6 +379,31 @@ class Cell(Settings):
             raise ValueError("start_from and sweep go with learner 'tune'")
         if self.sweep and self.shots < 2:
             raise ValueError("a sweep sets some shots aside to choose by: it takes 2 shots or more")
+        return self
+
+    @model_validator(mode="after")
+    def _served_models_answer_and_no_more(self) -> "Cell":
+        is_named = self.model.startswith(SERVED)
+        if self.server is None:
+            if is_named:
+                raise ValueError(f"model = {self.model} is on a server, and server does not say which")
+            return self
+        states = "hidden states, which a server does not give"
+        cached = "keys and values, which a server does not give"
+        options, is_tuned = self.icl, self.method is not None
+        faults = {
+            f"server answers for {SERVED}NAME, and model = {self.model}": not is_named,
+            "a server gives no weights to tune: learner 'tune' needs a model that is loaded here": is_tuned,
+            f"attention = block keeps {cached}": options.attention == "block",
+            f"as_prefix saves {cached}": options.as_prefix,
+            f"draw = kmeans reads {states}": self.draw == "kmeans",
+            f"select = embedding reads {states}: embedder = FOLDER reads texts in its place": (
+                options.select == "embedding" and options.embedder is None
+            ),
+            "dtype and revision are the server's": self.dtype != "float32" or self.revision is not None,
+        }
+        if any(faults.values()):
+            raise ValueError("; ".join(text for text, is_so in faults.items() if is_so))
         return self
 
     @model_validator(mode="after")

@@ -11,7 +11,7 @@ from pydantic import Field, model_validator
 from peftbench.errors import RecipeError
 from peftbench.registry import PACKAGE
 from peftbench.spec import limits, values
-from peftbench.spec.cell import Cell, Draw, Fold, IclOptions, ScoringOptions, Sweep, TaskSpec
+from peftbench.spec.cell import Cell, Draw, Fold, IclOptions, ScoringOptions, Server, Sweep, TaskSpec
 from peftbench.spec.settings import Settings, checked
 
 NumShots = int | Literal["all"]
@@ -47,6 +47,7 @@ class Run(Settings):
     orders: int = Field(1, ge=1, le=limits.MAX_ORDERS)
     folds: int | None = Field(None, ge=2, le=limits.MAX_FOLDS)
     group: str | None = None
+    server: Server | None = None
     revision: str | None = None
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
 

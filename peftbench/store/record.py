@@ -93,11 +93,29 @@ class TemplateResult(Part):
         return self.num_correct[normalization] / self.num_examples
 
 
+class ServerInfo(Part):
+    """The server that ran the backbone.
+
+    Args:
+        kind: "llama.cpp", "vllm", "sglang" or "unknown".
+        version: As it says; None where it does not.
+        dialect: How it was asked.
+        noise: Largest difference, in nats, of a value that it was asked for again.
+    """
+
+    kind: str
+    version: str | None
+    dialect: str
+    noise: float
+
+
 class ModelInfo(Part):
     """The backbone that was run.
 
     Args:
-        quantization: Type that most weights had in a GGUF file before they were dequantised: Q4_1; None of others.
+        quantization: Type that most weights had in a GGUF file before they were dequantised: Q4_1; of a served model as
+            its server says; None of others.
+        server: Who ran it; None where it was loaded.
     """
 
     name: str
@@ -109,6 +127,7 @@ class ModelInfo(Part):
     dtype: str
     device: str
     quantization: str | None = None
+    server: ServerInfo | None = None
 
 
 class TaskInfo(Part):

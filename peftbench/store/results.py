@@ -1,5 +1,6 @@
 """A results folder: finds and writes records, each once, and refuses edited ones."""
 
+import contextlib
 import os
 import shutil
 import tempfile
@@ -51,6 +52,7 @@ class Store:
         self.scores = self.root / "scores"
         self.adapters = self.root / "adapters"
         self.prompts = self.root / "prompts"
+        self.served = self.root / "served.json"  # the served models that are known
         self._pack = Pack(self.root)
 
     def check_writable(self) -> None:
@@ -74,6 +76,17 @@ class Store:
         """Name the file of a record; of a packed one, its place in the pack."""
         path = self.records / f"{record_id}.json"
         return self._pack.path / record_id if self.is_packed(record_id) else path
+
+    def answers(self, record_id: str) -> Path:
+        """Name the file of what a server has answered for a record that is not there yet."""
+        return self.root / "answers" / f"{record_id}.jsonl"
+
+    def forget_answers(self, record_id: str) -> None:
+        """Remove that file, now that the record is there."""
+        path = self.answers(record_id)
+        path.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # there is none, or others are in it
+            path.parent.rmdir()
 
     def is_packed(self, record_id: str) -> bool:
         """Tell whether a record is in the pack, and not in a file of its own."""

@@ -263,7 +263,9 @@ def test_a_recipes_run_has_a_cell_for_each_fold():
     from peftbench.spec.recipe import cells as expand
 
     run = Run(learner="icl", model="m", task="t", shots=[2, 4], seeds=[0, 1], folds=3, group="customer")
-    expanded = [(cell.shots, cell.seed, cell.fold.index) for cell in expand(run, [TaskSpec(name="t")], AllRows().number)]
+    expanded = [
+        (cell.shots, cell.seed, cell.fold.index) for cell in expand(run, [TaskSpec(name="t")], AllRows().number)
+    ]
     assert expanded == list(itertools.product((2, 4), (0, 1), (0, 1, 2)))
     with pytest.raises(ValueError, match="there are no folds"):
         Run(learner="icl", model="m", task="t", group="customer")

@@ -252,11 +252,10 @@ def _unequal_models(table: Table) -> Iterator[str]:
 
 
 def _dequantized(table: Table) -> Iterator[str]:
-    """Write which models were loaded from quantised weights: they are not those that their makers published."""
+    """Write which models have quantised weights: they are not those that their makers published."""
     models = [record.model for row in table.rows for record in row.records]
-    for name, quantization in dict.fromkeys((model.name, model.quantization) for model in models):
+    facts = ((model.name, model.quantization, model.server is not None) for model in models)
+    for name, quantization, is_served in dict.fromkeys(facts):
         if quantization and quantization not in PLAIN:
-            yield (
-                f"{name}: {quantization} weights of a GGUF file, dequantised on loading: another model than the "
-                "published one"
-            )
+            how = "as its server runs them" if is_served else "of a GGUF file, dequantised on loading"
+            yield f"{name}: {quantization} weights {how}: another model than the published one"

@@ -7,7 +7,7 @@ from typing import Any
 from peftbench.registry import GROUP_TASKS, task_files
 from peftbench.report.rows import setting
 from peftbench.report.rows.setting import Setting
-from peftbench.spec.cell import Cell, IclOptions, Scoring
+from peftbench.spec.cell import SERVED, Cell, IclOptions, Scoring
 from peftbench.store.record import Record
 from peftbench.tasks import own
 
@@ -23,6 +23,8 @@ OWN_DATA = ("--train", "FILE", "--test", "FILE", "--template", "TEXT", "--choice
 """Of one's own rows, path and template are no part of a record."""
 OWN_POOL = tuple(word for place, word in enumerate(OWN_DATA) if place not in (2, 3))
 """The same where folds are tested, and no test rows."""
+SERVER = ["--server", "URL", "--tokenizer", "NAME"]
+"""Of a served model no record holds them."""
 YAML_FAMILIES = ("promptsource", "lm-eval")
 """Of tasks from other people's files."""
 
@@ -73,8 +75,11 @@ def pooled(records: Sequence[Record], seeds: Sequence[int]) -> list[str]:
 
 def learner(method: str | None, model: str, num_shots: int) -> list[str]:
     """List the words that say who learns from how many shots."""
+    is_served = model.startswith(SERVED)
     if method is None:
-        return ["peftbench", "icl", "--model", model, "--shots", str(num_shots)]
+        server = SERVER if is_served else []
+        return ["peftbench", "icl", "--model", model, *server, "--shots", str(num_shots)]
+    model = "MODEL" if is_served else model  # a served model cannot be tuned
     shots = [] if num_shots == DEFAULT_SHOTS else ["--shots", str(num_shots)]
     return ["peftbench", "tune", "--model", model, "--method", method, *shots]
 

@@ -8,7 +8,7 @@ import pytest
 from peftbench.cli import cells
 from peftbench.cli.app import main
 from peftbench.report.notes import commands
-from peftbench.report.rows.options import again, task_options
+from peftbench.report.rows.options import again, learner, task_options
 from peftbench.report.rows.table import build
 from peftbench.spec.cell import Cell, Fold, IclOptions, Scoring, Training
 from peftbench.store.record import StartingPoint, Sweep
@@ -115,8 +115,14 @@ def test_every_option_is_among_the_records():
     assert set(TRAINING) == set(Training.model_fields)
     elsewhere = {"learner", "model", "task", "shots", "seed", "method", "method_config", "training", "icl", "scoring"}
     elsewhere |= {"fold"}
-    on_a_machine = {"device", "allow_pickle"}
+    on_a_machine = {"device", "allow_pickle", "server"}
     assert set(Cell.model_fields) == {*PLAIN, *elsewhere, *on_a_machine, "start_from", "sweep"}
+
+
+def test_a_served_model_s_server_has_to_be_filled_in_and_it_is_never_tuned():
+    words = again([icl(model="served:mine")]).split()
+    assert words[:8] == "peftbench icl --model served:mine --server URL --tokenizer NAME".split()
+    assert learner("ia3", "served:mine", 32)[:4] == ["peftbench", "tune", "--model", "MODEL"]
 
 
 @pytest.fixture

@@ -1,0 +1,1 @@
+"""Dialects: how servers are asked for the log-probability of tokens that somebody else chose."""

@@ -1,0 +1,92 @@
+"""`echo`: the log-probabilities of a prompt's own tokens, in the form of OpenAI's older completions.
+
+Each choice is a prompt of its own behind the same context. The first token has no value, and one token is generated,
+whose value stands behind the prompt's.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from peftbench.errors import ModelError
+from peftbench.scoring.encoding import Encoded
+from peftbench.scoring.work import Usage
+from peftbench.served.client import Client
+from peftbench.served.dialects.base import OTHER, Answer, at, finite, usage_of
+from peftbench.served.dialects.next_token import id_of
+
+
+class Echo:
+    """The dialect.
+
+    Args:
+        model: The model's name, as the server calls it.
+        ids_of: The tokenizer: text -> ids, without those that open or end it.
+    """
+
+    name = "echo"
+
+    def __init__(self, model: str, ids_of: Callable[[str], Sequence[int]]) -> None:
+        self._model, self._ids_of = model, ids_of
+
+    def score(self, client: Client, prompt: Encoded) -> Answer:
+        """Send all choices in one request; see `Dialect.score`."""
+        prompts = [(*prompt.context, *choice) for choice in prompt.choices]
+        values, usage = self.echo(client, prompts)
+        num_context = len(prompt.context)
+        sums = [sum(map(finite, row[num_context + start :])) for row, start in zip(values, prompt.starts, strict=True)]
+        return Answer(tuple(sums), usage)
+
+    def greedy(self, client: Client, prompt: Sequence[int]) -> tuple[int, float]:
+        """See `Dialect.greedy`; the token is taken from what was generated behind the prompt.
+
+        Raises:
+            ModelError: The server writes it as text alone.
+        """
+        answer = self._post(client, [prompt])
+        tokens, values = (at(answer, "choices", 0, "logprobs", name) for name in ("tokens", "token_logprobs"))
+        if len(values) != len(prompt) + 1:
+            raise ModelError(f"one token was to be generated, and {len(values) - len(prompt)} were", hint=OTHER)
+        return self._id(at(tokens, len(prompt))), finite(values[-1])
+
+    def echo(self, client: Client, prompts: Sequence[Sequence[int]]) -> tuple[list[list[float | None]], Usage]:
+        """Return the values of each prompt's tokens; that of its first one is None.
+
+        Raises:
+            ModelError: The server gives other numbers of values than tokens were sent.
+        """
+        answer = self._post(client, prompts)
+        choices = at(answer, "choices")
+        if not isinstance(choices, list) or len(choices) != len(prompts):
+            raise ModelError(f"{len(prompts)} prompts were sent, and the server answers other ones", hint=OTHER)
+        by_index = {at(choice, "index"): choice for choice in choices}
+        rows = []
+        for index, prompt in enumerate(prompts):
+            values = at(by_index, index, "logprobs", "token_logprobs")
+            num_values = len(values) if isinstance(values, list) else 0
+            # A server that was to generate one token may have generated none.
+            if num_values not in (len(prompt), len(prompt) + 1):
+                message = f"{len(prompt)} tokens were sent, and the server gives {num_values} log-probabilities"
+                raise ModelError(message, hint=f"it does not echo prompts: {OTHER}")
+            rows.append(values[: len(prompt)])
+        return rows, usage_of(answer, prompts)
+
+    def _post(self, client: Client, prompts: Sequence[Sequence[int]]) -> Any:
+        body = {
+            "model": self._model,
+            "prompt": [list(prompt) for prompt in prompts],
+            "max_tokens": 1,
+            "temperature": 0,
+            "logprobs": 1,
+            "echo": True,
+            "return_tokens_as_token_ids": True,  # vLLM's; others leave it
+        }
+        return client.post("/v1/completions", body)
+
+    def _id(self, token: Any) -> int:
+        """Find the id of a generated token: written as such, or as a text of one token."""
+        if isinstance(token, str) and token.startswith("token_id:"):
+            return id_of(token)
+        ids = self._ids_of(token) if isinstance(token, str) else []
+        if len(ids) != 1:
+            raise ModelError(f"the server generated {token!r}, which is no text of one token", hint=OTHER)
+        return ids[0]

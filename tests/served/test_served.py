@@ -1,0 +1,202 @@
+"""A served model gives what the same model gives here, and a server that errs is found out."""
+
+import json
+import os
+
+import pandas as pd
+import pytest
+
+from peftbench.errors import ModelError
+from peftbench.flow.run import run
+from peftbench.served import backbone, client
+from peftbench.spec.cell import Cell, IclOptions, TaskSpec
+from peftbench.store.results import Store
+from tests.served.stub import DIALECTS, FORMS, MODEL, serving
+
+OPTIONS = {
+    "zero-shot": {"shots": 0},
+    "shots": {},
+    "calibrated": {"icl": {"calibrate": True}},
+    "calibrated by rows": {"icl": {"calibrate": True, "calibrate_by": "batch"}},
+    "ensemble": {"icl": {"ensemble": "mean"}},
+    "flipped": {"icl": {"labels": "flipped", "order": 1}},
+    "chosen": {"icl": {"select": "bm25"}},
+    "cut": {"scoring": {"max_input_tokens": 6, "end": "eos"}},
+    "separated": {"scoring": {"separator": " ## ", "end": "separator", "cache": False}},
+}
+FAULTS = [
+    ("bias", "unforced", "ignores logit_bias"),
+    ("bias", "processed", "two tokens that exclude each other"),
+    ("bias", "nulls", "None in place of a log-probability"),
+    ("bias", "one too many", "the server gives 2"),
+    ("bias", "tokenizer", "has other tokens on the server than here"),
+    ("bias", "html", "what is no JSON: <html>"),
+    ("bias", "truncated", "what is no JSON"),
+    ("ids", "nulls", "None in place of a log-probability"),
+    ("ids", "counts", "and 1[0-9]* were sent|tokens, and"),
+    ("echo", "echo ignored", "does not echo|log-probabilities"),
+    ("echo", "off by one", "when they are asked for"),
+    ("echo", "nulls", "None in place of a log-probability"),
+    ("echo", "one too many", "1 .*|log-probabilities"),
+    ("sglang", "off by one", "when they are asked for"),
+    ("sglang", "nulls", "None in place of a log-probability"),
+]
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch):
+    monkeypatch.setattr(client, "BACKOFF", 0.01)
+
+
+def cell(server=None, **fields):
+    fields = {"shots": 2, "templates": (0,), "limit": 3, **fields}
+    fields["icl"] = IclOptions(**fields.get("icl", {}))
+    task = TaskSpec(name="lab-hazard")
+    return Cell(learner="icl", model=f"served:{MODEL}" if server else MODEL, task=task, server=server, **fields)
+
+
+def scored(store, made):
+    (outcome,) = run([made], store)
+    return outcome.record, store.read_scores(outcome.record.id)
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("options", OPTIONS)
+def test_served_is_local(form, options, tmp_path):
+    if options == "chosen":
+        pytest.importorskip("bm25s")
+    store, fields = Store(tmp_path), OPTIONS[options]
+    with serving(form) as (stub, server):
+        record, served = scored(store, cell(server, **fields))
+        assert stub.requests > 0
+    local_record, local = scored(store, cell(**fields))
+    pd.testing.assert_frame_equal(served, local, atol=1e-5, rtol=0)
+    assert [result.right for result in record.results] == [result.right for result in local_record.results]
+    assert record.model.server.dialect == DIALECTS[form]
+    assert record.work["served_sent_tokens"] > 0
+    assert not list(tmp_path.glob("answers/*"))
+
+
+@pytest.mark.parametrize(("form", "fault", "text"), FAULTS)
+def test_a_fault_is_named_before_the_first_cell(form, fault, text, tmp_path):
+    with serving(form, fault, dialect=DIALECTS[form]) as (_, server), pytest.raises(ModelError, match=text) as error:
+        list(run([cell(server)], Store(tmp_path)))
+    assert error.value.hint
+    assert "\n" not in str(error.value)
+    assert not list(tmp_path.glob("records/*"))
+
+
+def test_the_twenty_likeliest_are_no_ranking(tmp_path):
+    with serving("echo", "echo ignored") as (_, server), pytest.raises(ModelError, match="no log-prob") as error:
+        list(run([cell(server)], Store(tmp_path)))
+    assert "20 likeliest tokens, cannot rank" in error.value.hint
+
+
+@pytest.mark.parametrize("fault", ["429", "cut", "slow"])
+def test_what_passes_is_asked_again(fault, tmp_path):
+    store = Store(tmp_path)
+    with serving("bias", fault) as (_, server):
+        _, served = scored(store, cell(server))
+    pd.testing.assert_frame_equal(served, scored(store, cell())[1], atol=1e-5, rtol=0)
+
+
+def test_a_stopped_run_goes_on_with_what_was_answered(tmp_path):
+    store = Store(tmp_path)
+    with serving("bias") as (stub, server):
+        backbone.load(f"served:{MODEL}", server)
+        num_probed = stub.requests
+    with serving("bias", "broken", concurrency=2) as (stub, server):
+        stub.last = num_probed + 10
+        with pytest.raises(ModelError, match="goes on failing: 503"):
+            list(run([cell(server, limit=8)], store))
+    assert len(list(tmp_path.glob("answers/*.jsonl"))) == 1
+    assert not list(tmp_path.glob("records/*"))
+    with serving("bias") as (stub, server):
+        num_whole = scored(Store(tmp_path / "whole"), cell(server, limit=8))[0].work["served_requests"]
+        record, served = scored(store, cell(server, limit=8))
+        assert 0 < record.work["served_requests"] < num_whole
+    assert not list(tmp_path.glob("answers/*"))
+    pd.testing.assert_frame_equal(served, scored(store, cell(limit=8))[1], atol=1e-5, rtol=0)
+
+
+def test_a_model_that_is_swapped_is_another_cell_and_spoils_none(tmp_path):
+    store = Store(tmp_path)
+    with serving("bias") as (_, server):
+        first, _ = scored(store, cell(server))
+        assert scored(store, cell(server))[0].id == first.id
+    with serving("bias", "swapped") as (_, server):
+        other, _ = scored(store, cell(server))
+    assert other.id != first.id
+    with serving("bias", "swapped") as (stub, server):
+        stub.swap_after = 75
+        with pytest.raises(ModelError, match="the server's model was changed"):
+            list(run([cell(server, limit=20)], Store(tmp_path / "third")))
+    assert not list(tmp_path.glob("third/records/*"))
+    assert not list(tmp_path.glob("third/answers/*"))
+
+
+def test_a_key_goes_to_the_server_and_nowhere_else(tmp_path, monkeypatch, capsys):
+    secret = "sk-do-not-tell"
+    monkeypatch.setenv("SOME_KEY", secret)
+    with serving("bias", key_variable="SOME_KEY") as (stub, server):
+        scored(Store(tmp_path), cell(server))
+        assert {headers["Authorization"] for headers in stub.headers} == {f"Bearer {secret}"}
+    texts = [path.read_bytes() for path in tmp_path.glob("**/*") if path.is_file()]
+    assert len(texts) > 2
+    assert not any(secret.encode() in text for text in texts)
+    monkeypatch.delenv("SOME_KEY")
+    with serving("bias", key_variable="SOME_KEY") as (_, server), pytest.raises(ModelError, match="SOME_KEY") as error:
+        backbone.load(f"served:{MODEL}", server)
+    assert secret not in f"{error.value}{error.value.hint}{json.dumps(dict(os.environ))}"
+    assert secret not in "".join(capsys.readouterr())
+
+
+def test_ids_are_sent_and_never_text(tmp_path):
+    for form in FORMS:
+        with serving(form) as (stub, server):
+            scored(Store(tmp_path / form), cell(server))
+        bodies = [body for path, body in stub.bodies if path != "/tokenize"]
+        prompts = [body.get("prompt", body.get("input_ids")) for body in bodies]
+        assert all(isinstance(prompt, list) for prompt in prompts)
+        assert not any(isinstance(item, str) for prompt in prompts for item in prompt)
+
+
+def test_shots_are_sent_once_alone_before_others(tmp_path):
+    """So that the server's cache has them when others come at the same time."""
+    at_once, most = [0], [0]
+    with serving("bias") as (stub, server):
+        post = stub.post
+
+        def counting(path, body):
+            at_once[0] += 1
+            most[0] = max(most[0], at_once[0])
+            try:
+                return post(path, body)
+            finally:
+                at_once[0] -= 1
+
+        stub.post = counting
+        scored(Store(tmp_path), cell(server, limit=12))
+    assert 1 < most[0] <= server.concurrency
+
+
+def test_shapes_that_nobody_gave_leave_costs_absent_with_a_reason(tmp_path):
+    with serving("echo") as (_, server):
+        bare, _ = scored(Store(tmp_path / "bare"), cell(server))
+        known, _ = scored(Store(tmp_path / "known"), cell(server.model_copy(update={"config": MODEL})))
+    local, _ = scored(Store(tmp_path / "local"), cell())
+
+    def values(record):
+        return {(cost.name, cost.kind): cost.value for cost in record.costs}
+
+    flops = ("inference_flops_per_example", "counted")
+    assert values(bare)[flops] is None
+    assert values(known)[flops] == values(local)[flops] > 0
+    assert all(cost.reason for record in (bare, known) for cost in record.costs if cost.value is None)
+    assert values(bare)["scoring_flops", "counted"] is None
+    assert (
+        values(bare)["inference_flops_per_example", "estimated"]
+        == values(local)["inference_flops_per_example", "estimated"]
+    )
+    (seconds,) = (cost for cost in bare.costs if cost.name == "score_seconds")
+    assert "queue" in seconds.convention
