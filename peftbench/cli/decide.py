@@ -11,7 +11,17 @@ import typer
 from typer import Argument, Option
 
 from peftbench.cli import options
-from peftbench.cli.options import DATA, FLAG, OUTPUT, RUNNING, OutputOptions, RunOptions, ScoringOptions, WeightOptions
+from peftbench.cli.options import (
+    DATA,
+    FLAG,
+    OUTPUT,
+    RUNNING,
+    OutputOptions,
+    RunOptions,
+    ScoringOptions,
+    ServerOptions,
+    WeightOptions,
+)
 from peftbench.decision import MODEL, QUERIES
 from peftbench.errors import RecipeError, RecordError
 
@@ -82,7 +92,9 @@ class SplitOptions:
 def decide(
     rows: Annotated[Path, Argument(help="Labelled rows: CSV, TSV, JSONL or Parquet; or a task TOML.", metavar="ROWS")],
     *,
-    model: Annotated[str, Option(help="Name of `list models`, folder, GGUF file or hub id.", metavar="NAME")] = MODEL,
+    model: Annotated[
+        str, Option(help="Name of `list models`, folder, GGUF file or hub id; or served:NAME.", metavar="NAME")
+    ] = MODEL,
     queries: Annotated[
         int | None,
         Option(
@@ -103,6 +115,7 @@ def decide(
     split: SplitOptions,
     scoring: ScoringOptions,
     weights: WeightOptions,
+    server: ServerOptions,
     run: RunOptions,
     output: OutputOptions,
     form: Annotated[Format, Option("--format", help="html: a page with a picture.", rich_help_panel=OUTPUT)] = "table",
@@ -135,11 +148,11 @@ def decide(
         _save_task(save_task, rows, assumed)
     store, where = Store(output.results), {"device": run.device, "allow_pickle": run.allow_pickle}
     loaded = {"model": model, "revision": weights.revision, "dtype": weights.dtype}
-    settings = {**loaded, **where, "scoring": scoring.table()}
+    settings = {**loaded, **where, "scoring": scoring.table(), "server": server.table(model)}
     schedule = scheduled(
         task, settings, Split(split.folds, split.repeats, read.group), seconds, store, progress, force=run.force
     )
-    again = (read, split, scoring, weights, replace(run, force=False, strict=False))
+    again = (read, split, scoring, weights, server, replace(run, force=False, strict=False))
     command = _command(rows, model, queries, prices) + "".join(map(options.typed, again)) + output.typed()
     if plan:
         typer.echo(schedule_text.terminal(schedule, stdout()), nl=False)
@@ -153,7 +166,7 @@ def decide(
     if keep is not None and cell is None:
         progress.say(f"nothing is written to '{keep}': nothing is shown to be worth it")
     elif keep is not None and cell is not None:
-        step = kept.keep(cell, keep, progress).command
+        step = kept.keep(cell, keep, progress, store.served).command
     _write(_answer(verdict, step, schedule, priced), form, out)
 
 

@@ -13,19 +13,21 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer import Option
 
-from peftbench.cli.options import FLAG, Threads
+from peftbench.cli.options import FLAG, ServerOptions, Threads
 from peftbench.errors import RecordError, RunError, TaskError
 
 if TYPE_CHECKING:
     from peftbench.cli.progress import Watch
     from peftbench.flow.predict import Prediction, RowPredictor
     from peftbench.flow.usage import Usage
+    from peftbench.spec.cell import Server
 
 NUM_SHOWN = 5
 STDIN = Path("-")
 
 
 def predict(
+    *,
     input: Annotated[Path, Option(help="Rows: CSV, JSONL or Parquet; - reads JSONL from stdin.", metavar="FILE")],
     adapter: Annotated[
         list[str] | None,
@@ -49,6 +51,7 @@ def predict(
         str, Option(help="Column that names each row's adapter, where there are several.", metavar="NAME")
     ] = "adapter",
     model: Annotated[str | None, Option(help="Where the model is now, if not where it was.", metavar="NAME")] = None,
+    server: ServerOptions,
     device: Annotated[str, Option(help="auto, cpu, cuda, mps, ...", metavar="NAME")] = "auto",
     threads: Threads = None,
     quiet: Annotated[bool, Option("--quiet", "-q", help="No progress, no remarks.", metavar=FLAG)] = False,
@@ -67,8 +70,17 @@ def predict(
     sink = None if output is None else _sink(output, input, named, usages, template, adapter_column)
     with sink or nullcontext():
         with progress.waiting("loading the model"):
-            predictor = flow.load(named, usages, template, adapter_column, model=model, device=device)
+            name = model or usages[0].model
+            remote = _server(server.table(name))
+            predictor = flow.load(named, usages, template, adapter_column, model=model, server=remote, device=device)
         _carry_out(predictor, input, sink, progress)
+
+
+def _server(table: dict[str, Any] | None) -> "Server | None":
+    from peftbench.spec.cell import Server
+    from peftbench.spec.settings import checked
+
+    return None if table is None else checked(Server, table, "options", RecordError)
 
 
 def _named(adapters: Sequence[str], record: Path | None) -> dict[str, Path]:

@@ -49,18 +49,19 @@ def check(folder: Path) -> None:
         raise RecordError(f"nothing can be written in '{parent}'", hint="--keep DIR takes a folder of yours")
 
 
-def keep(cell: Cell, folder: Path, watch: Watch) -> Kept:
+def keep(cell: Cell, folder: Path, watch: Watch, served: Path | None = None) -> Kept:
     """Learn from all rows as a cell says, and write what was learned; no row is left to test it on.
 
     Args:
         cell: Without a fold; `shots` are all rows that it learns from.
         folder: Is made.
         watch: Is told of progress.
+        served: File of the served models that are known already.
 
     Raises:
         PeftbenchError: As learning, or the folder cannot be written.
     """
-    (trial,) = trials([on_all_rows(cell)])
+    (trial,) = trials([on_all_rows(cell)], served)
     trial.check()
     learned = trial.learn(watch)
     if isinstance(learned, Tuned):

@@ -190,10 +190,12 @@ def scheduled(
     first = plans([Cell(**settings, task=task, learner="icl", shots=0, **place) for place in split.places()])
     for remark in remarks(first):
         watch.say(remark)
-    backbone = trials(first[:1])[0].backbone
+    backbone = trials(first[:1], store.served)[0].backbone
     pool, rate = Pool.of(first), Rate(matmul_flops_per_second(backbone.device, backbone.dtype))
     steps_of_training = None if "num_steps" in backbone.settings(METHODS[0]) else num_steps(pool.num_training_rows)
     compared = strategies(pool.num_training_rows, steps_of_training, searches=budget is not None)
+    if backbone.remote is not None:  # a server gives no weights to tune
+        compared = [strategy for strategy in compared if strategy.fields["learner"] == "icl"]
     planned = [(strategy, cells(strategy, task, split, settings)) for strategy in compared]
     steps = _steps(backbone, planned, rate, None if force else store)
     budget = BUDGET if budget is None else budget

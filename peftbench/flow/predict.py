@@ -21,6 +21,9 @@ from peftbench.models.load import load as load_model
 from peftbench.scoring.encoding import cut_input
 from peftbench.scoring.ranking import ChoiceScore, normalized
 from peftbench.scoring.score import score
+from peftbench.served import backbone as served
+from peftbench.spec.cell import Server
+from peftbench.store.results import KNOWN
 from peftbench.tasks.task import Example, Row
 from peftbench.tasks.template import Template
 
@@ -264,6 +267,12 @@ def open_usage(path: Path) -> Usage:
     return usage.read(beside if path.parent.name == "records" else path)
 
 
+def _known(record: Path) -> Path:
+    """Name the file of served models that are known: that of the record's results, or of what `decide --keep` wrote."""
+    places = [parent / KNOWN for parent in record.absolute().parents[:3]] + [Path("results") / KNOWN]
+    return next((path for path in places if path.is_file()), places[-1])
+
+
 def load(
     paths: dict[str, Path],
     usages: Sequence[Usage],
@@ -271,6 +280,7 @@ def load(
     column: str,
     *,
     model: str | None = None,
+    server: Server | None = None,
     device: str = "auto",
 ) -> RowPredictor:
     """Load the model and attach to it what was learned.
@@ -281,6 +291,7 @@ def load(
         template: Number of the template; None: the first of each.
         column: Of the rows: names the adapter, where there are several.
         model: Where the model is now; None: where it was.
+        server: Who answers for a served model.
         device: As `models.load.load`.
 
     Raises:
@@ -288,7 +299,11 @@ def load(
     """
     templates = [used.template(template) for used in usages]
     first = usages[0]
-    backbone = load_model(model or first.model, revision=first.revision, device=device, dtype=first.dtype)
+    name = model or first.model
+    if server is None:
+        backbone = load_model(name, revision=first.revision, device=device, dtype=first.dtype)
+    else:
+        backbone = served.load(name, server, _known(*paths.values()))
     if backbone.fingerprint != first.fingerprint:
         raise MethodError(
             f"'{backbone.name}' has other weights ({backbone.fingerprint[:12]}) than it had when this was learned "

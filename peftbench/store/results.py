@@ -38,6 +38,9 @@ SINGLE_HINT = f"remove the file, or {AGAIN}"
 PACKED_HINT = f"{AGAIN}: a single file stands for the packed one"
 DAMAGE = (OSError, ValueError, KeyError, TypeError)
 
+KNOWN = "served.json"
+"""File of the served models that are known."""
+
 
 class Store:
     """A results folder: `records/ID.json`, the scores of each example in `scores/ID.parquet`, and what was learned.
@@ -52,7 +55,7 @@ class Store:
         self.scores = self.root / "scores"
         self.adapters = self.root / "adapters"
         self.prompts = self.root / "prompts"
-        self.served = self.root / "served.json"  # the served models that are known
+        self.served = self.root / KNOWN
         self._pack = Pack(self.root)
 
     def check_writable(self) -> None:

@@ -2,10 +2,12 @@
 
 import json
 import os
+from pathlib import Path
 
 import pandas as pd
 import pytest
 
+from peftbench.cli.app import main
 from peftbench.errors import ModelError
 from peftbench.flow.run import run
 from peftbench.served import backbone, client
@@ -200,3 +202,79 @@ def test_shapes_that_nobody_gave_leave_costs_absent_with_a_reason(tmp_path):
     )
     (seconds,) = (cost for cost in bare.costs if cost.name == "score_seconds")
     assert "queue" in seconds.convention
+
+
+def test_a_served_records_shots_predict_new_rows_and_decide_runs_prompts(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    rows = [
+        {"text": f"the soup was {'hot' if row % 2 else 'cold'} on day {row}", "label": "ab"[row % 2]}
+        for row in range(12)
+    ]
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (tmp_path / "new.jsonl").write_text(json.dumps({"text": "the soup was hot"}) + "\n")
+    with serving("bias") as (_, server):
+        where = ["--model", f"served:{MODEL}", "--server", server.url, "--tokenizer", MODEL]
+        own = [
+            "--train",
+            "rows.jsonl",
+            "--test",
+            "rows.jsonl",
+            "--template",
+            "{{text}} It is ||| {{label}}",
+            "--choices",
+            "a,b",
+        ]
+        assert main(["icl", *where, *own, "--shots", "2", "--limit", "2"]) == 0
+        proposed = capsys.readouterr().err.splitlines()[-1]
+        assert proposed.startswith("next: peftbench tune --method ia3 --shots 2")
+        assert "served" not in proposed
+        (record,) = Path("results/records").glob("*.json")
+        predict = ["predict", "--shots-from", str(record), "--input", "new.jsonl"]
+        assert main([*predict, *where[2:]]) == 0
+        assert json.loads(capsys.readouterr().out)["prediction"] in ("a", "b")
+        assert main(["decide", "rows.jsonl", *where, "--folds", "2", "--results", "decided"]) == 0
+        assert "nothing was tuned" in capsys.readouterr().out
+    assert main(predict) == 2
+    assert "needs --server and --tokenizer" in capsys.readouterr().err
+    learners = {json.loads(path.read_text())["learned"]["learner"] for path in Path("decided/records").glob("*.json")}
+    assert learners == {"icl"}
+
+
+@pytest.mark.parametrize(
+    ("words", "message", "hint"),
+    [
+        (
+            "icl --model served:x --server http://127.0.0.1:1 --tokenizer mini-gpt",
+            "nothing listens there",
+            "is it running?",
+        ),
+        ("icl --model served:x --server here --tokenizer mini-gpt", "'here' is no address", ""),
+        ("icl --model served:x", "needs --server and --tokenizer", "--server http://"),
+        ("icl --server http://127.0.0.1:1", "--server goes with a served model", "served:NAME"),
+        ("icl --model served:x --server http://127.0.0.1:1 --tokenizer nothing", "unknown model 'nothing'", "known: "),
+        (
+            "icl --model served:x --server http://h --tokenizer mini-gpt --key-variable NO_KEY",
+            "NO_KEY, which",
+            "export NO_KEY",
+        ),
+        (
+            "icl --model served:x --server http://h --tokenizer mini-gpt --config mini-t0",
+            "is of an encoder-decoder",
+            "own config",
+        ),
+        (
+            "icl --model served:x --server http://h --tokenizer mini-gpt --as-prefix",
+            "keys and values, which a server",
+            "",
+        ),
+        ("tune --method ia3 --model served:x", "served:x is on a server, and server does not say which", ""),
+    ],
+)
+def test_bad_input_is_one_line_and_a_hint(words, message, hint, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(client, "RETRIES", 0)
+    assert main(words.split()) == 2
+    lines = capsys.readouterr().err.strip().splitlines()
+    assert [line for line in lines if line.startswith("error: ") and message in line]
+    assert not hint or any(line.startswith("hint: ") and hint in line for line in lines)
+    assert not list(tmp_path.glob("results/records/*"))
