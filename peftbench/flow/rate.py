@@ -14,7 +14,7 @@ Work = Literal["learning", "scoring"]
 SECONDS_PER_LAYER: dict[Work, float] = {"learning": 1.7e-3, "scoring": 0.6e-3}
 SECONDS_PER_PARAMETER: dict[Work, float] = {"learning": 0.8e-9, "scoring": 0.4e-9}
 # A training step also takes time for each tensor that is trained, and for each value in it.
-SECONDS_PER_TENSOR, SECONDS_PER_TRAINED = 0.2e-3, 4e-9
+SECONDS_PER_TENSOR, SECONDS_PER_TRAINED = 0.12e-3, 2.2e-9
 # What is elementwise grows with the width, matmuls with its square: a model of this width runs at half the matmul rate.
 WIDTH = 90
 ASSUMED_FLOPS_PER_SECOND = 5e10
