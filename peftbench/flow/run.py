@@ -67,7 +67,7 @@ def run(
         for trial, record in to_try:
             if record is None:
                 trial.check()
-        notes += [trial.remark for trial, record in to_try if record is None and trial.remark]
+        notes += [remark for trial, record in to_try if record is None for remark in trial.remarks]
         long = timetable.enter(to_try)
         notes += [] if is_timed else long
         for note in notes:  # once, and not above an error

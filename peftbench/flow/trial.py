@@ -112,7 +112,12 @@ class Trial:
         return None if folder is None else sentence_model.fingerprint(folder)
 
     @property
-    def remark(self) -> str | None:
+    def remarks(self) -> list[str]:
+        """What somebody should know about its model and its prompts, in words."""
+        return [text for text in (self.backbone.remark, self._remark) if text]
+
+    @property
+    def _remark(self) -> str | None:
         """What somebody should know about its prompts, in words."""
         name = self.backbone.name
         if isinstance(self.learner, Classifying):

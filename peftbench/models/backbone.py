@@ -105,6 +105,11 @@ class Backbone:
             "quantization": self.quantization,
         }
 
+    @property
+    def remark(self) -> str | None:
+        """What somebody should know about how it is run; None where nothing is special."""
+        return None
+
     @contextmanager
     def session(self, answers: Path) -> Iterator[None]:
         """Run a cell inside; a served model goes on with the answers of a run that was stopped."""

@@ -126,6 +126,14 @@ class Served(Backbone):
         }
 
     @property
+    def remark(self) -> str:
+        """How the server is asked, and what the probe found."""
+        description, probed = self.remote.probed.description, self.remote.probed
+        server = " ".join(text for text in (description.kind, description.version) if text)
+        size = "" if self.max_positions is None else f"; it takes {self.max_positions:,} tokens"
+        return f"{self.name}: {server}, asked by {probed.dialect.name}{size}; {'; '.join(probed.checks)}"
+
+    @property
     def device(self) -> torch.device:
         """Where what is computed beside the model is."""
         return torch.device("cpu")

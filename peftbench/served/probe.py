@@ -21,6 +21,8 @@ TEXTS = (
     "Review: a dull film, and far too long.\nSentiment:",
 )
 """What is asked. Their continuations by the model itself are the canary."""
+NO_PAGE = (404, 405)
+"""Status of a page that a server does not have: of another dialect's."""
 NUM_TOKENS = 3
 MASS_TOLERANCE = 0.01
 """Beyond 1, of two probabilities in a model's own rounding."""
@@ -126,13 +128,14 @@ def probe(client: Client, model: str, ids_of: Ids, opening: Sequence[int], diale
     checks = [_tokenizer_check(client, model, ids_of)]
     prompts = [(*opening, *ids_of(text)) for text in TEXTS]
     faults: list[str] = []
+    absent: list[str] = []
     for candidate in _candidates(model, ids_of):
         if dialect not in (None, candidate.name):
             continue
         try:
             chains, rounds = _agreement(client, candidate, prompts)
         except Refused as error:
-            faults.append(f"{candidate.name}: {error}")
+            (absent if error.status in NO_PAGE else faults).append(f"{candidate.name}: {error}")
         except ModelError as error:
             faults.append(f"{candidate.name}: {error}")
             if "does not answer" in str(error):
@@ -144,8 +147,9 @@ def probe(client: Client, model: str, ids_of: Ids, opening: Sequence[int], diale
             )
             checks.append(f"asked again, warm and cold: {noise:.4f} nats apart")
             return Probed(description, candidate, noise, chains, rounds[0], tuple(checks))
+    reasons = "; ".join(dict.fromkeys(faults or absent))
     raise ModelError(
-        f"the server gives no log-probabilities of tokens that are chosen here: {'; '.join(dict.fromkeys(faults))}",
+        f"the server gives no log-probabilities of tokens that are chosen here: {reasons}",
         hint="llama.cpp's server, vLLM and SGLang do; one that chats alone, or shows the 20 likeliest tokens, cannot "
         "rank answers: one that is not among them has no value",
     )

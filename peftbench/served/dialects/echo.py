@@ -44,6 +44,9 @@ class Echo:
         """
         answer = self._post(client, [prompt])
         tokens, values = (at(answer, "choices", 0, "logprobs", name) for name in ("tokens", "token_logprobs"))
+        if len(values) < len(prompt):
+            message = f"{len(prompt)} tokens were sent, and the server gives {len(values)} log-probabilities"
+            raise ModelError(f"{message}: it does not echo prompts", hint=OTHER)
         if len(values) != len(prompt) + 1:
             raise ModelError(f"one token was to be generated, and {len(values) - len(prompt)} were", hint=OTHER)
         return self._id(at(tokens, len(prompt))), finite(values[-1])
