@@ -3,9 +3,9 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-from typer import Argument
+from typer import Argument, Option
 
-from peftbench.cli.options import DataFolder, OutputOptions, RunOptions, Table
+from peftbench.cli.options import RUNNING, DataFolder, OutputOptions, RunOptions, Table
 from peftbench.errors import RecipeError
 
 if TYPE_CHECKING:
@@ -18,15 +18,29 @@ def run(
     run: RunOptions,
     output: OutputOptions,
     data: DataFolder = None,
+    shard: Annotated[
+        str | None,
+        Option(
+            help="Run one part of the cells: 2/4 is the second of four, for other terminals or the tasks of a cluster.",
+            metavar="I/N",
+            rich_help_panel=RUNNING,
+        ),
+    ] = None,
     form: Table = "table",
 ) -> None:
     """Run everything that a recipe asks for and that has no record yet."""
     from peftbench.cli.cells import carry_out, distinct
+    from peftbench.flow.shards import Shard
     from peftbench.spec.recipe import find
+
+    part = None if shard is None else Shard.read(shard)
 
     update = {"device": run.device, "allow_pickle": run.allow_pickle}
     requested = [cell.model_copy(update=update) for name in recipes for cell in expanded(find(name), data)]
-    carry_out(distinct(requested), run, output, form, f"peftbench report{output.typed()}")
+    cells = distinct(requested) if part is None else part.take(distinct(requested))
+    if not cells:
+        raise RecipeError(f"--shard {shard} is empty: there are {len(distinct(requested))} cells", hint="fewer parts")
+    carry_out(cells, run, output, form, f"peftbench report{output.typed()}")
 
 
 def expanded(path: Path, data: Path | None = None) -> "list[Cell]":
