@@ -142,7 +142,7 @@ class Stub:
 
 
 class Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
+    protocol_version, disable_nagle_algorithm, wbufsize = "HTTP/1.1", True, -1
 
     def do_GET(self):
         self.send(self.server.stub.get(self.path))
