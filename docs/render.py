@@ -37,10 +37,10 @@ LAB_TABLE = ("<!-- table: made by `make render` -->\n", "<!-- end of table -->")
 WIDTH = 100
 STUDIES = (
     "methods", "losses", "icl-sensitivity", "icl-to-prefix", "lora-rank", "figure2", "prefix-length",
-    "p-tuning-encoders", "prompt-length-and-init", "real",
+    "p-tuning-encoders", "prompt-length-and-init", "real", "curve",
 )  # fmt: skip
 """Folders of results/reference/ whose records cover fewer tasks than the others."""
-PICTURED = ("", "figure2", "real")
+PICTURED = ("", "figure2", "real", "curve")
 REAL_MODEL = "smollm2-135m"
 PAIRS = tuple(
     (a.replace("@", f"@{REAL_MODEL}"), b.replace("@", f"@{REAL_MODEL}"))

@@ -58,13 +58,18 @@ def strips(table: Table) -> list[Strip]:
     """Gather the scores of each task under each template with each seed; published rows have none."""
     rows = [row for row in table.rows if not row.published]
     has_models = len({row.model for row in rows}) > 1
-    by_task = [(task, tuple(_band(row, row.spreads[task], has_models) for row in rows)) for task in table.tasks if rows]
+    has_shots = len({row.num_shots for row in rows if row.is_tuned}) > 1
+    by_task = [
+        (task, tuple(_band(row, row.spreads[task], _label(row, has_models, has_shots)) for row in rows))
+        for task in table.tasks
+        if rows
+    ]
     return [
         Strip(task.name, table.metric, task.chance, _axis(task, bands, table.metric), bands) for task, bands in by_task
     ]
 
 
-def _band(row: Row, spread: Spread, has_models: bool) -> Band:
+def _band(row: Row, spread: Spread, label: str) -> Band:
     results = [(record, result) for record in spread.records for result in record.results]
     templates = sorted({result.template for _, result in results})
     answers = tuple(
@@ -74,7 +79,7 @@ def _band(row: Row, spread: Spread, has_models: bool) -> Band:
     values = [answer.score for answer in answers]
     quarters = statistics.quantiles(values, n=4, method="inclusive") if len(values) > 1 else None
     return Band(
-        label=_label(row, has_models),
+        label=label,
         series=row.method,
         median=spread.median,
         quartiles=(quarters[0], quarters[2]) if quarters else None,
@@ -97,10 +102,10 @@ def _order(record: Record) -> str:
     return f", order {order}" if order else ""
 
 
-def _label(row: Row, has_models: bool) -> str:
-    """Name a row in little room; its model where the table has several, or where nothing else tells it."""
-    parts = [row.method, str(row.num_shots) if row.is_icl else "", names.short(row)]
-    if has_models or not row.settings:
+def _label(row: Row, has_models: bool, has_shots: bool) -> str:
+    """Name a row in little room: its model where the table has several, its shots where others of its kind differ."""
+    parts = [row.method, str(row.num_shots) if row.is_icl or (row.is_tuned and has_shots) else "", names.short(row)]
+    if has_models:
         parts.append(row.model.rpartition("/")[2])
     text = " ".join(part for part in parts if part)
     return text if len(text) <= 22 else text[:20] + ".."

@@ -106,5 +106,6 @@ def _named(drawn: Sequence[Curve]) -> list[Curve]:
 
 
 def _shown(settings: Sequence[Setting]) -> tuple[Setting, ...]:
-    """Leave out the pool, in which the rows of a curve differ, and the draw that needs no name."""
-    return tuple(part for part in settings if part.name != "pool" and (part.name, part.value) != PLAIN)
+    """Leave out the pool, in which the rows of a curve differ, that as many as fit are taken, and the plain draw."""
+    unnamed = ("pool", "fit_shots")
+    return tuple(part for part in settings if part.name not in unnamed and (part.name, part.value) != PLAIN)
