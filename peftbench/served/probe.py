@@ -9,7 +9,7 @@ from typing import Any
 from peftbench.errors import ModelError
 from peftbench.models import foreign
 from peftbench.scoring.encoding import Encoded
-from peftbench.served.client import Client, Refused
+from peftbench.served.client import NO_KEY, Client, Refused, Unreachable
 from peftbench.served.dialects.base import Dialect
 from peftbench.served.dialects.echo import Echo
 from peftbench.served.dialects.next_token import ByBias, ByIds, NextToken
@@ -127,19 +127,16 @@ def probe(client: Client, model: str, ids_of: Ids, opening: Sequence[int], diale
     _check_model(description, model)
     checks = [_tokenizer_check(client, model, ids_of)]
     prompts = [(*opening, *ids_of(text)) for text in TEXTS]
-    faults: list[str] = []
-    absent: list[str] = []
+    errors: list[tuple[str, ModelError]] = []
     for candidate in _candidates(model, ids_of):
         if dialect not in (None, candidate.name):
             continue
         try:
             chains, rounds = _agreement(client, candidate, prompts)
-        except Refused as error:
-            (absent if error.status in NO_PAGE else faults).append(f"{candidate.name}: {error}")
+        except Unreachable:
+            raise
         except ModelError as error:
-            faults.append(f"{candidate.name}: {error}")
-            if "does not answer" in str(error):
-                raise
+            errors.append((candidate.name, error))
         else:
             checks.append(f"{candidate.name}: values agree with those of generated tokens within {TOLERANCE} nats")
             noise = max(
@@ -147,9 +144,18 @@ def probe(client: Client, model: str, ids_of: Ids, opening: Sequence[int], diale
             )
             checks.append(f"asked again, warm and cold: {noise:.4f} nats apart")
             return Probed(description, candidate, noise, chains, rounds[0], tuple(checks))
-    reasons = "; ".join(dict.fromkeys(faults or absent))
-    raise ModelError(
-        f"the server gives no log-probabilities of tokens that are chosen here: {reasons}",
+    raise _refusal(errors)
+
+
+def _refusal(errors: Sequence[tuple[str, ModelError]]) -> ModelError:
+    """Write why no dialect will do: pages that a server does not have are no faults beside others."""
+    statuses = [error.status if isinstance(error, Refused) else None for _, error in errors]
+    faults = [place for place, status in enumerate(statuses) if status not in NO_PAGE]
+    if faults and all(statuses[place] in NO_KEY for place in faults):
+        return errors[faults[0]][1]
+    reasons = (f"{errors[place][0]}: {errors[place][1]}" for place in faults or range(len(errors)))
+    return ModelError(
+        f"the server gives no log-probabilities of tokens that are chosen here: {'; '.join(dict.fromkeys(reasons))}",
         hint="llama.cpp's server, vLLM and SGLang do; one that chats alone, or shows the 20 likeliest tokens, cannot "
         "rank answers: one that is not among them has no value",
     )

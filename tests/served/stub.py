@@ -145,7 +145,7 @@ class Handler(BaseHTTPRequestHandler):
     protocol_version, disable_nagle_algorithm, wbufsize = "HTTP/1.1", True, -1
 
     def do_GET(self):
-        self.send(self.server.stub.get(self.path))
+        self.send(self.server.stub.get(self.path), 401 if self.server.stub.fault == "locked" else 200)
 
     def do_POST(self):
         stub = self.server.stub
@@ -153,6 +153,8 @@ class Handler(BaseHTTPRequestHandler):
         stub.headers.append(dict(self.headers))
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         stub.bodies.append((self.path, body))
+        if stub.fault == "locked":
+            return self.send({"error": f"no access by {self.headers.get('Authorization')}"}, 401)
         if stub.fault == "429" and stub.requests % 3 == 0:
             return self.send({"error": "slow down"}, 429)
         if stub.fault == "broken" and stub.requests > stub.last:
@@ -163,6 +165,8 @@ class Handler(BaseHTTPRequestHandler):
         if stub.fault == "slow":
             time.sleep(0.02)
         answer = stub.post(self.path, body)
+        if stub.fault == "cut inside" and stub.requests % 5 == 0:
+            return self.write(json.dumps(answer).encode(), 200, num_kept=9)
         if stub.fault == "html" and self.path != "/tokenize":
             return self.write(b"<html><body>Sign in</body></html>", 200)
         if stub.fault == "truncated" and self.path != "/tokenize":
@@ -172,11 +176,12 @@ class Handler(BaseHTTPRequestHandler):
     def send(self, answer, status=200):
         self.write(json.dumps(answer).encode(), 404 if answer is None else status)
 
-    def write(self, text, status):
+    def write(self, text, status, num_kept=None):
         self.send_response(status)
         self.send_header("Content-Length", str(len(text)))
         self.end_headers()
-        self.wfile.write(text)
+        self.wfile.write(text[:num_kept])
+        self.close_connection = num_kept is not None
 
     def log_message(self, *_):
         pass

@@ -98,7 +98,7 @@ def test_the_twenty_likeliest_are_no_ranking(tmp_path):
     assert "20 likeliest tokens, cannot rank" in error.value.hint
 
 
-@pytest.mark.parametrize("fault", ["429", "cut", "slow"])
+@pytest.mark.parametrize("fault", ["429", "cut", "cut inside", "slow"])
 def test_what_passes_is_asked_again(fault, tmp_path):
     store = Store(tmp_path)
     with serving("bias", fault) as (_, server):
@@ -155,6 +155,23 @@ def test_a_key_goes_to_the_server_and_nowhere_else(tmp_path, monkeypatch, capsys
         backbone.load(f"served:{MODEL}", server)
     assert secret not in f"{error.value}{error.value.hint}{json.dumps(dict(os.environ))}"
     assert secret not in "".join(capsys.readouterr())
+
+
+def test_a_key_that_a_server_repeats_or_no_header_may_hold_stands_in_no_message(monkeypatch):
+    secret = "sk-do-not-tell"
+    monkeypatch.setenv("SOME_KEY", secret)
+    with serving("bias", "locked", key_variable="SOME_KEY") as (_, server):
+        with pytest.raises(ModelError, match=r"answers 401 .*no access by Bearer \*\*\*") as error:
+            backbone.load(f"served:{MODEL}", server)
+        assert "is the key in SOME_KEY the server's" in error.value.hint
+        with pytest.raises(ModelError, match="no access by None") as error:
+            backbone.load(f"served:{MODEL}", server.model_copy(update={"key_variable": None}))
+        assert "--key-variable" in error.value.hint
+        for faulty in ("sk-do-\u2026", "sk-do\nnot", " sk-do-not-tell"):
+            monkeypatch.setenv("SOME_KEY", faulty)
+            with pytest.raises(ModelError, match="blanks or letters that no key has") as error:
+                backbone.load(f"served:{MODEL}", server)
+            assert "sk-do" not in f"{error.value}{error.value.hint}"
 
 
 def test_ids_are_sent_and_never_text(tmp_path):
