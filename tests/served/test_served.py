@@ -2,6 +2,8 @@
 
 import json
 import os
+import threading
+import time
 from pathlib import Path
 
 import pandas as pd
@@ -186,21 +188,27 @@ def test_ids_are_sent_and_never_text(tmp_path):
 
 def test_shots_are_sent_once_alone_before_others(tmp_path):
     """So that the server's cache has them when others come at the same time."""
-    at_once, most = [0], [0]
+    running, numbers, lock = [0], [], threading.Lock()
     with serving("bias") as (stub, server):
+        backbone.load(f"served:{MODEL}", server)
+        num_probed, stub.requests = stub.requests, 0
         post = stub.post
 
         def counting(path, body):
-            at_once[0] += 1
-            most[0] = max(most[0], at_once[0])
-            try:
-                return post(path, body)
-            finally:
-                at_once[0] -= 1
+            with lock:
+                running[0] += 1
+                numbers.append(running[0])
+            time.sleep(0.01)
+            answer = post(path, body)
+            with lock:
+                running[0] -= 1
+            return answer
 
         stub.post = counting
         scored(Store(tmp_path), cell(server, limit=12))
-    assert 1 < most[0] <= server.concurrency
+    of_first = numbers[num_probed : num_probed + 2]  # two choices of one token each
+    assert set(numbers[:num_probed]) == set(of_first) == {1}
+    assert 1 < max(numbers) <= server.concurrency
 
 
 def test_shapes_that_nobody_gave_leave_costs_absent_with_a_reason(tmp_path):
