@@ -9,8 +9,9 @@ from typing import Any
 from peftbench.errors import RecordError
 from peftbench.store.files import replacing
 
-LEAST, TIMES = 0.02, 4.0
-"""Answers are the same within so many nats, and within so many times the noise that the probe saw."""
+LEAST, TIMES = 0.06, 4.0
+"""Answers are the same within so many nats, the step of a bfloat16 logit between 8 and 16, and within so many times the
+difference that the probe saw when it asked again."""
 
 
 def fingerprint(path: Path | None, facts: Mapping[str, str | None], canary: Sequence[float], noise: float) -> str:
@@ -23,7 +24,7 @@ def fingerprint(path: Path | None, facts: Mapping[str, str | None], canary: Sequ
         path: Where known models are written down; None where none are, and the canary is rounded.
         facts: What the server says, the tokenizer's digest, and the dialect.
         canary: Log-probabilities of fixed prompts, in nats.
-        noise: Largest difference of one that was asked for again, in nats.
+        noise: Largest difference of one of them that was asked for again, in nats.
 
     Raises:
         RecordError: The file is damaged.

@@ -16,6 +16,7 @@ from peftbench.spec.cell import Server
 MODEL = "mini-gpt"
 FORMS = ("bias", "ids", "sglang", "echo")
 DIALECTS = {"bias": "next-token", "ids": "next-token", "sglang": "sglang", "echo": "echo"}
+MOST_READ = 100
 BOUND = threading.Lock()
 
 
@@ -47,15 +48,21 @@ class Stub:
     def rows(self, ids):
         """Log-probabilities after each of the ids, as this server has them."""
         values = log_probs(tuple(ids))
-        if self.fault == "swapped" and self.requests > self.swap_after:
+        is_other = self.fault == "two models" and self.requests > 30 and self.requests % 2
+        if is_other or (self.fault == "swapped" and self.requests > self.swap_after):
             values = (values * 0.7).log_softmax(-1)
         return values
 
-    swap_after, last = 0, 0
+    swap_after, last, is_bare = 0, 0, False
+
+    def text(self, ids):
+        """The text of tokens, as this server's tokenizer has them."""
+        shift = 1 if self.fault == "tokenizer" else 0
+        return backbone().tokenizer.backend_tokenizer.decode([token + shift for token in ids])
 
     def post(self, path, body):
         answer = {"bias": self.by_bias, "ids": self.by_ids, "sglang": self.by_sglang, "echo": self.by_echo}[self.form]
-        if path == "/tokenize" and self.form in ("bias", "ids"):
+        if path == "/tokenize" and self.form in ("bias", "ids") and not self.is_bare:
             ids = backbone().tokenizer.backend_tokenizer.encode(body["content"], add_special_tokens=False).ids
             return {"tokens": [token + 1 for token in ids] if self.fault == "tokenizer" else ids}
         return answer(path, body)
@@ -79,10 +86,12 @@ class Stub:
         forced = body.get("logit_bias")
         token = forced[0][0] if forced and self.fault != "unforced" else greedy
         value = 0.0 if self.fault == "processed" else float(after[token])
-        listed = [{"id": token, "logprob": None if self.fault == "nulls" else value}]
+        listed = [{"id": token, "logprob": None if self.fault == "nulls" else value, "token": self.text([token])}]
         if self.fault == "one too many":
             listed *= 2
-        return {"completion_probabilities": listed, "timings": {"cache_n": len(body["prompt"]) - 1}}
+        num_read = min(len(body["prompt"]), MOST_READ if self.fault == "cuts prompts" else len(body["prompt"]))
+        answer = {"completion_probabilities": listed, "prompt": self.text(body["prompt"]), "tokens_evaluated": num_read}
+        return answer | {"timings": {"cache_n": len(body["prompt"]) - 1}}
 
     def by_ids(self, path, body):
         if path != "/v1/completions" or body.get("echo"):
@@ -90,7 +99,8 @@ class Stub:
         after = self.rows(body["prompt"])[-1]
         ids = {int(after.argmax()), *(body.get("logprob_token_ids") or [])}
         table = {f"token_id:{token}": None if self.fault == "nulls" else float(after[token]) for token in ids}
-        return self.legacy([body["prompt"]], [{"logprobs": {"top_logprobs": [table]}, "index": 0}])
+        text = self.text([int(after.argmax())])
+        return self.legacy([body["prompt"]], [{"logprobs": {"top_logprobs": [table]}, "index": 0, "text": text}])
 
     def by_echo(self, path, body):
         if path != "/v1/completions":
@@ -115,7 +125,8 @@ class Stub:
             values, tokens = values[-1:], tokens[-1:]
         if self.fault == "one too many":
             values, tokens = [*values, -1.0], [*tokens, tokens[-1]]
-        return {"index": index, "logprobs": {"token_logprobs": values, "tokens": tokens}}
+        text = self.text([*ids, greedy])
+        return {"index": index, "text": text, "logprobs": {"token_logprobs": values, "tokens": tokens}}
 
     def by_sglang(self, path, body):
         if path != "/generate":
@@ -132,6 +143,10 @@ class Stub:
             if self.fault == "nulls":
                 values = [[None, token, None] for _, token, _ in values]
             generated = [[float(rows[-1][greedy]), greedy, None]]
+            if body.get("return_text_in_logprobs"):
+                values, generated = (
+                    [[value, token, self.text([token])] for value, token, _ in part] for part in (values, generated)
+                )
             info = {"input_token_logprobs": values, "output_token_logprobs": generated, "cached_tokens": first}
             answers.append({"meta_info": info | {"completion_tokens": 1}})
         return answers

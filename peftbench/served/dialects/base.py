@@ -6,12 +6,15 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from peftbench.errors import ModelError
+from peftbench.models import foreign
 from peftbench.scoring.encoding import Encoded
 from peftbench.scoring.work import Usage
 from peftbench.served.client import Client
 
 NO_VALUE = -9999.0
 """vLLM writes so where a log-probability is minus infinity."""
+MOST_TOKENS = 10**9
+"""Of a vocabulary, and of a prompt."""
 
 
 @dataclass(frozen=True)
@@ -24,6 +27,21 @@ class Answer:
 
     sums: tuple[float, ...]
     usage: Usage
+
+
+@dataclass(frozen=True)
+class Generated:
+    """The likeliest next token after a prompt, as a server generates it unasked.
+
+    Args:
+        token: Its id.
+        log_prob: As the server gives it, in nats.
+        texts: Ids, and the text that the server has for them: of the token, and of the prompt where it says.
+    """
+
+    token: int
+    log_prob: float
+    texts: tuple[tuple[tuple[int, ...], str], ...]
 
 
 class Dialect(Protocol):
@@ -39,8 +57,8 @@ class Dialect(Protocol):
         """
         ...
 
-    def greedy(self, client: Client, prompt: Sequence[int]) -> tuple[int, float]:
-        """Ask for the likeliest next token after a prompt, and its log-probability as the server gives it unasked.
+    def greedy(self, client: Client, prompt: Sequence[int]) -> Generated:
+        """Ask for the likeliest next token after a prompt.
 
         Raises:
             ModelError: As `score`.
@@ -55,10 +73,36 @@ def finite(value: Any) -> float:
         ModelError: It is absent, no number, not finite, or above 0: that of no probability.
     """
     if isinstance(value, bool) or not isinstance(value, int | float):
-        raise ModelError(f"the server gives {value!r} in place of a log-probability", hint=OTHER)
+        raise ModelError(f"the server gives {foreign.line(repr(value))} in place of a log-probability", hint=OTHER)
     if not math.isfinite(value) or value <= NO_VALUE or value > 1e-3:
         raise ModelError(f"the server gives {value} as a log-probability", hint=OTHER)
     return float(value)
+
+
+def token_of(value: Any) -> int:
+    """Read a token's id.
+
+    Raises:
+        ModelError: It is none.
+    """
+    if type(value) is not int or not 0 <= value < MOST_TOKENS:
+        raise ModelError(f"the server gives {foreign.line(repr(value))} in place of a token's id", hint=OTHER)
+    return value
+
+
+def listed(value: Any) -> list[Any]:
+    """Read a list; what is none has nothing in it."""
+    return value if isinstance(value, list) else []
+
+
+def number(value: Any) -> int | None:
+    """Read how many tokens there were; None where the server does not say."""
+    return value if type(value) is int and 0 <= value < MOST_TOKENS else None
+
+
+def texts_of(*pairs: tuple[Sequence[int], Any]) -> tuple[tuple[tuple[int, ...], str], ...]:
+    """Keep those ids that the server has a text for; see `Generated`."""
+    return tuple((tuple(ids), text) for ids, text in pairs if isinstance(text, str))
 
 
 def at(table: Any, *path: str | int) -> Any:
@@ -76,23 +120,31 @@ def at(table: Any, *path: str | int) -> Any:
     return table
 
 
-def usage_of(answer: Mapping[str, Any], prompts: Sequence[Sequence[int]], *, generated: int | None = None) -> Usage:
+def check_read(num_read: Any, num_sent: int) -> None:
+    """Compare how many tokens a server says that it read with how many it got.
+
+    Raises:
+        ModelError: They differ: it cut the prompt, or added to it.
+    """
+    if number(num_read) is not None and num_read != num_sent:
+        message = f"the server read {num_read:,} tokens, and {num_sent:,} were sent"
+        hint = f"it cuts prompts (fewer --shots, --max-input-tokens), or adds tokens of its own: {OTHER}"
+        raise ModelError(message, hint=hint)
+
+
+def usage_of(answer: Mapping[str, Any], prompts: Sequence[Sequence[int]]) -> Usage:
     """Read what an answer in OpenAI's form says it took.
 
     Raises:
         ModelError: It says other numbers of tokens than were sent.
     """
     sent = sum(map(len, prompts))
-    table = answer.get("usage") if isinstance(answer, Mapping) else None
+    table = answer.get("usage")
     table = table if isinstance(table, Mapping) else {}
-    num_read = table.get("prompt_tokens")
-    if isinstance(num_read, int) and num_read != sent:
-        message = f"the server read {num_read:,} tokens, and {sent:,} were sent"
-        raise ModelError(message, hint="it reads another tokenizer's ids, or adds tokens of its own: " + OTHER)
+    check_read(table.get("prompt_tokens"), sent)
     details = table.get("prompt_tokens_details")
-    cached = details.get("cached_tokens") if isinstance(details, Mapping) else None
-    completion = table.get("completion_tokens") if generated is None else generated
-    return Usage(1, sent, cached if isinstance(cached, int) else None, completion if isinstance(completion, int) else 0)
+    cached = number(details.get("cached_tokens")) if isinstance(details, Mapping) else None
+    return Usage(1, sent, cached, number(table.get("completion_tokens")) or 0)
 
 
 OTHER = "`peftbench icl --dialect` has others; llama.cpp's server, vLLM and SGLang are known to work"

@@ -8,10 +8,11 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from peftbench.errors import ModelError
+from peftbench.models import foreign
 from peftbench.scoring.encoding import Encoded
 from peftbench.scoring.work import Usage
 from peftbench.served.client import Client
-from peftbench.served.dialects.base import OTHER, Answer, at, finite, usage_of
+from peftbench.served.dialects.base import OTHER, Answer, Generated, at, finite, listed, texts_of, usage_of
 from peftbench.served.dialects.next_token import id_of
 
 
@@ -36,20 +37,22 @@ class Echo:
         sums = [sum(map(finite, row[num_context + start :])) for row, start in zip(values, prompt.starts, strict=True)]
         return Answer(tuple(sums), usage)
 
-    def greedy(self, client: Client, prompt: Sequence[int]) -> tuple[int, float]:
+    def greedy(self, client: Client, prompt: Sequence[int]) -> Generated:
         """See `Dialect.greedy`; the token is taken from what was generated behind the prompt.
 
         Raises:
             ModelError: The server writes it as text alone.
         """
         answer = self._post(client, [prompt])
-        tokens, values = (at(answer, "choices", 0, "logprobs", name) for name in ("tokens", "token_logprobs"))
+        values = listed(at(answer, "choices", 0, "logprobs", "token_logprobs"))
         if len(values) < len(prompt):
             message = f"{len(prompt)} tokens were sent, and the server gives {len(values)} log-probabilities"
             raise ModelError(f"{message}: it does not echo prompts", hint=OTHER)
         if len(values) != len(prompt) + 1:
             raise ModelError(f"one token was to be generated, and {len(values) - len(prompt)} were", hint=OTHER)
-        return self._id(at(tokens, len(prompt))), finite(values[-1])
+        token = self._id(at(answer, "choices", 0, "logprobs", "tokens", len(prompt)))
+        texts = texts_of(((*prompt, token), answer["choices"][0].get("text")))
+        return Generated(token, finite(values[-1]), texts)
 
     def echo(self, client: Client, prompts: Sequence[Sequence[int]]) -> tuple[list[list[float | None]], Usage]:
         """Return the values of each prompt's tokens; that of its first one is None.
@@ -58,17 +61,16 @@ class Echo:
             ModelError: The server gives other numbers of values than tokens were sent.
         """
         answer = self._post(client, prompts)
-        choices = at(answer, "choices")
-        if not isinstance(choices, list) or len(choices) != len(prompts):
+        choices = listed(at(answer, "choices"))
+        by_index = {place: choice for choice in choices if type(place := at(choice, "index")) is int}
+        if len(choices) != len(prompts) or len(by_index) != len(prompts):
             raise ModelError(f"{len(prompts)} prompts were sent, and the server answers other ones", hint=OTHER)
-        by_index = {at(choice, "index"): choice for choice in choices}
         rows = []
         for index, prompt in enumerate(prompts):
-            values = at(by_index, index, "logprobs", "token_logprobs")
-            num_values = len(values) if isinstance(values, list) else 0
+            values = listed(at(by_index, index, "logprobs", "token_logprobs"))
             # A server that was to generate one token may have generated none.
-            if num_values not in (len(prompt), len(prompt) + 1):
-                message = f"{len(prompt)} tokens were sent, and the server gives {num_values} log-probabilities"
+            if len(values) not in (len(prompt), len(prompt) + 1):
+                message = f"{len(prompt)} tokens were sent, and the server gives {len(values)} log-probabilities"
                 raise ModelError(message, hint=f"it does not echo prompts: {OTHER}")
             rows.append(values[: len(prompt)])
         return rows, usage_of(answer, prompts)
@@ -91,5 +93,7 @@ class Echo:
             return id_of(token)
         ids = self._ids_of(token) if isinstance(token, str) else []
         if len(ids) != 1:
-            raise ModelError(f"the server generated {token!r}, which is no text of one token", hint=OTHER)
+            raise ModelError(
+                f"the server generated {foreign.line(repr(token))}, which is no text of one token", hint=OTHER
+            )
         return ids[0]

@@ -9,10 +9,23 @@ from collections.abc import Sequence
 from typing import Any, Protocol
 
 from peftbench.errors import ModelError
+from peftbench.models import foreign
 from peftbench.scoring.encoding import Encoded
 from peftbench.scoring.work import Usage
 from peftbench.served.client import Client
-from peftbench.served.dialects.base import OTHER, Answer, at, finite, usage_of
+from peftbench.served.dialects.base import (
+    OTHER,
+    Answer,
+    Generated,
+    at,
+    check_read,
+    finite,
+    listed,
+    number,
+    texts_of,
+    token_of,
+    usage_of,
+)
 
 BIAS = 1000.0
 MOST_IDS = 128
@@ -26,8 +39,8 @@ class Form(Protocol):
         """Return log p of each id as the next token after a prompt."""
         ...
 
-    def greedy(self, client: Client, prompt: Sequence[int]) -> tuple[int, float]:
-        """Return the likeliest next token and its log p, without forcing it."""
+    def greedy(self, client: Client, prompt: Sequence[int]) -> Generated:
+        """Return the likeliest next token, without forcing it."""
         ...
 
 
@@ -39,7 +52,7 @@ class NextToken:
     def __init__(self, form: Form) -> None:
         self._form = form
 
-    def greedy(self, client: Client, prompt: Sequence[int]) -> tuple[int, float]:
+    def greedy(self, client: Client, prompt: Sequence[int]) -> Generated:
         """See `Dialect.greedy`."""
         return self._form.greedy(client, prompt)
 
@@ -59,27 +72,35 @@ class NextToken:
 
 
 class ByBias:
-    """llama.cpp's server: a request for each id, which a bias makes the next token."""
+    """llama.cpp's server: a request for each id, which a bias makes the next token.
+
+    Args:
+        model: The model's name, which a server of one model leaves.
+    """
+
+    def __init__(self, model: str) -> None:
+        self._model = model
 
     def values(self, client: Client, prompt: Sequence[int], ids: Sequence[int]) -> tuple[list[float], Usage]:
         """See `Form.values`."""
         values, usage = [], Usage()
         for token in ids:
-            answered, value, spent = self._ask(client, prompt, {"logit_bias": [[token, BIAS]]})
-            if answered != token:
-                message = f"token {token} was forced on the server, and it gave {answered}: it ignores logit_bias"
-                raise ModelError(message, hint=OTHER)
-            values.append(value)
+            generated, spent = self._ask(client, prompt, {"logit_bias": [[token, BIAS]]})
+            if generated.token != token:
+                message = f"token {token} was forced on the server, and it gave {generated.token}"
+                raise ModelError(f"{message}: it ignores logit_bias", hint=OTHER)
+            values.append(generated.log_prob)
             usage += spent
         return values, usage
 
-    def greedy(self, client: Client, prompt: Sequence[int]) -> tuple[int, float]:
+    def greedy(self, client: Client, prompt: Sequence[int]) -> Generated:
         """See `Form.greedy`."""
-        token, value, _ = self._ask(client, prompt, {})
-        return token, value
+        generated, _ = self._ask(client, prompt, {})
+        return generated
 
-    def _ask(self, client: Client, prompt: Sequence[int], bias: dict[str, Any]) -> tuple[int, float, Usage]:
+    def _ask(self, client: Client, prompt: Sequence[int], bias: dict[str, Any]) -> tuple[Generated, Usage]:
         body = {
+            "model": self._model,
             "prompt": list(prompt),
             "n_predict": 1,
             "n_probs": 1,
@@ -88,14 +109,15 @@ class ByBias:
             "post_sampling_probs": False,
         }
         answer = client.post("/completion", body | bias)
-        listed = at(answer, "completion_probabilities")
-        if not isinstance(listed, list) or len(listed) != 1:
-            num_tokens = len(listed) if isinstance(listed, list) else 0
-            raise ModelError(f"one token was asked for, and the server gives {num_tokens}", hint=OTHER)
-        token, value = at(listed, 0, "id"), finite(at(listed, 0, "logprob"))
+        values = listed(at(answer, "completion_probabilities"))
+        if len(values) != 1:
+            raise ModelError(f"one token was asked for, and the server gives {len(values)}", hint=OTHER)
+        check_read(answer.get("tokens_evaluated"), len(prompt))
+        token, (value,) = token_of(at(values, 0, "id")), values
+        texts = texts_of(((token,), value.get("token")), (prompt, answer.get("prompt")))
         timings = answer.get("timings")
-        cached = timings.get("cache_n") if isinstance(timings, dict) else None
-        return token, value, Usage(1, len(prompt), cached if isinstance(cached, int) else None, 1)
+        cached = number(timings.get("cache_n")) if isinstance(timings, dict) else None
+        return Generated(token, finite(at(value, "logprob")), texts), Usage(1, len(prompt), cached, 1)
 
 
 class ByIds:
@@ -113,18 +135,19 @@ class ByIds:
         values, usage = [], Usage()
         for first in range(0, len(ids), MOST_IDS):
             part = list(ids[first : first + MOST_IDS])
-            table, spent = self._ask(client, prompt, {"logprob_token_ids": part})
+            table, spent, _ = self._ask(client, prompt, {"logprob_token_ids": part})
             values += [finite(at(table, f"token_id:{token}")) for token in part]
             usage += spent
         return values, usage
 
-    def greedy(self, client: Client, prompt: Sequence[int]) -> tuple[int, float]:
+    def greedy(self, client: Client, prompt: Sequence[int]) -> Generated:
         """See `Form.greedy`."""
-        table, _ = self._ask(client, prompt, {})
+        table, _, text = self._ask(client, prompt, {})
         name = max(table, key=lambda name: finite(table[name]), default="")
-        return id_of(name), finite(table[name])
+        token = id_of(name)
+        return Generated(token, finite(table[name]), texts_of(((token,), text)))
 
-    def _ask(self, client: Client, prompt: Sequence[int], ids: dict[str, Any]) -> tuple[dict[str, Any], Usage]:
+    def _ask(self, client: Client, prompt: Sequence[int], ids: dict[str, Any]) -> tuple[dict[str, Any], Usage, Any]:
         body = {
             "model": self._model,
             "prompt": list(prompt),
@@ -137,7 +160,7 @@ class ByIds:
         table = at(answer, "choices", 0, "logprobs", "top_logprobs", 0)
         if not isinstance(table, dict) or not table:
             raise ModelError("the server gives no log-probability of the token that it generated", hint=OTHER)
-        return table, usage_of(answer, [prompt])
+        return table, usage_of(answer, [prompt]), answer["choices"][0].get("text")
 
 
 def id_of(name: str) -> int:
@@ -147,8 +170,8 @@ def id_of(name: str) -> int:
         ModelError: It is written otherwise.
     """
     prefix, _, digits = name.partition(":")
-    if prefix != "token_id" or not digits.isdecimal():
-        raise ModelError(f"the server names a token {name[:40]!r}, and not by its id", hint=OTHER)
+    if prefix != "token_id" or not (digits.isascii() and digits.isdecimal()) or len(digits) > 9:
+        raise ModelError(f"the server names a token {foreign.line(repr(name[:40]))}, and not by its id", hint=OTHER)
     return int(digits)
 
 
