@@ -114,7 +114,7 @@ def to_record(trial: Trial, learned: Learned, evaluations: Sequence[Evaluation],
         end=trial.scoring.end,
         results=[evaluation.result for evaluation in evaluations],
         costs=[
-            *known(_costs(trial, learned, evaluations, adapter), trial.backbone),
+            *known(_costs(trial, learned, evaluations, adapter), trial.backbone, _scoring(evaluations).usage),
             *(drawing_costs(trial.drawing, trial.backbone.sizes) if trial.drawing else []),
         ],
         work=_work(learned, evaluations),
@@ -298,7 +298,12 @@ def _usage(usage: Usage) -> dict[str, int]:
     """List what a server was asked for, and what it says of its cache, if it does."""
     cached = {} if usage.cached is None else {"served_cached_tokens": usage.cached}
     sent = {"served_requests": usage.requests, "served_sent_tokens": usage.sent}
-    return sent | cached | {"served_generated_tokens": usage.generated}
+    resumed = {"served_resumed_prompts": usage.resumed} if usage.resumed else {}
+    return sent | cached | {"served_generated_tokens": usage.generated} | resumed
+
+
+def _scoring(evaluations: Sequence[Evaluation]) -> Work:
+    return sum((evaluation.scores.work for evaluation in evaluations), Work())
 
 
 def _work(learned: Learned, evaluations: Sequence[Evaluation]) -> dict[str, int]:
@@ -306,7 +311,7 @@ def _work(learned: Learned, evaluations: Sequence[Evaluation]) -> dict[str, int]
 
     Beside them stands how often scoring ran out of memory and went on with batches of half the size.
     """
-    scoring = sum((evaluation.scores.work for evaluation in evaluations), Work())
+    scoring = _scoring(evaluations)
     if scoring.usage.requests:
         return {"cut_tokens": learned.num_cut_tokens + scoring.cut_tokens, **_usage(scoring.usage)}
     work = {

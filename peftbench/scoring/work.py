@@ -103,16 +103,23 @@ class Usage:
         sent: Tokens of their prompts.
         cached: Those of them that the server took from its cache; None where it does not say.
         generated: Tokens that it generated.
+        resumed: Prompts that were answered before the run was stopped; what they took is in the numbers above.
     """
 
     requests: int = 0
     sent: int = 0
     cached: int | None = 0
     generated: int = 0
+    resumed: int = 0
 
     def __add__(self, other: "Usage") -> "Usage":
-        cached = None if self.cached is None or other.cached is None else self.cached + other.cached
-        return Usage(self.requests + other.requests, self.sent + other.sent, cached, self.generated + other.generated)
+        return Usage(
+            requests=self.requests + other.requests,
+            sent=self.sent + other.sent,
+            cached=None if self.cached is None or other.cached is None else self.cached + other.cached,
+            generated=self.generated + other.generated,
+            resumed=self.resumed + other.resumed,
+        )
 
 
 @dataclass(frozen=True)

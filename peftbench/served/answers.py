@@ -2,41 +2,53 @@
 
 import hashlib
 import json
+import threading
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TextIO
 
+from peftbench.errors import ModelError
 from peftbench.scoring.encoding import Encoded
 from peftbench.scoring.work import Usage
-from peftbench.served.dialects.base import Answer
+from peftbench.served.dialects.base import Answer, finite
 
 
 class Answers:
-    """A line of JSON for each answered prompt.
+    """A line of JSON for each answered prompt: its sums, and what it took.
+
+    Several threads may use it at once.
 
     Args:
         path: The file; it is made with the first answer.
     """
 
     def __init__(self, path: Path) -> None:
-        self._path = path
+        self._path, self._lock = path, threading.Lock()
         self._file: TextIO | None = None
-        self._sums = dict(_lines(path))
+        self._answers = dict(_lines(path))
 
     def find(self, prompt: Encoded) -> Answer | None:
-        """Return the answer to a prompt that came before; it took nothing now."""
-        sums = self._sums.get(key_of(prompt))
-        return None if sums is None else Answer(sums, Usage())
+        """Return the answer to a prompt that came before, with what it took; a second time it takes nothing."""
+        key = key_of(prompt)
+        with self._lock:
+            answer = self._answers.get(key)
+            if answer is not None:
+                self._answers[key] = replace(answer, usage=Usage())
+        return answer
 
     def add(self, prompt: Encoded, answer: Answer) -> None:
         """Write down an answer; it is on the disk when this returns."""
-        if self._file is None:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            self._file = self._path.open("a", encoding="utf-8")
-        key = key_of(prompt)
-        self._file.write(json.dumps({"prompt": key, "sums": answer.sums}) + "\n")
-        self._file.flush()
-        self._sums[key] = answer.sums
+        key, usage = key_of(prompt), answer.usage
+        taken = usage.requests, usage.sent, usage.cached, usage.generated
+        line = json.dumps({"prompt": key, "sums": answer.sums, "usage": taken}) + "\n"
+        with self._lock:
+            if self._file is None:
+                self._path.parent.mkdir(parents=True, exist_ok=True)
+                self._file = self._path.open("a", encoding="utf-8")
+            self._file.write(line)
+            self._file.flush()
+            self._answers[key] = replace(answer, usage=Usage())
 
     def close(self) -> None:
         """Close the file, which stays."""
@@ -56,15 +68,18 @@ def key_of(prompt: Encoded) -> str:
     return hashlib.sha256(json.dumps(ids).encode()).hexdigest()
 
 
-def _lines(path: Path) -> list[tuple[str, tuple[float, ...]]]:
+def _lines(path: Path) -> list[tuple[str, Answer]]:
     """Read the lines that are whole: the last one may have been cut where a run was killed."""
     if not path.is_file():
         return []
     lines = []
-    for text in path.read_text(encoding="utf-8").splitlines():
+    for text in path.read_text(encoding="utf-8", errors="replace").splitlines():
         try:
             line = json.loads(text)
-            lines.append((str(line["prompt"]), tuple(map(float, line["sums"]))))
-        except (ValueError, KeyError, TypeError):
+            sums = tuple(map(finite, line["sums"]))
+            requests, sent, cached, generated = line["usage"]
+            usage = Usage(int(requests), int(sent), None if cached is None else int(cached), int(generated), resumed=1)
+        except (ValueError, KeyError, TypeError, ModelError):
             continue
+        lines.append((str(line["prompt"]), Answer(sums, usage)))
     return lines

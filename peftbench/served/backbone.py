@@ -65,15 +65,16 @@ class Remote:
         open_prompts = [index for index, answer in enumerate(known) if answer is None]
         for index, answer in enumerate(known):
             if answer is not None:
-                yield [index], [list(answer.sums)], Work()
+                yield [index], [list(answer.sums)], Work(usage=answer.usage)
         for part in (open_prompts[:1], open_prompts[1:]):
             for index, answer in zip(part, self.client.spread(self._ask, (encoded[i] for i in part)), strict=True):
-                if self.answers is not None:
-                    self.answers.add(encoded[index], answer)
                 yield [index], [list(answer.sums)], Work(usage=answer.usage)
 
     def _ask(self, prompt: Encoded) -> Answer:
-        return self.probed.dialect.score(self.client, prompt)
+        answers, answer = self.answers, self.probed.dialect.score(self.client, prompt)
+        if answers is not None:  # as it comes, not when its turn comes: a run may be killed in between
+            answers.add(prompt, answer)
+        return answer
 
 
 class Served(Backbone):

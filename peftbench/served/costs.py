@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from peftbench.models.backbone import Backbone
+from peftbench.scoring.work import Usage
 from peftbench.served.backbone import Served
 from peftbench.store.record import Cost
 
@@ -12,18 +13,19 @@ AS_RUN, IN_MEMORY = "a server does not say what it ran", "a server does not say 
 QUEUE = "with the server's queue in them"
 
 
-def known(costs: Sequence[Cost], backbone: Backbone) -> list[Cost]:
+def known(costs: Sequence[Cost], backbone: Backbone, usage: Usage) -> list[Cost]:
     """Leave out the values of costs that nobody knows of a served model, each with its reason; others are as they are.
 
     Args:
         costs: As they are counted where the weights are here, with sizes of 0 where no config was given.
         backbone: The model.
+        usage: What was asked of its server.
     """
-    return [_known(cost, backbone) for cost in costs] if isinstance(backbone, Served) else list(costs)
+    return [_known(cost, backbone, usage) for cost in costs] if isinstance(backbone, Served) else list(costs)
 
 
-def _known(cost: Cost, backbone: Served) -> Cost:
-    reason = _reason(cost, backbone)
+def _known(cost: Cost, backbone: Served, usage: Usage) -> Cost:
+    reason = _reason(cost, backbone, usage)
     if reason is not None:
         return cost.model_copy(update={"value": None, "reason": reason})
     if cost.name == "score_seconds":
@@ -31,7 +33,9 @@ def _known(cost: Cost, backbone: Served) -> Cost:
     return cost
 
 
-def _reason(cost: Cost, backbone: Served) -> str | None:
+def _reason(cost: Cost, backbone: Served, usage: Usage) -> str | None:
+    if cost.name == "score_seconds" and usage.resumed:
+        return f"the run was stopped and went on: {usage.resumed:,} prompts had been answered before"
     if cost.name == "scoring_flops":
         return AS_RUN
     if cost.name == "cache_bytes":

@@ -28,6 +28,7 @@ OPTIONS = {
     "cut": {"scoring": {"max_input_tokens": 6, "end": "eos"}},
     "separated": {"scoring": {"separator": " ## ", "end": "separator", "cache": False}},
 }
+NUM_CANARY = 9
 FAULTS = [
     ("bias", "unforced", "ignores logit_bias"),
     ("bias", "processed", "two tokens that exclude each other"),
@@ -62,6 +63,13 @@ def cell(server=None, **fields):
     fields["icl"] = IclOptions(**fields.get("icl", {}))
     task = TaskSpec(name="lab-hazard")
     return Cell(learner="icl", model=f"served:{MODEL}" if server else MODEL, task=task, server=server, **fields)
+
+
+def probing():
+    """How many requests the probe takes."""
+    with serving("bias") as (stub, server):
+        backbone.load(f"served:{MODEL}", server)
+        return stub.requests
 
 
 def scored(store, made):
@@ -148,9 +156,7 @@ def test_what_passes_is_asked_again(fault, tmp_path):
 
 def test_a_stopped_run_goes_on_with_what_was_answered(tmp_path):
     store = Store(tmp_path)
-    with serving("bias") as (stub, server):
-        backbone.load(f"served:{MODEL}", server)
-        num_probed = stub.requests
+    num_probed = probing()
     with serving("bias", "broken", concurrency=2) as (stub, server):
         stub.last = num_probed + 10
         with pytest.raises(ModelError, match="goes on failing: 503"):
@@ -158,25 +164,52 @@ def test_a_stopped_run_goes_on_with_what_was_answered(tmp_path):
     assert len(list(tmp_path.glob("answers/*.jsonl"))) == 1
     assert not list(tmp_path.glob("records/*"))
     with serving("bias") as (stub, server):
-        num_whole = scored(Store(tmp_path / "whole"), cell(server, limit=8))[0].work["served_requests"]
+        whole, _ = scored(Store(tmp_path / "whole"), cell(server, limit=8))
+        num_before = stub.requests
         record, served = scored(store, cell(server, limit=8))
-        assert 0 < record.work["served_requests"] < num_whole
+        num_asked = stub.requests - num_before
+    # What it took is what all of it took, before and after; seconds are nobody's.
+    assert record.work == whole.work | {"served_resumed_prompts": record.work["served_resumed_prompts"]}
+    assert 0 < record.work["served_resumed_prompts"] < 8
+    assert num_asked < num_probed + NUM_CANARY + whole.work["served_requests"]
+    (seconds,) = (cost for cost in record.costs if cost.name == "score_seconds")
+    assert seconds.value is None
+    assert "the run was stopped" in seconds.reason
     assert not list(tmp_path.glob("answers/*"))
     pd.testing.assert_frame_equal(served, scored(store, cell(limit=8))[1], atol=1e-5, rtol=0)
 
 
+def test_answers_that_came_out_of_turn_are_kept(tmp_path):
+    """The first of all takes longest, and fails: those behind it are on the disk."""
+    store = Store(tmp_path)
+    with serving("bias", concurrency=4) as (stub, server):
+        backbone.load(f"served:{MODEL}", server)
+        post, num_probed, late = stub.post, stub.requests, []
+
+        def one_fails(path, body):
+            if stub.requests > num_probed + 2 and (not late or late[0] == body["prompt"]):
+                late[:] = [body["prompt"]]
+                time.sleep(0.3)
+                return None
+            return post(path, body)
+
+        stub.requests, stub.post = 0, one_fails
+        with pytest.raises(ModelError, match="answers 404"):
+            list(run([cell(server, limit=8)], store))
+    (path,) = tmp_path.glob("answers/*.jsonl")
+    assert len(path.read_text().splitlines()) == 7
+
+
 def test_a_model_that_is_swapped_is_another_cell_and_spoils_none(tmp_path):
     store = Store(tmp_path)
-    with serving("bias") as (stub, server):
-        backbone.load(f"served:{MODEL}", server)
-        num_probed = stub.requests
+    with serving("bias") as (_, server):
         first, _ = scored(store, cell(server))
         assert scored(store, cell(server))[0].id == first.id
     with serving("bias", "swapped") as (_, server):
         other, _ = scored(store, cell(server))
     assert other.id != first.id
     with serving("bias", "swapped") as (stub, server):
-        stub.swap_after = num_probed + 10
+        stub.swap_after = probing()
         with pytest.raises(ModelError, match="the server's model was changed"):
             list(run([cell(server, limit=20)], Store(tmp_path / "third")))
     assert not list(tmp_path.glob("third/records/*"))
