@@ -191,8 +191,7 @@ def icl(
     shared |= {"scoring": scoring.table(), "server": server.table(model)}
     tables = [shared | {"icl": options} for options in prompts.tables()]
     cells = [cell for table in tables for cell in requested_cells(task, weights, run, **table)]
-    tuned = model if server.tokenizer is None else server.tokenizer  # what is served cannot be tuned; its like may
-    step = f"peftbench tune --method ia3{_own_model(tuned)}{_own_shots(shots)}{task.typed()}"
+    step = f"peftbench tune --method ia3{_own_model(server.like(model))}{_own_shots(shots)}{task.typed()}"
     carry_out(cells, run, output, form, f"{step}{scoring.typed()}{output.typed()}")
 
 

@@ -183,7 +183,7 @@ class ServerOptions:
     server: Annotated[
         str | None,
         Option(
-            help="With --model served:NAME: who answers, http://HOST:PORT; docs/served.md.",
+            help="With --model served:NAME: who answers; docs/served.md. \\[default: http://127.0.0.1:8080]",
             metavar="URL",
             rich_help_panel=SERVER,
         ),
@@ -191,7 +191,7 @@ class ServerOptions:
     tokenizer: Annotated[
         str | None,
         Option(
-            help="The served model's: a folder, a GGUF file, a hub id, or a name of `list models`.",
+            help="The served model's: a folder, a GGUF file, a hub id, or a name of `list models`. \\[default: NAME]",
             metavar="NAME",
             rich_help_panel=SERVER,
         ),
@@ -221,25 +221,33 @@ class ServerOptions:
         """Return the fields of `spec.cell.Server`; None of a model that is loaded here.
 
         Raises:
-            RecipeError: A served model without a server or a tokenizer, or a server of another model.
+            RecipeError: A server of a model that is loaded here.
         """
-        is_served = model.startswith(SERVED)
-        if not is_served:
-            others = {
-                name: getattr(self, name) for name in ("server", "tokenizer", "config", "dialect", "key_variable")
-            }
-            name = next((name for name, value in others.items() if value is not None), None)
-            if name is None:
-                return None
-            option = f"--{name.replace('_', '-')}"
-            raise RecipeError(
-                f"{option} goes with a served model, and --model is '{model}'", hint="--model served:NAME"
-            )
-        lacking = [f"--{name}" for name in ("server", "tokenizer") if getattr(self, name) is None]
-        if lacking:
-            hint = f"--model {model} --server http://127.0.0.1:8080 --tokenizer FOLDER"
-            raise RecipeError(f"--model {model} needs {' and '.join(lacking)}", hint=hint)
-        return {"url": self.server, **{name: getattr(self, name) for name in OF_SERVER}}
+        if model.startswith(SERVED):
+            url = {} if self.server is None else {"url": self.server}
+            return url | {name: getattr(self, name) for name in OF_SERVER}
+        values = {name: getattr(self, name) for name in ("server", "tokenizer", "config", "dialect", "key_variable")}
+        name = next((name for name, value in values.items() if value is not None), None)
+        if name is None:
+            return None
+        message = f"--{name.replace('_', '-')} goes with a served model, and --model is '{model}'"
+        raise RecipeError(message, hint="--model served:NAME")
+
+    def like(self, model: str) -> str:
+        """Name a model that can be tuned: the same, or what has a served one's tokenizer."""
+        return (self.tokenizer or model).removeprefix(SERVED)
+
+
+def check_tuned(model: str) -> None:
+    """Refuse to tune a served model.
+
+    Raises:
+        RecipeError: It is one.
+    """
+    if model.startswith(SERVED):
+        message = f"--model {model}: a server gives no weights to tune"
+        hint = f"`peftbench icl --model {model}` prompts it; tune a model that is loaded here, and compare"
+        raise RecipeError(message, hint=hint)
 
 
 Threads = Annotated[

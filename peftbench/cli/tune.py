@@ -15,6 +15,7 @@ from peftbench.cli.options import (
     TaskOptions,
     WeightOptions,
     assignments,
+    check_tuned,
 )
 
 MODEL = "mini-t0"
@@ -79,6 +80,7 @@ def tune(
     from peftbench.spec.cell import Training
 
     registry.known_to_tune(method)
+    check_tuned(model)
     task = task if select == "random" else replace(task, draw=select)
     table = assignments(settings or []) | ({} if embedder is None else {"embedder": str(embedder)})
     training = {name: value for name, value in table.items() if name in Training.model_fields}

@@ -12,11 +12,17 @@ from peftbench.models.gguf.header import SUFFIX
 SETTINGS = "peftbench.toml"
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 # The top folder only: many repositories hold further formats in subfolders.
-WANTED = ["*.json", "*.safetensors", "*.model", "*.txt", "*.toml", "*.jinja"]
+TEXTS, TENSORS, PICKLES = ["*.json", "*.model", "*.txt", "*.toml", "*.jinja"], ["*.safetensors"], ["*.bin"]
 
 
-def find(name: str, revision: str | None = None, allow_pickle: bool = False) -> Path:
+def find(name: str, revision: str | None = None, allow_pickle: bool = False, *, with_weights: bool = True) -> Path:
     """Find the folder or GGUF file of the model `name`, and download it where it is a hub id.
+
+    Args:
+        name: Of `list models`, of a folder or file, or a hub id.
+        revision: Of a hub model.
+        allow_pickle: Whether weights may be pickles.
+        with_weights: Whether weights are downloaded; a tokenizer is read without.
 
     Raises:
         ModelError: Nothing is found under this name, it can be the name of no file, or the hub cannot be reached.
@@ -30,7 +36,9 @@ def find(name: str, revision: str | None = None, allow_pickle: bool = False) -> 
     if Path(name).is_dir() or name.lower().endswith(SUFFIX):
         return _local(_present(Path(name)), name, revision)
     if HUB_ID.fullmatch(name) and not Path(name).exists():
-        return _download(name, revision, allow_pickle)
+        return _download(
+            name, revision, [*TEXTS, *(TENSORS if with_weights else []), *(["*.bin"] if allow_pickle else [])]
+        )
     names = [*embedded, *registry.PACKAGED]
     near = difflib.get_close_matches(name, names, n=1)
     guess = f"did you mean '{near[0]}'? " if near else ""
@@ -78,11 +86,10 @@ def _local(folder: Path, name: str, revision: str | None) -> Path:
     return folder
 
 
-def _download(name: str, revision: str | None, allow_pickle: bool) -> Path:
+def _download(name: str, revision: str | None, wanted: list[str]) -> Path:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError, RevisionNotFoundError
 
-    wanted = [*WANTED, "*.bin"] if allow_pickle else WANTED
     local = "a local folder in the Hugging Face layout works as well"
     try:
         return Path(snapshot_download(name, revision=revision, allow_patterns=wanted, ignore_patterns=["*/*"]))

@@ -206,7 +206,7 @@ def load(name: str, server: Server, known: Path | None = None) -> Served:
     if shape is not None and shape.shape.sizes.is_encoder_decoder:
         message = f"--config '{server.config}' is of an encoder-decoder, and servers run decoder-only models"
         raise ModelError(message, hint="the served model's own config")
-    tokenizer = read(server.tokenizer)
+    tokenizer = read(server.tokenizer or name.removeprefix(SERVED))
     client = Client(server)
     probed = _probe(client, name, tokenizer, server.dialect)
     description = probed.description
@@ -233,7 +233,12 @@ def read(name: str) -> Any:
     """
     path = Path(name)
     if not (path.is_dir() and (path / "tokenizer.json").is_file()):
-        path = source.find(name)
+        try:
+            path = source.find(name, with_weights=False)
+        except ModelError as error:
+            raise ModelError(
+                f"no tokenizer: {error}", hint=f"--tokenizer NAME, the served model's: {error.hint}"
+            ) from None
     if header.is_gguf(path):
         with quiet():
             return gguf_tokenizer.tokenizer(header.read(path))

@@ -300,20 +300,25 @@ class Fold(Settings):
         return self
 
 
+LOOPBACK = "http://127.0.0.1:8080"
+"""Where llama.cpp's server is, if nobody says otherwise."""
+
+
 class Server(Settings):
     """A server that answers for a model which is not loaded here.
 
     Args:
-        url: Its address, without /v1.
-        tokenizer: The served model's: a folder, a GGUF file, a name of `list models` or a hub id.
+        url: Its address, without /v1; by default on this machine.
+        tokenizer: The served model's: a folder, a GGUF file, a name of `list models` or a hub id; None: by the
+            model's name.
         config: The served model's shapes, to count its FLOPs: as `cost --model` takes them; None leaves them absent.
         dialect: How it is asked; None: a probe finds out.
         concurrency: Requests at once.
         key_variable: Environment variable that holds its key; None where it wants none.
     """
 
-    url: str
-    tokenizer: str
+    url: str = LOOPBACK
+    tokenizer: str | None = None
     config: str | None = None
     dialect: Literal["next-token", "echo", "sglang"] | None = None
     concurrency: int = Field(8, ge=1, le=limits.MAX_CONCURRENCY)
@@ -322,7 +327,7 @@ class Server(Settings):
     @field_validator("url")
     @classmethod
     def _is_an_address(cls, url: str) -> str:
-        if not re.fullmatch(r"https?://[^\s/@]+(/\S*)?", url):
+        if not re.fullmatch(r"https?://[^\s/@?#]+(/[^\s?#]*)?", url):
             raise ValueError(f"'{url[:80]}' is no address such as http://127.0.0.1:8080")
         return url
 
@@ -384,14 +389,13 @@ class Cell(Settings):
     @model_validator(mode="after")
     def _served_models_answer_and_no_more(self) -> "Cell":
         is_named = self.model.startswith(SERVED)
-        if self.server is None:
-            if is_named:
-                raise ValueError(f"model = {self.model} is on a server, and server does not say which")
+        if self.server is None and not is_named:
             return self
         states = "hidden states, which a server does not give"
         cached = "keys and values, which a server does not give"
-        options, is_tuned = self.icl, self.method is not None
+        options, is_tuned = self.icl, self.learner == "tune"
         faults = {
+            f"model = {self.model} is on a server, and server does not say which": self.server is None and not is_tuned,
             f"server answers for {SERVED}NAME, and model = {self.model}": not is_named,
             "a server gives no weights to tune: learner 'tune' needs a model that is loaded here": is_tuned,
             f"attention = block keeps {cached}": options.attention == "block",

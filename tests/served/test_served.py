@@ -6,6 +6,7 @@ import threading
 import time
 from pathlib import Path
 
+import huggingface_hub
 import pandas as pd
 import pytest
 
@@ -13,7 +14,7 @@ from peftbench.cli.app import main
 from peftbench.errors import ModelError
 from peftbench.flow.run import run
 from peftbench.served import backbone, client
-from peftbench.spec.cell import Cell, IclOptions, TaskSpec
+from peftbench.spec.cell import Cell, IclOptions, Server, TaskSpec
 from peftbench.store.results import Store
 from tests.served.stub import DIALECTS, FORMS, MODEL, serving
 
@@ -138,6 +139,26 @@ def test_several_models_on_one_server_are_told_apart():
         with pytest.raises(ModelError, match="no model 'other'") as error:
             backbone.load("served:other", server)
         assert "base, mini-gpt" in error.value.hint
+
+
+def test_the_default_is_this_machine_and_the_models_own_tokenizer():
+    made = cell(Server())
+    assert made.server.url.startswith("http://127.0.0.1:")
+    with serving("bias") as (_, server):
+        assert backbone.load(f"served:{MODEL}", Server(url=server.url)).tokenizer is not None
+
+
+def test_of_a_hub_model_the_tokenizer_alone_is_downloaded(monkeypatch):
+    asked = {}
+
+    def snapshot_download(name, **options):
+        asked.update(options)
+        return backbone.source.find(MODEL)
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", snapshot_download)
+    assert backbone.read("some/model") is not None
+    assert "*.json" in asked["allow_patterns"]
+    assert not {"*.safetensors", "*.bin"} & set(asked["allow_patterns"])
 
 
 def test_the_twenty_likeliest_are_no_ranking(tmp_path):
@@ -336,8 +357,8 @@ def test_a_served_records_shots_predict_new_rows_and_decide_runs_prompts(tmp_pat
         assert json.loads(capsys.readouterr().out)["prediction"] in ("a", "b")
         assert main(["decide", "rows.jsonl", *where, "--folds", "2", "--results", "decided"]) == 0
         assert "nothing was tuned" in capsys.readouterr().out
-    assert main(predict) == 2
-    assert "needs --server and --tokenizer" in capsys.readouterr().err
+    assert main([*predict, "--server", "http://127.0.0.1:1"]) == 2
+    assert "nothing listens there" in capsys.readouterr().err
     learners = {json.loads(path.read_text())["learned"]["learner"] for path in Path("decided/records").glob("*.json")}
     assert learners == {"icl"}
 
@@ -351,7 +372,9 @@ def test_a_served_records_shots_predict_new_rows_and_decide_runs_prompts(tmp_pat
             "is it running?",
         ),
         ("icl --model served:x --server here --tokenizer mini-gpt", "'here' is no address", ""),
-        ("icl --model served:x", "needs --server and --tokenizer", "--server http://"),
+        ("icl --model served:x", "no tokenizer: unknown model 'x'", "--tokenizer NAME"),
+        ("icl --model served:mini-gpt --server http://127.0.0.1:1", "nothing listens there", "is it running?"),
+        ("icl --model served:x --server http://h?key=sk --tokenizer mini-gpt", "is no address", ""),
         ("icl --server http://127.0.0.1:1", "--server goes with a served model", "served:NAME"),
         ("icl --model served:x --server http://127.0.0.1:1 --tokenizer nothing", "unknown model 'nothing'", "known: "),
         (
@@ -369,7 +392,7 @@ def test_a_served_records_shots_predict_new_rows_and_decide_runs_prompts(tmp_pat
             "keys and values, which a server",
             "",
         ),
-        ("tune --method ia3 --model served:x", "served:x is on a server, and server does not say which", ""),
+        ("tune --method ia3 --model served:x", "a server gives no weights to tune", "icl --model served:x"),
     ],
 )
 def test_bad_input_is_one_line_and_a_hint(words, message, hint, tmp_path, monkeypatch, capsys):
