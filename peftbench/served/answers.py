@@ -26,7 +26,10 @@ class Answers:
     def __init__(self, path: Path) -> None:
         self._path, self._lock = path, threading.Lock()
         self._file: TextIO | None = None
-        self._answers = dict(_lines(path))
+        self._answers: dict[str, Answer] = {}
+        for key, answer in _lines(path):  # a prompt that was asked twice was paid for twice
+            before = self._answers.get(key, Answer((), Usage()))
+            self._answers[key] = replace(answer, usage=answer.usage + before.usage)
 
     def find(self, prompt: Encoded) -> Answer | None:
         """Return the answer to a prompt that came before, with what it took; a second time it takes nothing."""
@@ -46,6 +49,7 @@ class Answers:
             if self._file is None:
                 self._path.parent.mkdir(parents=True, exist_ok=True)
                 self._file = self._path.open("a", encoding="utf-8")
+                line = "\n" + line if self._path.stat().st_size else line  # the one before may have been cut
             self._file.write(line)
             self._file.flush()
             self._answers[key] = replace(answer, usage=Usage())
