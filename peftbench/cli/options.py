@@ -226,8 +226,8 @@ class ServerOptions:
         if model.startswith(SERVED):
             url = {} if self.server is None else {"url": self.server}
             return url | {name: getattr(self, name) for name in OF_SERVER}
-        values = {name: getattr(self, name) for name in ("server", "tokenizer", "config", "dialect", "key_variable")}
-        name = next((name for name, value in values.items() if value is not None), None)
+        typed = (item.name for item in fields(self) if getattr(self, item.name) != item.default)
+        name = next(typed, None)
         if name is None:
             return None
         message = f"--{name.replace('_', '-')} goes with a served model, and --model is '{model}'"

@@ -8,7 +8,7 @@ from typing import Any, Literal
 from pydantic import Field, field_validator, model_serializer, model_validator
 
 from peftbench.spec import limits
-from peftbench.spec.settings import Settings
+from peftbench.spec.settings import Settings, Unfit
 
 End = Literal["eos", "separator", "none"]
 
@@ -308,7 +308,7 @@ class Server(Settings):
     """A server that answers for a model which is not loaded here.
 
     Args:
-        url: Its address, without /v1; by default on this machine.
+        url: Its address, with or without /v1; by default on this machine.
         tokenizer: The served model's: a folder, a GGUF file, a name of `list models` or a hub id; None: by the
             model's name.
         config: The served model's shapes, to count its FLOPs: as `cost --model` takes them; None leaves them absent.
@@ -327,9 +327,12 @@ class Server(Settings):
     @field_validator("url")
     @classmethod
     def _is_an_address(cls, url: str) -> str:
-        if not re.fullmatch(r"https?://[^\s/@?#]+(/[^\s?#]*)?", url):
-            raise ValueError(f"'{url[:80]}' is no address such as http://127.0.0.1:8080")
-        return url
+        if re.search("[@?#]", url):  # not shown: what stands there may be a key
+            message = "an address has no user, password or query, which would stand in messages"
+            raise Unfit(message, hint="the address alone; --key-variable names the environment variable with the key")
+        if not re.fullmatch(r"https?://[^\s/]+(/\S*)?", url):
+            raise Unfit(f"'{url[:80]}' is no address such as {LOOPBACK}", hint="http://HOST:PORT, or https://HOST")
+        return url.rstrip("/").removesuffix("/v1")
 
 
 SERVED = "served:"
@@ -391,24 +394,35 @@ class Cell(Settings):
         is_named = self.model.startswith(SERVED)
         if self.server is None and not is_named:
             return self
+        faults = self._unserved()
+        if faults:
+            raise Unfit("; ".join(faults), hint=next(iter(faults.values())))
+        return self
+
+    def _unserved(self) -> dict[str, str]:
+        """List what of this cell no server does, each with what would do."""
         states = "hidden states, which a server does not give"
         cached = "keys and values, which a server does not give"
-        options, is_tuned = self.icl, self.learner == "tune"
-        faults = {
-            f"model = {self.model} is on a server, and server does not say which": self.server is None and not is_tuned,
-            f"server answers for {SERVED}NAME, and model = {self.model}": not is_named,
-            "a server gives no weights to tune: learner 'tune' needs a model that is loaded here": is_tuned,
-            f"attention = block keeps {cached}": options.attention == "block",
-            f"as_prefix saves {cached}": options.as_prefix,
-            f"draw = kmeans reads {states}": self.draw == "kmeans",
-            f"select = embedding reads {states}: embedder = FOLDER reads texts in its place": (
-                options.select == "embedding" and options.embedder is None
+        options, is_tuned, is_named = self.icl, self.learner == "tune", self.model.startswith(SERVED)
+        own_states = options.select == "embedding" and options.embedder is None
+        no_server = f"model = {self.model} is on a server, and server does not say which"
+        no_weights = "a server gives no weights to tune: learner 'tune' needs a model that is loaded here"
+        loadable = "without it, or with the same weights loaded here: --model FOLDER"
+        faults = [
+            (self.server is None and not is_tuned, no_server, "server: http://HOST:PORT"),
+            (not is_named, f"server answers for {SERVED}NAME, and model = {self.model}", f"{SERVED}{self.model}"),
+            (is_tuned, no_weights, "learner 'icl' prompts it; 'tune' takes the same weights from a folder or the hub"),
+            (options.attention == "block", f"attention = block keeps {cached}", loadable),
+            (options.as_prefix, f"as_prefix saves {cached}", loadable),
+            (self.draw == "kmeans", f"draw = kmeans reads {states}", "draw = plain or balanced"),
+            (own_states, f"select = embedding reads {states}", "--embedder FOLDER reads texts in its place; or bm25"),
+            (
+                self.dtype != "float32" or self.revision is not None,
+                "dtype and revision are the server's",
+                "without them: the server was started with its own",
             ),
-            "dtype and revision are the server's": self.dtype != "float32" or self.revision is not None,
-        }
-        if any(faults.values()):
-            raise ValueError("; ".join(text for text, is_so in faults.items() if is_so))
-        return self
+        ]
+        return {text: hint for is_so, text, hint in faults if is_so}
 
     @model_validator(mode="after")
     def _folds_are_what_is_tested(self) -> "Cell":

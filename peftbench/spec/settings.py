@@ -14,6 +14,18 @@ MAX_SHOWN = 8
 """Of the faults of one table."""
 
 
+class Unfit(ValueError):
+    """Fields that do not go together, with what would.
+
+    Args:
+        hint: What would work.
+    """
+
+    def __init__(self, message: str, hint: str) -> None:
+        super().__init__(message)
+        self.hint = hint
+
+
 class Settings(BaseModel):
     """A frozen table of settings; unknown names, and values beyond the limits of `spec.limits`, are refused."""
 
@@ -50,8 +62,12 @@ def _fault(fault: Any) -> str:
 def _hint(schema: type[BaseModel], faults: ValidationError) -> str | None:
     """Name the defaults of fields with a wrong value; where a name is wrong or missing, the names that there are.
 
-    Fields that do not go together say so themselves.
+    Fields that do not go together say so themselves, and may bring a hint.
     """
+    causes = (fault.get("ctx", {}).get("error") for fault in faults.errors())
+    hint = next((cause.hint for cause in causes if isinstance(cause, Unfit)), None)
+    if hint is not None:
+        return hint
     names = dict.fromkeys(str(fault["loc"][0]) for fault in faults.errors() if fault["loc"])
     if not names:
         return None
