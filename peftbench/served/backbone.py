@@ -26,6 +26,7 @@ from peftbench.served.answers import Answers
 from peftbench.served.checks import Coding
 from peftbench.served.client import Client
 from peftbench.served.dialects.base import Answer
+from peftbench.served.dialects.next_token import NextToken
 from peftbench.served.probe import Probed, probe
 from peftbench.spec.cell import SERVED, Server
 
@@ -105,7 +106,7 @@ class Served(Backbone):
         description = remote.probed.description
         self.quantization = description.quantization
         self.has_sizes, self.sizes = sizes is not None, sizes or UNKNOWN
-        self.max_positions = description.max_positions
+        self.max_positions = _positions(remote.probed)
         self.is_encoder_decoder = False
         self.num_parameters = num_parameters or 0
         self.num_positions_before = 0
@@ -188,6 +189,13 @@ class Served(Backbone):
             answers.remove()
         message = f"'{self.name}' answers otherwise than it did before this cell: the server's model was changed"
         raise ModelError(message, hint="finished records are kept; the same command runs the new model's cells")
+
+
+def _positions(probed: Probed) -> int | None:
+    """Return how many tokens a prompt and its longest choice may have; None where the server does not say."""
+    most = probed.description.max_positions
+    # Where a choice stands in the prompt, one token more is generated behind it; else its last token is that one.
+    return most if most is None or probed.dialect.name == NextToken.name else most - 1
 
 
 def load(name: str, server: Server, known: Path | None = None) -> Served:
