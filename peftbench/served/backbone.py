@@ -118,7 +118,7 @@ class Served(Backbone):
         return {
             "family": "unknown",
             "is_encoder_decoder": False,
-            "num_parameters": self.num_parameters,
+            "num_parameters": self.num_parameters or None,
             "dtype": "unknown",
             "device": "server",
             "quantization": self.quantization,

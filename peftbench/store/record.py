@@ -114,6 +114,7 @@ class ModelInfo(Part):
     """The backbone that was run.
 
     Args:
+        num_parameters: Of the frozen backbone; None of a served one whose server does not say, and nobody else.
         quantization: Type that most weights had in a GGUF file before they were dequantised: Q4_1; of a served model as
             its server says; None of others.
         server: Who ran it; None where it was loaded.
@@ -124,7 +125,7 @@ class ModelInfo(Part):
     fingerprint: str
     family: str
     is_encoder_decoder: bool
-    num_parameters: int
+    num_parameters: int | None
     dtype: str
     device: str
     quantization: str | None = None

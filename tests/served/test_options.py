@@ -11,6 +11,7 @@ from pydantic import ValidationError
 from peftbench.errors import ModelError
 from peftbench.flow.run import run
 from peftbench.models import source
+from peftbench.report.rows.table import build
 from peftbench.scoring.encoding import Encoded
 from peftbench.served import backbone
 from peftbench.spec.cell import Cell, IclOptions, ScoringOptions, TaskSpec
@@ -105,6 +106,19 @@ def test_the_longest_prompt_that_is_allowed_fits_with_what_is_generated(form):
     sent = [body.get("prompt", body.get("input_ids")) for _, body in stub.bodies[num_probed:]]
     lengths = [len(ids) for prompt in sent for ids in (prompt if isinstance(prompt[0], list) else [prompt])]
     assert max(lengths) + 1 == most  # as vLLM refuses one more
+
+
+def test_a_size_that_a_server_does_not_say_is_absent_and_not_0(tmp_path):
+    with serving("ids") as (stub, server):
+        get = stub.get
+        stub.get = lambda path: {"data": [{"id": MODEL}]} if path == "/v1/models" else get(path)
+        (outcome,) = run([cell(server)], Store(tmp_path))
+    assert outcome.record.model.num_parameters is None
+    (known,) = run([cell()], Store(tmp_path))
+    (served,) = build([outcome.record])
+    assert served.rows[0].num_parameters is None
+    assert known.record.model.num_parameters == 1_541_760
+    assert all(cost.value is None for cost in outcome.record.costs if cost.name == "inference_flops_per_example")
 
 
 def test_more_shots_than_the_servers_context_holds_are_refused_before_a_prompt_is_sent(tmp_path):

@@ -7,7 +7,7 @@ from typing import Literal
 
 from peftbench.costs.prices.read import Prices
 from peftbench.report.evidence.break_even import BreakEven, break_evens
-from peftbench.report.evidence.choices import Choice, Standing, by_price, cheapest, not_worse
+from peftbench.report.evidence.choices import Choice, Standing, by_price, cheapest, not_worse, unpriced
 from peftbench.report.evidence.crossing import Crossing, crossings
 from peftbench.report.evidence.money import PricedRows, of_rows
 from peftbench.report.rows.table import Row, Table
@@ -20,13 +20,15 @@ class Pick:
 
     Args:
         model: On which it has to be; None for any.
-        plain: Where each query runs its whole prompt; None where nothing will do.
+        plain: Where each query runs its whole prompt; None where nothing will do, or nobody knows what it costs.
         cached: Where the shots' keys and values are in a cache.
+        unpriced: Those that are good enough, and of which the records do not say what they cost.
     """
 
     model: str | None
     plain: Choice | None
     cached: Choice | None
+    unpriced: tuple[Choice, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -83,7 +85,10 @@ def advise(table: Table, num_queries: int, min_score: float | None = None, price
     choices = by_price(rows, num_queries, standings)
     models = list(dict.fromkeys(row.model for row in rows))
     of_each = models if len(models) > 1 else []
-    picks = [Pick(model, cheapest(choices, model, False), cheapest(choices, model, True)) for model in (None, *of_each)]
+    picks = [
+        Pick(model, cheapest(choices, model, False), cheapest(choices, model, True), tuple(unpriced(choices, model)))
+        for model in (None, *of_each)
+    ]
     return Advice(
         table,
         num_queries,

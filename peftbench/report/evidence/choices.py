@@ -61,9 +61,18 @@ def by_price(rows: Sequence[Row], num_queries: int, standings: Sequence[Standing
 
 def cheapest(choices: Sequence[Choice], model: str | None, cached: bool) -> Choice | None:
     """Return the choice of the least price that is good enough, on one model or on any."""
-    candidates = [choice for choice in choices if choice.is_enough == "yes" and model in {None, choice.row.model}]
+    candidates = _enough(choices, model)
     priced = [(price, choice) for choice in candidates if (price := choice.price(cached)) is not None]
     return min(priced, key=lambda pair: pair[0])[1] if priced else None
+
+
+def unpriced(choices: Sequence[Choice], model: str | None) -> list[Choice]:
+    """List the choices that are good enough, on one model or on any, and have no price: those of served models, say."""
+    return [choice for choice in _enough(choices, model) if choice.price(False) is None]
+
+
+def _enough(choices: Sequence[Choice], model: str | None) -> list[Choice]:
+    return [choice for choice in choices if choice.is_enough == "yes" and model in {None, choice.row.model}]
 
 
 def not_worse(rows: Sequence[Row], best: Row) -> list[Standing]:

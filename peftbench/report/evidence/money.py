@@ -135,9 +135,10 @@ def _of_record(record: Record) -> Demand | None:
 def _by_rule(record: Record, name: str) -> float | None:
     """Return the tokens behind an estimate by the paper's rule, which is exact in them: 2 N FLOPs each, or N."""
     cost = record.cost(name, "estimated")
-    if cost is None or cost.value is None:
+    size = record.model.num_parameters
+    if cost is None or cost.value is None or size is None:
         return None
-    return cost.value / record.model.num_parameters / (1 if record.model.is_encoder_decoder else 2)
+    return cost.value / size / (1 if record.model.is_encoder_decoder else 2)
 
 
 def _choices(record: Record, num_prompts: int) -> tuple[float, float]:

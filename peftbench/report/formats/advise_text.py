@@ -103,6 +103,8 @@ def _in_money(advice: Advice) -> Iterator[str]:
 
 def _cheapest(pick: Pick) -> str:
     where = "over all" if pick.model is None else f"on {pick.model}"
+    if pick.plain is None and pick.unpriced:
+        return f"Cheapest {where}: nobody knows, as records do not say what those that are good enough cost."
     if pick.plain is None:
         return f"Cheapest {where}: none of these is shown to be good enough."
     text = f"Cheapest {where}: {_priced(pick.plain, False)}"

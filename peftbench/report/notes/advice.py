@@ -39,6 +39,9 @@ def caveats(advice: Advice) -> Iterator[str]:
         yield f"unclear whether they reach {line}: {'; '.join(unclear)}"
     if any(choice.is_estimated for choice in advice.choices):
         yield "~ training FLOPs by the paper's rule come out too high: the answer then errs against tuning"
+    unpriced = "; ".join(names.full(choice.row) for choice in advice.picks[0].unpriced)
+    if unpriced:
+        yield f"what is cheapest is so of the rows with a total: nobody knows the FLOPs of {unpriced}"
     if len({row.model for row in rows}) > 1:
         yield "rows on different models differ in more than the way of learning"
     yield "intervals are over examples: other shots, templates and tasks may come out differently"

@@ -121,6 +121,18 @@ def test_a_price_that_is_estimated_is_marked_and_said():
         assert ("(~5.1e4 FLOPs)" in next(advise_text.answers(advice))) is is_said
 
 
+def test_a_row_whose_cost_nobody_knows_may_be_good_enough_and_is_said():
+    """As those of a model behind a server that does not say how large it is."""
+    served = row("ICL", 0.75, each=None, model="served:x")
+    advice = told(ICL, IA3, served, score=0.5)
+    assert names(advice)[0] == (None, "ia3 on mini-gpt", "ICL on mini-gpt")
+    assert names(advice)[-1] == ("served:x", None, None)
+    *_, line = advise_text.answers(advice)
+    assert line == "Cheapest on served:x: nobody knows, as records do not say what those that are good enough cost."
+    assert any("nobody knows the FLOPs of ICL on served:x" in text for text in notes.caveats(advice))
+    assert not any("nobody knows" in text for text in notes.caveats(told(ICL, IA3, score=0.5)))
+
+
 def test_each_model_has_an_answer_of_its_own():
     advice = told(ICL, IA3, row("ia3", 0.75, each=5, once=9_000_000, model="mini-t0"), score=0.5)
     assert names(advice) == [
