@@ -1,12 +1,15 @@
 """What a server says of itself, on the pages that it has."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from peftbench.models import foreign
 from peftbench.served.client import Client
 from peftbench.served.dialects.base import number
+
+MODEL_PAGES, SERVER_PAGES = ("/model_info", "/get_model_info"), ("/server_info", "/get_server_info")
+"""SGLang's: as they are called now, and as they were."""
 
 
 @dataclass(frozen=True)
@@ -47,8 +50,8 @@ class Description:
         kind, version = "unknown", None
         if "default_generation_settings" in props:
             kind, version = "llama.cpp", props.get("build_info")
-        elif info := _table(client.get("/get_model_info")):
-            kind, version = "sglang", _table(client.get("/get_server_info")).get("version")
+        elif info := _page(client, MODEL_PAGES):
+            kind, version = "sglang", _page(client, SERVER_PAGES).get("version")
         elif release := _table(client.get("/version")):
             kind, version = "vllm", release.get("version")
         n_ctx = _table(props.get("default_generation_settings")).get("n_ctx")
@@ -61,6 +64,11 @@ class Description:
             max_positions=_count(n_ctx) or _count(first.get("max_model_len")) or _count(info.get("max_model_len")),
             num_parameters=_count(meta.get("n_params")),
         )
+
+
+def _page(client: Client, paths: Sequence[str]) -> Mapping[str, Any]:
+    """Read the first of some pages that is there."""
+    return next((page for path in paths if (page := _table(client.get(path)))), {})
 
 
 def _table(value: Any) -> Mapping[str, Any]:

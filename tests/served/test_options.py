@@ -108,6 +108,16 @@ def test_the_longest_prompt_that_is_allowed_fits_with_what_is_generated(form):
     assert max(lengths) + 1 == most  # as vLLM refuses one more
 
 
+@pytest.mark.parametrize("before", ["/", "/get_"])
+def test_sglang_is_known_by_its_pages_as_they_are_called_now_and_as_they_were(before):
+    with serving("sglang") as (stub, server):
+        get = stub.get
+        pages = {f"{before}model_info": {"model_path": MODEL}, f"{before}server_info": {"version": "0.5.23"}}
+        stub.get = lambda path: pages.get(path) if path.endswith("_info") else get(path)
+        description = backbone.load(f"served:{MODEL}", server).remote.probed.description
+    assert (description.kind, description.version) == ("sglang", "0.5.23")
+
+
 def test_a_size_that_a_server_does_not_say_is_absent_and_not_0(tmp_path):
     with serving("ids") as (stub, server):
         get = stub.get
