@@ -11,7 +11,7 @@ demo: $(READY)
 	$(BIN)/peftbench report
 
 test: $(READY)
-	$(BIN)/python -m pytest -q -n logical --dist loadgroup
+	$(BIN)/python -m pytest -q -n logical --dist loadfile --no-loadscope-reorder
 
 lint: $(READY)
 	$(BIN)/ruff check .

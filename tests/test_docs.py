@@ -16,9 +16,6 @@ from peftbench.report.formats import schema
 from peftbench.store import pack
 from tests.tiny import tiny_folder
 
-# What is made is made once, by one worker.
-pytestmark = pytest.mark.xdist_group("docs")
-
 ROOT = Path(__file__).parent.parent
 RECORDS = ROOT / "docs" / "records.md"
 DOCUMENTS = [

@@ -13,7 +13,7 @@ from peftbench.store.results import Store
 from tests.scoring import harness
 
 # lm-evaluation-harness and what it imports warn of much.
-pytestmark = [pytest.mark.real_model, pytest.mark.xdist_group("lm_eval"), pytest.mark.filterwarnings("ignore")]
+pytestmark = [pytest.mark.real_model, pytest.mark.filterwarnings("ignore")]
 EXAMPLE = Path(__file__).parents[2] / "examples" / "customer-messages" / "task.toml"
 # Choices of several tokens and unequal lengths; choices from the row; choices of one token.
 TASKS = {str(EXAMPLE): 2, "lab-completion": 0, "lab-sense": 1}
