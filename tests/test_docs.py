@@ -13,7 +13,7 @@ from peftbench.cli.app import app, main
 from peftbench.cli.commands import COMMANDS, built
 from peftbench.registry import METHODS, method
 from peftbench.report.formats import schema
-from peftbench.store import pack
+from peftbench.store import packed
 from tests.tiny import tiny_folder
 
 ROOT = Path(__file__).parent.parent
@@ -227,7 +227,7 @@ def test_every_option_in_a_document_is_one(path):
 def test_the_commands_on_the_reference_records_run(tmp_path, monkeypatch, capsys):
     copy = tmp_path / "results" / "reference"
     copy.mkdir(parents=True)
-    (copy / pack.FILE).symlink_to(ROOT / "results" / "reference" / pack.FILE)
+    (copy / packed.FILE).symlink_to(ROOT / "results" / "reference" / packed.FILE)
     monkeypatch.chdir(tmp_path)
     given = {tuple(words) for path in DOCUMENTS for words in typed(path) if "results/reference" in words}
     given = {words for words in given if words[0] != "run"}  # takes its time

@@ -23,6 +23,7 @@ from peftbench.scoring.ranking import ChoiceScore, normalized
 from peftbench.scoring.score import score
 from peftbench.served import backbone as served
 from peftbench.spec.cell import Server
+from peftbench.store import fit
 from peftbench.store.results import KNOWN
 from peftbench.tasks.task import Example, Row
 from peftbench.tasks.template import Template
@@ -252,7 +253,7 @@ def open_usage(path: Path) -> Usage:
         path: An adapter's folder, or a record's file or its prompt's.
 
     Raises:
-        RecordError: Nothing there, or damaged.
+        RecordError: Nothing there, damaged, or not what its record was written with.
     """
     foreign.check_name(str(path), RecordError)
     if path.is_dir():
@@ -262,9 +263,12 @@ def open_usage(path: Path) -> Usage:
                 f"'{path}' is an adapter of the peft library, which says nothing of templates and answer choices",
                 hint=f"`{command}` with your rows; --set num_steps=0 changes nothing in it",
             )
-        return usage.read(path / usage.FILE)
-    beside = path.parent.parent / "prompts" / path.name
-    return usage.read(beside if path.parent.name == "records" else path)
+        used = usage.read(path / usage.FILE)
+    else:
+        beside = path.parent.parent / "prompts" / path.name
+        used = usage.read(beside if path.parent.name == "records" else path)
+    fit.check(path)
+    return used
 
 
 def _known(record: Path) -> Path:

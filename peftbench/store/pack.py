@@ -7,38 +7,13 @@ left out; which examples were answered rightly is in the records. `python -m pef
 import json
 import sys
 from collections.abc import Sequence
-from functools import cached_property
 from pathlib import Path
 
 from peftbench.errors import PeftbenchError, RecordError
-from peftbench.store import scores
+from peftbench.store import fit, scores
 from peftbench.store.files import replacing
-from peftbench.store.parquet import read_table
-
-FILE = "records.parquet"
-
-
-class Pack:
-    """The packed records of a results folder.
-
-    Args:
-        root: The results folder; nothing need be packed in it.
-    """
-
-    def __init__(self, root: Path) -> None:
-        self.path = root / FILE
-
-    @cached_property
-    def records(self) -> dict[str, str]:
-        """Record id -> the record's text; read when it is first needed.
-
-        Raises:
-            OSError: The file cannot be read; or ValueError, KeyError, where it is damaged.
-        """
-        if not self.path.exists():
-            return {}
-        columns = read_table(self.path).to_pydict()
-        return dict(zip(columns["id"], columns["record"], strict=True))
+from peftbench.store.packed import Pack
+from peftbench.store.results import AGAIN, DAMAGE
 
 
 def pack(root: Path) -> int:
@@ -50,8 +25,9 @@ def pack(root: Path) -> int:
         Number of records.
 
     Raises:
-        RecordError: There are none; or the scores of one are of other rows than its test rows from the first on, so
-            that its record does not tell which were answered rightly.
+        RecordError: There are none; what lies beside one is not what it was written with; or the scores of one are of
+            other rows than its test rows from the first on, so that its record does not tell which were answered
+            rightly.
     """
     import pyarrow
     from pyarrow import parquet
@@ -62,7 +38,11 @@ def pack(root: Path) -> int:
     if not records:
         raise RecordError(f"no records in '{root}'", hint="name a results folder: what --results said")
     for path in sorted((root / "scores").glob("*.parquet")):
-        _check_rows(path, records.get(path.stem))
+        _check_scores(path, records.get(path.stem))
+    for name in records:
+        for path in (root / "adapters" / name, root / "prompts" / f"{name}.json"):
+            if path.exists():
+                fit.check(path)
     table = pyarrow.table({"id": list(records), "record": list(records.values())})
     with replacing(packed.path) as temporary:
         # As small as Parquet gets: in one piece, without statistics and without a dictionary of texts that all differ.
@@ -78,10 +58,14 @@ def pack(root: Path) -> int:
     return len(records)
 
 
-def _check_rows(path: Path, record: str | None) -> None:
-    """See that scores are of rows 0, 1, 2, ... under each template, or of those that the record names."""
-    rows = scores.read(path)[["template", "row_id"]].drop_duplicates()
-    named = {result["template"]: result.get("row_ids") for result in json.loads(record or "{}").get("results", [])}
+def _check_scores(path: Path, record: str | None) -> None:
+    """See that scores are the record's, of rows 0, 1, 2, ... under each template, or of those that the record names."""
+    table = json.loads(record or "{}")
+    try:
+        rows = scores.read(path, (table.get("files") or {}).get("scores"))[["template", "row_id"]].drop_duplicates()
+    except DAMAGE as error:
+        raise RecordError(f"scores '{path}' are damaged: {str(error).splitlines()[0]}", hint=AGAIN) from None
+    named = {result["template"]: result.get("row_ids") for result in table.get("results", [])}
     for template, of_template in rows.groupby("template")["row_id"]:
         row_ids = named.get(template)
         expected = range(len(of_template)) if row_ids is None else map(int, row_ids.split())

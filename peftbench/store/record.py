@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 
 from peftbench.spec.cell import Fold
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 SORTED = json.JSONEncoder(sort_keys=True, default=str)
 Normalization = Literal["token", "char", "byte", "none"]
 Count = Annotated[int, Field(ge=0)]
@@ -241,6 +241,20 @@ class Learned(Part):
     sweep: Sweep | None = None
 
 
+class Files(Part):
+    """SHA-256 of each file and folder that a record was written with; None where there is none.
+
+    Args:
+        scores: Of `scores/ID.parquet`.
+        adapter: Of `adapters/ID/`, as `digest.of_folder`.
+        prompt: Of `prompts/ID.json`.
+    """
+
+    scores: str
+    adapter: str | None = None
+    prompt: str | None = None
+
+
 class Record(Part):
     """One cell's outcome.
 
@@ -249,6 +263,7 @@ class Record(Part):
         identity: What makes this cell this cell: settings, data, weights, dtype, scorer's version.
         work: Token counts of what was run, padding and cut tokens included.
         versions: Versions of the packages that had a part in it.
+        files: What was written with it; None of records before schema version 3, and of those not written yet.
     """
 
     schema_version: int = SCHEMA_VERSION
@@ -264,6 +279,7 @@ class Record(Part):
     costs: list[Cost]
     work: dict[str, int]
     versions: dict[str, str]
+    files: Files | None = None
 
     @field_validator("identity")
     @classmethod

@@ -14,9 +14,9 @@ from pydantic_core import from_json
 
 from peftbench.errors import RecordError
 from peftbench.registry import is_classifier
-from peftbench.store import files, scores
-from peftbench.store.pack import Pack
-from peftbench.store.record import SCHEMA_VERSION, Record, identify
+from peftbench.store import digest, files, scores
+from peftbench.store.packed import Pack
+from peftbench.store.record import SCHEMA_VERSION, Files, Record, identify
 from peftbench.store.seal import FIELD, broken, sealed
 
 if TYPE_CHECKING:
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 UPGRADES: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {
     # Version 2 adds the digest, and to each result its shots and which examples are right: absent in version 1.
     1: lambda table: table | {"schema_version": 2},
+    # Version 3 adds the SHA-256 of the files that a record was written with.
+    2: lambda table: table | {"schema_version": 3},
 }
 """Schema version -> function that lifts a record's JSON to the next version."""
 
@@ -151,8 +153,16 @@ class Store:
             raise RecordError(f"'{path}' is damaged: {why}", hint="get it again from where it came from") from None
 
     def read_scores(self, record_id: str) -> "pd.DataFrame":
-        """Return the scores that were stored as a single file, one row per (template, example, choice)."""
-        return scores.read(self.scores / f"{record_id}.parquet")
+        """Return the scores that were stored as a single file, one row per (template, example, choice).
+
+        Raises:
+            OSError: There are none, or they may not be read.
+            ValueError: They are damaged, or others than the record was written with.
+            RecordError: The record is damaged.
+        """
+        record = self.find(record_id)
+        sha256 = None if record is None or record.files is None else record.files.scores
+        return scores.read(self.scores / f"{record_id}.parquet", sha256)
 
     @contextmanager
     def staging(self) -> Iterator[Path]:
@@ -190,14 +200,14 @@ class Store:
             force: Replace a record that is there; otherwise it stays, with all that belongs to it.
 
         Returns:
-            The record that is there now.
+            The record that is there now; it knows the SHA-256 of its files.
 
         Raises:
             RecordError: The disk is full or the folder went away; no half-written file stays.
         """
         try:
             with files.temporary_folder(self.root) as staged:
-                _lay_out(staged, record, frame, prompt, adapter)
+                record = _lay_out(staged, record, frame, prompt, adapter)
                 files.sync_whole(staged)
                 with files.locked(self.root):
                     self._place_finished()
@@ -246,19 +256,30 @@ class Store:
             shutil.rmtree(finished)
 
 
-def _lay_out(staged: Path, record: Record, frame: "pd.DataFrame", prompt: str | None, adapter: Path | None) -> None:
-    """Put together what a cell leaves, as in a results folder of its own."""
-    (staged / "scores").mkdir()
-    scores.write(staged / "scores" / f"{record.id}.parquet", frame)
+def _lay_out(staged: Path, record: Record, frame: "pd.DataFrame", prompt: str | None, adapter: Path | None) -> Record:
+    """Put together what a cell leaves, as in a results folder of its own; return the record that knows its files."""
+    sha256: dict[str, str] = {}
+    path = _made(staged, "scores", f"{record.id}.parquet")
+    scores.write(path, frame)
+    sha256["scores"] = digest.of_file(path)
     if adapter is not None:
-        (staged / "adapters").mkdir()
-        adapter.rename(staged / "adapters" / record.id)
+        path = _made(staged, "adapters", record.id)
+        adapter.rename(path)
+        sha256["adapter"] = digest.of_folder(path)
     if prompt is not None:
-        (staged / "prompts").mkdir()
-        (staged / "prompts" / f"{record.id}.json").write_text(prompt, encoding="utf-8")
-    (staged / "records").mkdir()
-    text = sealed(record.model_dump_json(indent=2))
-    (staged / "records" / f"{record.id}.json").write_text(text, encoding="utf-8")
+        path = _made(staged, "prompts", f"{record.id}.json")
+        path.write_text(prompt, encoding="utf-8")
+        sha256["prompt"] = digest.of_file(path)
+    record = record.model_copy(update={"files": Files(**sha256)})
+    path = _made(staged, "records", f"{record.id}.json")
+    path.write_text(sealed(record.model_dump_json(indent=2)), encoding="utf-8")
+    return record
+
+
+def _made(staged: Path, kind: str, name: str) -> Path:
+    """Make the folder of a kind of files, and return where one goes in it."""
+    (staged / kind).mkdir()
+    return staged / kind / name
 
 
 def _read(path: Path) -> Record:

@@ -1,10 +1,11 @@
 """Scores of single answer choices, as Parquet with the SHA-256 of their values."""
 
 import hashlib
+import io
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from peftbench.store.parquet import read_table
+from peftbench.store.parquet import parse_table
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -22,14 +23,21 @@ def write(path: Path, scores: "pd.DataFrame") -> None:
     parquet.write_table(table.replace_schema_metadata(metadata), path, compression="zstd")
 
 
-def read(path: Path) -> "pd.DataFrame":
+def read(path: Path, sha256: str | None = None) -> "pd.DataFrame":
     """Read scores; those that were written without a digest are taken as they are.
+
+    Args:
+        path: Of their file.
+        sha256: Of the file that their record was written with; None where the record does not say it.
 
     Raises:
         OSError: There is no such file, or it may not be read.
-        ValueError: It is damaged.
+        ValueError: It is damaged, or another one than the record's.
     """
-    table = read_table(path)
+    content = path.read_bytes()
+    if sha256 is not None and hashlib.sha256(content).hexdigest() != sha256:
+        raise ValueError("their SHA-256 is not the one in the record")
+    table = parse_table(io.BytesIO(content))
     try:
         scores: pd.DataFrame = table.to_pandas()
     except Exception as error:

@@ -28,6 +28,17 @@ def learned(learner, model, tmp_path):
 
 
 @pytest.mark.parametrize("learner", ["tune", "icl"])
+def test_what_is_not_what_its_record_was_written_with_is_refused(learner, tmp_path):
+    path = learned(learner, tiny_folder("llama", tmp_path / "model"), tmp_path)
+    used = predict.open_usage(path)
+    place = path / "usage.json" if learner == "tune" else tmp_path / "results" / "prompts" / path.name
+    place.write_text(used.model_copy(update={"model": "another"}).text())  # whole, and of another run
+    with pytest.raises(RecordError, match=r"is not what record \w+ was written with") as error:
+        predict.open_usage(path)
+    assert "--force" in error.value.hint
+
+
+@pytest.mark.parametrize("learner", ["tune", "icl"])
 @pytest.mark.parametrize("mend", [mend_config, mend_tokenizer])
 def test_f4_another_config_or_tokenizer_than_it_was_learned_with_is_refused(learner, mend, tmp_path):
     model = tiny_folder("llama", tmp_path / "model")

@@ -84,5 +84,4 @@ def stored(root, right, method="ICL", model="mini-gpt", task="nli", *, sha256="d
     ]
     told = {"id": identify(made.identity), "results": results}
     made = made.model_copy(update=told | {"task": made.task.model_copy(update={"sha256": sha256, "metric": metric})})
-    Store(root).write(made, table)
-    return made
+    return Store(root).write(made, table)

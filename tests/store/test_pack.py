@@ -6,9 +6,12 @@ import pandas as pd
 import pytest
 
 from peftbench.errors import RecordError
+from peftbench.store import fit
 from peftbench.store.pack import pack
 from peftbench.store.results import Store
 from tests.report.stored import scores, stored
+from tests.store.older import without_files
+from tests.store.test_fit import written
 from tests.store.test_results import record
 
 RIGHT = {0: [1, 0, 1], 2: [0, 0, 1]}
@@ -73,7 +76,7 @@ def test_records_of_before_are_read_packed_as_well(tmp_path):
 def test_a_single_file_stands_for_the_packed_record_of_its_id(tmp_path):
     made = packed(tmp_path)
     later = made[0].model_copy(update={"created_at": "2027-01-01T00:00:00+00:00"})
-    Store(tmp_path).write(later, pd.DataFrame())
+    later = Store(tmp_path).write(later, pd.DataFrame())
     assert Store(tmp_path).all() == [made[1], later]
     assert Store(tmp_path).location(later.id) == tmp_path / "records" / f"{later.id}.json"
     assert Store(tmp_path).location(made[1].id) == tmp_path / "records.parquet" / made[1].id
@@ -126,3 +129,27 @@ def test_a_folder_is_packed_from_the_command_line_and_one_without_records_refuse
     )
     assert not (tmp_path / "records" / "records.parquet").exists()
     assert packer().stderr == "usage: python -m peftbench.store.pack FOLDER...\n"
+
+
+def test_what_was_not_written_with_its_record_is_not_left_out(tmp_path):
+    """Packed scores are gone, and a packed record speaks for them: they are compared before."""
+    (made, other) = single(tmp_path)
+    path, beside = (tmp_path / "scores" / f"{record_.id}.parquet" for record_ in (made, other))
+    path.write_bytes(beside.read_bytes())
+    with pytest.raises(RecordError, match=rf"{made.id}\.parquet' are damaged: their SHA-256 is not") as caught:
+        pack(tmp_path)
+    assert "--force" in caught.value.hint
+    assert not (tmp_path / "records.parquet").exists()
+    without_files(tmp_path / "records" / f"{made.id}.json")  # which says nothing of them
+    assert pack(tmp_path) == 2
+
+
+def test_a_packed_record_still_knows_its_adapter(tmp_path):
+    store, made = Store(tmp_path), written(tmp_path)
+    (store.scores / f"{made.id}.parquet").unlink()
+    pack(tmp_path)
+    store.location(made.id).unlink()
+    fit.check(store.adapters / made.id)
+    (store.adapters / made.id / "usage.json").write_text("another")
+    with pytest.raises(RecordError, match="not what record"):
+        fit.check(store.adapters / made.id)

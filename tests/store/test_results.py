@@ -7,11 +7,12 @@ import pandas as pd
 import pytest
 
 from peftbench.errors import RecordError
-from peftbench.store import files
+from peftbench.store import files, fit
 from peftbench.store.files import replacing
 from peftbench.store.record import SCHEMA_VERSION, Cost, Learned, ModelInfo, Record, TaskInfo, TemplateResult, identify
 from peftbench.store.results import Store
 from peftbench.store.seal import sealed
+from tests.store.older import without_files
 
 
 def record(model: str = "m", created_at: str = "2026-01-01T00:00:00+00:00") -> Record:
@@ -45,9 +46,10 @@ SCORES = pd.DataFrame({"template": [0, 0], "choice": [0, 1], "log_prob": [-1.0, 
 
 def test_what_was_written_is_read_back(tmp_path):
     store = Store(tmp_path)
-    store.write(record(), SCORES)
-    assert store.find(record().id) == record()
-    assert store.all() == [record()]
+    made = store.write(record(), SCORES)
+    assert made.model_copy(update={"files": None}) == record()
+    assert store.find(record().id) == made
+    assert store.all() == [made]
     pd.testing.assert_frame_equal(store.read_scores(record().id), SCORES)
 
 
@@ -64,8 +66,7 @@ def test_identity_ignores_the_order_of_keys_and_sees_every_value():
 def test_all_gives_the_oldest_record_first(tmp_path):
     store = Store(tmp_path)
     late, early = record("a", "2026-01-02T00:00:00+00:00"), record("b")
-    store.write(late, SCORES)
-    store.write(early, SCORES)
+    late, early = store.write(late, SCORES), store.write(early, SCORES)
     assert store.all() == [early, late]
 
 
@@ -199,7 +200,7 @@ def test_f8_an_odd_record_is_left_out_by_name_and_field(tmp_path, how):
 
 def test_f7_scores_are_read_as_they_were_written_or_not_at_all(tmp_path):
     store = Store(tmp_path)
-    store.write(record(), SCORES)
+    without_files(store.location(store.write(record(), SCORES).id))
     path = store.scores / f"{record().id}.parquet"
     whole = path.read_bytes()
     damage = random.Random(0)
@@ -240,7 +241,8 @@ def test_f5_what_is_finished_comes_to_its_place_though_its_writer_was_stopped(tm
                 store.write(new, SCORES, "new")
             patch.setattr(files, "locked", unlockable)
             assert Store(tmp_path).find(old.id) == old
-        assert Store(tmp_path).all() == [new]
+        assert [made.created_at for made in Store(tmp_path).all()] == [new.created_at]
+        fit.check(store.prompts / f"{new.id}.json")
         assert (store.prompts / f"{new.id}.json").read_text() == "new"
         assert sorted(path.name for path in tmp_path.iterdir()) == ["prompts", "records", "scores"]
         store.write(old, SCORES, "old")
@@ -254,10 +256,11 @@ def test_f5_of_two_writers_the_first_one_stays_with_all_that_is_its_own(tmp_path
     first, second = Store(tmp_path), Store(tmp_path)
     one = record()
     other = one.model_copy(update={"created_at": "2027-01-01T00:00:00+00:00"})
-    assert first.write(one, SCORES, "first", force=False) == one
-    assert second.write(other, SCORES, "second", force=False) == one
+    made = first.write(one, SCORES, "first", force=False)
+    assert made.created_at == one.created_at
+    assert second.write(other, SCORES, "second", force=False) == made
     assert (first.prompts / f"{one.id}.json").read_text() == "first"
-    assert second.write(other, SCORES, "second") == other
+    assert second.write(other, SCORES, "second").created_at == other.created_at
     assert (first.prompts / f"{one.id}.json").read_text() == "second"
 
 
@@ -273,8 +276,8 @@ def test_f17_what_cannot_be_written_is_found_before_anything_is_computed(tmp_pat
 
 
 def test_a_record_that_came_by_way_of_windows_is_read(tmp_path):
-    store, made = Store(tmp_path), record()
-    store.write(made, SCORES)
+    store = Store(tmp_path)
+    made = store.write(record(), SCORES)
     path = store.records / f"{made.id}.json"
     path.write_bytes(path.read_bytes().replace(b"\n", b"\r\n"))
     assert store.all() == [made]

@@ -133,6 +133,7 @@ def _joined(group: Sequence[Record]) -> Joined:
             "results": [_result(first.metric, results) for results in of_templates],
             "costs": list(_costs(folds)),
             "work": {name: sum(record.work.get(name, 0) for record in folds) for name in first.work},
+            "files": None,
             "folds": tuple(folds),
         }
     )

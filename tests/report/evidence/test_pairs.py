@@ -9,6 +9,7 @@ from peftbench.scoring.ranking import ChoiceScore, predict
 from peftbench.store.pack import pack
 from peftbench.store.results import Store
 from tests.report.stored import scores, stored
+from tests.store.older import without_files
 
 A, B, ZERO = "icl@mini-gpt:32", "ia3@mini-t0:32", "zero-shot@mini-t0"
 
@@ -42,7 +43,7 @@ def test_what_choices_were_ranked_by_counts_where_the_scores_have_it(tmp_path):
     stored(tmp_path, {0: [0, 0]}, "ia3", "mini-t0")
     table = scores({0: [0, 1]}).assign(ranked_by=lambda table: table["log_prob"] / table["num_tokens"])
     table.loc[table["row_id"] == 0, "ranked_by"] *= -1
-    table.to_parquet(tmp_path / "scores" / f"{made.id}.parquet")
+    Store(tmp_path).write(made, table)
     ((one,), _) = paired(tmp_path)
     assert one.num_right_a.tolist() == [1, 1]
 
@@ -160,13 +161,25 @@ def test_damaged_scores(content, pieces):
 
 
 def test_scores_without_a_column(pieces):
-    folder, _, path = pieces
+    folder, record, path = pieces
+    without_files(record)
     scores({0: [1, 0]}).drop(columns="num_tokens").to_parquet(path)
     assert "are damaged: 'num_tokens'" in refused(folder)[0]
 
 
+def test_scores_that_were_not_written_with_their_record_are_refused(pieces):
+    folder, record, path = pieces
+    scores({0: [1, 0]}).to_parquet(path)  # the same answers, and yet another file
+    message, hint = refused(folder)
+    assert message.endswith("are damaged: their SHA-256 is not the one in the record")
+    assert "--force" in hint
+    without_files(record)
+    assert paired(folder)
+
+
 def test_edited_scores_and_edited_accuracies_are_found(pieces):
     folder, record, path = pieces
+    without_files(record)
     scores({0: [1, 1]}).to_parquet(path)
     assert "tell different accuracies" in refused(folder)[0]
     scores({0: [1, 0]}).to_parquet(path)
@@ -216,6 +229,7 @@ def test_edited_scores_that_keep_the_number_of_right_answers_are_found_where_the
     made = stored(tmp_path, {0: [1, 1, 0]}, metric="macro_f1")
     stored(tmp_path, {0: [1, 0, 0]}, "ia3", "mini-t0", metric="macro_f1")
     assert paired(tmp_path)
+    without_files(tmp_path / "records" / f"{made.id}.json")
     scores({0: [0, 1, 1]}).to_parquet(tmp_path / "scores" / f"{made.id}.parquet")
     assert "tell different accuracies" in refused(tmp_path)[0]
 
