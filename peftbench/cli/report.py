@@ -1,8 +1,6 @@
 """`peftbench report`: everything that was recorded, as a table like the paper's Table 1, or as pictures."""
 
-import gc
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -54,6 +52,7 @@ def report(
     from peftbench.report.notes.document import compose
     from peftbench.report.rows.reference import published
     from peftbench.report.rows.sort import ordered
+    from peftbench.store.collector import uncollected
 
     if prices is not None and form in WITHOUT_MONEY:
         raise RecordError(f"--format {form} has no place for money", hint="--prices goes with table, md, json and html")
@@ -63,7 +62,7 @@ def report(
         out = _beside_records(output.results, form, is_own=is_own)
     published_table = published(reference) if reference else None
     progress = watch(quiet=output.quiet)
-    with _uncollected():
+    with uncollected():
         records, left_out = readable(output, may_be_none=published_table is not None)
         document = compose(records, published_table, left_out, priced)
         if sort:
@@ -96,18 +95,6 @@ def _beside_records(results: Path, form: Format, *, is_own: bool) -> Path:
         message = f"--format {form} is a file, and '{results}', named by --results, is only read"
         raise RecordError(message, hint=f"say where it goes: --out report.{form}")
     return results / f"report.{form}"
-
-
-@contextmanager
-def _uncollected() -> Iterator[None]:
-    """Turn the garbage collector off: it takes a sixth of a large report's time, and records leave little behind."""
-    is_on = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if is_on:
-            gc.enable()
 
 
 def readable(output: OutputOptions, may_be_none: bool = False) -> "tuple[list[Record], list[str]]":

@@ -15,9 +15,10 @@ from pydantic_core import from_json
 from peftbench.errors import RecordError
 from peftbench.registry import is_classifier
 from peftbench.store import digest, files, scores
+from peftbench.store.collector import uncollected
 from peftbench.store.packed import Pack
 from peftbench.store.record import SCHEMA_VERSION, Files, Record, identify
-from peftbench.store.seal import FIELD, broken, sealed
+from peftbench.store.seal import FIELD, broken, sealed, unsealed
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -30,6 +31,8 @@ UPGRADES: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {
 }
 """Schema version -> function that lifts a record's JSON to the next version."""
 
+THIS_VERSION = f'{{\n  "schema_version": {SCHEMA_VERSION},'
+"""How the text of a record of this version begins."""
 SEALED_SINCE = 2
 """Schema version from which on a record has a digest."""
 FINISHED = ".finished-"
@@ -107,10 +110,10 @@ class Store:
         return self._find(record_id)
 
     def _find(self, record_id: str) -> Record | None:
-        path = self.records / f"{record_id}.json"
-        if path.exists():
-            return _read(path)
-        text = self._packed().get(record_id)
+        try:
+            return _read(self.records / f"{record_id}.json")
+        except FileNotFoundError:  # there is none; or it went away since it was listed
+            text = self._packed().get(record_id)
         return None if text is None else _parse(text, self._pack.path / record_id, PACKED_HINT)
 
     def all(self) -> list[Record]:
@@ -134,13 +137,14 @@ class Store:
             names |= self._packed().keys()
         except RecordError as error:
             faults.append(error)
-        for name in sorted(names):
-            try:
-                record = self._find(name)
-            except RecordError as error:
-                faults.append(error)
-            else:
-                records += [record] if record else []
+        with uncollected():
+            for name in sorted(names):
+                try:
+                    record = self._find(name)
+                except RecordError as error:
+                    faults.append(error)
+                else:
+                    records += [record] if record else []
         return sorted(records, key=lambda record: (record.created_at, record.id)), faults
 
     def _packed(self) -> dict[str, str]:
@@ -283,11 +287,18 @@ def _made(staged: Path, kind: str, name: str) -> Path:
 
 
 def _read(path: Path) -> Record:
-    """Read a record's single file."""
+    """Read a record's single file.
+
+    Raises:
+        FileNotFoundError: There is none.
+        RecordError: It is damaged, or comes from a later version.
+    """
     try:
         # Faster than read_text, which looks for all ends of lines; a copy by way of Windows is the same record.
         text = path.read_bytes().decode()
         text = text.replace("\r\n", "\n") if "\r" in text else text
+    except FileNotFoundError:
+        raise
     except DAMAGE as error:
         raise RecordError(f"record '{path}' is damaged: {error}", hint=SINGLE_HINT) from None
     return _parse(text, path, SINGLE_HINT)
@@ -304,6 +315,24 @@ def _parse(text: str, path: Path, hint: str) -> Record:
     Raises:
         RecordError: It was cut or edited, or comes from a later version.
     """
+    record = _of_this_version(text) or _of_any_version(text, path, hint)
+    if record.id != path.stem:
+        raise RecordError(f"record '{path}' is a copy of {record.id} under another name", hint=f"remove '{path}'")
+    if record.id != identify(record.identity):
+        raise RecordError(f"record '{path}' was edited: its id is not the hash of its identity", hint=hint)
+    return record
+
+
+def _of_this_version(text: str) -> Record | None:
+    """Read a whole record without a table of its JSON in between, in two thirds of the time; None for all others."""
+    content = unsealed(text) if text.startswith(THIS_VERSION) else None
+    with suppress(ValidationError):  # the slower way tells what is wrong
+        return None if content is None else Record.model_validate_json(content)
+    return None
+
+
+def _of_any_version(text: str, path: Path, hint: str) -> Record:
+    """Read a record of whatever version, or tell what is wrong with it; see `_parse`."""
     try:
         # Twice as fast as json.loads.
         table = from_json(text)
@@ -318,16 +347,11 @@ def _parse(text: str, path: Path, hint: str) -> Record:
         table.pop(FIELD, None)
         for step in range(version, SCHEMA_VERSION):
             table = UPGRADES[step](table)
-        record = Record.model_validate(table)
+        return Record.model_validate(table)
     except ValidationError as error:
         raise RecordError(f"record '{path}' is damaged: {_first(error)}", hint=hint) from None
     except (ValueError, KeyError, TypeError) as error:
         raise RecordError(f"record '{path}' is damaged: {error}", hint=hint) from None
-    if record.id != path.stem:
-        raise RecordError(f"record '{path}' is a copy of {record.id} under another name", hint=f"remove '{path}'")
-    if record.id != identify(record.identity):
-        raise RecordError(f"record '{path}' was edited: its id is not the hash of its identity", hint=hint)
-    return record
 
 
 def _first(error: ValidationError) -> str:

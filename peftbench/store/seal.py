@@ -14,6 +14,14 @@ def sealed(text: str) -> str:
     return f'{text.removesuffix(END)}{SEAL}{hashlib.sha256(text.encode()).hexdigest()}"{END}\n'
 
 
+def unsealed(text: str) -> str | None:
+    """Return the JSON that a sealed text is made of; None where its last field is no digest, or not its own."""
+    head, seal, tail = text.rpartition(SEAL)
+    content = head + END
+    is_whole = seal and tail == f'{hashlib.sha256(content.encode()).hexdigest()}"{END}\n'
+    return content if is_whole else None
+
+
 def broken(text: str, table: Mapping[str, Any], *, is_needed: bool) -> str | None:
     """Tell what is wrong with the seal of a file that was read.
 
@@ -27,8 +35,4 @@ def broken(text: str, table: Mapping[str, Any], *, is_needed: bool) -> str | Non
     """
     if FIELD not in table:
         return "has no digest: it was cut or edited" if is_needed else None
-    head, _, tail = text.rpartition(SEAL)
-    digest = hashlib.sha256(head.encode())
-    digest.update(END.encode())  # as `sealed` hashes it, without two more copies of the text
-    is_whole = tail == f'{digest.hexdigest()}"{END}\n'
-    return None if is_whole else "was edited: its digest is not that of its content"
+    return "was edited: its digest is not that of its content" if unsealed(text) is None else None

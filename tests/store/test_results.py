@@ -1,7 +1,9 @@
 import errno
+import gc
 import json
 import random
 import re
+from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -9,8 +11,18 @@ import pytest
 from peftbench.errors import RecordError
 from peftbench.store import files, fit
 from peftbench.store.files import replacing
-from peftbench.store.record import SCHEMA_VERSION, Cost, Learned, ModelInfo, Record, TaskInfo, TemplateResult, identify
-from peftbench.store.results import Store
+from peftbench.store.record import (
+    SCHEMA_VERSION,
+    Cost,
+    Files,
+    Learned,
+    ModelInfo,
+    Record,
+    TaskInfo,
+    TemplateResult,
+    identify,
+)
+from peftbench.store.results import Store, _of_any_version, _of_this_version
 from peftbench.store.seal import sealed
 from tests.store.older import without_files
 
@@ -281,3 +293,25 @@ def test_a_record_that_came_by_way_of_windows_is_read(tmp_path):
     path = store.records / f"{made.id}.json"
     path.write_bytes(path.read_bytes().replace(b"\n", b"\r\n"))
     assert store.all() == [made]
+
+
+def test_a_record_of_this_version_is_read_in_one_step_as_in_all():
+    for made in (record(), record("other").model_copy(update={"files": Files(scores="0" * 64)})):
+        text = sealed(made.model_dump_json(indent=2))
+        assert _of_this_version(text) == made == _of_any_version(text, Path("x.json"), "")
+        assert _of_this_version(text.replace('"seed": 0', '"seed": 1')) is None
+        assert _of_this_version(sealed(text)) is None
+        older = json.dumps(json.loads(made.model_dump_json()) | {"schema_version": 1}, indent=2)
+        assert _of_this_version(sealed(older)) is None
+        assert _of_any_version(sealed(older), Path("x.json"), "") == made
+
+
+def test_a_listing_bears_records_that_go_away_and_leaves_the_collector_as_it_was(tmp_path, monkeypatch):
+    store = Store(tmp_path)
+    gone, made = (store.write(record(name), SCORES) for name in ("gone", "made"))
+    names = list(store.records.glob("*.json"))
+    store.location(gone.id).unlink()
+    monkeypatch.setattr(type(tmp_path), "glob", lambda path, pattern: iter(names if path == store.records else []))
+    assert gc.isenabled()
+    assert store.readable() == ([made], [])
+    assert gc.isenabled()
