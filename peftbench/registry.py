@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from peftbench.classifiers.base import Classifier
     from peftbench.methods.base import Method
     from peftbench.metrics.base import Metric
+    from peftbench.metrics.text import TextMetric
     from peftbench.models.family import Family
     from peftbench.selection.base import Selector
 
@@ -73,6 +74,13 @@ METRICS = {
     "accuracy": "peftbench.metrics.accuracy",
     "macro_f1": "peftbench.metrics.macro_f1",
     "matthews": "peftbench.metrics.matthews",
+}
+
+# Metrics of answers that are written: a task names one of them where its answer is text.
+TEXT_METRICS = {
+    "exact_match": "peftbench.metrics.exact_match",
+    "token_f1": "peftbench.metrics.token_f1",
+    "contains": "peftbench.metrics.contains",
 }
 
 # What chooses shots for each query; "random" draws them for all queries (`tasks.shots`).
@@ -238,6 +246,17 @@ def metric(name: str) -> "Metric":
     """
     module = importlib.import_module(METRICS[known(name, METRICS, "metric", TaskError)])
     imported: Metric = module.METRIC
+    return imported
+
+
+def text_metric(name: str) -> "TextMetric":
+    """Import the metric `name` of written answers; the library that it counts with is imported when it counts.
+
+    Raises:
+        TaskError: No such metric; the hint names the nearest and all known ones.
+    """
+    module = importlib.import_module(TEXT_METRICS[known(name, TEXT_METRICS, "metric of text", TaskError)])
+    imported: TextMetric = module.METRIC
     return imported
 
 

@@ -1,1 +1,1 @@
-"""Metrics: one file for each, a function of predicted and right choices."""
+"""Metrics: one file for each, of predicted and right choices, or of written outputs and their references."""

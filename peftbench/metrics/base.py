@@ -1,11 +1,11 @@
-"""What a metric is: a number from predicted and right choices, with its unit, its direction and its chance level.
+"""What a metric of choices is: a number from predicted and right choices, with its unit, direction and chance level.
 
 Shapes: examples are rows of a task under one template; choices are the answer choices, or classes, by their index;
 samples are sets of examples drawn from the same ones, as a bootstrap draws them.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from typing import Any
 
 import numpy as np
@@ -15,26 +15,38 @@ Array = NDArray[Any]
 
 
 @dataclass(frozen=True)
-class Metric:
-    """A metric of rank classification: a function of how often each choice was predicted for each right one.
+class Scale:
+    """What a table must know of a metric's values.
 
     Args:
         name: In the registry.
         title: As the head of a column names it.
-        unit: In which a hundred times its value is shown.
+        unit: In which `scale` times its value is shown.
         higher_is_better: Its direction.
-        value: (..., choices, choices) counts as `confusion` gives them -> (...,) values, at most 1.
-        chance: (labels, number of choices of each example) -> its value where each choice is guessed equally often.
         lowest: Its least value.
+        scale: What a value is multiplied by where it is shown: 100 for a share that is shown in per cent.
     """
 
     name: str
     title: str
     unit: str
     higher_is_better: bool
+    _: KW_ONLY
+    lowest: float = 0.0
+    scale: float = 100.0
+
+
+@dataclass(frozen=True)
+class Metric(Scale):
+    """A metric of rank classification: a function of how often each choice was predicted for each right one.
+
+    Args:
+        value: (..., choices, choices) counts as `confusion` gives them -> (...,) values, at most 1.
+        chance: (labels, number of choices of each example) -> its value where each choice is guessed equally often.
+    """
+
     value: Callable[[Array], Array]
     chance: Callable[[Sequence[int], Sequence[int]], float]
-    lowest: float = 0.0
 
     def of(self, predictions: Sequence[int] | Array, labels: Sequence[int] | Array) -> float:
         """Compute the value of predictions, (examples,) indices of choices, against labels of the same shape."""
