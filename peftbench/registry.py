@@ -96,6 +96,7 @@ TASK_GROUPS = {
     "lab-train": "what mini-t0 was trained on",
     "lab-validation": "what its settings were chosen on",
     "t0-heldout": "real tasks that T0 was not trained on",
+    "raft": "RAFT's eleven tasks of 50 labelled rows",
 }
 # The tasks of each group; the tasks' own files say the same, and a test compares.
 GROUP_TASKS = {
@@ -107,6 +108,11 @@ GROUP_TASKS = {
     "lab-validation": ("lab-odd", "lab-same-kind", "lab-shelf"),
     "t0-heldout": (
         "anli-r1", "anli-r2", "anli-r3", "cb", "copa", "hellaswag", "rte", "storycloze", "wic", "winogrande", "wsc",
+    ),
+    "raft": (
+        "ade_corpus_v2", "banking_77", "neurips_impact_statement_risks", "one_stop_english", "overruling",
+        "semiconductor_org_types", "systematic_review_inclusion", "tai_safety_research", "terms_of_service",
+        "tweet_eval_hate", "twitter_complaints",
     ),
 }  # fmt: skip
 # Groups that tuning takes as one task, a mixture: one adapter, to start from on other tasks.

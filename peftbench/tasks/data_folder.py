@@ -7,7 +7,7 @@ from peftbench.errors import TaskError
 from peftbench.tasks.rows import READERS
 from peftbench.tasks.schema import TaskFile
 
-Split = Literal["train", "test"]
+Split = Literal["train", "test", "unlabelled"]
 
 
 def split_file(data: Path, file: TaskFile, split: Split) -> Path | None:

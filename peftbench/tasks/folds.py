@@ -91,7 +91,7 @@ def split(pool: Task, num_folds: int, seed: int) -> tuple[Task, ...]:
         with the same `Row.id`.
 
     Raises:
-        TaskError: More folds than rows, or than a class has rows that can be parted.
+        TaskError: More folds than rows, or than a class has rows that can be parted where that is not known of it.
     """
     _check(pool, num_folds)
     assert pool.clusters is not None
@@ -175,8 +175,11 @@ def _place(rows: Sequence[Row], seed: int) -> tuple[int, list[int], bytes]:
 def _check(pool: Task, num_folds: int) -> None:
     """Refuse more folds than rows, or than clusters of a class: some fold would have none of it.
 
-    Where each row brings its own choices there are no classes, and labels are only the places of the right ones.
+    Where each row brings its own choices there are no classes, and labels are only the places of the right ones. A task
+    may say that it has classes of so few rows, and only the rows count.
     """
+    if pool.has_rare_classes and num_folds <= len(set(pool.clusters or ())):
+        return
     names = pool.classes or pool.templates[0].fixed_choices
     of_class = defaultdict(list)
     for row, cluster in zip(pool.train, pool.clusters or (), strict=True):

@@ -16,12 +16,17 @@ WHOLE = re.compile(r"[+-]?[0-9]{1,15}\.0+")
 YES_NO = {"true": "yes", "false": "no"}
 
 
-def index(value: Any, names: Sequence[str]) -> int | None:
+def index(value: Any, names: Sequence[str], first: int = 0) -> int | None:
     """Return the index of the name that a label means; None where it means none of them.
 
     A name counts in any case, with blanks or with underscores, and wins over an index. Where names are numbers
     themselves ("1" to "5" stars) no label is an index: 1 would be the first name or the second, and nobody could tell.
     Without a name that fits, False is 0 and True is 1. The number 2.0 is the name "2" where there is no "2.0".
+
+    Args:
+        value: As it stands in the label's column.
+        names: Of the classes.
+        first: The number that means the first of them.
     """
     text = str(value).strip()
     for exact in (text, class_name(value)):
@@ -36,8 +41,8 @@ def index(value: Any, names: Sequence[str]) -> int | None:
         return None
     if key in YES_NO and len(names) == 2:
         return int(key == "true")
-    is_short = len(text) <= MAX_DIGITS
-    return int(text) if text.isdecimal() and is_short and int(text) < len(names) else None
+    number = int(text) - first if text.isdecimal() and len(text) <= MAX_DIGITS else -1
+    return number if 0 <= number < len(names) else None
 
 
 def remark(task: Task) -> str | None:
@@ -54,6 +59,8 @@ def remark(task: Task) -> str | None:
         return None
     texts = {str(row.fields.get(column)).strip() for row in rows}
     if not all(text.isdecimal() for text in texts) or any(map(_is_number, task.classes)):
+        return None
+    if any(int(str(row.fields.get(column)).strip()) != row.label for row in rows):  # its file says so
         return None
     meant = ", ".join(f"{number} {name!r}" for number, name in enumerate(task.classes))
     return (

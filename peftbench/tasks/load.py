@@ -103,10 +103,32 @@ def load(spec: TaskSpec, *, as_pool: bool = False) -> Task:
         group=file.group,
         classes=file.label.names,
         is_own=_is_own(spec),
+        has_rare_classes=file.label.rare,
         has_fixed_counts=file.label.counts == "fixed" and not as_pool and _replacement(file, "test", spec) is None,
         left_out=left_out,
         remark=_remark(file, left_out, len(of_train[1]), len(train)),
     )
+
+
+def unlabelled(spec: TaskSpec) -> tuple[TaskFile, list[rows.Fields]]:
+    """Read a task's rows whose labels nobody shows.
+
+    Args:
+        spec: Which task; its `test` is a file in their place.
+
+    Returns:
+        The task's file, and the rows.
+
+    Raises:
+        TaskError: It has no such rows, or they cannot be read.
+    """
+    path = _path(spec.name)
+    file = schema.read(path)
+    if not file.data.unlabelled:
+        raise TaskError(f"task '{file.name}' has no unlabelled rows", hint="those of the group raft have")
+    if spec.test is not None:
+        return file, rows.read(spec.test)
+    return file, _read(file, "unlabelled", path.parent, spec)[1]
 
 
 def expand(name: str, *, as_mixture: bool = False) -> list[str]:
@@ -193,7 +215,9 @@ def _read(file: TaskFile, split: Split, folder: Path, spec: TaskSpec) -> tuple[s
 
 def _replacement(file: TaskFile, split: Split, spec: TaskSpec) -> Path | None:
     """Return the file that stands in place of a task's own rows, if there is one."""
-    path: Path | None = getattr(spec, split)
+    path: Path | None = getattr(spec, split, None)
+    if split == "test" and file.data.unlabelled:  # a file of that name has no labels
+        return path
     if path is not None or spec.data is None or spec.template is not None:
         return path
     return split_file(spec.data, file, split)
@@ -266,7 +290,7 @@ def _refuse_unlabelled(file: TaskFile, split: Split, source: str, table: list[ro
 def _label(file: TaskFile, templates: Sequence[Template], row: Row) -> int | None:
     value = row.fields.get(file.label.field)
     if file.label.names is not None:
-        return labels.index(value, file.label.names)
+        return labels.index(value, file.label.names, file.label.first)
     # The first wording that shows the label as one of its choices decides; the others share its order.
     indices = (template.label_of(row) for template in templates)
     return next((index for index in indices if index is not None), None)

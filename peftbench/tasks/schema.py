@@ -23,6 +23,8 @@ class Data(Settings):
         config: The data set's configuration.
         revision: Branch, tag or commit on the hub.
         by_hand: How the files can be had, where nothing may download them: they come by --data, --train and --test.
+        unlabelled: As `train`, of rows whose labels nobody shows: those of a leaderboard. They are answered, and no
+            score comes of them; `test` is then "".
     """
 
     train: str
@@ -31,6 +33,13 @@ class Data(Settings):
     config: str | None = None
     revision: str | None = None
     by_hand: str | None = None
+    unlabelled: str = ""
+
+    @model_validator(mode="after")
+    def _unlabelled_rows_are_no_test(self) -> "Data":
+        if self.test and self.unlabelled:
+            raise ValueError("'test' rows have labels and 'unlabelled' rows have none: a task has one of the two")
+        return self
 
     @model_validator(mode="after")
     def _hub_settings_need_a_hub(self) -> "Data":
@@ -53,11 +62,15 @@ class Label(Settings):
         names: Class i is written names[i], or as the integer i; None where each row brings its own choices.
         counts: How many test rows each label has: "fixed" where that was set when the rows were made (a balanced test
             set), so that intervals draw rows within each label; "random" where it came as the rows came.
+        first: The number of class 0, where classes are written as numbers.
+        rare: Whether a class may have fewer rows than there are folds: some folds then have none of it.
     """
 
     field: str = "label"
     names: tuple[str, ...] | None = Field(None, min_length=2)
     counts: Literal["random", "fixed"] = "random"
+    first: int = Field(0, ge=0, le=1)
+    rare: bool = False
 
     @field_validator("names")
     @classmethod

@@ -69,6 +69,7 @@ class Task:
         classes: Names of the classes; None where each row brings its own choices.
         is_own: Whether its training rows are the user's own: shots are drawn by what stands in the rows, and not by the
             task's name (see `tasks.shots.draw`).
+        has_rare_classes: Whether a class may have fewer rows than there are folds.
         has_fixed_counts: Whether the numbers of test rows of each label were set, and did not come as the rows came.
         left_out: Number of a template of the file that cannot be used -> why.
         clusters: Where training rows are split into folds, the number of each row's cluster, by `Row.id`, of all rows
@@ -89,6 +90,7 @@ class Task:
     group: str | None = None
     classes: tuple[str, ...] | None = None
     is_own: bool = False
+    has_rare_classes: bool = False
     has_fixed_counts: bool = False
     left_out: Mapping[int, str] = field(default_factory=dict)
     remark: str | None = None
