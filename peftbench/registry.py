@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from peftbench.metrics.text import TextMetric
     from peftbench.models.family import Family
     from peftbench.selection.base import Selector
+    from peftbench.tasks.leaderboards.base import Leaderboard
 
 PACKAGE = Path(__file__).parent
 
@@ -117,6 +118,8 @@ GROUP_TASKS = {
 }  # fmt: skip
 # Groups that tuning takes as one task, a mixture: one adapter, to start from on other tasks.
 MIXTURES = ("lab-train",)
+# What `submit` takes: groups of tasks whose test rows somebody else scores, and the rules of the folder that they want.
+LEADERBOARDS = {"raft": "peftbench.tasks.leaderboards.raft"}
 MODEL_FOLDER = PACKAGE / "lab" / "models"
 PACKAGED_FOLDER = PACKAGE / "models" / "packaged"
 
@@ -270,6 +273,17 @@ def selector(name: str) -> "Selector":
     """Import the selector `name`."""
     module = importlib.import_module(SELECTORS[name])
     imported: Selector = module.SELECTOR
+    return imported
+
+
+def leaderboard(name: str) -> "Leaderboard":
+    """Import the rules of a leaderboard.
+
+    Raises:
+        TaskError: No such leaderboard; the hint names the nearest and all known ones.
+    """
+    module = importlib.import_module(LEADERBOARDS[known(name, LEADERBOARDS, "leaderboard", TaskError)])
+    imported: Leaderboard = module.LEADERBOARD
     return imported
 
 

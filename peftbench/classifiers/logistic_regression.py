@@ -11,6 +11,7 @@ scikit-learn fits it, by L-BFGS.
 Paper: Alain and Bengio, 1610.01644 (linear classifiers of frozen states).
 """
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -74,7 +75,9 @@ def fit(embeddings: Array, labels: Sequence[int], num_classes: int, config: Conf
     from sklearn.linear_model import LogisticRegression
 
     model = LogisticRegression(C=config.C, max_iter=MAX_ITERATIONS)
-    return Regression(model.fit(embeddings.astype(np.float64), np.array(labels)), num_classes)
+    with warnings.catch_warnings():  # many classes of few shots look like a regression to it, and are none
+        warnings.filterwarnings("ignore", "The number of unique classes", UserWarning)
+        return Regression(model.fit(embeddings.astype(np.float64), np.array(labels)), num_classes)
 
 
 CLASSIFIER = Classifier("logistic_regression", "scikit-learn", "baselines", True, Config, fit)

@@ -23,6 +23,10 @@ COMMANDS = {
         "Count FLOPs, bytes and break-even points from a model's shapes; no weights, no download, any size.",
     ),
     "predict": ("predict:predict", "Predict the rows of a file with adapters, or with a record's shots."),
+    "submit": (
+        "submit:submit",
+        "Answer a leaderboard's rows, whose labels nobody shows, and write the folder that it scores.",
+    ),
     "export": ("export:export", "Write an adapter so that other tools load it."),
     "compare": (
         "compare:compare",

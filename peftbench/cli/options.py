@@ -58,6 +58,17 @@ DataFolder = Annotated[
 ]
 
 
+KeepFolder = Annotated[
+    Path | None,
+    Option(
+        help="Test nothing: learn each task once from all of its labelled rows, into DIR/TASK, which `predict` and "
+        "`submit` take.",
+        metavar="DIR",
+        rich_help_panel=OUTPUT,
+    ),
+]
+
+
 @dataclass(frozen=True)
 class TaskOptions:
     """Options that choose rows and templates."""

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from typer import Argument, Option
 
-from peftbench.cli.options import RUNNING, DataFolder, OutputOptions, RunOptions, Table
+from peftbench.cli.options import RUNNING, DataFolder, KeepFolder, OutputOptions, RunOptions, Table
 from peftbench.errors import RecipeError
 
 if TYPE_CHECKING:
@@ -26,9 +26,11 @@ def run(
             rich_help_panel=RUNNING,
         ),
     ] = None,
+    keep: KeepFolder = None,
     form: Table = "table",
 ) -> None:
     """Run everything that a recipe asks for and that has no record yet."""
+    from peftbench.cli import kept
     from peftbench.cli.cells import carry_out, distinct
     from peftbench.flow.shards import Shard
     from peftbench.spec.recipe import find
@@ -40,6 +42,9 @@ def run(
     cells = distinct(requested) if part is None else part.take(distinct(requested))
     if not cells:
         raise RecipeError(f"--shard {shard} is empty: there are {len(distinct(requested))} cells", hint="fewer parts")
+    if keep is not None:
+        kept.keep(cells, keep, threads=run.threads, quiet=output.quiet)
+        return
     carry_out(cells, run, output, form, f"peftbench report{output.typed()}")
 
 

@@ -8,6 +8,7 @@ from typer import Option
 
 from peftbench.cli.options import (
     SHOTS,
+    KeepFolder,
     OutputOptions,
     RunOptions,
     ScoringOptions,
@@ -67,6 +68,7 @@ def tune(
     weights: WeightOptions,
     run: RunOptions,
     output: OutputOptions,
+    keep: KeepFolder = None,
     form: Table = "table",
 ) -> None:
     """Evaluate few-shot tuning, beside the same model's zero-shot.
@@ -76,6 +78,7 @@ def tune(
     On the group lab-train one adapter is tuned, on the mixture of its tasks: one to start from.
     """
     from peftbench import registry
+    from peftbench.cli import kept
     from peftbench.cli.cells import carry_out, requested_cells
     from peftbench.spec.cell import Training
 
@@ -93,6 +96,10 @@ def tune(
         "training": training,
     }
     tuning |= {"start_from": start_from, "sweep": sweep}
+    if keep is not None:
+        cells = requested_cells(task, weights, run, learner="tune", as_mixture=True, **tuning | {"shots": 1}, **shared)
+        kept.keep(cells, keep, threads=run.threads, quiet=output.quiet)
+        return
     cells = [
         *requested_cells(task, weights, run, learner="icl", shots=0, as_mixture=True, **shared),
         *requested_cells(task, weights, run, learner="tune", as_mixture=True, **tuning, **shared),

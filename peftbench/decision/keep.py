@@ -23,7 +23,8 @@ class Kept:
 
     Args:
         folder: The adapter's, or the prompt's.
-        is_adapter: Whether it is an adapter; else the shots stand before each query, and the text is beside them.
+        is_adapter: Whether it is an adapter; else the shots stand before each query, with the text beside them, or a
+            classifier learns from them again.
     """
 
     folder: Path
@@ -67,8 +68,9 @@ def keep(cell: Cell, folder: Path, watch: Watch, served: Path | None = None) -> 
     if isinstance(learned, Tuned):
         save(learned, folder, usage.beside_adapters(trial))
         return Kept(folder, is_adapter=True)
-    assert isinstance(learned, Prompted), "no strategy is a classifier"
-    texts = {PROMPT: "\n".join(learned.predictors[0].before), usage.FILE: usage.of(trial).text()}
+    texts = {usage.FILE: usage.of(trial).text()}
+    if isinstance(learned, Prompted):
+        texts[PROMPT] = "\n".join(learned.predictors[0].before)
     try:
         with new_folder(folder) as temporary:
             for name, text in texts.items():
