@@ -22,7 +22,13 @@ from peftbench.store.results import Store
 
 
 def requested_cells(
-    task: TaskOptions, weights: WeightOptions, run: RunOptions, *, as_mixture: bool = False, **settings: Any
+    task: TaskOptions,
+    weights: WeightOptions,
+    run: RunOptions,
+    *,
+    targets: Sequence[TaskSpec] = (),
+    as_mixture: bool = False,
+    **settings: Any,
 ) -> list[Cell]:
     """Make the cells of a command line: its tasks x its seeds x its folds.
 
@@ -30,6 +36,7 @@ def requested_cells(
         task: Options of rows and templates.
         weights: Options of the weights.
         run: Options of the run.
+        targets: Other tasks, which what is tuned on each of its tasks answers, too; or which are asked zero-shot.
         as_mixture: Whether a group that can be a mixture stays one task.
         settings: Further fields of each cell; of `shots` a number, or "all".
 
@@ -50,15 +57,21 @@ def requested_cells(
         **settings,
     }
     rows, pool = AllRows(), settings.get("icl", {}).get("pool")
+    own: list[tuple[TaskSpec, TaskSpec | None]] = [(spec, None) for spec in specs(task, as_mixture=as_mixture)]
+    is_tuned = settings["learner"] == "tune"
+    others = (
+        [(target, spec) for spec, _ in own for target in targets] if is_tuned else [(spec, None) for spec in targets]
+    )
     tables = [
         shared
         | {
             "task": spec.model_dump(),
+            "source_task": source and source.model_dump(),
             "seed": seed,
             "fold": fold and fold.model_dump(),
-            "shots": rows.number(settings["shots"], spec, fold, seed, pool),
+            "shots": rows.number(settings["shots"], source or spec, fold, seed, pool),
         }
-        for spec in specs(task, as_mixture=as_mixture)
+        for spec, source in [*own, *others]
         for seed in numbers(task.seeds, "seeds")
         for fold in folds(task.folds, task.group)
     ]
@@ -170,6 +183,19 @@ def specs(task: TaskOptions, *, as_mixture: bool = False) -> list[TaskSpec]:
     if as_mixture:
         names = expand(task.task or TASK, as_mixture=True)
     return [TaskSpec(name=name, train=train, test=task.test, data=task.data) for name in names]
+
+
+def transfer_targets(task: TaskOptions, named: str) -> list[TaskSpec]:
+    """Say which tasks --transfer-to names: tasks and groups, separated by commas.
+
+    Raises:
+        RecipeError: It names none.
+        TaskError: No such task.
+    """
+    from peftbench.tasks.load import expand
+
+    names = [member for name in choices(named) or () for member in expand(name)]
+    return [TaskSpec(name=name, data=task.data) for name in dict.fromkeys(names)]
 
 
 def _check_shots_from(task: TaskOptions) -> None:

@@ -66,13 +66,17 @@ def expanded(path: Path, data: Path | None = None) -> "list[Cell]":
     from peftbench.tasks.all_rows import AllRows
     from peftbench.tasks.load import expand
 
-    def tasks(run: "Run") -> list[TaskSpec]:
-        names = [run.task] if isinstance(run.task, str) else run.task
-        members = [task for name in names for task in expand(name, as_mixture=run.learner == "tune")]
+    def tasks(named: str | list[str], *, as_mixture: bool = False) -> list[TaskSpec]:
+        names = [named] if isinstance(named, str) else named
+        members = [task for name in names for task in expand(name, as_mixture=as_mixture)]
         return [TaskSpec(name=name, data=data) for name in members]
 
+    def of(run: "Run") -> "list[Cell]":
+        named = tasks(run.task, as_mixture=run.learner == "tune")
+        return cells(run, named, AllRows().number, [None] if run.source_task is None else tasks(run.source_task))
+
     try:
-        return [cell for run in read(path).run for cell in cells(run, tasks(run), AllRows().number)]
+        return [cell for run in read(path).run for cell in of(run)]
     except ValidationError as faults:
         text = "; ".join(dict.fromkeys(fault["msg"].removeprefix("Value error, ") for fault in faults.errors()))
         hint = "`peftbench list recipes` names those that come along; each is a TOML to copy from"

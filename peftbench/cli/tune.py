@@ -47,6 +47,13 @@ def tune(
             metavar="ADAPTER",
         ),
     ] = None,
+    transfer_to: Annotated[
+        str | None,
+        Option(
+            help="Other tasks that what is tuned on --task answers, too: names, a group, task TOMLs.",
+            metavar="NAME,NAME",
+        ),
+    ] = None,
     sweep: Annotated[
         Literal["lr"] | None,
         Option(help="Choose the learning rate by cross-validation on the shots: 10 times the training."),
@@ -79,7 +86,7 @@ def tune(
     """
     from peftbench import registry
     from peftbench.cli import kept
-    from peftbench.cli.cells import carry_out, requested_cells
+    from peftbench.cli.cells import carry_out, requested_cells, transfer_targets
     from peftbench.spec.cell import Training
 
     registry.known_to_tune(method)
@@ -88,7 +95,7 @@ def tune(
     table = assignments(settings or []) | ({} if embedder is None else {"embedder": str(embedder)})
     training = {name: value for name, value in table.items() if name in Training.model_fields}
     config = {name: value for name, value in table.items() if name not in training}
-    shared = {"model": model, "scoring": scoring.table()}
+    shared: dict[str, Any] = {"model": model, "scoring": scoring.table()}
     tuning: dict[str, Any] = {
         "shots": task.num_shots(shots),
         "method": method,
@@ -100,8 +107,9 @@ def tune(
         cells = requested_cells(task, weights, run, learner="tune", as_mixture=True, **tuning | {"shots": 1}, **shared)
         kept.keep(cells, keep, threads=run.threads, quiet=output.quiet)
         return
+    targets = [] if transfer_to is None else transfer_targets(task, transfer_to)
     cells = [
-        *requested_cells(task, weights, run, learner="icl", shots=0, as_mixture=True, **shared),
-        *requested_cells(task, weights, run, learner="tune", as_mixture=True, **tuning, **shared),
+        *requested_cells(task, weights, run, targets=targets, learner="icl", shots=0, as_mixture=True, **shared),
+        *requested_cells(task, weights, run, targets=targets, learner="tune", as_mixture=True, **tuning, **shared),
     ]
     carry_out(cells, run, output, form, f"peftbench report{output.typed()}")

@@ -180,7 +180,7 @@ def _task_info(plan: Plan) -> TaskInfo:
 
 def _learned(trial: Trial, learned: Learned) -> store.Learned:
     num_shots = [predictor.num_shots for predictor in learned.predictors]
-    read = [row for row in trial.plan.shots if any(template.reads(row) for template in trial.plan.templates)]
+    read = [row for row in trial.plan.shots if any(template.reads(row) for template in trial.plan.shot_templates)]
     return store.Learned(
         learner=trial.cell.learner,
         num_shots=min(num_shots),
@@ -199,7 +199,7 @@ def _num_calibration_rows(learner: Learner) -> int | None:
 
 def _num_chosen_from(trial: Trial) -> int | None:
     is_chosen = trial.cell.icl.is_chosen or trial.drawing is not None
-    return trial.cell.icl.pool or len(trial.plan.task.train) if is_chosen else None
+    return trial.cell.icl.pool or len(trial.plan.source.train) if is_chosen else None
 
 
 def _tuned(tuned: Tuned) -> dict[str, Any]:

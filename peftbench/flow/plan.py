@@ -32,6 +32,9 @@ class Plan:
     """A cell with everything resolved that needs no model.
 
     Args:
+        templates: Of the task: each renders the test rows.
+        source: The task whose rows are learned from: the same one, unless the cell names another.
+        shot_templates: Of the source: each renders the shots that are tuned on.
         shots: As drawn; none where they are chosen for each query, or by the model that is not loaded yet.
         queries: The test rows, as each template renders them.
         learner: What is learned from the shots; of a tuning the settings that a model's folder may bring are missing.
@@ -41,13 +44,15 @@ class Plan:
     cell: Cell
     task: Task
     templates: tuple[Template, ...]
+    source: Task
+    shot_templates: tuple[Template, ...]
     shots: tuple[Row, ...]
     queries: Queries
     learner: Learner
 
     def after(self, shots: tuple[Row, ...]) -> "Plan":
         """Return the plan with these shots, which a model chose."""
-        return replace(self, shots=shots, learner=_learner(self.cell, self.task, shots, self.templates))
+        return replace(self, shots=shots, learner=_learner(self.cell, self.source, shots, self.shot_templates))
 
     def num_skipped(self, template: Template) -> int:
         """Count the test rows of a template's task that it makes nothing of."""
@@ -67,7 +72,7 @@ def plans(cells: Sequence[Cell]) -> list[Plan]:
     rendered: dict[tuple[Any, ...], Queries] = {}
     planned = []
     for cell in cells:
-        planned.append(_plan(cell, tasks.of(cell), rendered))
+        planned.append(_plan(cell, tasks.of(cell), tasks.source(cell), rendered))
     return planned
 
 
@@ -78,25 +83,29 @@ def on_all_rows(cell: Cell) -> Plan:
         PeftbenchError: As `plans`.
     """
     pool = load_task(cell.task, as_pool=True)
-    return _plan(cell, replace(pool, test=pool.train), {})
+    task = replace(pool, test=pool.train)
+    return _plan(cell, task, task, {})
 
 
-def _plan(cell: Cell, task: Task, rendered: dict[tuple[Any, ...], Queries]) -> Plan:
+def _plan(cell: Cell, task: Task, source: Task, rendered: dict[tuple[Any, ...], Queries]) -> Plan:
     _check_limit(task, cell.limit)
-    templates = task.select("all" if cell.templates is None else cell.templates)
-    check_number(task, cell.shots)
+    templates, shot_templates = (
+        part.select("all" if cell.templates is None else cell.templates) for part in (task, source)
+    )
+    check_number(source, cell.shots)
     if cell.draw == "kmeans":
         require(kmeans.PACKAGE, kmeans.EXTRA, "--draw kmeans")
-    rows = _rows(task, cell)
+    rows = _rows(source, cell)
     shots = () if cell.icl.is_chosen else rows
-    learner = _learner(cell, task, rows, templates)
+    learner = _learner(cell, source, rows, shot_templates)
     is_after_shots = cell.learner == "icl" and cell.shots > 0
     of_fold = None if cell.fold is None else (cell.fold, cell.seed)
     key = (cell.task, of_fold, tuple(template.index for template in templates), cell.limit, is_after_shots)
     if key not in rendered:
         bare = [template.without_description() for template in templates]
         rendered[key] = _queries(bare if is_after_shots else templates, task.test[: cell.limit])
-    return Plan(cell, task, templates, () if cell.draw == "kmeans" else shots, rendered[key], learner)
+    drawn = () if cell.draw == "kmeans" else shots
+    return Plan(cell, task, templates, source, shot_templates, drawn, rendered[key], learner)
 
 
 class _Tasks:
@@ -107,6 +116,14 @@ class _Tasks:
         self._pools: dict[tuple[TaskSpec, str | None], Task] = {}
         self._parts: dict[tuple[TaskSpec, str | None, int, int], tuple[Task, ...]] = {}
 
+    def source(self, cell: Cell) -> Task:
+        """Load the task whose rows a cell learns from; it needs no test rows where it is another one."""
+        spec = cell.source_task
+        return self.of(cell) if spec is None else self._load(spec)
+
+    def _load(self, spec: TaskSpec) -> Task:
+        return self._loaded.get(spec) or self._loaded.setdefault(spec, load_task(spec))
+
     def of(self, cell: Cell) -> Task:
         """Load a cell's task; of a fold the task whose test rows are the fold, and whose training rows are the others.
 
@@ -115,7 +132,7 @@ class _Tasks:
         """
         spec, fold = cell.task, cell.fold
         if fold is None:
-            task = self._loaded.get(spec) or self._loaded.setdefault(spec, load_task(spec))
+            task = self._load(spec)
             if not task.test:
                 hint = "--folds 5 tests each row by what is learned from the others; --test FILE brings test rows"
                 raise TaskError(f"task '{task.name}' has no test rows", hint=hint)
@@ -141,7 +158,9 @@ def remarks(planned: Sequence[Plan]) -> list[str]:
         repeated = overlap.remark(task, task.test[:limit], shots)
         if (fold := group[0].cell.fold) is not None:
             repeated = folds.remark(task) if fold.group is None else None
+        sources = {source.sha256: source for source in (cell_plan.source for cell_plan in group)}
         lines += [task.remark, repeated, labels.remark(task)]
+        lines += [line for source in sources.values() for line in (source.remark, labels.remark(source))]
     return list(dict.fromkeys(line for line in lines if line))
 
 
@@ -232,6 +251,7 @@ def _classifying(name: str, cell: Cell, templates: tuple[Template, ...], shots: 
     """
     faults = {
         f"it is not trained by steps, and has no {', '.join(cell.training)}": bool(cell.training),
+        "--transfer-to takes a tuned model to other tasks, and it tunes none": cell.source_task is not None,
         "--start-from goes on from an adapter, and it makes none": cell.start_from is not None,
         "--sweep chooses a learning rate, and it has none": cell.sweep is not None,
         "--chat writes prompts, and it reads texts as they are": cell.scoring.chat,

@@ -33,7 +33,7 @@ ALWAYS = frozenset({"learner", "model", "revision", "shots", "seed", "templates"
 # leaves the records that were made before it what they are.
 WHEN_SET = frozenset({"draw", "fold", "icl"})
 # What these say depends on files or on the model: their contents, resolved, stand in the identity.
-RESOLVED = frozenset({"task", "method_config", "training", "start_from", "sweep", "scoring"})
+RESOLVED = frozenset({"task", "source_task", "method_config", "training", "start_from", "sweep", "scoring"})
 # Where a cell runs, and how weights may be read, does not make it another cell.
 NOT_IDENTITY = frozenset({"device", "allow_pickle", "server"})
 
@@ -81,8 +81,9 @@ class Trial:
             "task_sha256": self.plan.task.sha256,
             "scoring": self.scoring.model_dump(mode="json"),
             "scorer_version": SCORER_VERSION,
+            **self._source_identity,
             **({"chat_template_sha256": self.chat_template_sha256} if self.scoring.chat else {}),
-            **({"draw_version": OWN_DRAW_VERSION} if self.plan.task.is_own and cell.shots else {}),
+            **({"draw_version": OWN_DRAW_VERSION} if self.plan.source.is_own and cell.shots else {}),
             **({"label_draw_version": LABEL_DRAW_VERSION} if cell.icl.labels == "random" else {}),
         }  # fmt: skip
 
@@ -137,6 +138,13 @@ class Trial:
         return {} if sha256 is None else {"model_sha256": sha256}
 
     @property
+    def _source_identity(self) -> dict[str, Any]:
+        source = self.plan.source
+        return (
+            {} if self.cell.source_task is None else {"source_task": source.name, "source_task_sha256": source.sha256}
+        )
+
+    @property
     def _learner_identity(self) -> dict[str, Any]:
         learner = self.learner
         if isinstance(learner, Classifying):  # of a sentence model its contents, whatever its path
@@ -168,8 +176,8 @@ class Trial:
     def pool(self) -> tuple[list[Row], list[str]]:
         """List the rows that a model chooses shots from, and their texts under the first template that reads them."""
         rows, texts = [], []
-        for row in pool(self.plan.task, self.cell.seed):
-            template = next((template for template in self.plan.templates if template.reads(row)), None)
+        for row in pool(self.plan.source, self.cell.seed):
+            template = next((template for template in self.plan.shot_templates if template.reads(row)), None)
             if template is not None:
                 rows.append(row)
                 texts.append(template.render(row).input)
@@ -191,7 +199,7 @@ class Trial:
     def learn(self, watch: Watch) -> Learned:
         """Learn from the shots; what is tuned stays attached to the backbone."""
         assert self.cell.draw != "kmeans" or self.drawing is not None, "the model has not chosen the shots"
-        return learn.learn(self.learner, self.backbone, self.scoring, self.plan.queries, watch, self.plan.task.name)
+        return learn.learn(self.learner, self.backbone, self.scoring, self.plan.queries, watch, self.plan.source.name)
 
 
 def trials(plans: Sequence[Plan], served: Path | None = None) -> list[Trial]:

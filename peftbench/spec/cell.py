@@ -347,6 +347,7 @@ class Cell(Settings):
         draw: How shots are drawn from the training rows; see `tasks.shots.draw`, and for "kmeans", by which the model
             chooses them, `selection.kmeans`.
         fold: Which part of the training rows is tested, in place of test rows; None for the test rows.
+        source_task: Task that is tuned on, where it is not `task`, whose test rows are answered.
         start_from: Adapter whose values tuning starts from: a folder (ours, or the peft library's), or a
             checkpoint file of T-Few's authors.
         sweep: Choose the learning rate by cross-validation on the shots, before all of them are trained on.
@@ -363,6 +364,7 @@ class Cell(Settings):
     limit: int | None = Field(None, ge=1)
     draw: Draw = "plain"
     fold: Fold | None = None
+    source_task: TaskSpec | None = None
     method: str | None = None
     method_config: dict[str, Any] = {}
     training: dict[str, Any] = {}
@@ -387,6 +389,19 @@ class Cell(Settings):
             raise ValueError("start_from and sweep go with learner 'tune'")
         if self.sweep and self.shots < 2:
             raise ValueError("a sweep sets some shots aside to choose by: it takes 2 shots or more")
+        return self
+
+    @model_validator(mode="after")
+    def _another_task_is_tuned_on(self) -> "Cell":
+        faults = {
+            "a prompt shows rows of the task that it asks: what is learned on another task goes with learner 'tune'": (
+                self.learner == "icl"
+            ),
+            "folds test the rows of the task that is tuned on, and transfer those of another": self.fold is not None,
+            f"'{self.task.name}' is tuned on, and transfer goes to another task": self.source_task == self.task,
+        }
+        if self.source_task is not None and any(faults.values()):
+            raise ValueError("; ".join(text for text, is_so in faults.items() if is_so))
         return self
 
     @model_validator(mode="after")

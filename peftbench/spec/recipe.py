@@ -25,6 +25,7 @@ class Run(Settings):
         set: The method's settings; a list of tables is tried one by one.
         training: Its training settings, likewise.
         orders: How many orders of the shots to run, that of the draw being the first.
+        source_task: Tasks that are tuned on, where they are others than `task`, whose test rows are answered.
         folds: Parts of the training rows, each tested by what is learned from the others; None for the test rows.
         group: Column of rows that stand in one fold.
     """
@@ -37,6 +38,7 @@ class Run(Settings):
     method: str | list[str] | None = None
     set: dict[str, Any] | list[dict[str, Any]] = {}
     training: dict[str, Any] | list[dict[str, Any]] = {}
+    source_task: str | list[str] | None = None
     start_from: Path | None = None
     sweep: Sweep | None = None
     icl: IclOptions = IclOptions()
@@ -70,20 +72,24 @@ def _listed(value: Any) -> list[Any]:
     return value if isinstance(value, list) else [value]
 
 
-def cells(run: Run, tasks: Sequence[TaskSpec], number: Callable[..., int]) -> list[Cell]:
+def cells(
+    run: Run, tasks: Sequence[TaskSpec], number: Callable[..., int], sources: Sequence[TaskSpec | None] = (None,)
+) -> list[Cell]:
     """Expand one run over models, tasks, methods, settings, shots, seeds, folds and orders.
 
     Args:
         run: The table.
         tasks: Those that `run.task` names, groups resolved.
         number: (shots, task, fold, seed, pool of chosen shots) -> number of shots; see `tasks.all_rows`.
+        sources: Those that `run.source_task` names, likewise; None where the task itself is learned from.
 
     Raises:
         RecipeError: They are more than `limits.MAX_CELLS`.
     """
     axes = [_listed(run.model), tasks, *map(_listed, (run.method, run.set, run.training, run.shots)), run.seeds]
-    axes.append(folds(run.folds, run.group))
-    expanded = {"model", "task", "shots", "seeds", "orders", "folds", "group", "method", "set", "training", "icl"}
+    axes += [folds(run.folds, run.group), sources]
+    expanded = {"model", "task", "source_task", "shots", "seeds", "orders", "folds", "group", "method", "set"}
+    expanded |= {"training", "icl"}
     shared = run.model_dump(exclude=expanded)
     num_cells = math.prod(map(len, axes)) * run.orders
     if num_cells > limits.MAX_CELLS:
@@ -96,15 +102,16 @@ def cells(run: Run, tasks: Sequence[TaskSpec], number: Callable[..., int]) -> li
             **shared,
             model=model,
             task=task,
+            source_task=source,
             method=method,
             method_config=settings,
             training=training,
-            shots=number(shots, task, fold, seed, run.icl.pool),
+            shots=number(shots, source or task, fold, seed, run.icl.pool),
             seed=seed,
             fold=fold,
             icl=icl,
         )
-        for model, task, method, settings, training, shots, seed, fold in itertools.product(*axes)
+        for model, task, method, settings, training, shots, seed, fold, source in itertools.product(*axes)
         for icl in in_orders(run.icl, run.orders)
     ]
 

@@ -151,3 +151,10 @@ def test_a_results_folder_of_the_same_name_does_not_hide_a_recipe(tmp_path, monk
     monkeypatch.chdir(tmp_path)
     (tmp_path / "table1").mkdir()
     assert find("table1").suffix == ".toml"
+
+
+def test_what_is_tuned_on_a_source_task_answers_each_task():
+    run = Run(learner="tune", model="m", method="ia3", task=["mr", "cr"], source_task=["sst2", "imdb"], shots=4)
+    tasks, sources = ([TaskSpec(name=name) for name in names] for names in (run.task, run.source_task))
+    pairs = [(cell.task.name, cell.source_task.name) for cell in cells(run, tasks, as_they_are, sources)]
+    assert pairs == [("mr", "sst2"), ("mr", "imdb"), ("cr", "sst2"), ("cr", "imdb")]

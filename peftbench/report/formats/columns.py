@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from peftbench.report.rows import fields
+from peftbench.report.rows import fields, transfer
 from peftbench.report.rows.field import Field
 from peftbench.report.rows.table import Row, Table, common_model
 
@@ -65,6 +65,13 @@ def summary(rows: Sequence[Row]) -> list[Column]:
 def per_task(table: Table) -> list[Column]:
     """Lay out median and interquartile range of each of the table's tasks."""
     return _columns(fields.of_tasks(table), table.rows)
+
+
+def against_full(table: Table) -> list[Column]:
+    """Lay out for rows that were tuned on another task how far they are from full fine-tuning on it; mostly nothing."""
+    pairs = transfer.against_full(table.rows)
+    keys = [field for field in fields.of_tasks(table) if field.is_key]
+    return _columns([*keys, *transfer.differences(table.tasks, pairs)], [row for row, _ in pairs]) if pairs else []
 
 
 def select(rows: Sequence[Row], *names: str) -> list[Column]:

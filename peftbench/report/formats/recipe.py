@@ -9,7 +9,10 @@ from peftbench.report.rows.table import Row, Table
 from peftbench.store.record import Record
 
 NAME = "report"
-PLAIN = ("learner", "model", "revision", "shots", "method", "templates", "limit", "draw", "folds", "group", "dtype")
+PLAIN = (
+    "learner", "model", "revision", "shots", "method", "source_task", "templates", "limit", "draw", "folds", "group",
+    "dtype",
+)  # fmt: skip
 TABLES = ("training", "icl", "scoring")
 
 

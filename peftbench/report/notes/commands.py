@@ -19,7 +19,8 @@ def again(table: Table, row: Row, seeds: Sequence[int] = ()) -> list[str]:
     """
     words = options.pooled(row.records, seeds or sorted({record.seed for record in row.records}))
     learner = options.learner(row.records[0].learned.method, row.model, row.num_shots)
-    return [shlex.join([*learner, *task, *words]) for task in _tasks(table)]
+    tasks = options.learned_data([task.name for task in table.tasks], row.records[0])
+    return [shlex.join([*learner, *task, *words]) for task in tasks]
 
 
 def icl(table: Table, row: Row, num_shots: int) -> str:

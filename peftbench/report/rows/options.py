@@ -58,7 +58,10 @@ def again(records: Sequence[Record]) -> str:
         records: At least one; the first one says all the rest.
     """
     first = records[0]
-    words = [*learner(first.learned.method, first.model.name, setting.shots(first)), *data([first.task.name], first)[0]]
+    words = [
+        *learner(first.learned.method, first.model.name, setting.shots(first)),
+        *learned_data([first.task.name], first)[0],
+    ]
     return shlex.join([*words, *pooled(records, sorted({record.seed for record in records}))])
 
 
@@ -94,6 +97,15 @@ def data(names: Sequence[str], record: Record) -> list[list[str]]:
     return [["--task", name, *files] for name in names]
 
 
+def learned_data(names: Sequence[str], record: Record) -> list[list[str]]:
+    """List the words that stand for some tasks which what a record learned answers: perhaps on another task."""
+    source = record.identity.get("source_task")
+    if source is None:
+        return data(names, record)
+    targets = ",".join(map(_typed_task, names))
+    return [[*words, "--transfer-to", targets] for words in data([source], record)]
+
+
 def task_options(names: Sequence[str]) -> list[list[str]]:
     """List the words that stand for some tasks: those of a group, none for the default one; or those of each task.
 
@@ -102,8 +114,11 @@ def task_options(names: Sequence[str]) -> list[list[str]]:
     for group, members in GROUP_TASKS.items():
         if set(members) == set(names):
             return [[] if group == DEFAULT_GROUP else ["--task", group]]
-    shipped = task_files()
-    return [["--task", name if name in shipped else f"PATH/{name}.toml"] for name in names]
+    return [["--task", _typed_task(name)] for name in names]
+
+
+def _typed_task(name: str) -> str:
+    return name if name in task_files() else f"PATH/{name}.toml"
 
 
 def typed(settings: Iterable[Setting]) -> list[str]:

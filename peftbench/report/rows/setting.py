@@ -18,10 +18,10 @@ PREFIX = "ICL->prefix"
 """In-context learning by the shots' saved keys and values."""
 LOSSES = {"lm_loss": "L_LM", "unlikelihood_loss": "L_UL", "length_norm_loss": "L_LN"}
 """Setting that weighs a loss -> the loss's name in 2205.05638, section 3.2."""
-BESIDE = {"layer_norms", "bias", "chat", "select", "pool", "attention", "embedder"}
+BESIDE = {"layer_norms", "bias", "chat", "select", "pool", "attention", "embedder", "source_task"}
 """Settings that are shown even where all rows have them: they train some of the model beside the method, tell what
 stands in a prompt, or that another model reads."""
-VERSIONS = {"draw_version", "label_draw_version", "chat_template_sha256"}
+VERSIONS = {"draw_version", "label_draw_version", "chat_template_sha256", "source_task_sha256"}
 """Follow from the other settings, but for records of before: they are shown where nothing else tells rows apart."""
 OFF = (None, False, "none")
 FINGERPRINT = re.compile(r"[0-9a-f]{64}")
@@ -188,7 +188,11 @@ def label(settings: Sequence[Setting], weights: Mapping[str, float]) -> str:
 
 def _read(setting: Setting) -> str:
     """Write a setting in a row's name: "32 shots, by bm25, of 64 rows"."""
-    phrases = {"select": f"by {setting.value}", "pool": f"of {setting.value} rows"}
+    phrases = {
+        "select": f"by {setting.value}",
+        "pool": f"of {setting.value} rows",
+        "source_task": f"tuned on {setting.value}",
+    }
     return phrases.get(setting.name, setting.text)
 
 
