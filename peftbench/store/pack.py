@@ -4,16 +4,17 @@
 left out; which examples were answered rightly is in the records. `python -m peftbench.store.pack FOLDER` writes it.
 """
 
-import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from peftbench.errors import PeftbenchError, RecordError
 from peftbench.store import fit, scores
 from peftbench.store.files import replacing
 from peftbench.store.packed import Pack
-from peftbench.store.results import AGAIN, DAMAGE
+from peftbench.store.record import Record
+from peftbench.store.results import AGAIN, DAMAGE, Store
 
 
 def pack(root: Path) -> int:
@@ -25,24 +26,21 @@ def pack(root: Path) -> int:
         Number of records.
 
     Raises:
-        RecordError: There are none; what lies beside one is not what it was written with; or the scores of one are of
-            other rows than its test rows from the first on, so that its record does not tell which were answered
-            rightly.
+        RecordError: There are none; some are damaged; what lies beside one is not what it was written with; or the
+            scores of one are of other rows than its test rows from the first on, so that its record does not tell
+            which were answered rightly.
     """
     import pyarrow
     from pyarrow import parquet
 
+    whole = Store(root).all()
+    if not whole:
+        raise RecordError(f"no records in '{root}'", hint="name a results folder: what --results said")
+    for record in whole:
+        _check(root, record)
     packed = Pack(root)
     single = {path.stem: path.read_text(encoding="utf-8") for path in (root / "records").glob("*.json")}
     records = dict(sorted((packed.records | single).items()))
-    if not records:
-        raise RecordError(f"no records in '{root}'", hint="name a results folder: what --results said")
-    for path in sorted((root / "scores").glob("*.parquet")):
-        _check_scores(path, records.get(path.stem))
-    for name in records:
-        for path in (root / "adapters" / name, root / "prompts" / f"{name}.json"):
-            if path.exists():
-                fit.check(path)
     table = pyarrow.table({"id": list(records), "record": list(records.values())})
     with replacing(packed.path) as temporary:
         # As small as Parquet gets: in one piece, without statistics and without a dictionary of texts that all differ.
@@ -58,14 +56,24 @@ def pack(root: Path) -> int:
     return len(records)
 
 
-def _check_scores(path: Path, record: str | None) -> None:
-    """See that scores are the record's, of rows 0, 1, 2, ... under each template, or of those that the record names."""
-    table = json.loads(record or "{}")
+def _check(root: Path, record: Record) -> None:
+    """See that what lies beside a record is its own, and that it tells which of its rows were answered rightly."""
+    for path in (root / "adapters" / record.id, root / "prompts" / f"{record.id}.json"):
+        if path.exists():
+            fit.check(path)
+    path = root / "scores" / f"{record.id}.parquet"
+    if path.exists():
+        _check_rows(path, record)
+
+
+def _check_rows(path: Path, record: Record) -> None:
+    """See that scores are of rows 0, 1, 2, ... under each template, or of those that the record names."""
+    sha256 = record.files.scores if record.files else None
     try:
-        rows = scores.read(path, (table.get("files") or {}).get("scores"))[["template", "row_id"]].drop_duplicates()
+        rows = scores.read(path, sha256)[["template", "row_id"]].drop_duplicates()
     except DAMAGE as error:
         raise RecordError(f"scores '{path}' are damaged: {str(error).splitlines()[0]}", hint=AGAIN) from None
-    named = {result["template"]: result.get("row_ids") for result in table.get("results", [])}
+    named: Mapping[Any, str | None] = {result.template: result.row_ids for result in record.results}
     for template, of_template in rows.groupby("template")["row_id"]:
         row_ids = named.get(template)
         expected = range(len(of_template)) if row_ids is None else map(int, row_ids.split())

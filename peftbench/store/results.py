@@ -252,11 +252,14 @@ class Store:
         return self.root.glob(f"{FINISHED}*")
 
     def _place_finished(self) -> None:
-        """Move what is finished to its places, the record last; under the folder's lock, from wherever it stopped."""
+        """Move what is finished to its places, the record last; under the folder's lock, from wherever it stopped.
+
+        A later version may have finished more kinds of files than this one knows.
+        """
         for finished in sorted(self._finished()):
-            for kind in KINDS:
-                for path in sorted((finished / kind).glob("*")):
-                    files.move(path, self.root / kind / path.name)
+            for kind in sorted(finished.iterdir(), key=lambda kind: (kind.name == self.records.name, kind.name)):
+                for path in sorted(kind.iterdir()):
+                    files.move(path, self.root / kind.name / path.name)
             shutil.rmtree(finished)
 
 
@@ -340,7 +343,7 @@ def _of_any_version(text: str, path: Path, hint: str) -> Record:
         if version > SCHEMA_VERSION:
             raise RecordError(
                 f"record '{path}' has schema version {version}; this peftbench reads up to {SCHEMA_VERSION}",
-                hint="update peftbench",
+                hint="update peftbench, or name another folder with --results",
             )
         if fault := broken(text, table, is_needed=version >= SEALED_SINCE):
             raise RecordError(f"record '{path}' {fault}", hint=hint)

@@ -62,7 +62,7 @@ def test_a_record_of_a_newer_schema_or_a_cut_one_is_refused(folder, capsys):
     path.write_text(text.replace(f'"schema_version": {SCHEMA_VERSION}', '"schema_version": 99'))
     error, hint = refused(capsys, A, B)
     assert f"has schema version 99; this peftbench reads up to {SCHEMA_VERSION}" in error
-    assert hint == "update peftbench"
+    assert hint == "update peftbench, or name another folder with --results"
     path.write_text(text[:300])
     assert "is damaged" in refused(capsys, A, B)[0]
 
