@@ -10,9 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from peftbench.errors import PeftbenchError, RecordError
-from peftbench.store import fit, scores
+from peftbench.store import fit, packed, scores
 from peftbench.store.files import replacing
-from peftbench.store.packed import Pack
 from peftbench.store.record import Record
 from peftbench.store.results import AGAIN, DAMAGE, Store
 
@@ -38,11 +37,11 @@ def pack(root: Path) -> int:
         raise RecordError(f"no records in '{root}'", hint="name a results folder: what --results said")
     for record in whole:
         _check(root, record)
-    packed = Pack(root)
+    before = {name: record.text for name, record in packed.read(root).items()}
     single = {path.stem: path.read_text(encoding="utf-8") for path in (root / "records").glob("*.json")}
-    records = dict(sorted((packed.records | single).items()))
+    records = dict(sorted((before | single).items()))
     table = pyarrow.table({"id": list(records), "record": list(records.values())})
-    with replacing(packed.path) as temporary:
+    with replacing(root / packed.FILE) as temporary:
         # As small as Parquet gets: in one piece, without statistics and without a dictionary of texts that all differ.
         parquet.write_table(
             table,

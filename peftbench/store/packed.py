@@ -1,31 +1,45 @@
-"""The packed records of a results folder; `pack.py` writes them."""
+"""Packed records of a results folder; `pack.py` writes them."""
 
-from functools import cached_property
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
+from peftbench.errors import RecordError
 from peftbench.store.parquet import read_table
 
 FILE = "records.parquet"
+FILES = "records*.parquet"
+"""What packs may be called, so that those of several folders can lie in one."""
 
 
-class Pack:
-    """The packed records of a results folder.
+@dataclass(frozen=True)
+class Packed:
+    """A packed record.
 
     Args:
-        root: The results folder; nothing need be packed in it.
+        pack: The file that it is in.
+        text: As it was written.
     """
 
-    def __init__(self, root: Path) -> None:
-        self.path = root / FILE
+    pack: Path
+    text: str
 
-    @cached_property
-    def records(self) -> dict[str, str]:
-        """Record id -> the record's text; read when it is first needed.
 
-        Raises:
-            OSError: The file cannot be read; or ValueError, KeyError, where it is damaged.
-        """
-        if not self.path.exists():
-            return {}
-        columns = read_table(self.path).to_pydict()
-        return dict(zip(columns["id"], columns["record"], strict=True))
+def read(root: Path) -> Mapping[str, Packed]:
+    """Read the packed records of a folder, by their ids; of two with one id the first pack's, by its name.
+
+    Raises:
+        RecordError: A pack is damaged.
+    """
+    records: dict[str, Packed] = {}
+    for path in sorted(root.glob(FILES), reverse=True):
+        try:
+            columns = read_table(path).to_pydict()
+            texts = dict(zip(columns["id"], columns["record"], strict=True))
+        except FileNotFoundError:  # it went away since it was listed
+            continue
+        except (OSError, ValueError, KeyError) as error:
+            why = str(error).splitlines()[0]
+            raise RecordError(f"'{path}' is damaged: {why}", hint="get it again from where it came from") from None
+        records |= {name: Packed(path, text) for name, text in texts.items()}
+    return records

@@ -4,8 +4,9 @@ import contextlib
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,9 +15,9 @@ from pydantic_core import from_json
 
 from peftbench.errors import RecordError
 from peftbench.registry import is_classifier
-from peftbench.store import digest, files, scores
+from peftbench.store import digest, files, packed, scores
 from peftbench.store.collector import uncollected
-from peftbench.store.packed import Pack
+from peftbench.store.packed import Packed
 from peftbench.store.record import SCHEMA_VERSION, Files, Record, identify
 from peftbench.store.seal import FIELD, broken, sealed, unsealed
 
@@ -61,7 +62,6 @@ class Store:
         self.adapters = self.root / "adapters"
         self.prompts = self.root / "prompts"
         self.served = self.root / KNOWN
-        self._pack = Pack(self.root)
 
     def check_writable(self) -> None:
         """Make sure that results can be written, before anything is computed.
@@ -83,7 +83,7 @@ class Store:
     def location(self, record_id: str) -> Path:
         """Name the file of a record; of a packed one, its place in the pack."""
         path = self.records / f"{record_id}.json"
-        return self._pack.path / record_id if self.is_packed(record_id) else path
+        return self._packed[record_id].pack / record_id if self.is_packed(record_id) else path
 
     def answers(self, record_id: str) -> Path:
         """Name the file of what a server has answered for a record that is not there yet."""
@@ -98,7 +98,7 @@ class Store:
 
     def is_packed(self, record_id: str) -> bool:
         """Tell whether a record is in the pack, and not in a file of its own."""
-        return not (self.records / f"{record_id}.json").exists() and record_id in self._packed()
+        return not (self.records / f"{record_id}.json").exists() and record_id in self._packed
 
     def find(self, record_id: str) -> Record | None:
         """Return the record with this id, or None.
@@ -113,8 +113,8 @@ class Store:
         try:
             return _read(self.records / f"{record_id}.json")
         except FileNotFoundError:  # there is none; or it went away since it was listed
-            text = self._packed().get(record_id)
-        return None if text is None else _parse(text, self._pack.path / record_id, PACKED_HINT)
+            in_pack = self._packed.get(record_id)
+        return None if in_pack is None else _parse(in_pack.text, in_pack.pack / record_id, PACKED_HINT)
 
     def all(self) -> list[Record]:
         """Return all records, oldest first.
@@ -134,7 +134,7 @@ class Store:
         faults: list[RecordError] = []
         names = {path.stem for path in self.records.glob("*.json")}
         try:
-            names |= self._packed().keys()
+            names |= self._packed.keys()
         except RecordError as error:
             faults.append(error)
         with uncollected():
@@ -147,14 +147,10 @@ class Store:
                     records += [record] if record else []
         return sorted(records, key=lambda record: (record.created_at, record.id)), faults
 
-    def _packed(self) -> dict[str, str]:
-        """Return the packed records' texts by their ids."""
-        try:
-            return self._pack.records
-        except DAMAGE as error:
-            path = self._pack.path
-            why = str(error).splitlines()[0]
-            raise RecordError(f"'{path}' is damaged: {why}", hint="get it again from where it came from") from None
+    @cached_property
+    def _packed(self) -> Mapping[str, Packed]:
+        """The packed records by their ids; read when they are first needed."""
+        return packed.read(self.root)
 
     def read_scores(self, record_id: str) -> "pd.DataFrame":
         """Return the scores that were stored as a single file, one row per (template, example, choice).
