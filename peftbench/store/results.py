@@ -16,6 +16,7 @@ from pydantic_core import from_json
 from peftbench.errors import RecordError
 from peftbench.registry import is_classifier
 from peftbench.store import digest, files, packed, scores
+from peftbench.store.claims import Claims
 from peftbench.store.collector import uncollected
 from peftbench.store.packed import Packed
 from peftbench.store.record import SCHEMA_VERSION, Files, Record, identify
@@ -62,6 +63,7 @@ class Store:
         self.adapters = self.root / "adapters"
         self.prompts = self.root / "prompts"
         self.served = self.root / KNOWN
+        self.claims = Claims(self.root / "claims")
 
     def check_writable(self) -> None:
         """Make sure that results can be written, before anything is computed.
@@ -236,6 +238,7 @@ class Store:
         """Remove what dead writers left, and bring to its place what they had finished, where that may be done."""
         for folder in (self.root, *(self.root / kind for kind in KINDS)):
             files.sweep(folder)
+        self.claims.sweep()
         self._settle()
 
     def _settle(self) -> None:
