@@ -2,15 +2,14 @@
 
 import shlex
 import statistics
-import time
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
 
 import typer
 
 from peftbench import registry
 from peftbench.cli.options import TASK, Format, OutputOptions, RunOptions, TaskOptions, WeightOptions, choices, numbers
-from peftbench.cli.progress import watch
+from peftbench.cli.progress import Watch, watch
 from peftbench.errors import RecipeError
 from peftbench.report.rows import setting, units
 from peftbench.spec import limits
@@ -19,6 +18,10 @@ from peftbench.spec.recipe import folds
 from peftbench.spec.settings import checked
 from peftbench.store.record import Record
 from peftbench.store.results import Store
+
+if TYPE_CHECKING:
+    from peftbench.flow.failures import CellsFailed
+    from peftbench.flow.run import Outcome
 
 
 def requested_cells(
@@ -104,20 +107,10 @@ def carry_out(cells: Sequence[Cell], run: RunOptions, output: OutputOptions, for
 
     THREADS.number = run.threads
     store = Store(output.results)
-    records = []
-    started = time.perf_counter()
-    for number, outcome in enumerate(run_cells(cells, store, progress, force=run.force, strict=run.strict), 1):
-        folder = store.location(outcome.record.id).parent
-        took = f"{time.perf_counter() - started:.1f} s" if outcome.is_new else f"there already, in {folder}"
-        progress.say(f"[{number}/{len(cells)}] {_line(outcome.record)}  ({took})")
-        sweep = outcome.record.learned.sweep
-        if sweep is not None:
-            rates = ", ".join(f"{trial.lr:g}" for trial in sweep.trials)
-            progress.say(f"learning rate {sweep.lr:g}, chosen by --sweep lr among {rates}")
-        if not outcome.is_new and number == len(cells):
-            progress.say("--force runs again what has a record")
-        records.append(outcome.record)
-        started = time.perf_counter()
+    outcomes = run_cells(cells, store, progress, force=run.force, strict=run.strict)
+    records, failed = _said(outcomes, len(cells), store, progress)
+    if failed is not None and not records:
+        raise failed
     typer.echo(rendered(compose(records), form), nl=False)
     cards = [path for record in records for path in sorted((store.adapters / record.id).glob("**/adapter.json"))]
     folders = [path.parent for path in cards]
@@ -127,7 +120,34 @@ def carry_out(cells: Sequence[Cell], run: RunOptions, output: OutputOptions, for
     elif folders and len(records) == 1:  # of shots as a prefix there is one for each template
         use = shlex.join(["peftbench", "predict", "--adapter", str(folders[0])])
         progress.say(f"\nadapters: {folders[0].parent}/template-*; `{use}` uses one")
+    if failed is not None:
+        raise failed
     say_next(progress, step)
+
+
+def _said(
+    outcomes: "Iterator[Outcome]", number: int, store: Store, progress: Watch
+) -> "tuple[list[Record], CellsFailed | None]":
+    """Print a line for each outcome as it comes; return the records, and what is raised of cells that failed."""
+    from peftbench.flow.failures import CellsFailed
+
+    records: list[Record] = []
+    try:
+        for outcome in outcomes:
+            record = outcome.record
+            records.append(record)
+            folder = store.location(record.id).parent
+            took = f"{outcome.seconds:.1f} s" if outcome.is_new else f"there already, in {folder}"
+            progress.say(f"[{len(records)}/{number}] {_line(record)}  ({took})")
+            sweep = record.learned.sweep
+            if sweep is not None:
+                rates = ", ".join(f"{trial.lr:g}" for trial in sweep.trials)
+                progress.say(f"learning rate {sweep.lr:g}, chosen by --sweep lr among {rates}")
+            if not outcome.is_new and len(records) == number:
+                progress.say("--force runs again what has a record")
+    except CellsFailed as error:
+        return records, error
+    return records, None
 
 
 def _line(record: Record) -> str:

@@ -6,7 +6,8 @@ from pathlib import Path
 from peftbench.decision import MODEL, QUERIES
 from peftbench.decision.schedule import Schedule, scheduled
 from peftbench.decision.strategies import Split
-from peftbench.flow.run import run
+from peftbench.flow.failures import CellsFailed, Failure
+from peftbench.flow.run import attempts
 from peftbench.learners.progress import SILENT, Watch
 from peftbench.report.evidence import decide as evidence
 from peftbench.report.evidence.decide import Decision
@@ -85,9 +86,12 @@ def carry_out(
 
     Returns:
         The records of all strategies that were run to their end.
+
+    Raises:
+        CellsFailed: A cell failed.
     """
     records: list[Record] = []
-    outcomes = iter(run(schedule.cells, store, watch, force=force, strict=strict, is_timed=True))
+    outcomes = attempts(schedule.cells, store, watch, force=force, strict=strict, is_timed=True)
     for step in schedule.chosen:
         if not schedule.has_time_for(step):
             names = "; ".join(later.strategy.name for later in schedule.stop_before(step))
@@ -95,6 +99,8 @@ def carry_out(
             break
         # strict would ask for one outcome more.
         for forecast, outcome in zip(step.forecasts, outcomes, strict=False):
+            if isinstance(outcome, Failure):  # its strategy lacks a fold
+                raise CellsFailed([outcome], store)
             records.append(outcome.record)
             schedule.finished(step, forecast, outcome)
     return records

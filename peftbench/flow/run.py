@@ -4,12 +4,14 @@ Read from `run` downwards for the whole experiment; everything else is a noun th
 """
 
 import itertools
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 
-from peftbench.errors import TaskError
-from peftbench.flow import usage
+from peftbench.errors import ModelError, RecordError, TaskError
+from peftbench.flow import failures, usage
+from peftbench.flow.failures import CellsFailed, Failure
 from peftbench.flow.outcome import Evaluation, to_frame, to_record
 from peftbench.flow.plan import plans, remarks
 from peftbench.flow.timetable import CellWatch, Timetable
@@ -23,10 +25,15 @@ from peftbench.store.results import Store
 
 @dataclass(frozen=True)
 class Outcome:
-    """A record, and whether it was made now or there before."""
+    """A record, and whether it was made now or there before.
+
+    Args:
+        seconds: What it took now, the loading of the model aside.
+    """
 
     record: Record
     is_new: bool
+    seconds: float = 0.0
 
 
 def run(
@@ -40,6 +47,8 @@ def run(
 ) -> Iterator[Outcome]:
     """Run cells in their order, each unless its record is there, and write a record for each.
 
+    A cell that fails leaves its traceback in `failures/ID.json` and stops no other; the last step raises.
+
     Args:
         cells: What to run.
         store: Where records are, and go.
@@ -49,8 +58,34 @@ def run(
         is_timed: Whether somebody has chosen how long it takes; else a remark says so where it is long.
 
     Raises:
-        PeftbenchError: Before anything is computed with a model, for all that can be known by then; later for a cell
-            that failed. The records of finished cells stay.
+        PeftbenchError: Before anything is computed with a model, for all that can be known by then; later where a
+            model, or the results folder, cannot be used. The records of finished cells stay.
+        CellsFailed: After all others were run: some cells failed.
+    """
+    failed = []
+    for outcome in attempts(cells, store, watch, force=force, strict=strict, is_timed=is_timed):
+        if isinstance(outcome, Outcome):
+            yield outcome
+        else:
+            watch.say(f"failed: {outcome} (traceback: {failures.path(store, outcome.id)})")
+            failed.append(outcome)
+    if failed:
+        raise CellsFailed(failed, store)
+
+
+def attempts(
+    cells: Sequence[Cell],
+    store: Store,
+    watch: Watch = SILENT,
+    *,
+    force: bool = False,
+    strict: bool = False,
+    is_timed: bool = False,
+) -> Iterator[Outcome | Failure]:
+    """Run cells as `run` does, with a failure in the place of each that failed.
+
+    Raises:
+        PeftbenchError: As `run`.
     """
     planned = plans(cells)
     notes, say = remarks(planned), cache(watch.say)
@@ -73,13 +108,38 @@ def run(
         for note in notes:  # once, and not above an error
             say(note)
         for trial, record in to_try:
-            yield Outcome(record or _run(trial, store, timetable.cell(trial), force=force), is_new=record is None)
+            if record is not None:
+                yield Outcome(record, is_new=False)
+            else:
+                yield _attempt(trial, store, timetable.cell(trial), force=force)
 
 
 def finished(trial: Trial, store: Store) -> Record | None:
     """Return a trial's record, if what was learned is there with it."""
     record = store.find(trial.id)
     return record if record is not None and store.is_complete(record) else None
+
+
+def _attempt(trial: Trial, store: Store, watch: CellWatch, *, force: bool) -> Outcome | Failure:
+    """Run a trial; whatever it raises is its failure, unless it concerns the cells after it as well.
+
+    Raises:
+        RecordError: The results folder cannot be used.
+        ModelError: A server does not answer as it did.
+    """
+    began = time.perf_counter()
+    try:
+        record = _run(trial, store, watch, force=force)
+    except RecordError:
+        raise
+    except Exception as error:
+        if isinstance(error, ModelError) and trial.backbone.remote is not None:
+            raise
+        failure = Failure.of(error, trial.cell, trial.id)
+        failures.write(failure, store)
+        return failure
+    failures.forget(trial.cell, trial.id, store)
+    return Outcome(record, is_new=True, seconds=time.perf_counter() - began)
 
 
 def _run(trial: Trial, store: Store, watch: CellWatch, *, force: bool) -> Record:
