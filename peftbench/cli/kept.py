@@ -27,16 +27,20 @@ def keep(cells: Sequence[Cell], folder: Path, *, threads: int | None, quiet: boo
         from peftbench.models.threads import THREADS
         from peftbench.tasks.load import load
     THREADS.number = threads
-    by_task = _by_task(cells)
+    alone = by_task(cells)
     kept.check(folder)
-    for number, (name, cell) in enumerate(by_task.items(), start=1):
+    for number, (name, cell) in enumerate(alone.items(), start=1):
         num_shots = len(load(cell.task, as_pool=True).train) if cell.learner == "tune" else cell.shots
         part = kept.keep(cell.model_copy(update={"shots": num_shots}), folder / name, progress)
-        progress.say(f"[{number}/{len(by_task)}] {name}: learned from {num_shots} rows, in {part.folder}")
+        progress.say(f"[{number}/{len(alone)}] {name}: learned from {num_shots} rows, in {part.folder}")
 
 
-def _by_task(cells: Sequence[Cell]) -> dict[str, Cell]:
-    """Name the cell of each task."""
+def by_task(cells: Sequence[Cell]) -> dict[str, Cell]:
+    """Name the cell of each task, without its fold.
+
+    Raises:
+        RecipeError: Nothing is learned, or a task in two ways.
+    """
     alike: dict[str, dict[str, Cell]] = {}
     for cell in cells:
         if cell.shots:

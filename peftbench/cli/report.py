@@ -22,7 +22,7 @@ WITHOUT_MONEY = ("latex", "csv", "png")
 
 def report(
     output: OutputOptions,
-    reference: Annotated[str | None, Option(help="Show published rows below: t-few.", metavar="NAME")] = None,
+    reference: Annotated[str | None, Option(help="Show published rows below: t-few, raft.", metavar="NAME")] = None,
     sort: Annotated[
         str | None, Option(help="Sort rows by a column: accuracy, inference, disk, ...", metavar="COLUMN")
     ] = None,
@@ -60,11 +60,11 @@ def report(
     is_own = output.results.absolute() == RESULTS.absolute()
     if out is None and form in {"html", "png"}:
         out = _beside_records(output.results, form, is_own=is_own)
-    published_table = published(reference) if reference else None
+    printed = published(reference) if reference else ()
     progress = watch(quiet=output.quiet)
     with uncollected():
-        records, left_out = readable(output, may_be_none=published_table is not None)
-        document = compose(records, published_table, left_out, priced)
+        records, left_out = readable(output, may_be_none=bool(printed))
+        document = compose(records, printed, left_out, priced)
         if sort:
             document = replace(document, tables=tuple(ordered(document.tables, sort)))
         content = _content(document, form)

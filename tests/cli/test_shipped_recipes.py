@@ -1,5 +1,7 @@
 import pytest
 
+from peftbench import registry
+from peftbench.cli import kept
 from peftbench.cli.run import expanded
 from peftbench.errors import RecipeError
 from peftbench.spec.recipe import find, shipped
@@ -25,6 +27,22 @@ def test_table_one_puts_each_model_both_ways():
         for model in ("mini-t0", "mini-gpt")
         for learner, shots in (("icl", 0), ("icl", 32), ("tune", 32))
     }
+
+
+def test_raft_tunes_each_task_by_itself_as_t_few_did_and_keeps_it_from_all_rows():
+    cells = [cell for cell in expanded(find("raft")) if cell.learner == "tune"]
+    assert {cell.task.name for cell in cells} == set(registry.GROUP_TASKS["raft"])
+    assert {(cell.method, cell.shots, cell.templates, cell.fold.of) for cell in cells} == {("ia3", 40, (0,), 5)}
+    losses = ("lm_loss", "unlikelihood_loss", "length_norm_loss")
+    of_task = {
+        cell.task.name: (cell.scoring.max_input_tokens, *(cell.training[name] for name in losses)) for cell in cells
+    }
+    assert of_task.pop("banking_77") == (512, 1, 0, 0)
+    assert set(of_task.values()) == {(256, 1, 1, 1)}
+    assert {(cell.training["num_steps"], cell.training["lr"], cell.training["batch_size"]) for cell in cells} == {
+        (1000, 3e-3, 8)
+    }
+    assert set(kept.by_task(cells)) == set(registry.GROUP_TASKS["raft"])
 
 
 def test_a_combination_that_cannot_be_is_an_error(tmp_path):

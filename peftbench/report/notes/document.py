@@ -38,7 +38,7 @@ class Document:
 
 def compose(
     records: Sequence[Record],
-    published: Table | None = None,
+    published: Sequence[Table] = (),
     left_out: Sequence[str] = (),
     prices: Prices | None = None,
 ) -> Document:
@@ -46,7 +46,7 @@ def compose(
 
     Args:
         records: All that can be read; those of the folds of a split are joined here, if they are not yet.
-        published: Rows of a paper.
+        published: Tables of a paper.
         left_out: What is wrong with each record that could not be read, and with each split that lacks a fold.
         prices: By which rows are priced in money, published ones left out; None for no money.
 
@@ -55,9 +55,9 @@ def compose(
     """
     records, incomplete = join(records)
     left_out = [*left_out, *incomplete]
-    if not records and incomplete and published is None:
+    if not records and incomplete and not published:
         raise RecordError(incomplete[0], hint="a row of the report is over all rows, and so takes all folds of a split")
-    if not records and published is None:
+    if not records and not published:
         raise RecordError("there are no records to report", hint="`peftbench icl --shots 32` makes the first ones")
     built = build(records)
     named = Counter(task.name for table in built for task in table.tasks)
@@ -81,9 +81,8 @@ def compose(
         "score_interval": tuple(remarks.intervals(tables)),
         "accuracy_median": tuple(remarks.beside(tables)),
     }
-    if published:
-        tables.append(published)
-        conventions += published.notes
+    tables += published
+    conventions += [text for table in published for text in table.notes]
     unique = tuple(dict.fromkeys(conventions))
     return Document(tuple(tables), tuple(dict.fromkeys(findings)), unique, of_columns, priced)
 
@@ -92,6 +91,7 @@ def _title(table: Table, named: Counter[str]) -> str:
     """Name the tasks, and the model where there is one; of a name that stands for several sets of rows, say which."""
     names = ", ".join(_names(table, named))
     title = f"Task: {names}" if len(table.tasks) == 1 else f"Mean over {len(table.tasks)} tasks: {names}"
+    title += "; by folds of the labelled rows, not the leaderboard's" if remarks.stand_in(table) else ""
     model = common_model(table.rows)
     return f"{title}; model: {model}" if model else title
 

@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
+from peftbench import registry
 from peftbench.report.evidence.break_even import break_evens
 from peftbench.report.evidence.sensitivity import sensitivities
 from peftbench.report.notes import steps
@@ -38,7 +39,7 @@ def conventions(tables: Sequence[Table]) -> list[str]:
         f"{titles}: median (interquartile range) over templates x seeds{orders}; over several tasks the mean of their "
         "medians (and of their ranges); n = examples"
     ]
-    notes += folds(rows)
+    notes += [*folds(rows), *stand_ins(tables)]
     if any(next(break_evens(table), None) for table in tables):
         notes.append("break-even: training FLOPs / FLOPs that a query then costs less than with ICL, rounded up")
     notes += [*beside(tables), *intervals(tables)]
@@ -57,6 +58,23 @@ def folds(rows: Sequence[Row]) -> Iterator[str]:
         yield (
             f"{number} folds: each row was answered by what was learned from the other folds, {number - 1}/{number} of "
             "the rows, and all rows together are n; a further seed is a further split"
+        )
+
+
+def stand_in(table: Table) -> str | None:
+    """Name the leaderboard of which folds of labelled rows are tested; None where a task is none of a leaderboard's."""
+    names = {task.name for task in table.tasks}
+    of_folds = any(isinstance(record, Joined) for row in table.rows for record in row.records)
+    boards = (board for board in registry.LEADERBOARDS if names <= set(registry.GROUP_TASKS[board]))
+    return next(boards, None) if of_folds else None
+
+
+def stand_ins(tables: Sequence[Table]) -> Iterator[str]:
+    """Write that scores by folds only stand in for a leaderboard's."""
+    for board in dict.fromkeys(board for table in tables if (board := stand_in(table))):
+        yield (
+            f"{board}: folds of the labelled rows stand in for the leaderboard's test rows, whose labels nobody shows; "
+            f"none of these scores is the leaderboard's: `peftbench submit {board}` makes what it scores"
         )
 
 

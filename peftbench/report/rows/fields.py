@@ -233,12 +233,12 @@ COUNTS = (
 BESIDE = Field(
     "accuracy_median",
     value=lambda row: rounded(row.accuracy),
-    type=float,
+    type=float | None,
     about="mean over tasks of the median accuracy over templates x seeds; where the score is another metric",
     title=ACCURACY,
     unit="%",
     hint="beside the metric: median over templates x seeds; over several tasks the mean of their medians",
-    text=lambda row: units.percent(row.accuracy),
+    text=lambda row: units.ABSENT if row.accuracy is None else units.percent(row.accuracy),
     sort_by=lambda row: row.accuracy,
     best_is_high=True,
     is_beside=True,
@@ -415,7 +415,7 @@ ON_TASK = (
     TaskField(
         BESIDE.name,
         lambda _, spread: rounded(spread.accuracy),
-        float,
+        float | None,
         "over templates x seeds x orders of the shots; where the score is another metric",
         is_beside=True,
     ),

@@ -36,7 +36,7 @@ class Spread:
 
     Args:
         iqr: Interquartile range; None where there is one value only, which has no spread.
-        accuracy: Median of the accuracies, whatever the score is.
+        accuracy: Median of the accuracies, whatever the score is; None where another score was published alone.
         num_orders: In which the same shots stood.
         interval: Of the median, 95 %; None where there is none.
         why_no_interval: The reason; None where there is one.
@@ -48,7 +48,7 @@ class Spread:
     iqr: float | None
     num_seeds: int
     num_templates: int
-    accuracy: float
+    accuracy: float | None
     num_orders: int = 1
     interval: Interval | None = None
     why_no_interval: str | None = None
@@ -70,7 +70,7 @@ class Row:
         num_unreached_parameters: Those among the trained that never got a gradient; None likewise.
         score: Mean over tasks of the median over templates x seeds.
         iqr: Mean over tasks of the interquartile range.
-        accuracy: Mean over tasks of the median accuracy, whatever the score is.
+        accuracy: Mean over tasks of the median accuracy, whatever the score is; None likewise.
         interval: Of the score, 95 %; None where there is none.
         num_seeds: Over tasks; None where it was not published, as the next two.
         costs: By name; each the mean over tasks of the mean over seeds.
@@ -84,7 +84,7 @@ class Row:
     used_shots: Range
     score: float
     iqr: float | None
-    accuracy: float
+    accuracy: float | None
     chance: float | None
     costs: Mapping[str, Cost]
     spreads: Mapping[Task, Spread]
@@ -272,6 +272,7 @@ def _row(group: Mapping[Task, list[Record]], settings: tuple[Setting, ...]) -> R
     first = records[0]
     draws = {task: confidence.drawn(of_task) for task, of_task in group.items()}
     spreads = {task: _spread(task, of_task, draws[task]) for task, of_task in group.items()}
+    accuracies = [spread.accuracy for spread in spreads.values() if spread.accuracy is not None]
     ranges = [spread.iqr for spread in spreads.values() if spread.iqr is not None]
     return Row(
         method=setting.method(first),
@@ -287,7 +288,7 @@ def _row(group: Mapping[Task, list[Record]], settings: tuple[Setting, ...]) -> R
         num_unreached_parameters=_most([record.learned.num_unreached_parameters for record in records]),
         score=statistics.fmean(spread.median for spread in spreads.values()),
         iqr=statistics.fmean(ranges) if len(ranges) == len(spreads) else None,
-        accuracy=statistics.fmean(spread.accuracy for spread in spreads.values()),
+        accuracy=statistics.fmean(accuracies),
         interval=_interval(list(draws.values())),
         chance=statistics.fmean(task.chance for task in group),
         num_examples=sum(task.num_examples for task in group),

@@ -9,6 +9,7 @@ from peftbench.store.record import StartingPoint, Sweep, SweepPoint
 from peftbench.tasks.group import mix
 from peftbench.tasks.load import load
 from tests.report.records import record, under
+from tests.report.stored import folded
 
 
 def table(*records):
@@ -223,3 +224,17 @@ def test_templates_that_skip_rows_are_counted_and_have_no_interval():
     assert any(text in note for note in document.findings)
     assert any("some templates skip rows" in note for note in document.conventions)
     assert document.tables[0].rows[0].num_examples == 300
+
+
+def test_folds_of_a_leaderboards_rows_are_marked_as_a_stand_in_above_the_table_and_below(tmp_path):
+    answers = {0: [1, 0, 1, 1, 0, 1]}
+    document = compose(folded(tmp_path, answers, 3, task="overruling", metric="macro_f1"))
+    assert document.tables[0].title == (
+        "Task: overruling; by folds of the labelled rows, not the leaderboard's; model: mini-gpt"
+    )
+    (note,) = [text for text in document.conventions if text.startswith("raft: ")]
+    assert "stand in for the leaderboard's test rows" in note
+    for other in (folded(tmp_path, answers, 3, task="nli"), [record("ICL", "mini-gpt", "overruling")]):
+        document = compose(other)
+        assert "leaderboard" not in document.tables[0].title
+        assert not any("leaderboard" in text for text in document.conventions)
