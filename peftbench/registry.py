@@ -82,6 +82,10 @@ TEXT_METRICS = {
     "exact_match": "peftbench.metrics.exact_match",
     "token_f1": "peftbench.metrics.token_f1",
     "contains": "peftbench.metrics.contains",
+    "bleu": "peftbench.metrics.bleu",
+    "multi_bleu": "peftbench.metrics.multi_bleu",
+    "chrf": "peftbench.metrics.chrf",
+    "ter": "peftbench.metrics.ter",
 }
 
 # What chooses shots for each query; "random" draws them for all queries (`tasks.shots`).
