@@ -86,6 +86,11 @@ TEXT_METRICS = {
     "multi_bleu": "peftbench.metrics.multi_bleu",
     "chrf": "peftbench.metrics.chrf",
     "ter": "peftbench.metrics.ter",
+    "nist": "peftbench.metrics.nist",
+    "rouge_l": "peftbench.metrics.rouge_l",
+    "rouge_score_l": "peftbench.metrics.rouge_score_l",
+    "cider": "peftbench.metrics.cider",
+    "meteor": "peftbench.metrics.meteor",
 }
 
 # What chooses shots for each query; "random" draws them for all queries (`tasks.shots`).

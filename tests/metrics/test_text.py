@@ -8,12 +8,21 @@ import pytest
 
 from peftbench import registry
 from peftbench.errors import PeftbenchError, TaskError
+from peftbench.metrics import meteor
 from peftbench.metrics.base import Scale
 from peftbench.metrics.squad import normalized
+from tests.metrics.needs import needs
 from tests.test_registry import loaded_by
 
 OUTPUTS = ["The Eagle is a pub by the river.", "cheap food", ""]
 REFERENCES = [["The Eagle is a pub near the river.", "A pub by the river, the Eagle."], ["Cheap food!", ""], ["a bar"]]
+NAMES = [pytest.param(name, marks=needs(name)) for name in registry.TEXT_METRICS]
+
+
+@pytest.fixture(autouse=True)
+def _quick(monkeypatch):
+    """METEOR's table of paraphrases takes six seconds to read."""
+    monkeypatch.setattr(meteor, "MODULES", "exact stem")
 
 
 def test_values_by_hand():
@@ -61,18 +70,21 @@ def test_an_answer_of_articles_alone_is_met_by_another_one():
     assert registry.text_metric("token_f1").of(["bus"], [["The"]]) == 0
 
 
-@pytest.mark.parametrize("name", [name for name in registry.TEXT_METRICS if not registry.text_metric(name).needs_all])
+@pytest.mark.parametrize("name", NAMES)
 def test_weights_are_the_times_that_an_example_stands_in_a_sample(name):
     metric = registry.text_metric(name)
     counted = metric.statistics_of(OUTPUTS * 2, REFERENCES * 2)
     weights = np.array([[1, 0, 3, 0, 2, 0], [0, 1, 0, 0, 0, 1], [2, 2, 2, 2, 2, 2]])
+    assert metric.value(counted[:3].sum(0)) == pytest.approx(metric.value(weights @ counted)[2])
     for sample, value in zip(weights, metric.value(weights @ counted), strict=True):
+        if metric.needs_all:  # a sample by itself would have weights of its own
+            continue
         rows = [row % 3 for row, times in enumerate(sample) for _ in range(times)]
         expected = metric.of([OUTPUTS[row] for row in rows], [REFERENCES[row] for row in rows])
         assert value == pytest.approx(expected)
 
 
-@pytest.mark.parametrize("name", registry.TEXT_METRICS)
+@pytest.mark.parametrize("name", NAMES)
 def test_a_reference_is_its_own_best_answer_and_a_blank_output_its_worst(name):
     metric = registry.text_metric(name)
     references = [["the river runs by a small pub", ""], ["nobody eats here before five in the evening"]]
@@ -105,9 +117,12 @@ def test_what_a_metric_needs_is_missed_by_name(monkeypatch):
         running.statistics_of(["a"], [["a"]])
 
 
+@needs("rouge_l")
 def test_looking_a_metric_up_imports_no_library():
     libraries = {"sacrebleu", "rouge_score", "nltk", "pycocoevalcap", "torch", "pandas"}
-    code = "from peftbench import registry\nfor name in registry.TEXT_METRICS: registry.text_metric(name).require()"
+    code = "from peftbench import registry\nfor name in registry.TEXT_METRICS: registry.text_metric(name)"
+    assert not libraries & loaded_by(code)
+    code = "from peftbench import registry\nregistry.text_metric('rouge_l').require()"
     assert not libraries & loaded_by(code)
 
 
