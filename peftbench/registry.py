@@ -69,6 +69,9 @@ FAMILIES = {
     "bloom": "peftbench.models.families.bloom",
     "opt": "peftbench.models.families.opt",
     "bart": "peftbench.models.families.bart",
+    "bert": "peftbench.models.families.bert",
+    "roberta": "peftbench.models.families.roberta",
+    "modernbert": "peftbench.models.families.modernbert",
 }
 
 METRICS = {
@@ -249,7 +252,7 @@ def family(model_type: str) -> "Family":
         ModelError: A family without a file here; the hint names the known ones.
     """
     if model_type not in FAMILIES:  # no "did you mean": nobody types it
-        hint = f"models that write text, of these families: {', '.join(FAMILIES)}"
+        hint = f"models that write text or fill masks, of these families: {', '.join(FAMILIES)}"
         raise ModelError(f"unknown model family '{model_type}'", hint=hint)
     module = importlib.import_module(FAMILIES[model_type])
     wrapped: Family = importlib.import_module("peftbench.models.family").Family.of(module)

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import transformers
 from safetensors.torch import save_file
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
+from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 from torch import nn
 from transformers import (
     AutoModelForCausalLM,
@@ -39,11 +40,14 @@ FAMILIES = ("t5", "t5-v1.0", "gpt2", "llama", "qwen2", "qwen3", "mistral", "gemm
 FAMILIES += ("gpt_neox", "bloom")
 FAMILIES += ("opt", "bart")
 ENCODER_DECODERS = ("t5", "t5-v1.0", "bart")
+# Those that fill masks; they are in tests of their own, and in those of all families that say so.
+ENCODERS = ("bert", "roberta", "modernbert")
 WINDOW = 8  # tokens: shorter than any prompt in the tests
 
 TEXT = "the premise says that the hypothesis does follow yes no true false maybe question answer positive negative"
 GEMMAS = ("gemma", "gemma2", "gemma3_text")
 INTERLEAVED = ("gpt_neox", "bloom")
+MASK = AddedToken("<mask>", lstrip=True, special=True)  # it takes the blank before it along, as RoBERTa's does
 BOS = ("llama", "mistral", *GEMMAS)
 
 
@@ -68,7 +72,7 @@ def tiny_folder(family: str, path: Path, *, tokenizer: PreTrainedTokenizerFast |
     tokenizer = tokenizer or tiny_tokenizer(family)
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        kinds = {"bart": bart, "opt": opt, "t5": _t5, "t5-v1.0": _t5}
+        kinds = {"bart": bart, "opt": opt, "t5": _t5, "t5-v1.0": _t5, **dict.fromkeys(ENCODERS, encoder)}
         model = kinds.get(family, _decoder)(family, len(tokenizer), **more)
     path.mkdir(parents=True, exist_ok=True)
     model.config.save_pretrained(path)
@@ -85,13 +89,13 @@ def tiny_tokenizer(family: str, turns: Sequence[str] = ()) -> PreTrainedTokenize
     core = Tokenizer(models.BPE())
     core.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     core.decoder = decoders.ByteLevel()
-    special = ["<pad>", "</s>", "<s>", *turns]
+    special = ["<pad>", "</s>", "<s>", *turns, *([MASK] if family in ENCODERS else [])]
     alphabet = pre_tokenizers.ByteLevel.alphabet()
     trainer = trainers.BpeTrainer(
         vocab_size=320, special_tokens=special, initial_alphabet=alphabet, show_progress=False
     )
     core.train_from_iterator([TEXT] * 2, trainer)
-    if family == "bart":
+    if family in ("bart", *ENCODERS):
         core.post_processor = processors.TemplateProcessing(
             single="<s> $A </s>", special_tokens=[("<s>", 2), ("</s>", 1)]
         )
@@ -102,6 +106,8 @@ def tiny_tokenizer(family: str, turns: Sequence[str] = ()) -> PreTrainedTokenize
     elif family in BOS:
         core.post_processor = processors.TemplateProcessing(single="<s> $A", special_tokens=[("<s>", 2)])
     names = {"bos_token": "<s>"} if family in (*BOS, "bart") else {"bos_token": "</s>"} if family == "opt" else {}
+    if family in ENCODERS:
+        names = {"bos_token": "<s>", "cls_token": "<s>", "sep_token": "</s>", "mask_token": MASK}
     return PreTrainedTokenizerFast(tokenizer_object=core, pad_token="<pad>", eos_token="</s>", **names)
 
 
@@ -144,6 +150,21 @@ def opt(_family: str, vocab_size: int, **more: Any) -> nn.Module:
     }  # fmt: skip
     special = {"pad_token_id": 0, "eos_token_id": 1, "bos_token_id": 1}
     return _biased(AutoModelForCausalLM.from_config(OPTConfig(vocab_size=vocab_size, **{**shape, **special, **more})))
+
+
+def encoder(family: str, vocab_size: int, **more: Any) -> nn.Module:
+    """Build an encoder with a head that fills masks; all that has a bias has another one."""
+    shape = {
+        "hidden_size": 16, "num_hidden_layers": 2, "intermediate_size": 40, "num_attention_heads": 4,
+        "max_position_embeddings": 514, "initializer_range": 0.2, "vocab_size": vocab_size, "pad_token_id": 0,
+    }  # fmt: skip
+    none = dict.fromkeys(("hidden_dropout_prob", "attention_probs_dropout_prob"), 0.0)
+    windows = {"local_attention": WINDOW, "layer_types": ["full_attention", "sliding_attention"]}
+    special = {"bos_token_id": 2, "cls_token_id": 2, "eos_token_id": 1, "sep_token_id": 1}
+    own = {"modernbert": windows | special}.get(family, none)
+    kind = {"bert": "Bert", "roberta": "Roberta", "modernbert": "ModernBert"}[family]
+    config = getattr(transformers, f"{kind}Config")(**{**shape, **own, **more})
+    return _biased(getattr(transformers, f"{kind}ForMaskedLM")(config))
 
 
 def _biased(model: nn.Module) -> nn.Module:

@@ -7,13 +7,14 @@ from pathlib import Path
 
 import torch
 from torch import Tensor
-from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM, PreTrainedModel
+from transformers import PreTrainedModel
 from transformers.utils import logging
 
 from peftbench import registry
 from peftbench.adapters import saved
 from peftbench.errors import MethodError
 from peftbench.models.backbone import Backbone
+from peftbench.models.load import auto_class
 
 NUM_ROWS, NUM_TOKENS = 4, 24
 # Of the largest logit; rounding in float32 is far below it: what is above does not hold what it should.
@@ -100,7 +101,7 @@ def _write(backbone: Backbone, folder: Path) -> None:
 
 
 def _agreement(out: Path, folder: Path, backbone: Backbone, expected: Tensor) -> Agreement:
-    kind = AutoModelForSeq2SeqLM if backbone.is_encoder_decoder else AutoModelForCausalLM
+    kind = auto_class(backbone.sizes)
     differences = {}
     for dtype in (torch.float32, torch.bfloat16):
         with _quiet():

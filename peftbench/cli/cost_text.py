@@ -94,7 +94,7 @@ def data(
 def _title(costs: ModelCosts) -> str:
     model, sizes = costs.model, costs.model.shape.sizes
     layers = f"{sizes.num_encoder_layers} + " if sizes.is_encoder_decoder else ""
-    kind = "encoder-decoder" if sizes.is_encoder_decoder else "decoder-only"
+    kind = sizes.kind
     return (
         f"{model.name}: {model.num_parameters:,} parameters, {kind}, "
         f"{layers}{sizes.num_decoder_layers} layers of {sizes.d_model:,} features"

@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSeq2SeqLM
+from transformers import AutoConfig
 
 from peftbench import registry
 from peftbench.costs.describe import Described
@@ -22,7 +22,7 @@ from peftbench.methods.base import MethodConfig
 from peftbench.methods.stages import Stages
 from peftbench.models import attention, foreign
 from peftbench.models.backbone import Backbone
-from peftbench.models.load import quiet
+from peftbench.models.load import auto_class, quiet
 
 NAMES = {torch.float32: "F32", torch.bfloat16: "BF16", torch.float16: "F16", torch.int64: "I64"}
 
@@ -44,8 +44,9 @@ def without_weights(model: Described, dtype: str) -> Backbone:
     """Build a model on the meta device: names and shapes of all parameters, and no memory for their values."""
     with quiet(), torch.device("meta"), foreign.reading(Path(model.name), CostError, hint="check its config.json"):
         config = AutoConfig.for_model(**model.shape.config)
-        auto = AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM
-        body = auto.from_config(config, attn_implementation=attention.NAME, dtype=getattr(torch, dtype))
+        body = auto_class(model.shape.sizes).from_config(
+            config, attn_implementation=attention.NAME, dtype=getattr(torch, dtype)
+        )
         if not model.shape.tied:  # transformers 5 ties T5's head whatever its config says
             body.get_output_embeddings().weight = nn.Parameter(torch.empty_like(body.get_input_embeddings().weight))
     return Backbone(

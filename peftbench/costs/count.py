@@ -12,7 +12,7 @@ from dataclasses import dataclass, fields, replace
 from peftbench.errors import CostError
 from peftbench.methods.base import Added, Op
 from peftbench.models.shapes import EncoderSizes, Sizes
-from peftbench.scoring.work import Blocks, Pass
+from peftbench.scoring.work import Blocks, Pass, rows_of
 
 NOTHING = Added(num_parameters=0)
 
@@ -26,7 +26,8 @@ class Query:
         input_tokens: Tokens of the input, that is of what all choices share.
         choice_tokens: Tokens of each choice, as fed to the model. A choice's last token is only predicted, so an
             encoder-decoder is fed as many as the choice has (the start token first; one more where there are two),
-            and a decoder-only model one less: 0 for a choice of one token.
+            and a decoder-only model one less: 0 for a choice of one token. An encoder-only model is fed all of them,
+            masked or not, in as many rows as `scoring.work.rows_of` says.
         blocks: Where blocks of shots do not see each other: these.
 
     Raises:
@@ -96,8 +97,9 @@ def forward_flops(
 
     Decoder-only models run one sequence: shots, input, then the choices, which share what is before them. An
     encoder-decoder encodes shots and input once, computes cross-attention's keys and values once, and decodes each
-    choice as a sequence of its own. Only positions that predict an answer token pass the LM head: those of the
-    choices, and for decoder-only models the input's last one, which predicts the first token of every choice.
+    choice as a sequence of its own. An encoder-only model runs shots and input anew in each of its rows. Only positions
+    that predict an answer token pass the LM head: those of the choices, for decoder-only models the input's last one,
+    which predicts the first token of every choice, and one in each row of an encoder-only model.
 
     Args:
         sizes: The model's shapes.
@@ -115,9 +117,9 @@ def forward_flops(
     """
     check(sizes)
     added = added or NOTHING
-    if cached and sizes.is_encoder_decoder:
+    if cached and not sizes.is_causal:
         raise CostError(
-            "the shots of an encoder-decoder cannot be cached: its encoder reads shots and query together",
+            f"the shots of an {sizes.kind} model cannot be cached: its encoder reads shots and query together",
             hint="count it without the cache",
         )
     return flops(sizes, stream(sizes, query, added, cached=cached), added, merged=merged)
@@ -144,8 +146,8 @@ def prefill_flops(
         CostError: An encoder-decoder, or impossible sizes.
     """
     check(sizes)
-    if sizes.is_encoder_decoder:
-        raise CostError("an encoder-decoder has no cache of shots to fill", hint="count it without the cache")
+    if not sizes.is_causal:
+        raise CostError(f"an {sizes.kind} model has no cache of shots to fill", hint="count it without the cache")
     added = added or NOTHING
     tokens = added.extra_tokens + shot_tokens
     pairs = tokens * (tokens + added.extra_keys) - (unseen_pairs(blocks.shots, tokens) if blocks else 0)
@@ -191,6 +193,10 @@ def stream(sizes: Sizes, query: Query, added: Added, *, cached: bool = False) ->
             cross_pairs=choices * (encoder + added.extra_keys),
             head=choices - sizes.num_fed_more * len(query.choice_tokens),
         )
+    if sizes.is_encoder_only:
+        rows = [before + query.input_tokens + number for number in rows_of(query.choice_tokens)]
+        pairs = sum(tokens * (tokens + added.extra_keys) for tokens in rows)
+        return Stream(0, sum(rows), 0, self_pairs=pairs, cross_pairs=0, head=len(rows))
     keys = before + query.input_tokens + choices
     queries = keys - before if cached else keys
     pairs = queries * (keys + added.extra_keys)
@@ -275,8 +281,11 @@ def op_flops(op: Op, stream: Stream) -> int:
 
 
 def head_flops(sizes: Sizes, stream: Stream) -> int:
-    """Count the LM head, forward."""
-    return 2 * stream.head * sizes.d_model * sizes.vocab_size
+    """Count the LM head, forward; a masked model's has a square layer, and classes stand in the vocabulary's place."""
+    if sizes.num_classes:
+        return 2 * stream.head * sizes.d_model * sizes.num_classes
+    columns = sizes.vocab_size + (sizes.d_model if sizes.is_encoder_only else 0)
+    return 2 * stream.head * sizes.d_model * columns
 
 
 def _layer_flops_per_token(sizes: Sizes) -> int:

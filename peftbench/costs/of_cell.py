@@ -11,7 +11,7 @@ from peftbench.costs import backward, count, rule, storage
 from peftbench.costs.traced_cell import Traced
 from peftbench.methods.base import Added
 from peftbench.models.shapes import Sizes
-from peftbench.scoring.work import Length, Pass, SelectionWork, SweepWork, TrainingWork
+from peftbench.scoring.work import Length, Pass, SelectionWork, SweepWork, TrainingWork, rows_of
 from peftbench.store.record import Cost
 
 EXACT = "all matmuls incl. attention and LM head, multiply-add = 2, choices share the query, no padding"
@@ -106,7 +106,7 @@ class Facts:
         Those of chosen shots could not: other shots stand before them in each prompt.
         """
         has_shots = any(scored.shot_tokens for scored in self.scored) and not self.selections
-        return has_shots and not self.sizes.is_encoder_decoder
+        return has_shots and self.sizes.is_causal
 
     @property
     def is_blocked(self) -> bool:
@@ -302,8 +302,11 @@ def _sweep(facts: Facts, swept: SweepWork, added: Added) -> Flops:
 
 
 def _alone(facts: Facts, length: Length) -> Pass:
-    """Return the shape of an example that is run by itself: an encoder-decoder pads its choices to the longest."""
+    """Return the shape of an example that is run by itself; what has several rows pads them to the longest."""
     fed = sum(length.choices)
+    if facts.sizes.is_encoder_only:
+        rows = [length.context + number for number in rows_of(length.choices)]
+        return Pass.of_decoder(rows=len(rows), tokens=max(rows), head=len(rows))
     if not facts.sizes.is_encoder_decoder:
         return Pass.of_decoder(rows=1, tokens=length.total, head=fed + 1)
     return Pass.of_encoder_decoder(
@@ -337,7 +340,7 @@ def _storage(facts: Facts) -> list[Cost]:
         cache = [storage.cache_bytes(facts.sizes, scored.shot_tokens, facts.bytes_per_value) for scored in facts.scored]
         convention = f"keys and values of the shots, {facts.bytes_per_value} bytes per value as the cell ran, {MEAN}"
         disk.append(_bytes("cache_bytes", _mean(cache), convention))
-    elif any(scored.shot_tokens for scored in facts.scored) and facts.sizes.is_encoder_decoder:
+    elif any(scored.shot_tokens for scored in facts.scored) and not facts.sizes.is_causal:
         convention, reason = f"keys and values of the shots, {MEAN}", "an encoder reads the shots anew with each query"
         disk.append(
             Cost(name="cache_bytes", value=None, unit="bytes", kind="counted", convention=convention, reason=reason)
@@ -390,7 +393,10 @@ def _rule(facts: Facts, query: count.Query) -> int:
     unfed = -facts.sizes.num_fed_more * len(query.choice_tokens)  # the paper counts all tokens of the choices
     before = 0 if facts.reads_prefix else query.shot_tokens
     virtual = facts.added.extra_tokens if facts.added else 0
-    tokens = before + virtual + query.input_tokens + sum(query.choice_tokens) + unfed
+    context = before + virtual + query.input_tokens
+    tokens = context + sum(query.choice_tokens) + unfed
+    if facts.sizes.is_encoder_only:
+        tokens = sum(context + number for number in rows_of(query.choice_tokens))
     return rule.inference_flops(facts.num_parameters, tokens, is_encoder_decoder=facts.sizes.is_encoder_decoder)
 
 

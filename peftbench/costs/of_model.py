@@ -204,7 +204,7 @@ def _remarks(model: Described, work: Workload) -> Iterable[str]:
     tokens, most = work.shot_tokens + work.query_tokens, model.shape.max_positions
     if most is not None and tokens > most:
         yield f"{tokens:,} tokens are more than the {most:,} positions of the model: ICL is counted as if they fitted"
-    if model.shape.sizes.is_encoder_decoder:
+    if not model.shape.sizes.is_causal:
         yield "no cached ICL: an encoder reads shots and query together, so that no keys and values can be kept"
 
 
@@ -232,7 +232,7 @@ class Prices:
         file = _bytes("disk_bytes", storage.icl_bytes(work.shot_tokens), "token ids of the shots as int32")
         answer = self._query_costs(count.forward_flops(sizes, with_shots), work.shot_tokens + work.query_tokens)
         yield Strategy(model.name, "ICL", "", (*answer, *self._byte_costs(file), untrained))
-        if sizes.is_encoder_decoder:
+        if not sizes.is_causal:
             return
         cache = storage.cache_bytes(sizes, work.shot_tokens, self._value_bytes)
         file = _bytes("disk_bytes", cache, f"keys and values of the shots in {work.dtype}")

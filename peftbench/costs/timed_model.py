@@ -120,7 +120,7 @@ def _prompted(backbone: Backbone, work: Workload) -> Iterator[Run]:
         return
     score = partial(_score, backbone, _encoded(work, work.shot_tokens))
     yield Run(f"ICL {QUERY}", score, count.forward_flops(backbone.sizes, with_shots), convention)
-    if not backbone.is_encoder_decoder and not _is_too_long(backbone, with_shots):
+    if backbone.sizes.is_causal and not _is_too_long(backbone, with_shots):
         cache = _filled(backbone, work.shot_tokens)
         flops = count.forward_flops(backbone.sizes, with_shots, cached=True)
         score = partial(_score_after, backbone, _encoded(work), cache, work.shot_tokens)

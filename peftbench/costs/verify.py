@@ -87,7 +87,7 @@ def verify(model: Described, query: Query, method: str | None = None, config: An
 
     Args:
         model: Its shapes.
-        query: Token lengths, virtual tokens left out; an encoder-decoder's choices are made as long as the longest.
+        query: Token lengths, virtual tokens left out; choices that are run as rows are made as long as the longest.
         method: Name of what is attached; None: nothing, and only the query is traced.
         config: The method's settings.
 
@@ -97,7 +97,7 @@ def verify(model: Described, query: Query, method: str | None = None, config: An
         ModelError: The query is longer than the model's positions.
     """
     backbone = _built(model)
-    if backbone.is_encoder_decoder:  # its decoder runs an example's choices as rows of equal length
+    if not backbone.sizes.is_causal:  # an example's choices are rows of equal length
         longest = max(query.choice_tokens)
         query = replace(query, choice_tokens=(longest,) * len(query.choice_tokens))
     if method is None:

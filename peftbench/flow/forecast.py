@@ -205,7 +205,7 @@ def _prompted(learner: Icl, trial: Trial, texts: Texts) -> Forecast:
             else:
                 before = part.shot_tokens
                 if part.is_chosen:
-                    is_shared = trial.scoring.cache and not sizes.is_encoder_decoder
+                    is_shared = trial.scoring.cache and sizes.is_causal
                     before, counts = 0, counts.after(part.shot_tokens // (part.num_alike if is_shared else 1))
                 passes = _scoring(Shapes(sizes, num_before=before, blocks=part.blocks), counts, trial)
             scored.update(passes)

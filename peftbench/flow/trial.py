@@ -232,7 +232,9 @@ def on(backbone: Backbone, plans: Sequence[Plan]) -> list[Trial]:
         Trial(
             plan,
             backbone,
-            plan.cell.scoring.resolved(is_encoder_decoder=backbone.is_encoder_decoder),
+            plan.cell.scoring.resolved(
+                is_encoder_decoder=backbone.is_encoder_decoder, is_encoder_only=backbone.sizes.is_encoder_only
+            ),
             _resolved(plan.learner, plan.cell, backbone),
         )
         for plan in plans

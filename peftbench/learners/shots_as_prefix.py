@@ -114,7 +114,7 @@ def check_prefix(backbone: Backbone) -> None:
     Raises:
         MethodError: They cannot, and why.
     """
-    if backbone.is_encoder_decoder:
+    if not backbone.sizes.is_causal:
         reason = "its encoder reads the query together with them"
     elif backbone.is_windowed:
         reason = "its attention has a window that they would have to leave as the text goes on"

@@ -314,6 +314,10 @@ def _shapes(backbone: Backbone, batch: Sequence[Encoded]) -> tuple[list[Length],
     shapes = Shapes(backbone.sizes, num_virtual, backbone.num_members)
     prompts = [Prompt.of(tokens) for tokens in batch]
     shape = shapes.training(prompts)
+    if backbone.sizes.is_encoder_only:
+        lengths = encoding.lengths(backbone, batch)
+        num_run = sum(num_virtual + number for prompt in prompts for number in prompt.rows)
+        return lengths, shape, sum(length.total for length in lengths) - num_run
     num_alone = len(batch) if backbone.is_encoder_decoder else shape.decoder_rows
     num_shared = num_virtual * (len(batch) - num_alone)
     for prompt in prompts:

@@ -197,8 +197,9 @@ def resume_config(config: Config) -> Config:
 def _move(backbone: Backbone, offset: int) -> None:
     if not offset:
         return
-    if backbone.is_encoder_decoder or backbone.is_windowed:
-        kind = "an encoder-decoder" if backbone.is_encoder_decoder else "a model with a sliding window"
+    if backbone.is_encoder_decoder or backbone.sizes.is_encoder_only or backbone.is_windowed:
+        is_decoder = not backbone.is_encoder_decoder and not backbone.sizes.is_encoder_only
+        kind = "a model with a sliding window" if is_decoder else f"an {backbone.sizes.kind} model"
         raise MethodError(
             f"position_offset = {offset}: a prefix has no positions in {kind}, as '{backbone.name}' is",
             hint="position_offset = 0",

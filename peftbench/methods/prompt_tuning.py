@@ -103,7 +103,12 @@ class SoftPrompts(nn.Module):
         super().__init__()
         self.P = nn.ParameterList(nn.Parameter(start) for start in starts)
         self.num_members = len(starts)
-        self._members = list(range(len(starts)))
+        self._turns = self._members = list(range(len(starts)))
+
+    @property
+    def takes_turns(self) -> bool:
+        """Whether no batch has said which prompt is whose."""
+        return self._members is self._turns
 
     @contextmanager
     def use(self, members: Sequence[int]) -> Iterator[None]:

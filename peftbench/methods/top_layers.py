@@ -54,6 +54,8 @@ def added(sizes: Sizes, config: Config) -> Added:
     _check(sizes, config)
     first = sizes.num_decoder_layers - config.num_layers
     count = config.num_layers * places.num_layer_parameters(sizes)
+    if sizes.no_first_norm and not first:
+        count -= sizes.d_model * (2 if sizes.norm_biases else 1)
     free = [place for place in (*places.matrices(sizes), *places.norm_places(sizes)) if place.stack == "decoder"]
     free = [place for place in free if place.layer >= first]
     if sizes.norms_behind:  # what goes into the lowest of them comes from the norm of the layer below, which stays

@@ -43,6 +43,7 @@ class Backbone:
         tokenizer: A fast tokenizer (character offsets are needed).
         family: What is known of this kind of model: sizes, sites, windows, head.
         tables: The tables of the model folder's peftbench.toml.
+        has_head: Whether it predicts words; an encoder may come without what does.
     """
 
     remote: "Remote | None" = None
@@ -60,11 +61,12 @@ class Backbone:
         model_sha256: str | None = None,
         quantization: str | None = None,
         tables: Mapping[str, Any] | None = None,
+        has_head: bool = True,
     ) -> None:
         self.name, self.revision, self.fingerprint, self.model_sha256 = name, revision, fingerprint, model_sha256
         self.quantization = quantization
         self.model, self.tokenizer, self.tables = model, tokenizer, dict(tables or {})
-        self.family = family
+        self.family, self.has_head = family, has_head
         family.rewire(model)
         self.sizes = family.sizes(model.config)
         self.max_positions = family.max_positions(model.config)

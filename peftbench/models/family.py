@@ -35,6 +35,11 @@ def one_start(config: Any) -> list[int]:
     return [config.decoder_start_token_id]
 
 
+def zero(config: Any) -> int:
+    """Return 0: positions are counted from there."""
+    return 0
+
+
 def not_placed(decoder: Any, positions: "Tensor") -> AbstractContextManager[None]:
     """Change nothing: positions are the attention's."""
     return nullcontext()
@@ -61,6 +66,8 @@ class Family:
 
     Args:
         UNDEFINED: What is not defined on it -> why.
+        HEAD: Name of the module with the head of a masked model; "" of models that write text.
+        UNREAD: What names of weights begin with that checkpoints hold and nothing here reads.
         sizes: Config -> shapes.
         max_positions: Config -> tokens that the model was made for; None where there is no limit.
         sites: Shapes -> the sites of all roles.
@@ -68,6 +75,7 @@ class Family:
         layers: Shapes -> the layers, encoder first.
         window: Config -> how many tokens back attention looks in its windowed layers; None where there are none.
         start: Config -> the tokens that an encoder-decoder's decoder starts from.
+        first_position: Config -> the position of a text's first token in the model's own count.
         head: (model, hidden states (tokens, d_model)) -> logits (tokens, vocab_size) float32.
         placed: (decoder of an encoder-decoder, positions (rows, tokens)) -> a context in which its tokens are embedded
             at these positions.
@@ -83,10 +91,13 @@ class Family:
     layers: Callable[[Sizes], list[Layer]]
     window: Callable[[Any], int | None] = no_window
     start: Callable[[Any], list[int]] = one_start
+    first_position: Callable[[Any], int] = zero
     head: Callable[[Any, "Tensor"], "Tensor"] = logits
     placed: Callable[[Any, "Tensor"], AbstractContextManager[None]] = not_placed
     skipped: Callable[[Any, "Tensor", tuple[Any, ...]], Any] = hand_on
     rewire: Callable[[Any], None] = leave
+    HEAD: str = ""
+    UNREAD: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, module: ModuleType) -> Self:

@@ -9,7 +9,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoTokenizer, PreTrainedModel
+from torch import nn
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoModelForMaskedLM,
+    AutoModelForSeq2SeqLM,
+    AutoTokenizer,
+    PreTrainedModel,
+)
 from transformers.utils import logging
 
 from peftbench import registry
@@ -20,6 +28,7 @@ from peftbench.models.family import Family
 from peftbench.models.gguf import config as gguf_config
 from peftbench.models.gguf import header, tensors
 from peftbench.models.gguf import tokenizer as gguf_tokenizer
+from peftbench.models.shapes import Sizes
 from peftbench.models.threads import SMALL, THREADS
 
 CONFIG = "config.json"
@@ -36,6 +45,7 @@ class Parts:
     fingerprint: str
     model_sha256: str | None = None
     quantization: str | None = None
+    has_head: bool = True
 
 
 def load(
@@ -73,6 +83,7 @@ def load(
         tokenizer=parts.tokenizer,
         family=parts.family,
         tables=tables,
+        has_head=parts.has_head,
     )
 
 
@@ -86,11 +97,11 @@ def _from_folder(folder: Path, dtype: torch.dtype, allow_pickle: bool, is_embedd
     _check_bytes(folder, family, config, paths)
     model_sha256 = None if is_embedded else weights.model_sha256(folder)
     with quiet():
-        model = _model(folder, config, paths, dtype)
+        model, has_head = _model(folder, family, config, paths, dtype)
         tokenizer = read_tokenizer(folder)
     _check_vocabulary(folder, config, tokenizer)
     _check_start(folder, family, config)
-    return Parts(model, tokenizer, family, weights.fingerprint(paths), model_sha256)
+    return Parts(model, tokenizer, family, weights.fingerprint(paths), model_sha256, has_head=has_head)
 
 
 def _from_file(path: Path, dtype: torch.dtype) -> Parts:
@@ -183,8 +194,18 @@ def _check_start(folder: Path, family: Family, config: Any) -> None:
             )
 
 
-def _model(folder: Path, config: Any, paths: list[Path], dtype: torch.dtype) -> PreTrainedModel:
-    auto = AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM
+def auto_class(sizes: Sizes) -> Any:
+    """Return the class by which transformers builds a kind of model with its head."""
+    if sizes.is_encoder_only:
+        return AutoModelForMaskedLM
+    return AutoModelForSeq2SeqLM if sizes.is_encoder_decoder else AutoModelForCausalLM
+
+
+def _model(
+    folder: Path, family: Family, config: Any, paths: list[Path], dtype: torch.dtype
+) -> tuple[PreTrainedModel, bool]:
+    """Load a model, and tell whether it has its head: an encoder may come without one, and has an empty one then."""
+    auto = auto_class(family.sizes(config))
     with foreign.reading(folder, fault="holds no model that can be loaded", hint=TOGETHER):
         try:
             model, loading_info = auto.from_pretrained(
@@ -201,15 +222,29 @@ def _model(folder: Path, config: Any, paths: list[Path], dtype: torch.dtype) -> 
         except pickle.UnpicklingError:
             hint = "convert it to safetensors where you trust it"
             raise ModelError(f"the pickle in '{folder}' holds more than tensors and is not loaded", hint=hint) from None
-    _check_complete(folder, loading_info)
-    return model
+    has_head = _has_head(family, model, loading_info)
+    _check_complete(folder, family, loading_info, has_head=has_head)
+    if not has_head:
+        setattr(model, family.HEAD, nn.Identity())
+    return model, has_head
 
 
-def _check_complete(folder: Path, loading_info: dict[str, Any]) -> None:
+def _has_head(family: Family, model: PreTrainedModel, loading_info: dict[str, Any]) -> bool:
+    """Tell whether anything of the head was there, but for the embeddings, which it may share."""
+    if not family.HEAD:
+        return True
+    missing = {key for key in loading_info["missing_keys"] if key.startswith(f"{family.HEAD}.")}
+    own = {name for name, _ in model.named_parameters() if name.startswith(f"{family.HEAD}.")}
+    return not missing or bool(own - missing)
+
+
+def _check_complete(folder: Path, family: Family, loading_info: dict[str, Any], *, has_head: bool) -> None:
     """Refuse weights that are not exactly the model's: what is missing would be random, what is too much ignored."""
     faults = []
+    ignored = {"unexpected": family.UNREAD, "missing": () if has_head else (f"{family.HEAD}.", "decoder.")}
     for kind in ("missing", "unexpected", "mismatched"):
         names = sorted(key if isinstance(key, str) else key[0] for key in loading_info[f"{kind}_keys"])
+        names = [name for name in names if not name.startswith(tuple(ignored.get(kind, ())))]
         if names:
             faults.append(f"{kind}: {', '.join(names[:3])}{', ...' if len(names) > 3 else ''}")
     if faults:

@@ -29,6 +29,12 @@ class Sizes:
         alibi: Whether attention counts how far back a key stands, in place of positions (BLOOM).
         parallel: Whether attention and the feed-forward block both read what enters the layer (GPT-NeoX).
         norms_behind: Whether norms stand behind the blocks, on the residual stream, and none at a stack's end (BART).
+        no_first_norm: Whether no norm stands before the lowest layer's attention: it is a part of the embeddings
+            (ModernBERT).
+        is_encoder_only: Whether tokens see those behind them too, and a mask's place is predicted in place of the next
+            token; its layers are the one stack of the model, called "decoder" as any such. Its head has a square layer
+            before the vocabulary's matrix (BERT).
+        num_classes: Classes of a layer on the pooled state that stands in the head's place; 0: it is the model's own.
         num_start_tokens: From how many tokens a decoder of an encoder-decoder starts; the last one predicts the
             answer's first token.
         num_other_parameters: Those beside token embeddings, linear layers and the norms that methods see: learned
@@ -54,13 +60,30 @@ class Sizes:
     alibi: bool = False
     parallel: bool = False
     norms_behind: bool = False
+    no_first_norm: bool = False
+    is_encoder_only: bool = False
+    num_classes: int = 0
     num_start_tokens: int = 1
     num_other_parameters: int = 0
 
     @property
     def num_fed_more(self) -> int:
         """How many more tokens are fed for an answer than it has; decoder-only: -1, its last one is only predicted."""
+        if self.is_encoder_only:  # a mask stands for each
+            return 0
         return self.num_start_tokens - 1 if self.is_encoder_decoder else -1
+
+    @property
+    def is_causal(self) -> bool:
+        """Whether no token sees those behind it, so that what is before a query is the same for all queries."""
+        return not self.is_encoder_decoder and not self.is_encoder_only
+
+    @property
+    def kind(self) -> str:
+        """What kind of transformer it is, in words."""
+        if self.is_encoder_only:
+            return "encoder-only"
+        return "encoder-decoder" if self.is_encoder_decoder else "decoder-only"
 
     @property
     def num_layers(self) -> int:
@@ -86,7 +109,7 @@ class Site:
         start: First feature of the slice on that side, or of each head's slice.
         stop: One past the last feature of it.
         in_features: Features that go into the whole module.
-        stack: Which stack the layer belongs to; "decoder" for decoder-only models.
+        stack: Which stack the layer belongs to; "decoder" for models of one stack.
         layer: Layer index in its stack.
         attention: Which attention block the layer belongs to; None for feed-forward layers.
         heads: How many slices there are: GPT-NeoX and BLOOM have q, k and v of a head next to each other, then those

@@ -10,7 +10,7 @@ from transformers import DynamicCache
 
 from peftbench.errors import RunError
 from peftbench.models.backbone import Backbone
-from peftbench.scoring import packing, prefill, tree
+from peftbench.scoring import cloze, packing, prefill, tree
 from peftbench.scoring.encoding import Encoded, num_common, num_virtual_tokens
 from peftbench.scoring.forward import answer_log_probs, decoder_states, log_probs_at
 from peftbench.scoring.plain import plain_log_probs
@@ -99,6 +99,8 @@ def batches(
 def _batching(
     backbone: Backbone, encoded: Sequence[Encoded], cache: bool, budget: int, row_adapters: RowAdapters | None
 ) -> Batching:
+    if backbone.sizes.is_encoder_only:
+        return _in_rows(backbone, encoded, row_adapters or _Alike(), is_shared=cache)
     is_packed = not backbone.is_encoder_decoder and row_adapters is None and cache
     assert is_packed or encoded[0].blocks is None, "blocks of shots are run once, and their keys and values kept"
     if is_packed:
@@ -113,7 +115,7 @@ def token_budget(backbone: Backbone) -> int:
     """Return the tokens per forward pass that suit the device."""
     if backbone.device.type != "cpu":
         return GPU_BUDGET
-    return FOLDED_BUDGET if backbone.is_encoder_decoder else PACKED_BUDGET
+    return PACKED_BUDGET if backbone.sizes.is_causal else FOLDED_BUDGET
 
 
 def first_batch(order: Sequence[int], costs: Sequence[int], budget: int, *, padded: bool) -> list[int]:
@@ -248,9 +250,28 @@ def _plain(backbone: Backbone, encoded: Sequence[Encoded]) -> Batching:
     return Batching([_cost(tokens) for tokens in encoded], True, run)
 
 
+def _in_rows(backbone: Backbone, encoded: Sequence[Encoded], row_adapters: RowAdapters, *, is_shared: bool) -> Batching:
+    """Encoder-only: rows for each prompt, in each of which the place of one token is predicted."""
+    virtual = num_virtual_tokens(backbone)
+
+    def run(indices: Sequence[int]) -> tuple[Sums, Work]:
+        batch = [encoded[index] for index in indices]
+        of_each = [cloze.rows(tokens, is_shared=is_shared) for tokens in batch]
+        with row_adapters.select([index for index, rows in zip(indices, of_each, strict=True) for _ in rows]):
+            picked, answers = answer_log_probs(backbone, batch, is_shared=is_shared)  # (answer tokens,)
+        rows = [(tokens, len(row.ids)) for tokens, rows in zip(batch, of_each, strict=True) for row in rows]
+        longest = virtual + max(number for _, number in rows)
+        shape = Pass.of_decoder(rows=len(rows), tokens=longest, head=answers.num_predicting)
+        fed = sum(number - tokens.num_around for tokens, number in rows)
+        return _sums(picked.tolist(), answers, batch), _work([tokens for tokens, _ in rows], virtual, fed, shape)
+
+    costs = [sum(virtual + len(row.ids) for row in cloze.rows(tokens, is_shared=is_shared)) for tokens in encoded]
+    return Batching(costs, True, run)
+
+
 def _work(contexts: Sequence[Encoded], virtual: int, fed: int, shape: Pass) -> Work:
     """Count what a padded pass ran: contexts, `fed` tokens of choices, and padding for the rest."""
-    context = sum(virtual + len(tokens.context) for tokens in contexts)
+    context = sum(virtual + tokens.num_around for tokens in contexts)
     padding = shape.num_tokens - context - fed
     return Work(context_tokens=context, choice_tokens=fed, padding_tokens=padding, passes=(shape,))
 

@@ -35,7 +35,7 @@ def check(backbone: Backbone) -> None:
     Raises:
         MethodError: They cannot.
     """
-    if backbone.is_encoder_decoder:
+    if not backbone.sizes.is_causal:
         message = (
             f"--attention block goes with decoder-only models: the encoder of '{backbone.name}' reads the query, too"
         )

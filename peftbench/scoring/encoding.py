@@ -1,42 +1,19 @@
 """Text -> tokens: where the prompt ends, which tokens are the answer's, and what the choices of a prompt share."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from pathlib import Path
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 from peftbench.errors import ModelError
-from peftbench.models import foreign
 from peftbench.models.backbone import Backbone
-from peftbench.scoring import chat
+from peftbench.scoring import chat, cloze, head
+from peftbench.scoring.encoded import Encoded, num_common, tokenized
 from peftbench.scoring.layout import Layout, Shot, plain
-from peftbench.scoring.work import Blocks, Length
+from peftbench.scoring.work import Length
 from peftbench.spec.cell import Scoring
 from peftbench.tasks.task import Example
 
 MARGIN = 8  # characters that prompts must share after the place where their common head is cut off
-
-
-@dataclass(frozen=True)
-class Encoded:
-    """An example as token ids.
-
-    Args:
-        context: What all choices share: the longest common token prefix, never into an answer token; for an
-            encoder-decoder the encoder's ids.
-        choices: The rest of each choice; for an encoder-decoder the decoder's targets.
-        starts: How many of choices[c] are not yet answer tokens.
-        label: Index of the right choice.
-        num_cut_tokens: Tokens that `max_input_tokens` cut from the input.
-        blocks: Where the context begins with blocks of shots that do not see each other: these (`scoring.blocks`).
-    """
-
-    context: tuple[int, ...]
-    choices: tuple[tuple[int, ...], ...]
-    starts: tuple[int, ...]
-    label: int = 0
-    num_cut_tokens: int = 0
-    blocks: Blocks | None = None
 
 
 def encode(
@@ -61,13 +38,31 @@ def encode(
     queries = [example for example, _ in cuts]
     layout = layout_of(backbone, scoring, shots)
     layout.check(queries)
-    encode_batch = _encode_encoder_decoder if backbone.is_encoder_decoder else _encode_decoder_only
-    encoded = encode_batch(backbone, queries, scoring, layout)
+    for example, query in zip(examples, queries, strict=True):
+        cloze.check_place(backbone, example, query)
+    encoded = _encoder_of(backbone, scoring)(backbone, queries, scoring, layout)
     for query, tokens in zip(queries, encoded, strict=True):
         _check(query, tokens)
     if scoring.max_input_tokens is None:
         return encoded
     return [replace(tokens, num_cut_tokens=num_cut) for tokens, (_, num_cut) in zip(encoded, cuts, strict=True)]
+
+
+def _encoder_of(
+    backbone: Backbone, scoring: Scoring
+) -> Callable[[Backbone, Sequence[Example], Scoring, Layout], list[Encoded]]:
+    """Choose how prompts become tokens, by the kind of model.
+
+    Raises:
+        ModelError: Its answers cannot be what is asked for.
+    """
+    if backbone.sizes.is_encoder_only:
+        return head.encode if scoring.answer == "head" else cloze.encode
+    if scoring.answer is not None or not scoring.pll:
+        option = "--no-pll" if scoring.answer is None else f"--answer {scoring.answer}"
+        message = f"{option} goes with encoder-only models, and '{backbone.name}' writes its answers"
+        raise ModelError(message, hint="without it; or a BERT, RoBERTa, DeBERTa or ModernBERT")
+    return _encode_encoder_decoder if backbone.is_encoder_decoder else _encode_decoder_only
 
 
 def layout_of(backbone: Backbone, scoring: Scoring, shots: Sequence[Shot] = ()) -> Layout:
@@ -107,7 +102,7 @@ def cut(backbone: Backbone, text: str, max_tokens: int) -> tuple[str, int]:
     Returns:
         The text, and how many tokens were cut.
     """
-    (encoding,) = _tokenized(backbone, [text])
+    (encoding,) = tokenized(backbone, [text])
     num_cut = len(encoding.ids) - max_tokens
     return (text[: encoding.offsets[max_tokens - 1][1]], num_cut) if num_cut > 0 else (text, 0)
 
@@ -136,16 +131,9 @@ def num_positions(backbone: Backbone, encoded: Encoded) -> int:
 
     An encoder and a decoder have each their own; what counts there is the longer one of context and choice.
     """
-    context = num_virtual_tokens(backbone) + len(encoded.context)
-    choice = max(map(len, encoded.choices)) + backbone.sizes.num_fed_more
+    context = num_virtual_tokens(backbone) + encoded.num_around
+    choice = max(encoded.num_fed(backbone.sizes.num_fed_more))
     return max(context, choice) if backbone.is_encoder_decoder else context + choice
-
-
-def num_common(sequences: Sequence[Any]) -> int:
-    """Count the elements with which all sequences (lists of ids, or texts) begin alike."""
-    first, last = min(sequences), max(sequences)
-    pairs = enumerate(zip(first, last, strict=False))
-    return next((index for index, (a, b) in pairs if a != b), min(len(first), len(last)))
 
 
 def lengths(backbone: Backbone, encoded: Sequence[Encoded], shot_tokens: Sequence[int] | None = None) -> list[Length]:
@@ -158,30 +146,32 @@ def lengths(backbone: Backbone, encoded: Sequence[Encoded], shot_tokens: Sequenc
     """
     virtual, more = num_virtual_tokens(backbone), backbone.sizes.num_fed_more
     return [
-        Length(virtual + len(tokens.context), tuple(len(ids) + more for ids in tokens.choices), of_shots, tokens.blocks)
+        Length(
+            virtual + tokens.num_around, tokens.num_fed(more), of_shots, tokens.blocks, backbone.sizes.is_encoder_only
+        )
         for tokens, of_shots in zip(encoded, shot_tokens or [0] * len(encoded), strict=True)
     ]
 
 
 def num_tokens(backbone: Backbone, text: str) -> int:
     """Count the tokens of a text, without those with which the tokenizer opens or ends it."""
-    return len(_tokenized(backbone, [text])[0].ids) if text else 0
+    return len(tokenized(backbone, [text])[0].ids) if text else 0
 
 
 def text_ids(backbone: Backbone, texts: Sequence[str]) -> list[list[int]]:
     """Tokenize texts that stand alone, with what the tokenizer opens and ends each of them by."""
-    return [list(encoding.ids) for encoding in _tokenized(backbone, texts, special=True)]
+    return [list(encoding.ids) for encoding in tokenized(backbone, texts, special=True)]
 
 
 def ids_and_stops(backbone: Backbone, text: str) -> tuple[list[int], list[int]]:
     """Tokenize a text, without what the tokenizer opens it by; each token comes with where its characters end."""
-    (encoding,) = _tokenized(backbone, [text])
+    (encoding,) = tokenized(backbone, [text])
     return list(encoding.ids), [stop for _, stop in encoding.offsets]
 
 
 def num_tokens_of(backbone: Backbone, texts: Sequence[str]) -> list[int]:
     """Count the tokens of each text, as `num_tokens`."""
-    return [len(encoding.ids) for encoding in _tokenized(backbone, texts)]
+    return [len(encoding.ids) for encoding in tokenized(backbone, texts)]
 
 
 def num_shot_tokens(backbone: Backbone, scoring: Scoring, shots: Sequence[Shot]) -> int:
@@ -199,9 +189,9 @@ def _encode_encoder_decoder(
     backbone: Backbone, queries: Sequence[Example], scoring: Scoring, layout: Layout
 ) -> list[Encoded]:
     tail = _tail(backbone, scoring)
-    inputs = _tokenized(backbone, [layout.prompt(query.input) for query in queries], special=True)
+    inputs = tokenized(backbone, [layout.prompt(query.input) for query in queries], special=True)
     texts = {choice: choice.strip() + layout.after for query in queries for choice in query.choices}
-    answers = _tokenized(backbone, list(texts.values()))
+    answers = tokenized(backbone, list(texts.values()))
     ids = {
         choice: (*answer.ids, *tail) if choice.strip() and answer.ids else ()
         for choice, answer in zip(texts, answers, strict=True)
@@ -227,7 +217,7 @@ def _encode_decoder_only(
     texts = [layout.text(query.input, choice, query.joint) for query in queries for choice in query.choices]
     head, length = _head(backbone, prompts, texts)
     start = (*(() if scoring.chat else opening(backbone)), *head)  # a chat template writes its own
-    encodings = iter(_tokenized(backbone, [text[length:] for text in texts]))
+    encodings = iter(tokenized(backbone, [text[length:] for text in texts]))
     encoded = []
     for query, prompt in zip(queries, prompts, strict=True):
         border = len(prompt) - length
@@ -264,33 +254,19 @@ def _head(backbone: Backbone, prompts: Sequence[str], texts: Sequence[str]) -> t
     if not place or backbone.tokenizer.backend_tokenizer.pre_tokenizer is None:
         return [], 0
     witnesses = (texts[0], texts[-1])
-    wholes = _tokenized(backbone, witnesses)
-    tails = _tokenized(backbone, [text[place:] for text in witnesses])
+    wholes = tokenized(backbone, witnesses)
+    tails = tokenized(backbone, [text[place:] for text in witnesses])
     behind = (index for index, (_, stop) in enumerate(wholes[0].offsets) if stop > place)
     head = wholes[0].ids[: next(behind, None)]  # all of them where what is behind has no tokens
     exact = all(whole.ids == head + tail.ids for whole, tail in zip(wholes, tails, strict=True))
     return (head, place) if exact else ([], 0)
 
 
-def _tokenized(backbone: Backbone, texts: Sequence[str], *, special: bool = False) -> list[Any]:
-    """Tokenize texts, with the tokens that the tokenizer opens and ends a text by where `special` is set.
-
-    Raises:
-        ModelError: The tokenizer gives up: a stranger's regular expression may take more steps than it is granted.
-    """
-    # Not the tokenizer itself: it warns of long texts.
-    core = backbone.tokenizer.backend_tokenizer
-    hint = "another tokenizer, or other text"
-    with foreign.reading(Path(backbone.name), fault="has a tokenizer that fails", hint=hint):
-        encodings: list[Any] = core.encode_batch(list(texts), add_special_tokens=special)
-    return encodings
-
-
 def opening(backbone: Backbone) -> tuple[int, ...]:
     """Return the token with which the tokenizer opens each text, if it does; a continued text has none."""
     if backbone.num_positions_before:
         return ()
-    opening = _tokenized(backbone, [""], special=True)[0].ids
+    opening = tokenized(backbone, [""], special=True)[0].ids
     return tuple(opening[:1]) if opening and opening[0] == backbone.tokenizer.bos_token_id else ()
 
 

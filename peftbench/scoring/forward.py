@@ -11,7 +11,7 @@ from torch import Tensor
 from transformers import DynamicCache
 
 from peftbench.models.backbone import Backbone
-from peftbench.scoring import encoder_decoder, packing, tree
+from peftbench.scoring import cloze, encoder_decoder, packing, tree
 from peftbench.scoring.encoding import Encoded, check_fits, num_virtual_tokens
 from peftbench.scoring.soft_prompt import absent_virtual, with_soft_prompt
 from peftbench.scoring.tree import Answers, Tokens, branches
@@ -26,7 +26,8 @@ def choice_log_probs(
 
     An encoder-decoder encodes each example once and computes cross-attention's keys and values once per example. The
     choices of an example branch off its context, or off the decoder's start, and run once what they begin with alike.
-    Examples share rows where that is cheaper than to pad them (`scoring.packing`).
+    Examples share rows where that is cheaper than to pad them (`scoring.packing`). An encoder-only model has rows of
+    its own for each (`scoring.cloze`).
 
     Args:
         backbone: The model, with what is attached.
@@ -81,6 +82,8 @@ def answer_states(
         is_shared: As in `answer_log_probs`.
     """
     check_fits(backbone, batch)
+    if backbone.sizes.is_encoder_only:
+        return cloze.answer_states(backbone, batch, num_virtual_tokens(backbone), is_shared=is_shared)
     rows_of = places(backbone, batch, is_shared=is_shared) if is_packed else [[index] for index in range(len(batch))]
     if backbone.is_encoder_decoder:
         return encoder_decoder.answer_states(backbone, batch, rows_of, is_shared=is_shared)

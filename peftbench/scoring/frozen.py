@@ -55,8 +55,8 @@ def layers(backbone: Backbone, first: tuple[Stack, int] | None) -> list[Layer]:
         backbone: With or without the method attached.
         first: The lowest (stack, layer) that it adapts.
     """
-    ordered = backbone.layers()
-    below = ordered[: [(layer.stack, layer.layer) for layer in ordered].index(first)] if first else []
+    ordered = [] if backbone.sizes.is_encoder_only else backbone.layers()  # whose examples have several rows
+    below = ordered[: [(layer.stack, layer.layer) for layer in ordered].index(first)] if first and ordered else []
     above = tuple(f"{layer.module}." for layer in ordered[len(below) :])
     modules = (module for name, module in backbone.model.named_modules() if not f"{name}.".startswith(above))
     return [] if any(map(_draws, modules)) else below

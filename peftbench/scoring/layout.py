@@ -7,6 +7,9 @@ from itertools import accumulate
 from peftbench.spec.cell import Scoring
 from peftbench.tasks.task import Example
 
+MARK = "[[answer]]"
+"""Where in an input its answer stands, of a template for encoder-only models; behind the input where it has none."""
+
 
 @dataclass(frozen=True)
 class Shot:
@@ -46,7 +49,9 @@ class Layout:
         return f"{self.before}{input.rstrip()}{self.between}"
 
     def text(self, input: str, answer: str, joint: str = " ") -> str:
-        """Write prompt and answer as one text; the answer brings the white space before it along."""
+        """Write prompt and answer as one text; the answer brings the white space before it along, or has its place."""
+        if MARK in input:
+            return f"{self.prompt(input.replace(MARK, answer.strip()))}{self.after}"
         return f"{self.prompt(input)}{joint}{answer.strip()}{self.after}"
 
     def check(self, examples: Sequence[Example]) -> None:

@@ -144,7 +144,7 @@ def score_encoded(
             backbone.remote.batches(encoded)
             if backbone.remote is not None
             else trie.batches(backbone, encoded, token_budget)
-            if is_trie and cache and not backbone.is_encoder_decoder
+            if is_trie and cache and backbone.sizes.is_causal
             else batches(backbone, encoded, cache=cache, budget=token_budget, row_adapters=row_adapters)
         ):
             for index, values in zip(indices, log_probs, strict=True):

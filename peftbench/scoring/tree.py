@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from peftbench.scoring.encoding import Encoded, num_common
+from peftbench.scoring.encoded import Encoded, num_common
 
 NO_END = 2**31  # behind any token: of tokens that every prompt in the row continues
 
@@ -134,6 +134,14 @@ class Answers:
         self._add(row, [first + source for source in trie.sources], trie.targets, prompt)
         self.choices += trie.choices
         self.slots += trie.slots
+
+    def add_places(
+        self, row: int, source: int, targets: Sequence[int], prompt: int, choices: Sequence[int], slots: Sequence[int]
+    ) -> None:
+        """Append what one token of a row predicts: a token of each of several choices."""
+        self._add(row, [source] * len(targets), targets, prompt)
+        self.choices += choices
+        self.slots += slots
 
     def _add(self, row: int, sources: Sequence[int], targets: Sequence[int], prompt: int) -> None:
         self.rows += [row] * len(targets)

@@ -1,7 +1,7 @@
 """What scoring and training ran: tokens and the shapes of the forward passes, for the costs."""
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, fields
 
 from peftbench.models.shapes import EncoderSizes
@@ -34,6 +34,18 @@ class Blocks:
         return self.num_before + sum(self.shots)
 
 
+def rows_of(choices: Sequence[int]) -> tuple[int, ...]:
+    """List, for each row that an encoder-only model runs, the tokens in the answer's place.
+
+    Choices of one token share a row, and so do classes, which have none; one of k tokens takes k rows.
+
+    Args:
+        choices: Tokens of each choice.
+    """
+    short = [number for number in choices if number <= 1]
+    return (*short[:1], *(number for number in choices if number > 1 for _ in range(number)))
+
+
 @dataclass(frozen=True)
 class Length:
     """Tokens of one prompt as the model takes them.
@@ -43,16 +55,20 @@ class Length:
         choices: Tokens of each choice that are fed; a decoder-only model's last one is only predicted.
         shots: How many tokens of the context are the shots'.
         blocks: Where the context begins with blocks of shots that do not see each other: these.
+        in_rows: Whether an encoder-only model runs it: the context once for each row (`rows_of`).
     """
 
     context: int
     choices: tuple[int, ...]
     shots: int = 0
     blocks: Blocks | None = None
+    in_rows: bool = False
 
     @property
     def total(self) -> int:
-        """Tokens that are run where the choices share the context."""
+        """Tokens that are run where the choices share the context, or of an encoder-only model their rows."""
+        if self.in_rows:
+            return sum(self.context + number for number in rows_of(self.choices))
         return self.context + sum(self.choices)
 
 

@@ -13,6 +13,9 @@ from peftbench.spec.settings import Settings, Unfit
 End = Literal["eos", "separator", "none"]
 
 
+Answer = Literal["cloze", "head"]
+
+
 Draw = Literal["plain", "balanced", "file", "kmeans"]
 
 
@@ -219,7 +222,7 @@ class IclOptions(Settings):
 
 
 SEPARATOR = "\n\n"
-OFF = {"chat": False, "system": None}
+OFF = {"chat": False, "system": None, "answer": None, "pll": True}
 """Settings of scoring that came later, as they are where they are off."""
 
 
@@ -229,6 +232,8 @@ class _ScoringFields(Settings):
     cache: bool = True
     chat: bool = False
     system: str | None = None
+    answer: Answer | None = None
+    pll: bool = True
 
     @model_validator(mode="after")
     def _turns(self) -> "_ScoringFields":
@@ -236,6 +241,8 @@ class _ScoringFields(Settings):
         faults = {
             "system goes with chat, which is off": self.system is not None and not self.chat,
             "turns of a conversation have no separator": self.chat and self.separator != SEPARATOR,
+            "pll says how answers in their place are scored, and answer = head has none": self.answer == "head"
+            and not self.pll,
             'end = "separator" goes with plain text, and chat is on': self.chat and end == "separator",
         }
         if any(faults.values()):
@@ -259,6 +266,9 @@ class Scoring(_ScoringFields):
         cache: Whether prompts share the keys and values of the tokens that they have in common.
         chat: Whether prompts are turns of the model's chat template: user, the input; assistant, the answer.
         system: What the conversation begins with; None leaves it to the template.
+        answer: How an encoder-only model answers: "cloze", in the answer's place in the text, or "head", by a layer on
+            the text's pooled state, which is trained (`scoring.cloze`). None for other models.
+        pll: Whether answers of several tokens are scored in their place, each token by itself; else they are refused.
     """
 
     end: End
@@ -274,10 +284,11 @@ class ScoringOptions(_ScoringFields):
 
     end: End | None = None
 
-    def resolved(self, *, is_encoder_decoder: bool) -> Scoring:
-        """Choose the end where none was asked for."""
+    def resolved(self, *, is_encoder_decoder: bool, is_encoder_only: bool = False) -> Scoring:
+        """Choose the end and the way to answer where none was asked for."""
         end = self.end or ("eos" if is_encoder_decoder else "none")
-        return Scoring.model_validate({**self.model_dump(), "end": end})
+        answer = self.answer or ("cloze" if is_encoder_only else None)
+        return Scoring.model_validate({**self.model_dump(), "end": end, "answer": answer})
 
 
 class Fold(Settings):

@@ -115,7 +115,7 @@ def test_what_cannot_be_measured_is_absent_with_its_reason(capsys):
         ("--verify abc", "there is no record 'abc' in 'results'", "an id"),
         ("--verify abc --model mini-gpt", "record 'abc' can be verified", "without --model"),
         ("--verify --model gpt3-6.7b --method fishmask", "fishmask looks at values", "up to 100,000,000"),
-        ("--model bert/config.json", "unknown model family 'bert'", "of these families: t5"),
+        ("--model bert/config.json", "unknown model family 'electra'", "of these families: t5"),
     ],
 )
 def test_wrong_input_is_one_clear_line(words, message, hint, capsys):
@@ -123,7 +123,7 @@ def test_wrong_input_is_one_clear_line(words, message, hint, capsys):
     odd = {"model_type": "gpt2", "n_embd": 24, "n_layer": 1, "n_head": 5, "vocab_size": 9, "n_positions": 9}
     Path("odd/config.json").write_text(json.dumps(odd))
     Path("bert").mkdir()
-    Path("bert/config.json").write_text('{"model_type": "bert"}')
+    Path("bert/config.json").write_text('{"model_type": "electra"}')
     assert main(["cost", *words.split()]) == 2
     out, err = capsys.readouterr()
     assert out == ""

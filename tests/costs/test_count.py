@@ -1,5 +1,7 @@
 """Hand arithmetic, one layer of each kind: each matmul written out as 2 * rows * inner * columns."""
 
+from dataclasses import replace
+
 import pytest
 
 from peftbench.costs.count import Query, forward_flops, prefill_flops
@@ -17,6 +19,8 @@ PLACES = {
     "decoder": Place("decoder", 0, "cross", "q"),
     "cross": Place("decoder", 0, "cross", "k"),
 }
+
+BERT = Sizes(False, 0, 1, 8, 4, 32, 2, 2, gated=False, vocab_size=20, norms_behind=True, is_encoder_only=True)
 
 TWO_CHOICES = Query(shot_tokens=2, input_tokens=3, choice_tokens=(2, 1))  # T5: 5 encoder and 3 decoder tokens
 TWO_ANSWERS = Query(shot_tokens=2, input_tokens=3, choice_tokens=(0, 1))  # decoder-only: 6 tokens, 2 of them predict
@@ -56,6 +60,23 @@ def test_llama_with_grouped_queries_by_hand():
     projections = 2 * (2 * 6 * 8 * 12) + 2 * (2 * 6 * 8 * 6)
     attention, feed_forward, head = 2 * (2 * 6 * 6 * 12), 3 * (2 * 6 * 8 * 10), 2 * 2 * 8 * 20
     assert forward_flops(LLAMA, TWO_ANSWERS) == projections + attention + feed_forward + head == 8_704
+
+
+def test_bert_by_hand():
+    """Choices of one token share a row of 2 + 3 + 1 tokens; one of two tokens takes two rows of 2 + 3 + 2."""
+    tokens, pairs = 6 + 7 + 7, 6 * 6 + 7 * 7 + 7 * 7
+    projections, attention = 4 * (2 * tokens * 8 * 8), 2 * (2 * pairs * 8)
+    feed_forward, head = 2 * (2 * tokens * 8 * 32), 2 * 3 * 8 * (8 + 20)  # a mask of each row passes both its layers
+    expected = projections + attention + feed_forward + head
+    assert forward_flops(BERT, Query(2, 3, (1, 2, 1))) == expected == 36_352
+
+
+def test_a_head_of_classes_takes_one_row_by_hand():
+    classes = replace(BERT, num_classes=5)
+    projections, attention = 4 * (2 * 5 * 8 * 8), 2 * (2 * 5 * 5 * 8)
+    feed_forward, head = 2 * (2 * 5 * 8 * 32), 2 * 8 * 5
+    expected = projections + attention + feed_forward + head
+    assert forward_flops(classes, Query(2, 3, (0,) * 5)) == expected
 
 
 def test_llama_with_cached_shots_by_hand():
@@ -115,6 +136,8 @@ def test_a_cache_does_not_go_with_an_encoder_that_reads_shots_and_query_together
         forward_flops(T5, TWO_CHOICES, cached=True)
     with pytest.raises(CostError, match="no cache"):
         prefill_flops(T5, 2)
+    with pytest.raises(CostError, match="an encoder-only model cannot be cached"):
+        forward_flops(BERT, TWO_ANSWERS, cached=True)
 
 
 @pytest.mark.parametrize("counts", [(-1, 3, (1,)), (0, -3, (1,)), (0, 3, ()), (0, 3, (2, -1))])

@@ -6,7 +6,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSeq2SeqLM
 
 from peftbench.costs.describe import describe
 from peftbench.errors import CostError, ModelError
-from tests.tiny import FAMILIES, GEMMAS, tiny_backbone, tiny_folder
+from tests.tiny import ENCODERS, FAMILIES, GEMMAS, tiny_backbone, tiny_folder
 
 LLAMA = {
     "model_type": "llama", "hidden_size": 24, "intermediate_size": 40, "num_hidden_layers": 3, "num_attention_heads": 4,
@@ -22,7 +22,7 @@ def config(folder, table):
     return str(path)
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", [*FAMILIES, *ENCODERS])
 def test_a_folder_gives_the_sizes_and_parameters_of_the_loaded_model(family, tmp_path):
     folder, backbone = tiny_folder(family, tmp_path), tiny_backbone(family)
     for name in (str(folder), str(folder / "config.json")):
@@ -95,7 +95,11 @@ def test_heads_that_do_not_divide_are_seen_before_they_are_rounded_away(table, t
 
 @pytest.mark.parametrize(
     ("table", "told"),
-    [({"model_type": "bert"}, "unknown model family 'bert'"), ({"a": 1}, "no model config"), ("{", "no model config")],
+    [
+        ({"model_type": "electra"}, "unknown model family 'electra'"),
+        ({"a": 1}, "no model config"),
+        ("{", "no model config"),
+    ],
 )
 def test_what_is_no_config_of_a_known_family_is_refused(table, told, tmp_path):
     with pytest.raises((CostError, ModelError), match=told):

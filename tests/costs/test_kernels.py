@@ -19,7 +19,7 @@ from peftbench.costs.published import SHAPES
 from peftbench.methods.stages import Stages
 from peftbench.scoring.encoding import Encoded
 from peftbench.scoring.forward import choice_log_probs
-from tests.tiny import ENCODER_DECODERS, FAMILIES
+from tests.tiny import ENCODER_DECODERS, ENCODERS, FAMILIES
 
 FOUR = ("t5", "t5-v1.0", "gpt2", "llama")  # the other families' matmuls are llama's
 FIVE = (*FOUR, "bart")  # whose decoder is fed a token more
@@ -91,7 +91,7 @@ def test_plain_forward(family, attention, backbone_of):
         assert traced(Plain(backbone.model, keep), *arguments) == expected
 
 
-@pytest.mark.parametrize("family", FIVE)
+@pytest.mark.parametrize("family", [*FIVE, *ENCODERS])
 @pytest.mark.parametrize("choices", [(1,), (1, 1, 1), (4, 4)])
 def test_choices_share_the_query(family, choices, backbone_of):
     backbone = backbone_of(family)

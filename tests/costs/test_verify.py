@@ -11,7 +11,7 @@ from peftbench.costs.count import Query
 from peftbench.costs.describe import describe
 from peftbench.errors import CostError, MethodError, RecordError
 from tests.report.records import record
-from tests.tiny import FAMILIES, tiny_backbone
+from tests.tiny import ENCODERS, FAMILIES, tiny_backbone
 
 UNEVEN = Query(0, 9, (3, 2))
 
@@ -26,7 +26,7 @@ def verified(family, method=None):
     return verify.verify(model, UNEVEN, method, registry.method(method).Config() if method else None)
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", [*FAMILIES, *ENCODERS])
 def test_every_family_agrees_three_times(family):
     (query,) = verified(family)
     assert query.counted == query.kernels == query.graph > 0

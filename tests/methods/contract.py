@@ -173,7 +173,8 @@ def is_as_loaded(backbone, family):
 
 @cache
 def batch(backbone):
-    return [encode_one(backbone, text, choices, end="eos", separator="\n\n", label=0) for text, choices in PROMPTS]
+    end = "none" if backbone.sizes.is_encoder_only else "eos"
+    return [encode_one(backbone, text, choices, end=end, separator="\n\n", label=0) for text, choices in PROMPTS]
 
 
 def log_probs(backbone):

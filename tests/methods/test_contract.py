@@ -8,7 +8,7 @@ import pytest
 from peftbench import registry
 from peftbench.spec.cell import Training
 from tests.methods.contract import Case, it_learns_with_its_defaults, walk
-from tests.tiny import FAMILIES
+from tests.tiny import ENCODERS, FAMILIES
 
 # Mistral is Llama's file with a window, and Qwen 2 has one. Gemma 3 has all that is Gemma's, and what is Gemma 2's but
 # for its capped scores.
@@ -29,7 +29,10 @@ VARIANTS = {
 }
 # Defaults for models of millions: here as many numbers would be half of the model.
 SMALL = {"intrinsic_said": {"intrinsic_dimension": 40}, "intrinsic_dimension": {"intrinsic_dimension": 40}}
-CASES = [Case(family, name, tuple(SMALL.get(name, {}).items())) for family, name in product(OVER, registry.METHODS)]
+CASES = [
+    Case(family, name, tuple(SMALL.get(name, {}).items()))
+    for family, name in product((*OVER, *ENCODERS), registry.METHODS)
+]
 CASES += [
     Case(family, name, tuple(settings.items()))
     for family, (name, variants) in product(SOME, VARIANTS.items())

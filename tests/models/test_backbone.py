@@ -7,7 +7,7 @@ from peftbench.scoring.forward import choice_log_probs
 from peftbench.spec.cell import Scoring
 from tests.scoring.prompts import SEPARATOR, prompts
 from tests.scoring.test_score import tuned
-from tests.tiny import ENCODER_DECODERS, FAMILIES, INTERLEAVED, tiny_backbone
+from tests.tiny import ENCODER_DECODERS, ENCODERS, FAMILIES, INTERLEAVED, tiny_backbone
 
 ROLES = ("q", "k", "v", "o", "ff_gate", "ff_up", "ff_out", "ff_hidden")
 
@@ -22,12 +22,13 @@ class Double(nn.Module):
 
 
 def outputs(backbone):
-    encoded = encode(backbone, prompts(3, num_shots=1), Scoring(end="eos", separator=SEPARATOR))
+    end = "none" if backbone.sizes.is_encoder_only else "eos"
+    encoded = encode(backbone, prompts(3, num_shots=1), Scoring(end=end, separator=SEPARATOR))
     with torch.no_grad():
         return choice_log_probs(backbone, encoded)[0]
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", [*FAMILIES, *ENCODERS])
 def test_sites_have_the_shapes_of_the_modules_that_they_name(family):
     backbone, outputs = tiny_backbone(family), {}
     for site in [site for role in ROLES for site in backbone.sites(role)]:
@@ -42,7 +43,7 @@ def test_sites_have_the_shapes_of_the_modules_that_they_name(family):
     assert not any(outputs.values())  # where several roles share a layer, they share it out among them
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", [*FAMILIES, *ENCODERS])
 def test_every_layer_has_every_role_but_the_gate_where_there_is_none(family):
     backbone = tiny_backbone(family)
     num_layers = 4 if family in ENCODER_DECODERS else 2
@@ -50,7 +51,7 @@ def test_every_layer_has_every_role_but_the_gate_where_there_is_none(family):
     assert [len(backbone.sites(role)) for role in ("q", "k", "v", "o")] == [num_attentions] * 4
     assert [len(backbone.sites(role)) for role in ("ff_up", "ff_out", "ff_hidden")] == [num_layers] * 3
     assert len(backbone.sites("ff_gate")) == (
-        0 if family in ("gpt2", "t5-v1.0", "opt", "bart", *INTERLEAVED) else num_layers
+        0 if family in ("gpt2", "t5-v1.0", "opt", "bart", "bert", "roberta", *INTERLEAVED) else num_layers
     )
     assert len(backbone.attentions()) == num_attentions
 
@@ -65,7 +66,7 @@ def test_the_gate_is_the_branch_that_goes_through_the_activation(family, up, gat
     assert names == [{up}, {gate} if gate else set()]
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", [*FAMILIES, *ENCODERS])
 def test_doubling_at_a_site_is_doubling_its_weights(family):
     backbone = tiny_backbone(family)
     for role in ROLES:
@@ -113,7 +114,7 @@ def test_a_float32_module_works_on_a_bfloat16_backbone():
     assert outputs(backbone).isfinite().all()
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", [*FAMILIES, *ENCODERS])
 def test_detaching_gives_the_backbone_back_as_it_was_loaded(family):
     backbone, fresh = tuned(family), tiny_backbone(family)
     names = list(fresh.model.state_dict())
@@ -137,7 +138,7 @@ def test_exactly_the_named_parameters_train():
 
 
 @pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning", "ignore:`is_gradient_checkpointing`:FutureWarning")
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", [*FAMILIES, *ENCODERS])
 def test_what_is_inserted_survives_tracing_and_the_meta_device(family):
     backbone = tuned(family)
     for site in [site for role in ("q", "k", "ff_hidden") for site in backbone.sites(role)]:

@@ -10,17 +10,23 @@ import torch
 from peftbench import registry
 from peftbench.models import family
 from peftbench.models.family import Family
-from tests.tiny import FAMILIES, tiny_backbone
+from tests.tiny import ENCODERS, FAMILIES, tiny_backbone
 
 
 @pytest.mark.parametrize("model_type", registry.FAMILIES)
 def test_each_family_offers_functions_of_the_arguments_that_they_are_called_with(model_type):
     offered = registry.family(model_type)
-    arguments = {"window": ["config"], "start": ["config"], "head": ["model", "hidden"], "rewire": ["model"]}
+    arguments = {
+        "window": ["config"],
+        "start": ["config"],
+        "first_position": ["config"],
+        "head": ["model", "hidden"],
+        "rewire": ["model"],
+    }
     arguments |= {"sizes": ["config"], "max_positions": ["config"], "placed": ["decoder", "positions"]}
     arguments |= {"skipped": ["layer", "states", "args"]}
     arguments |= {name: ["sizes"] for name in ("sites", "attentions", "layers")}
-    assert set(arguments) == {field.name for field in fields(Family)} - {"UNDEFINED"}
+    assert set(arguments) == {field.name for field in fields(Family)} - {"UNDEFINED", "HEAD", "UNREAD"}
     for name, expected in arguments.items():
         assert list(inspect.signature(getattr(offered, name)).parameters) == expected, name
 
@@ -34,7 +40,7 @@ def test_what_a_file_does_not_offer_has_a_default():
     assert made.window(object()) is None
 
 
-@pytest.mark.parametrize("name", FAMILIES)
+@pytest.mark.parametrize("name", [*FAMILIES, *ENCODERS])
 def test_the_head_gives_the_logits_of_the_model_itself(name):
     backbone = tiny_backbone(name)
     ids = torch.tensor([[5, 6, 7, 8]])

@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 from peftbench import registry
 from peftbench.errors import ModelError
 from peftbench.models.load import load
-from tests.tiny import FAMILIES, tiny_folder, tiny_tokenizer
+from tests.tiny import ENCODERS, FAMILIES, tiny_folder, tiny_tokenizer
 
 
 @pytest.fixture
@@ -26,7 +26,7 @@ def refused(message, *args, **options):
     return error.value.hint
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", [*FAMILIES, *ENCODERS])
 def test_every_tensor_of_the_file_is_what_the_model_uses(family, tmp_path):
     path = tiny_folder(family, tmp_path / "model")
     state = load(str(path), device="cpu").model.state_dict()
@@ -157,9 +157,9 @@ def test_weights_of_another_shape_are_refused(folder):
 
 
 def test_an_unknown_family_names_the_known_ones(folder):
-    (folder / "config.json").write_text('{"model_type": "bert"}')
-    hint = refused("unknown model family 'bert'", str(folder))
-    assert hint.startswith("models that write text, of these families: t5, gpt2, ")
+    (folder / "config.json").write_text('{"model_type": "electra"}')
+    hint = refused("unknown model family 'electra'", str(folder))
+    assert hint.startswith("models that write text or fill masks, of these families: t5, gpt2, ")
 
 
 def test_a_damaged_config_is_refused(folder):

@@ -31,7 +31,12 @@ def smollm2():
     """SmolLM2's own tokenizer and chat template, from the package that has its weights."""
     own = tokenizer.tokenizer(header.read(registry.SMOLLM2.path()))
     return SimpleNamespace(
-        name="smollm2", tokenizer=own, is_encoder_decoder=False, num_positions_before=0, soft_prompt=None
+        name="smollm2",
+        tokenizer=own,
+        is_encoder_decoder=False,
+        num_positions_before=0,
+        soft_prompt=None,
+        sizes=SimpleNamespace(is_encoder_only=False),
     )
 
 

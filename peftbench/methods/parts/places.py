@@ -10,8 +10,8 @@ from peftbench.errors import MethodError
 from peftbench.methods.base import Place
 from peftbench.models.shapes import Role, Sizes, Stack
 
-KEY_BIAS = r"coder\.layers\.\d+\.\w+_attn\.k_proj\."
-"""The layers of keys in families that have them alone, with a bias, and no rotary positions: BART and OPT."""
+KEY_BIAS = r"(coder\.layers\.\d+\.\w+_attn\.k_proj|attention\.self\.key)\."
+"""The layers of keys in families that have them alone, with a bias, and no rotary positions: BART, OPT and BERT."""
 SHIFTS_ALL = "a bias on keys shifts all scores of a query alike"
 
 LinearRole = Literal["q", "k", "v", "o", "ff_gate", "ff_up", "ff_out"]
@@ -139,7 +139,8 @@ def norm_places(sizes: Sizes) -> tuple[Place, ...]:
     Where norms stand behind the blocks, each but a stack's last one is the norm before the next block.
     """
     places = [Place(*block, "norm") for block in _blocks(sizes)]
-    return tuple(place for place in places if not (sizes.norms_behind and (place.layer, place.block) == (0, "self")))
+    lacks_first = sizes.norms_behind or sizes.no_first_norm
+    return tuple(place for place in places if not (lacks_first and (place.layer, place.block) == (0, "self")))
 
 
 def num_attentions(sizes: Sizes) -> int:
@@ -157,7 +158,7 @@ def num_norm_parameters(sizes: Sizes) -> int:
     """Count the norms' own parameters: one before each block or two around it, each stack's last, those of heads."""
     stacks = 2 if sizes.is_encoder_decoder else 1
     num_norms = 2 * sizes.num_encoder_layers + (stacks + 1) * sizes.num_decoder_layers
-    num_norms = num_norms * (2 if sizes.post_norms else 1) + (0 if sizes.norms_behind else stacks)
+    num_norms = num_norms * (2 if sizes.post_norms else 1) + (0 if sizes.norms_behind else stacks) - sizes.no_first_norm
     heads = 2 * sizes.d_kv * sizes.num_decoder_layers if sizes.head_norms else 0
     return (num_norms * sizes.d_model + heads) * (2 if sizes.norm_biases else 1)
 

@@ -2,12 +2,12 @@ import pytest
 import torch
 
 from peftbench.methods.parts import places, sites
-from tests.tiny import FAMILIES, tiny_backbone
+from tests.tiny import ENCODERS, FAMILIES, tiny_backbone
 
 ROLES = ("q", "k", "v", "o", "ff_gate", "ff_up", "ff_out")
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", [*FAMILIES, *ENCODERS])
 def test_the_closed_form_lists_the_sites_that_the_backbone_has(family):
     backbone = tiny_backbone(family)
     for role in ROLES:
@@ -17,7 +17,7 @@ def test_the_closed_form_lists_the_sites_that_the_backbone_has(family):
     assert places.num_attentions(backbone.sizes) == len(backbone.attentions())
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", [*FAMILIES, *ENCODERS])
 @pytest.mark.parametrize("role", ["k", "o", "ff_hidden"])
 def test_writing_to_the_weight_at_a_site_changes_what_the_layer_does_there_and_only_there(family, role):
     backbone = tiny_backbone(family)
