@@ -10,6 +10,7 @@ from peftbench.errors import TaskError
 from peftbench.learners.fitting import SLACK, Fitting
 from peftbench.learners.predictor import Reading, Round
 from peftbench.models.backbone import Backbone
+from peftbench.scoring import generate
 from peftbench.scoring.encoding import (
     Encoded,
     cut_input,
@@ -25,6 +26,7 @@ from peftbench.scoring.score import Scores, score_encoded
 from peftbench.scoring.work import SelectionWork, Work
 from peftbench.selection.base import Neighbours, Selector
 from peftbench.spec.cell import IclOptions, Scoring
+from peftbench.spec.decoding import Decoding
 from peftbench.tasks.shots import ranks, relabel
 from peftbench.tasks.task import Example, Row
 from peftbench.tasks.template import Template
@@ -149,6 +151,22 @@ class ChosenPredictor(Fitting):
             self._backbone, examples, encoded, shot_tokens, cache=cache, is_trie=True, progress=progress
         )
         return replace(scores, seconds=time.perf_counter() - started, selection=self._work(examples))
+
+    def generate(
+        self, examples: Sequence[Example], decoding: Decoding, progress: Callable[[int], None] | None = None
+    ) -> list[generate.Output]:
+        """Write an answer to each example after its own shots.
+
+        Raises:
+            TaskError: As `choose`.
+        """
+        self.choose(examples)
+        prompts = [
+            ids
+            for example in examples
+            for ids in generate.contexts(self._backbone, [example], self._scoring, self.shown(example))
+        ]
+        return generate.write(self._backbone, prompts, generate.ended(self._scoring, decoding), progress)
 
     def rounds(self, examples: Sequence[Example]) -> list[Round]:
         """List what is scored of these examples: all of them, each after as many tokens of shots as rows have at mean.

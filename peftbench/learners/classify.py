@@ -7,14 +7,17 @@ from dataclasses import dataclass
 from peftbench import registry
 from peftbench.classifiers.base import ClassifierConfig, Fitted
 from peftbench.errors import TaskError
+from peftbench.learners.predictor import no_text
 from peftbench.models.backbone import Backbone
 from peftbench.models.shapes import EncoderSizes
 from peftbench.scoring.encoding import cut_input
+from peftbench.scoring.generate import Output
 from peftbench.scoring.ranking import ChoiceScore
 from peftbench.scoring.score import Scores
 from peftbench.scoring.work import Length, Work
 from peftbench.selection import embedding
 from peftbench.spec.cell import Scoring
+from peftbench.spec.decoding import Decoding
 from peftbench.spec.packages import require
 from peftbench.tasks.task import Example, Row
 from peftbench.tasks.template import Template
@@ -119,6 +122,16 @@ class ClassifierPredictor:
     reader: EncoderSizes | None
     shot_tokens: int = 0
     shot_bytes: int = 0
+
+    def generate(
+        self, examples: Sequence[Example], decoding: Decoding, progress: Callable[[int], None] | None = None
+    ) -> list[Output]:
+        """Refuse to write: it knows classes.
+
+        Raises:
+            MethodError: Always.
+        """
+        raise no_text("a classifier of embeddings chooses a class")
 
     def score(self, examples: Sequence[Example], progress: Callable[[int], None] | None = None) -> Scores:
         """Score each example's choices: log p of the class, each choice being of length 1.

@@ -3,10 +3,12 @@
 from collections.abc import Callable, Sequence
 from typing import Literal
 
-from peftbench.learners.predictor import Prompting, Round
+from peftbench.learners.predictor import Prompting, Round, no_text
+from peftbench.scoring.generate import Output
 from peftbench.scoring.ranking import mean, vote
 from peftbench.scoring.score import Scores
 from peftbench.scoring.work import Work
+from peftbench.spec.decoding import Decoding
 from peftbench.tasks.task import Example
 
 
@@ -66,6 +68,16 @@ class EnsemblePredictor:
             once=tuple(length for scores in members for length in scores.once),
             seconds=sum(scores.seconds for scores in members),
         )
+
+    def generate(
+        self, examples: Sequence[Example], decoding: Decoding, progress: Callable[[int], None] | None = None
+    ) -> list[Output]:
+        """Refuse to write: one text is not written by several prompts.
+
+        Raises:
+            MethodError: Always.
+        """
+        raise no_text("an ensemble joins what its prompts say of answer choices")
 
     def rounds(self, examples: Sequence[Example]) -> list[Round]:
         """List what is scored of these examples: all of them in each prompt."""

@@ -9,7 +9,7 @@ from peftbench.learners.calibration import CalibratedPredictor, PriorPredictor
 from peftbench.learners.chosen import ChosenPredictor
 from peftbench.learners.ensemble import EnsemblePredictor
 from peftbench.learners.fitting import SLACK, Fitting
-from peftbench.learners.predictor import Prompting, Round
+from peftbench.learners.predictor import Prompting, Round, no_text
 from peftbench.learners.scored import score_once
 from peftbench.learners.shots_as_prefix import PrefixPredictor, check_prefix
 from peftbench.models.backbone import Backbone
@@ -23,10 +23,12 @@ from peftbench.scoring.encoding import (
     num_tokens,
     num_virtual_tokens,
 )
+from peftbench.scoring.generate import Output, generate
 from peftbench.scoring.layout import Shot
 from peftbench.scoring.score import Scores
 from peftbench.scoring.work import Blocks
 from peftbench.spec.cell import IclOptions, Scoring
+from peftbench.spec.decoding import Decoding
 from peftbench.tasks.shots import ranks, relabel
 from peftbench.tasks.task import Example, Row
 from peftbench.tasks.template import Template
@@ -144,6 +146,18 @@ class IclPredictor(Fitting):
             ModelError: A prompt is longer than the model's positions. Also what `scoring.score.score` raises.
         """
         return score_once(self._backbone, examples, self._scoring, self.shown(), progress, self._block_shots)
+
+    def generate(
+        self, examples: Sequence[Example], decoding: Decoding, progress: Callable[[int], None] | None = None
+    ) -> list[Output]:
+        """Write an answer to each example after the shots, as `scoring.generate.generate`.
+
+        Raises:
+            MethodError: The shots stand in blocks.
+        """
+        if self._block_shots is not None:
+            raise no_text("attention = block is of prompts whose choices are scored")
+        return generate(self._backbone, examples, self._scoring, decoding, self.shown(), progress)
 
     def take(self, num_shots: int, examples: Sequence[Example]) -> None:
         """Go on with the first shots; where they stand in blocks, see that these end alike before all examples.

@@ -4,9 +4,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from peftbench.errors import MethodError
 from peftbench.models.shapes import EncoderSizes
+from peftbench.scoring.generate import Output
 from peftbench.scoring.score import Scores
 from peftbench.scoring.work import Blocks
+from peftbench.spec.decoding import Decoding
 from peftbench.tasks.task import Example
 
 
@@ -38,6 +41,17 @@ class Predictor(Protocol):
 
     def score(self, examples: Sequence[Example], progress: Callable[[int], None] | None = None) -> Scores:
         """Score each example's choices, in the examples' order."""
+        ...
+
+    def generate(
+        self, examples: Sequence[Example], decoding: Decoding, progress: Callable[[int], None] | None = None
+    ) -> list[Output]:
+        """Write an answer to each example, in the examples' order; their choices are not looked at.
+
+        Raises:
+            MethodError: It answers by choices alone.
+            ModelError: As `scoring.generate.generate`.
+        """
         ...
 
 
@@ -111,6 +125,11 @@ class Prompting(Predictor, Protocol):
         ...
 
 
+def no_text(what: str) -> MethodError:
+    """Say that something answers by choices alone."""
+    return MethodError(f"{what}, and writes no text", hint="a task with answer choices; or without it")
+
+
 class Wrapped:
     """A Predictor around another one, which holds the prompts.
 
@@ -166,3 +185,13 @@ class Wrapped:
     def rounds(self, examples: Sequence[Example]) -> list[Round]:
         """List what is scored of these examples."""
         return self.inner.rounds(examples)
+
+    def generate(
+        self, examples: Sequence[Example], decoding: Decoding, progress: Callable[[int], None] | None = None
+    ) -> list[Output]:
+        """Refuse to write: most of what is around a predictor is of choices.
+
+        Raises:
+            MethodError: Always.
+        """
+        raise no_text("calibration divides the probabilities of answer choices")

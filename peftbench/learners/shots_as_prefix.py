@@ -17,9 +17,11 @@ from peftbench.models.backbone import Backbone
 from peftbench.scoring import prefill
 from peftbench.scoring.batches import token_budget
 from peftbench.scoring.encoding import encode, opening
+from peftbench.scoring.generate import Output, generate
 from peftbench.scoring.layout import Shot
 from peftbench.scoring.score import Scores, score
 from peftbench.spec.cell import Scoring
+from peftbench.spec.decoding import Decoding
 from peftbench.tasks.task import Example
 
 METHOD = "prefix_tuning"
@@ -70,6 +72,15 @@ class PrefixPredictor(Wrapped):
         lengths = [replace(length, context=length.context + num_keys, shots=num_keys) for length in scores.lengths]
         passes = tuple(replace(shape, cached_tokens=shape.cached_tokens + num_keys) for shape in scores.work.passes)
         return replace(scores, lengths=lengths, work=replace(scores.work, passes=passes))
+
+    def generate(
+        self, examples: Sequence[Example], decoding: Decoding, progress: Callable[[int], None] | None = None
+    ) -> list[Output]:
+        """Write an answer to each example with the prefix attached; `shared_tokens` counts the prefix."""
+        with self.attached():
+            outputs = generate(self._backbone, examples, self._scoring, decoding, progress=progress)
+        keys = self.config.num_virtual_tokens
+        return [replace(part, context_tokens=part.context_tokens + keys, shared_tokens=keys) for part in outputs]
 
     def write(self, folder: Path, files: Mapping[str, str]) -> None:
         """Write the adapter, with `files` (name -> text) beside it."""

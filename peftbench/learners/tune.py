@@ -25,10 +25,12 @@ from peftbench.scoring.batches import memory_for
 from peftbench.scoring.encoding import Encoded, check_fits, encode
 from peftbench.scoring.forward import choice_log_probs, of_members
 from peftbench.scoring.frozen import FrozenLayers
+from peftbench.scoring.generate import Output, generate
 from peftbench.scoring.passes import Prompt, Shapes
 from peftbench.scoring.score import Scores, score
 from peftbench.scoring.work import Length, Pass, TrainingWork
 from peftbench.spec.cell import Scoring, Training
+from peftbench.spec.decoding import Decoding
 from peftbench.tasks.task import Example
 
 Item = TypeVar("Item")
@@ -104,6 +106,12 @@ class TunePredictor:
     def score(self, examples: Sequence[Example], progress: Callable[[int], None] | None = None) -> Scores:
         """Score each example's choices, as `scoring.score.score`."""
         return score(self.backbone, examples, self.scoring, progress=progress)
+
+    def generate(
+        self, examples: Sequence[Example], decoding: Decoding, progress: Callable[[int], None] | None = None
+    ) -> list[Output]:
+        """Write an answer to each example, as `scoring.generate.generate`."""
+        return generate(self.backbone, examples, self.scoring, decoding, progress=progress)
 
 
 class TrainingError(RunError):

@@ -24,6 +24,9 @@ MAX_CONCURRENCY = 256
 MAX_FOLDS = 1_000
 MAX_STEPS_OF_TRAINING = 100_000_000
 MAX_BATCH_SIZE = 100_000
+MAX_NEW_TOKENS = 100_000
+"""Of an answer that is written."""
+MAX_BEAMS = 100
 MAX_SETTING = 1_000_000
 """Of a method's whole numbers: ranks, widths, virtual tokens."""
 MAX_SEED = 2**32 - 1
