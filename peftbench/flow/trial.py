@@ -17,6 +17,7 @@ from peftbench.learners.tune import Tuning
 from peftbench.models import chat_template, sentence_model
 from peftbench.models.backbone import Backbone
 from peftbench.models.load import load
+from peftbench.models.unloaded import Unloaded
 from peftbench.scoring.score import SCORER_VERSION
 from peftbench.scoring.work import SelectionWork
 from peftbench.selection import kmeans
@@ -203,23 +204,27 @@ class Trial:
 
 
 def trials(plans: Sequence[Plan], served: Path | None = None) -> list[Trial]:
-    """Load the model that plans share, and resolve what depends on it.
+    """Find the model that plans share, and resolve what depends on it; its weights are loaded when they are needed.
 
     Args:
         plans: At least one.
         served: File of the served models that are known already.
 
     Raises:
-        ModelError: The model cannot be loaded.
+        ModelError: There is no such model. Where its weights are damaged, that is raised by whatever needs them first.
         MethodError: Settings in the model's folder are faulty.
     """
     cell = plans[0].cell
     if cell.server is not None:
         return on(remote.load(cell.model, cell.server, served), plans)
-    backbone = load(
+    return on(Unloaded(cell.model, cell.revision, cell.allow_pickle, lambda: _loaded(cell)), plans)
+
+
+def _loaded(cell: Cell) -> Backbone:
+    """Load a cell's model."""
+    return load(
         cell.model, revision=cell.revision, device=cell.device, dtype=cell.dtype, allow_pickle=cell.allow_pickle
     )
-    return on(backbone, plans)
 
 
 def on(backbone: Backbone, plans: Sequence[Plan]) -> list[Trial]:

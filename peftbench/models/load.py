@@ -66,7 +66,7 @@ def load(
     """
     place = _device(device)
     path = source.find(name, revision, allow_pickle)
-    tables = _tables(source.settings(name, path))
+    tables = read_tables(source.settings(name, path))
     if header.is_gguf(path):
         parts = _from_file(path, getattr(torch, dtype))
     else:
@@ -284,7 +284,12 @@ def read_tokenizer(folder: Path) -> Any:
     return tokenizer
 
 
-def _tables(path: Path) -> dict[str, Any]:
+def read_tables(path: Path) -> dict[str, Any]:
+    """Read a model's own settings, peftbench.toml; none where there is no such file.
+
+    Raises:
+        ModelError: It is damaged.
+    """
     if not path.exists():
         return {}
     text = foreign.read_text(path)

@@ -10,7 +10,7 @@ from typing import Any
 from safetensors import SafetensorError, safe_open
 
 from peftbench.errors import ModelError
-from peftbench.models import foreign
+from peftbench.models import fingerprints, foreign
 
 SAFE, PICKLE, SUMS = "model.safetensors", "pytorch_model.bin", "SHA256SUMS"
 SUM = re.compile(r"([0-9a-fA-F]{64}) [ *](.+)")
@@ -51,13 +51,8 @@ def files(folder: Path, allow_pickle: bool) -> list[Path]:
 
 
 def fingerprint(paths: list[Path]) -> str:
-    """Hash the files' contents with SHA-256, in order, without reading a whole file into memory."""
-    digest = hashlib.sha256()
-    for path in paths:
-        with path.open("rb") as file:
-            while block := file.read(1 << 22):
-                digest.update(block)
-    return digest.hexdigest()
+    """Hash the files' contents with SHA-256, in order; large files that are as they were are not read again."""
+    return fingerprints.remembered(paths) or fingerprints.hashed(paths)
 
 
 def model_sha256(folder: Path) -> str:
