@@ -1,9 +1,6 @@
 """A results folder: finds and writes records, each once, and refuses edited ones."""
 
 import contextlib
-import os
-import shutil
-import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from functools import cached_property
@@ -18,7 +15,9 @@ from peftbench.registry import is_classifier
 from peftbench.store import digest, files, packed, scores
 from peftbench.store.claims import Claims
 from peftbench.store.collector import uncollected
+from peftbench.store.local import KINDS, Local
 from peftbench.store.packed import Packed
+from peftbench.store.place import Place
 from peftbench.store.record import SCHEMA_VERSION, Files, Record, identify
 from peftbench.store.seal import FIELD, broken, sealed, unsealed
 
@@ -37,9 +36,6 @@ THIS_VERSION = f'{{\n  "schema_version": {SCHEMA_VERSION},'
 """How the text of a record of this version begins."""
 SEALED_SINCE = 2
 """Schema version from which on a record has a digest."""
-FINISHED = ".finished-"
-KINDS = ("adapters", "scores", "prompts", "records")
-"""Folders of what a cell leaves; the record, which says that all the rest is there, comes last."""
 AGAIN = "type the command that made it again, with --force"
 SINGLE_HINT = f"remove the file, or {AGAIN}"
 PACKED_HINT = f"{AGAIN}: a single file stands for the packed one"
@@ -57,7 +53,8 @@ class Store:
     """
 
     def __init__(self, root: str | Path) -> None:
-        self.root = Path(root)
+        self._place: Place = Local(Path(root))
+        self.root = self._place.folder
         self.records = self.root / "records"
         self.scores = self.root / "scores"
         self.adapters = self.root / "adapters"
@@ -69,18 +66,9 @@ class Store:
         """Make sure that results can be written, before anything is computed.
 
         Raises:
-            RecordError: The folder cannot be made or written.
+            RecordError: They cannot.
         """
-        try:
-            for folder in (self.root, self.records, self.scores, self.adapters, self.prompts):
-                # In what is there already: input that turns out to be wrong must leave no folders behind. A link that
-                # leads nowhere is there, and nothing can be written in it.
-                nearest = next(path for path in (folder, *folder.absolute().parents) if os.path.lexists(path))
-                with tempfile.TemporaryFile(dir=nearest):
-                    pass
-        except OSError as error:
-            hint = "give a folder that you may write with --results DIR"
-            raise RecordError(f"cannot write results to '{self.root}': {error.strerror}", hint=hint) from None
+        self._place.check_writable()
 
     def location(self, record_id: str) -> Path:
         """Name the file of a record; of a packed one, its place in the pack."""
@@ -108,7 +96,7 @@ class Store:
         Raises:
             RecordError: The record is there and damaged.
         """
-        self._settle()
+        self._place.settle_record(record_id)
         return self._find(record_id)
 
     def _find(self, record_id: str) -> Record | None:
@@ -131,7 +119,7 @@ class Store:
 
     def readable(self) -> tuple[list[Record], list[RecordError]]:
         """Return the records that are whole, oldest first, and for each other one what is wrong with it."""
-        self._settle()
+        self._place.settle()
         records: list[Record] = []
         faults: list[RecordError] = []
         names = {path.stem for path in self.records.glob("*.json")}
@@ -164,7 +152,18 @@ class Store:
         """
         record = self.find(record_id)
         sha256 = None if record is None or record.files is None else record.files.scores
-        return scores.read(self.scores / f"{record_id}.parquet", sha256)
+        return scores.read(self.scores_file(record_id), sha256)
+
+    def scores_file(self, record_id: str) -> Path:
+        """Name the file of a record's scores; it is there unless they are missing or were packed away.
+
+        Raises:
+            RecordError: They lie elsewhere, and cannot be had.
+        """
+        record = self._find(record_id)
+        if record is not None:
+            self._place.bring_scores(record)
+        return self.scores / f"{record_id}.parquet"
 
     @contextmanager
     def staging(self) -> Iterator[Path]:
@@ -211,55 +210,30 @@ class Store:
             with files.temporary_folder(self.root) as staged:
                 record = _lay_out(staged, record, frame, prompt, adapter)
                 files.sync_whole(staged)
-                with files.locked(self.root):
-                    self._place_finished()
-                    standing = None if force else self._find(record.id)
-                    if standing is not None and self.is_complete(standing):
-                        return standing
-                    for folder in staged.iterdir():
-                        files.make_folder(self.root / folder.name)
-                    staged.rename(self.root / f"{FINISHED}{record.id}")
-                    files.sync(self.root)
-                    self._place_finished()
+                return self._place.publish(staged, record, lambda: self._standing(record.id), force=force)
         except OSError as error:
             path = self.records / f"{record.id}.json"
             raise RecordError(
                 f"cannot write '{path}': {error.strerror}", hint="nothing half-written was left"
             ) from None
-        return record
+
+    def _standing(self, record_id: str) -> Record | None:
+        """Return the record of this id that is in the folder with all that belongs to it, or None."""
+        record = self._find(record_id)
+        return record if record is not None and self.is_complete(record) else None
 
     def is_complete(self, record: Record) -> bool:
         """Tell whether what was learned is there with a record; of packed records it is not kept."""
         is_tuned = record.learned.learner == "tune" and not is_classifier(record.learned.method)
         has_adapter = is_tuned or record.identity.get("icl", {}).get("as_prefix", False)
-        return not has_adapter or self.is_packed(record.id) or (self.adapters / record.id).is_dir()
+        return not has_adapter or self.is_packed(record.id) or self._place.has_adapter(record)
 
     def tidy(self) -> None:
         """Remove what dead writers left, and bring to its place what they had finished, where that may be done."""
         for folder in (self.root, *(self.root / kind for kind in KINDS)):
             files.sweep(folder)
         self.claims.sweep()
-        self._settle()
-
-    def _settle(self) -> None:
-        """Bring to its place what a stopped writer had finished, where this folder may be written."""
-        if any(self._finished()):
-            with suppress(OSError), files.locked(self.root):
-                self._place_finished()
-
-    def _finished(self) -> Iterator[Path]:
-        return self.root.glob(f"{FINISHED}*")
-
-    def _place_finished(self) -> None:
-        """Move what is finished to its places, the record last; under the folder's lock, from wherever it stopped.
-
-        A later version may have finished more kinds of files than this one knows.
-        """
-        for finished in sorted(self._finished()):
-            for kind in sorted(finished.iterdir(), key=lambda kind: (kind.name == self.records.name, kind.name)):
-                for path in sorted(kind.iterdir()):
-                    files.move(path, self.root / kind.name / path.name)
-            shutil.rmtree(finished)
+        self._place.settle()
 
 
 def _lay_out(staged: Path, record: Record, frame: "pd.DataFrame", prompt: str | None, adapter: Path | None) -> Record:

@@ -7,9 +7,10 @@ import pytest
 from peftbench.errors import RecordError
 from peftbench.flow.run import run
 from peftbench.spec.cell import Cell, TaskSpec
+from peftbench.store.local import FINISHED
 from peftbench.store.pack import pack
 from peftbench.store.record import SCHEMA_VERSION
-from peftbench.store.results import FINISHED, Store
+from peftbench.store.results import Store
 from peftbench.store.seal import sealed
 from tests.store.test_results import SCORES, record
 from tests.tiny import tiny_folder

@@ -56,7 +56,7 @@ def _answered(stored: Stored) -> "pd.DataFrame":
         import pandas as pd
 
         return pd.concat([_answered(fold) for fold in stored.folds]).sort_index()
-    record, path = stored.record, stored.store.scores / f"{stored.record.id}.parquet"
+    record, path = stored.record, stored.store.scores_file(stored.record.id)
     if not path.exists() and stored.store.is_packed(record.id):
         return _of_record(record)
     if not path.exists():
