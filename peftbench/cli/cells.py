@@ -20,6 +20,7 @@ from peftbench.store.record import Record
 from peftbench.store.results import Store
 
 if TYPE_CHECKING:
+    from peftbench.cli.workers import Workers
     from peftbench.flow.failures import CellsFailed
     from peftbench.flow.run import Outcome
 
@@ -95,8 +96,27 @@ def distinct(cells: Sequence[Cell]) -> list[Cell]:
     return list({cell.model_dump_json(): cell for cell in plain}.values())
 
 
-def carry_out(cells: Sequence[Cell], run: RunOptions, output: OutputOptions, form: Format, step: str) -> None:
-    """Run cells, print the table of their records, and name the next command."""
+def carry_out(
+    cells: Sequence[Cell],
+    run: RunOptions,
+    output: OutputOptions,
+    form: Format,
+    step: str,
+    workers: "Workers | None" = None,
+) -> None:
+    """Run cells, print the table of their records, and name the next command.
+
+    Args:
+        cells: What to run.
+        run: Options of the run.
+        output: Options of what is shown.
+        form: Of the table.
+        step: The next command.
+        workers: Where else than in this process.
+
+    Raises:
+        PeftbenchError: As `flow.run.run`.
+    """
     from peftbench.cli.screen import rendered, say_next
     from peftbench.report.notes.document import compose
 
@@ -107,7 +127,8 @@ def carry_out(cells: Sequence[Cell], run: RunOptions, output: OutputOptions, for
 
     THREADS.number = run.threads
     store = Store(output.results)
-    outcomes = run_cells(cells, store, progress, force=run.force, strict=run.strict)
+    outcomes = None if workers is None else workers.run(cells, store, progress, run)
+    outcomes = outcomes or run_cells(cells, store, progress, force=run.force, strict=run.strict)
     records, failed = _said(outcomes, len(cells), store, progress)
     if failed is not None and not records:
         raise failed
@@ -128,14 +149,15 @@ def carry_out(cells: Sequence[Cell], run: RunOptions, output: OutputOptions, for
 def _said(
     outcomes: "Iterator[Outcome]", number: int, store: Store, progress: Watch
 ) -> "tuple[list[Record], CellsFailed | None]":
-    """Print a line for each outcome as it comes; return the records, and what is raised of cells that failed."""
+    """Print a line for each outcome as it comes; return the records in the cells' order, and the error of others."""
     from peftbench.flow.failures import CellsFailed
 
-    records: list[Record] = []
+    records: dict[int, Record] = {}
+    failed = None
     try:
         for outcome in outcomes:
             record = outcome.record
-            records.append(record)
+            records[outcome.place] = record
             folder = store.location(record.id).parent
             took = f"{outcome.seconds:.1f} s" if outcome.is_new else f"there already, in {folder}"
             progress.say(f"[{len(records)}/{number}] {_line(record)}  ({took})")
@@ -146,8 +168,8 @@ def _said(
             if not outcome.is_new and len(records) == number:
                 progress.say("--force runs again what has a record")
     except CellsFailed as error:
-        return records, error
-    return records, None
+        failed = error
+    return [records[place] for place in sorted(records)], failed
 
 
 def _line(record: Record) -> str:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 from typer import Argument, Option
 
 from peftbench.cli.options import RUNNING, DataFolder, KeepFolder, OutputOptions, RunOptions, Table
+from peftbench.cli.workers import Workers
 from peftbench.errors import RecipeError
 
 if TYPE_CHECKING:
@@ -17,6 +18,7 @@ def run(
     recipes: Annotated[list[str], Argument(metavar="RECIPE", help="TOML files, or names: `peftbench list recipes`.")],
     run: RunOptions,
     output: OutputOptions,
+    workers: Workers,
     data: DataFolder = None,
     shard: Annotated[
         str | None,
@@ -45,7 +47,7 @@ def run(
     if keep is not None:
         kept.keep(cells, keep, threads=run.threads, quiet=output.quiet)
         return
-    carry_out(cells, run, output, form, f"peftbench report{output.typed()}")
+    carry_out(cells, run, output, form, f"peftbench report{output.typed()}", workers)
 
 
 def expanded(path: Path, data: Path | None = None) -> "list[Cell]":

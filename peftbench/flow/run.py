@@ -5,7 +5,7 @@ Read from `run` downwards for the whole experiment; everything else is a noun th
 
 import itertools
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 
@@ -13,7 +13,7 @@ from peftbench.errors import ModelError, RecordError, TaskError
 from peftbench.flow import failures, usage
 from peftbench.flow.failures import CellsFailed, Failure
 from peftbench.flow.outcome import Evaluation, to_frame, to_record
-from peftbench.flow.plan import plans, remarks
+from peftbench.flow.plan import Plan, plans, remarks
 from peftbench.flow.timetable import CellWatch, Timetable
 from peftbench.flow.trial import Trial, trials, weights
 from peftbench.learners.learn import Learned, save
@@ -29,11 +29,13 @@ class Outcome:
 
     Args:
         seconds: What it took now, the loading of the model aside.
+        place: Which of the cells it is of, from 0.
     """
 
     record: Record
     is_new: bool
     seconds: float = 0.0
+    place: int = 0
 
 
 def run(
@@ -62,8 +64,17 @@ def run(
             model, or the results folder, cannot be used. The records of finished cells stay.
         CellsFailed: After all others were run: some cells failed.
     """
+    return completed(attempts(cells, store, watch, force=force, strict=strict, is_timed=is_timed), store, watch)
+
+
+def completed(outcomes: Iterable[Outcome | Failure], store: Store, watch: Watch) -> Iterator[Outcome]:
+    """Yield the outcomes with a record; raise in the end where cells failed.
+
+    Raises:
+        CellsFailed: Some failed.
+    """
     failed = []
-    for outcome in attempts(cells, store, watch, force=force, strict=strict, is_timed=is_timed):
+    for outcome in outcomes:
         if isinstance(outcome, Outcome):
             yield outcome
         else:
@@ -71,6 +82,19 @@ def run(
             failed.append(outcome)
     if failed:
         raise CellsFailed(failed, store)
+
+
+def checked_plans(cells: Sequence[Cell], *, strict: bool) -> tuple[list[Plan], list[str]]:
+    """Plan cells, and list what is odd in their data.
+
+    Raises:
+        PeftbenchError: All that can be known without a model.
+    """
+    planned = plans(cells)
+    notes = remarks(planned)
+    if strict and notes:
+        raise TaskError("; ".join(notes), hint="--strict refuses such data; without it, this is said and they are used")
+    return planned, notes
 
 
 def attempts(
@@ -87,10 +111,8 @@ def attempts(
     Raises:
         PeftbenchError: As `run`.
     """
-    planned = plans(cells)
-    notes, say = remarks(planned), cache(watch.say)
-    if strict and notes:
-        raise TaskError("; ".join(notes), hint="--strict refuses such data; without it, this is said and they are used")
+    planned, notes = checked_plans(cells, strict=strict)
+    say, place = cache(watch.say), itertools.count()
     timetable = Timetable(len(cells), watch)
     store.tidy()
     if force or not store.records.is_dir():
@@ -109,9 +131,9 @@ def attempts(
             say(note)
         for trial, record in to_try:
             if record is not None:
-                yield Outcome(record, is_new=False)
+                yield Outcome(record, is_new=False, place=next(place))
             else:
-                yield _attempt(trial, store, timetable.cell(trial), force=force)
+                yield _attempt(trial, store, timetable.cell(trial), next(place), force=force)
 
 
 def finished(trial: Trial, store: Store) -> Record | None:
@@ -120,7 +142,7 @@ def finished(trial: Trial, store: Store) -> Record | None:
     return record if record is not None and store.is_complete(record) else None
 
 
-def _attempt(trial: Trial, store: Store, watch: CellWatch, *, force: bool) -> Outcome | Failure:
+def _attempt(trial: Trial, store: Store, watch: CellWatch, place: int, *, force: bool) -> Outcome | Failure:
     """Run a trial; whatever it raises is its failure, unless it concerns the cells after it as well.
 
     Raises:
@@ -139,7 +161,7 @@ def _attempt(trial: Trial, store: Store, watch: CellWatch, *, force: bool) -> Ou
         failures.write(failure, store)
         return failure
     failures.forget(trial.cell, trial.id, store)
-    return Outcome(record, is_new=True, seconds=time.perf_counter() - began)
+    return Outcome(record, is_new=True, seconds=time.perf_counter() - began, place=place)
 
 
 def _run(trial: Trial, store: Store, watch: CellWatch, *, force: bool) -> Record:

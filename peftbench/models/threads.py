@@ -16,13 +16,15 @@ class Threads:
 
     Args:
         number: None suits each model's size.
+        most: What suits a large one.
     """
 
     number: int | None = None
+    most: int = ALL_THREADS
 
     def suit(self, num_parameters: int) -> None:
         """Set torch's threads for a model."""
-        torch.set_num_threads(self.number or (1 if num_parameters < SMALL else ALL_THREADS))
+        torch.set_num_threads(self.number or (1 if num_parameters < SMALL else self.most))
 
 
 THREADS = Threads()

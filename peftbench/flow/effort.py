@@ -1,0 +1,71 @@
+"""How much work a cell is, before a model or rows are loaded: the paper's rule on the shape of its model."""
+
+import tomllib
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from peftbench import registry
+from peftbench.costs import rule
+from peftbench.costs.describe import Described, describe
+from peftbench.costs.of_model import Workload
+from peftbench.costs.published import SHAPES
+from peftbench.errors import PeftbenchError
+from peftbench.models import source
+from peftbench.spec.cell import Cell
+
+NUM_TEMPLATES, NUM_QUERIES = 5, 200
+"""Of a cell that takes all there are: no rows are read."""
+WORKLOAD = Workload()
+"""Its token counts stand for those of all tasks."""
+
+
+def flops(cell: Cell) -> int | None:
+    """Estimate the FLOPs of a cell; None where the shape of its model is not known on this machine."""
+    model = None if cell.server is not None else _described(cell.model)
+    if model is None:
+        return None
+    is_encoder_decoder = model.shape.sizes.is_encoder_decoder
+    num_templates = NUM_TEMPLATES if cell.templates is None else len(cell.templates)
+    num_queries = NUM_QUERIES if cell.limit is None else min(cell.limit, NUM_QUERIES)
+    shot_tokens = cell.shots * WORKLOAD.tokens_per_shot if cell.learner == "icl" else 0
+    is_shared = not is_encoder_decoder and not cell.icl.is_chosen
+    num_tokens = num_queries * WORKLOAD.query_tokens + shot_tokens * (1 if is_shared else num_queries)
+    scoring = rule.inference_flops(
+        model.num_parameters, num_templates * num_tokens, is_encoder_decoder=is_encoder_decoder
+    )
+    if not registry.is_method(cell.method or ""):
+        return scoring
+    return scoring + rule.training_flops(
+        model.num_parameters,
+        WORKLOAD.query_tokens,
+        num_steps=_setting(cell, "num_steps", WORKLOAD.num_steps),
+        batch_size=_setting(cell, "batch_size", WORKLOAD.batch_size),
+        is_encoder_decoder=is_encoder_decoder,
+    )
+
+
+def _setting(cell: Cell, name: str, default: int) -> int:
+    value = {**_tuning(cell.model), **cell.training}.get(name)
+    return value if isinstance(value, int) and value >= 0 else default
+
+
+@cache
+def _described(name: str) -> Described | None:
+    """Find a model's shapes where no config need be downloaded."""
+    if not (name in SHAPES or name in registry.PACKAGED or name in registry.embedded_models() or Path(name).exists()):
+        return None
+    try:
+        return describe(name)
+    except PeftbenchError:  # loading it says why
+        return None
+
+
+@cache
+def _tuning(name: str) -> Mapping[str, Any]:
+    """Read how a model of this package is tuned by default."""
+    folder = registry.PACKAGED[name].folder if name in registry.PACKAGED else registry.embedded_models().get(name)
+    path = None if folder is None else folder / source.SETTINGS
+    tune: Mapping[str, Any] = tomllib.loads(path.read_text()).get("tune", {}) if path and path.is_file() else {}
+    return tune

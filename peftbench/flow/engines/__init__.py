@@ -1,0 +1,1 @@
+"""Engines: what runs batches of cells in other processes, on this machine or on others."""
