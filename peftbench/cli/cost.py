@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 from typer import Argument, Option
 
+from peftbench.cli import cost_memory
+from peftbench.cli.cost_memory import MemoryOptions
 from peftbench.cli.options import FLAG, RESULTS, Format, PriceSource, Table, assignments, numbers
 
 if TYPE_CHECKING:
@@ -95,13 +97,14 @@ def cost(
     ] = None,
     *,
     model: Annotated[
-        list[str],
+        list[str] | None,
         Option(
-            help="Published shape (t0-11b, ...), listed name, folder, config.json, GGUF file or hub id; repeatable.",
+            help="Published shape (t0-11b, ...), listed name, folder, config.json, GGUF file or hub id; repeatable. "
+            f"\\[default: {MODEL}]",
             metavar="NAME",
             rich_help_panel=MODELS,
         ),
-    ] = [MODEL],  # noqa: B006
+    ] = None,
     method: Annotated[
         list[str] | None,
         Option(help="Method; repeatable. \\[default: all]", metavar="NAME", rich_help_panel=MODELS),
@@ -114,25 +117,52 @@ def cost(
     ] = None,
     prices: PriceSource = None,
     work: WorkOptions,
+    memory: MemoryOptions,
     checks: CheckOptions,
     form: Table = "table",
 ) -> None:
     """Count FLOPs, bytes and break-even points from a model's shapes; no weights, no download, any size."""
     from peftbench.errors import CostError
 
-    if record is not None and not (checks.verify and method is None and settings is None and model == [MODEL]):
+    if record is not None and not (checks.verify and method is None and settings is None and model is None):
         hint = "peftbench cost --verify RECORD, without --model, --method and --set"
         raise CostError(f"record '{record}' can be verified, with the model and the method that it names", hint=hint)
     if prices is not None and (checks.audit is not None or checks.verify):
         raise CostError("--prices is of what is counted, and --audit and --verify check that", hint="either of the two")
-    if checks.audit is not None:
+    if memory.is_on:
+        _memory(memory, model, method, settings, work, checks, prices, form)
+    elif checks.audit is not None:
         _audit(checks.audit, form)
     elif record is not None:
         _verify_record(record, checks.results, form)
     elif checks.verify:
-        _verify(model, method, settings, work, form)
+        _verify(model or [MODEL], method, settings, work, form)
     else:
-        _count(model, method, settings, work, checks, prices, form)
+        _count(model or [MODEL], method, settings, work, checks, prices, form)
+
+
+def _memory(
+    options: MemoryOptions,
+    names: list[str] | None,
+    methods: list[str] | None,
+    settings: list[str] | None,
+    work: WorkOptions,
+    checks: CheckOptions,
+    prices: str | None,
+    form: Format,
+) -> None:
+    from peftbench.cli.progress import watch
+    from peftbench.costs.of_model import Workload
+    from peftbench.errors import CostError
+
+    if prices is not None or checks.audit is not None or checks.verify or checks.measure:
+        other = "--prices, --audit, --verify and --measure show other things than --memory and --fit"
+        raise CostError(other, hint="one command for each")
+    workload = Workload(**work.table())
+    with watch(quiet=False).waiting("loading torch"):
+        configs = _configs(methods or list(cost_memory.METHODS), settings)
+    default = [MODEL] if options.fit is None else []
+    cost_memory.show(options, names or default, workload, configs, form, strict=methods is not None)
 
 
 def _count(

@@ -8,6 +8,7 @@ from rich.console import Console, RenderableType
 from rich.text import Text
 
 from peftbench.cli import cost_money
+from peftbench.costs.memory import ACTIVATIONS
 from peftbench.costs.of_model import PER_QUERY, BreakEven, ModelCosts, Strategy, Workload, break_evens
 from peftbench.report.formats.columns import Column
 from peftbench.report.formats.drawing import draw
@@ -136,18 +137,16 @@ BYTES = {
     ("training", "weights"): "training_weight_bytes",
     ("", "grads"): "gradient_bytes",
     ("", "optim."): "optimizer_bytes",
+    ("", "activ."): "activation_bytes",
+    ("", "peak"): "training_bytes",
 }
 """Header -> name of a counted cost."""
-ESTIMATED_BYTES = {("", "activ."): "activation_bytes", ("", "in all"): "training_bytes"}
 
 
 def _bytes_columns(strategies: Sequence[Strategy]) -> list[Column]:
     columns = [_key(strategies)]
     for header, name in BYTES.items():
         columns.append(Column(header, tuple(_size(strategy.value(name)) for strategy in strategies)))
-    for header, name in ESTIMATED_BYTES.items():
-        values = (strategy.value(name, "estimated") for strategy in strategies)
-        columns.append(Column(header, tuple(_size(value, MARK) for value in values)))
     return columns
 
 
@@ -220,12 +219,12 @@ def _conventions(models: Sequence[ModelCosts], work: Workload) -> list[str]:
     )
     costs = [cost for model in models for strategy in model.strategies for cost in strategy.costs if cost.value]
     training = [cost.convention for cost in costs if (cost.name, cost.kind) == ("training_flops", "counted")]
-    activations = [cost.convention for cost in costs if cost.name == "activation_bytes"]
+    has_training = any(cost.name == "activation_bytes" for cost in costs)
     rules = [cost.convention for cost in costs if cost.kind == "estimated" and cost.unit == "FLOPs"]
     return [
         workload,
         *(f"FLOPs, counted: {convention}" for convention in dict.fromkeys(training)),
-        *(f"activations, {MARK} estimated: {convention}" for convention in dict.fromkeys(activations)),
+        *([f"activations: {ACTIVATIONS}; --memory has them by part"] if has_training else []),
         *(f"by the rule, {MARK} estimated: {convention}" for convention in dict.fromkeys(rules)),
         "left out: elementwise work, embedding look-ups; methods are folded into the weights unless it says unmerged",
         "MB is 10^6 bytes; on disk: shots as int32 tokens, cached keys and values, or the file of what was trained",
@@ -254,8 +253,8 @@ def _ruled(value: float | None) -> str:
     return "" if value is None else MARK + units.flops(value)
 
 
-def _size(value: float | None, mark: str = "") -> str:
-    return "" if value is None else mark + units.size(value)
+def _size(value: float | None) -> str:
+    return "" if value is None else units.size(value)
 
 
 def _queries(value: int | None) -> str:

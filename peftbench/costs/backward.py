@@ -102,10 +102,12 @@ class Walked:
     Args:
         flops: Without what is multiplied beside the tokens.
         run_backward: The norms before the blocks through which a gradient passes, or in which it ends.
+        needs: Place -> whether what its linear layer reads needs a gradient; of a norm, what enters its block.
     """
 
     flops: int
     run_backward: tuple[Place, ...]
+    needs: Mapping[Place, bool]
 
 
 class Walk:
@@ -153,7 +155,7 @@ class Walk:
         for op in self._added.ops:
             if op.rows is None:
                 self._total += _backward(op, count.op_flops(op, self._stream), reads=self._reads(op))
-        return Walked(self._total, tuple(self._run_backward))
+        return Walked(self._total, tuple(self._run_backward), self._read)
 
     def _attention(self, norm: Place, enters: bool, states: bool | None = None) -> bool:
         """Walk through an attention block; `states` are the encoder's, where keys and values come from these.
@@ -161,6 +163,7 @@ class Walk:
         Returns:
             Whether the residual stream needs a gradient after it.
         """
+        self._read[norm] = enters
         x = enters or norm in self._acting
         source = x if states is None else states
         q, k, v = (self._linear(norm, role, x if role == "q" else source) for role in ("q", "k", "v"))
@@ -175,6 +178,7 @@ class Walk:
         return self._passed(norm, self._linear(norm, "o", weights or v)) or enters
 
     def _feed_forward(self, norm: Place, enters: bool) -> bool:
+        self._read[norm] = enters
         x = enters or norm in self._acting
         hidden = self._linear(norm, "ff_up", x)
         if self._sizes.gated:

@@ -18,7 +18,7 @@ from peftbench.models import foreign, source, weights
 from peftbench.models.family import Family
 from peftbench.models.gguf import config as gguf_config
 from peftbench.models.gguf import header
-from peftbench.models.shapes import Sizes
+from peftbench.models.shapes import Elementwise, Sizes
 
 HEAD = "lm_head.weight"
 MOST = 10**7
@@ -38,6 +38,11 @@ class Described:
     shape: Shape
     num_parameters: int
     has_weights: bool
+
+    @property
+    def elementwise(self) -> Elementwise:
+        """What the model computes value by value."""
+        return registry.family(self.shape.config["model_type"]).elementwise(self.shape.config)
 
 
 def describe(name: str) -> Described:
@@ -63,6 +68,11 @@ def describe(name: str) -> Described:
     if not path.is_file():
         path = _downloaded(name)
     return _described(name, _shape(path, _table(path)), has_weights=any(path.parent.glob("*.safetensors")))
+
+
+def listed() -> list[Described]:
+    """Describe the models that have a name here: embedded, packaged, published."""
+    return [describe(name) for name in (*registry.embedded_models(), *registry.PACKAGED, *SHAPES)]
 
 
 def _described(name: str, shape: Shape, *, has_weights: bool) -> Described:

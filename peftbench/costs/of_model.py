@@ -8,7 +8,8 @@ from peftbench import registry
 from peftbench.costs import backward, count, memory, rule, storage
 from peftbench.costs.count import Query
 from peftbench.costs.describe import Described
-from peftbench.costs.memory import DTYPE_BYTES, Optimizer
+from peftbench.costs.memory import DTYPE_BYTES
+from peftbench.costs.trained import Optimizer
 from peftbench.errors import CostError, MethodError
 from peftbench.methods.base import Added, MethodConfig
 from peftbench.models.shapes import Sizes
@@ -309,24 +310,18 @@ class Prices:
 
     def _training_memory_costs(self, added: Added, query: Query) -> tuple[Cost, ...]:
         work = self._work
-        peak = memory.training(
-            self._sizes,
-            self._model.num_parameters,
-            query,
-            added,
-            batch_size=work.batch_size * added.num_members,
-            bytes_per_value=self._value_bytes,
-            optimizer=work.optimizer,
-        )
-        convention = (
-            "values kept for the backward pass by fused attention and plain layers; allocator and workspaces left out"
+        model = memory.Model(self._sizes, self._model.elementwise, self._model.num_parameters, work.dtype)
+        step = memory.step_pass(self._sizes, query, added, work.batch_size)
+        peak = memory.training(model, step, memory.Training(added, work.optimizer))
+        weights = (
+            f"all parameters in {work.dtype}, what is added in float32, a second copy of the model's that are trained"
         )
         return (
-            _bytes("training_weight_bytes", peak.weights, f"all parameters in {work.dtype}, what is added in float32"),
-            _bytes("gradient_bytes", peak.gradients, "of what is trained, float32"),
+            _bytes("training_weight_bytes", peak.weights, weights),
+            _bytes("gradient_bytes", peak.gradients, f"of what is trained, at the peak: {peak.moment}"),
             _bytes("optimizer_bytes", peak.optimizer, f"state of {work.optimizer}, float32; copies of half precision"),
-            _bytes("activation_bytes", peak.activations, convention, "estimated"),
-            _bytes("training_bytes", peak.total, "sum of the four", "estimated"),
+            _bytes("activation_bytes", peak.activations, f"{memory.ACTIVATIONS}, at the peak: {peak.moment}"),
+            _bytes("training_bytes", peak.total, "peak of a step: the sum of the four"),
         )
 
 

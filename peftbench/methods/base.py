@@ -95,6 +95,7 @@ class Added:
             model's own, which the sizes alone do not number.
         ops: Matmuls; where they stand something trainable stands.
         places: Where else something trainable acts (vectors, norms, virtual keys): from here on values need gradients.
+        factors: Those of the places whose values are multiplied by what is trained: the backward pass needs them.
         weights: The model's own matrices that get a gradient, freed or seen through an overlay.
         embeddings: Whether the embedding matrix gets a gradient.
         head: Whether the LM head's matrix gets one; where it is tied to the embeddings, as these.
@@ -110,6 +111,7 @@ class Added:
     num_parameters: int | None
     ops: tuple[Op, ...] = ()
     places: tuple[Place, ...] = ()
+    factors: tuple[Place, ...] = ()
     weights: tuple[Place, ...] = ()
     embeddings: bool = False
     head: bool = False

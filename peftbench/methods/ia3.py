@@ -93,13 +93,13 @@ def added(sizes: Sizes, config: Config) -> Added:
         ends = [(role, linear) for role in places.linear_roles(sizes) for linear in places.linears(sizes, role)]
         count = sum(linear.n + (linear.k if role == sizes.together(role)[0] else 0) for role, linear in ends)
         inputs = [replace(linear.place, side="input") for _, linear in ends]
-        return Added(num_parameters=count, places=(*inputs, *(linear.place for _, linear in ends)))
+        scaled = (*inputs, *(linear.place for _, linear in ends))
+        return Added(num_parameters=count, places=scaled, factors=scaled)
     keys_values = [linear for role in ("k", "v") for linear in places.linears(sizes, role)]
     outs = places.linears(sizes, "ff_out")
-    return Added(
-        num_parameters=sum(linear.n for linear in keys_values) + sum(linear.k for linear in outs),
-        places=(*places.keys_values(sizes), *(replace(linear.place, role="ff_hidden") for linear in outs)),
-    )
+    scaled = (*places.keys_values(sizes), *(replace(linear.place, role="ff_hidden") for linear in outs))
+    count = sum(linear.n for linear in keys_values) + sum(linear.k for linear in outs)
+    return Added(num_parameters=count, places=scaled, factors=scaled)
 
 
 @torch.no_grad()

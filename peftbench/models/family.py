@@ -6,7 +6,7 @@ from dataclasses import dataclass, fields
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Self
 
-from peftbench.models.shapes import Attention, Layer, Site, Sizes
+from peftbench.models.shapes import Attention, Elementwise, Layer, Site, Sizes
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -28,6 +28,17 @@ def logits(model: Any, hidden: "Tensor") -> "Tensor":
         (tokens, vocab_size) float32.
     """
     return model.get_output_embeddings()(hidden).float()
+
+
+def elementwise(table: Mapping[str, Any]) -> Elementwise:
+    """Read the activation function, the exact GELU where the table names none; norms are torch's layer norms."""
+    return Elementwise(activation(table, "gelu"))
+
+
+def activation(table: Mapping[str, Any], default: str) -> str:
+    """Return the name of the activation function in the fields of a config.json."""
+    name: str = table.get("hidden_act") or table.get("activation_function") or default
+    return name
 
 
 def one_start(config: Any) -> list[int]:
@@ -80,6 +91,7 @@ class Family:
         placed: (decoder of an encoder-decoder, positions (rows, tokens)) -> a context in which its tokens are embedded
             at these positions.
         skipped: (layer, states, what it takes behind those that enter it) -> what the layer returns with these states.
+        elementwise: Fields of config.json -> what is computed value by value, as far as memory depends on it.
         rewire: Gives the model this package's attention where transformers does not.
     """
 
@@ -95,6 +107,7 @@ class Family:
     head: Callable[[Any, "Tensor"], "Tensor"] = logits
     placed: Callable[[Any, "Tensor"], AbstractContextManager[None]] = not_placed
     skipped: Callable[[Any, "Tensor", tuple[Any, ...]], Any] = hand_on
+    elementwise: Callable[[Mapping[str, Any]], Elementwise] = elementwise
     rewire: Callable[[Any], None] = leave
     HEAD: str = ""
     UNREAD: tuple[str, ...] = ()

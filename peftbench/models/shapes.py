@@ -98,6 +98,27 @@ class Sizes:
 
 
 @dataclass(frozen=True)
+class Elementwise:
+    """What a model computes value by value, as far as memory depends on it.
+
+    Args:
+        activation: Name of the feed-forward block's activation function, as in Hugging Face's configs.
+        norm: "native": torch's layer norm, which keeps its input. "float32": an RMS norm that keeps a float32 copy of
+            its input; "both": that and the input itself (T5). In float32 copy and input are one tensor.
+        is_capped: Whether attention keeps scores within bounds (Gemma 2), which no fused kernel computes.
+        position_bias: Whether a learned bias goes by relative positions, for each head (T5): where it is trained, no
+            fused kernel computes attention either.
+        num_windowed: Layers whose attention has a window, each with a mask of its own.
+    """
+
+    activation: str
+    norm: Literal["native", "float32", "both"] = "native"
+    is_capped: bool = False
+    position_bias: bool = False
+    num_windowed: int = 0
+
+
+@dataclass(frozen=True)
 class Site:
     """A place where a method can act: one side of a linear layer, or a slice of it where the model fuses several.
 

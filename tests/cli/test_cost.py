@@ -111,6 +111,13 @@ def test_what_cannot_be_measured_is_absent_with_its_reason(capsys):
         ("--audit gpt-4", "unknown audit 'gpt-4'", "t-few"),
         ("--model gpt3-125m --measure", "'gpt3-125m' is known by its shapes only", "weights"),
         ("--model odd/config.json", "'odd/config.json': 5 heads do not divide 24 features", "check the sizes"),
+        ("--fit 24", "--fit '24' is no size of memory", "24GiB is 24 x 2^30"),
+        ("--fit 24XB", "--fit '24XB' is no size of memory", "24GB is 24 x 10^9 bytes"),
+        ("--fit -24GB", "--fit '-24GB' is no size of memory", "a number above 0"),
+        ("--fit 0GB", "--fit '0GB' is no size of memory", "a number above 0"),
+        ("--fit nanGB", "--fit 'nanGB' is no size of memory", "a number above 0"),
+        ("--memory --verify", "--prices, --audit, --verify and --measure show other things", "one command for each"),
+        ("--memory --model t0-11", "unknown model 't0-11'", "did you mean 't0-11b'?"),
         ("abc", "record 'abc' can be verified", "--verify RECORD"),
         ("--verify abc", "there is no record 'abc' in 'results'", "an id"),
         ("--verify abc --model mini-gpt", "record 'abc' can be verified", "without --model"),
@@ -168,3 +175,56 @@ def test_a_record_is_verified_by_its_id_and_by_its_file(capsys):
         assert all(line["agrees"] for line in by_id)
         verified += [line["of"] for line in by_id]
     assert sorted(verified) == ["ia3 query", "ia3 training step", "query"]  # tuning runs zero-shot beside
+
+
+def test_memory_is_shown_by_part_and_adds_up(capsys):
+    out = cost("--model t0-11b --method ia3 --memory", capsys)
+    assert max(map(len, out.splitlines())) <= 100
+    assert [line.split()[:3] for line in out.splitlines() if line.startswith("ia3")] == [
+        ["ia3", dtype, checkpoints] for dtype in ("float32", "bfloat16", "4bit") for checkpoints in ("no", "yes")
+    ]
+    document = json.loads(cost("--model t0-11b --model gpt3-125m --method ia3 --memory --format json", capsys))
+    assert (document["unit"], document["kind"]) == ("bytes", "counted")
+    for use in (use for model in document["models"] for use in model["uses"]):
+        parts = [value for name, value in use["peak"].items() if name != "moment"]
+        assert sum(parts) == use["total_bytes"] > 0
+    assert document["models"][0]["uses"][0]["peak"]["weights"] == 4 * 11_135_332_352
+
+
+def test_methods_that_change_weights_have_no_row_of_four_bits(capsys):
+    out = cost("--model gpt3-125m --method full --memory", capsys)
+    dtypes = [line.split()[1] for line in out.splitlines() if line.startswith("full ") and "GB" in line]
+    assert dtypes == ["float32", "float32", "bfloat16", "bfloat16"]
+    assert "full changes the weights themselves" in out
+
+
+def test_what_fits_of_a_model_is_shown_with_the_largest_batch(capsys):
+    out = cost("--model t0-11b --method ia3 --fit 24GB", capsys)
+    assert max(map(len, out.splitlines())) <= 100
+    assert "24,000,000,000 bytes" in out
+    words = "--model t0-11b --method ia3 --format json"
+    fits = json.loads(cost(f"{words} --fit 24gb", capsys))
+    uses = [use for use in fits["models"][0]["uses"] if use["batch_size"]]
+    assert uses
+    for use in uses:
+        assert use["total_bytes"] <= fits["room_bytes"] == 24 * 10**9
+        more = f"{words} --memory --batch-size {2 * use['batch_size']}"
+        alike = [use["strategy"], use["dtype"], use["checkpointing"]]
+        (larger,) = [
+            other
+            for other in json.loads(cost(more, capsys))["models"][0]["uses"]
+            if [other["strategy"], other["dtype"], other["checkpointing"]] == alike
+        ]
+        assert larger["total_bytes"] > fits["room_bytes"]
+    assert json.loads(cost(f"{words} --fit 24GiB", capsys))["room_bytes"] == 24 * 2**30
+    assert "nothing of it fits in 1,000 bytes" in cost("--model t0-11b --fit 1kB", capsys)
+
+
+def test_without_a_model_all_that_have_a_name_are_asked_for(capsys):
+    out = cost("--method ia3 --fit 24GB", capsys)
+    assert max(map(len, out.splitlines())) <= 100
+    lines = {tuple(line.split()[:2]): line.split()[2:] for line in out.splitlines()}
+    assert lines["t0-11b", "ia3"][1] == "-"
+    assert "*" in " ".join(lines["t0-11b", "ia3"])
+    assert lines["gpt3-175b", "zero-shot"][1:] == ["-", "-", "-"]
+    assert "-" not in lines["mini-t0", "ICL"]

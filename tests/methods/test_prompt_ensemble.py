@@ -122,7 +122,7 @@ def test_a_query_costs_as_often_as_there_are_prompts_and_so_does_a_step():
     alone, ensemble = strategies
     for name, kind in (("inference_flops_per_query", "counted"), ("inference_flops_per_query", "estimated"),
                        ("training_flops", "counted"), ("training_flops", "estimated"),
-                       ("tensor_bytes", "counted"), ("activation_bytes", "estimated")):  # fmt: skip
+                       ("tensor_bytes", "counted"), ("activation_bytes", "counted")):  # fmt: skip
         assert ensemble.value(name, kind) == 3 * alone.value(name, kind), name
 
 

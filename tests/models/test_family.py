@@ -24,7 +24,7 @@ def test_each_family_offers_functions_of_the_arguments_that_they_are_called_with
         "rewire": ["model"],
     }
     arguments |= {"sizes": ["config"], "max_positions": ["config"], "placed": ["decoder", "positions"]}
-    arguments |= {"skipped": ["layer", "states", "args"]}
+    arguments |= {"skipped": ["layer", "states", "args"], "elementwise": ["table"]}
     arguments |= {name: ["sizes"] for name in ("sites", "attentions", "layers")}
     assert set(arguments) == {field.name for field in fields(Family)} - {"UNDEFINED", "HEAD", "UNREAD"}
     for name, expected in arguments.items():

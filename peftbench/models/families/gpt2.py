@@ -1,8 +1,10 @@
 """GPT-2: Conv1D layers (weights lie transposed), q, k and v fused in one of them."""
 
+from collections.abc import Mapping
 from typing import Any
 
-from peftbench.models.shapes import Attention, Block, Layer, Site, Sizes, norm
+from peftbench.models.family import activation
+from peftbench.models.shapes import Attention, Block, Elementwise, Layer, Site, Sizes, norm
 
 UNDEFINED = {"role ff_gate": "its feed-forward block has no gate"}
 """What is not defined on this family -> why: `peftbench list models` shows it."""
@@ -31,6 +33,11 @@ def sizes(config: Any) -> Sizes:
 def max_positions(config: Any) -> int | None:
     """Return the number of learned positions."""
     return config.n_positions
+
+
+def elementwise(table: Mapping[str, Any]) -> Elementwise:
+    """Read the activation function."""
+    return Elementwise(activation(table, "gelu_new"))
 
 
 def sites(sizes: Sizes) -> list[Site]:

@@ -4,11 +4,12 @@ Gemma, Gemma 2 and Gemma 3 have it too. Their norms multiply by 1 + w where w is
 scaled by sqrt(d_model) as they are looked up, and from Gemma 2 on a norm stands behind each block as well as before it.
 """
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from peftbench.errors import ModelError
 from peftbench.models.family import logits
-from peftbench.models.shapes import Attention, Block, Layer, Role, Site, Sizes, norm
+from peftbench.models.shapes import Attention, Block, Elementwise, Layer, Role, Site, Sizes, norm
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -68,6 +69,17 @@ def head(model: Any, hidden: "Tensor") -> "Tensor":
     cap: float | None = getattr(model.config, "final_logit_softcapping", None)
     values = logits(model, hidden)
     return values if cap is None else cap * (values / cap).tanh()
+
+
+def elementwise(table: Mapping[str, Any]) -> Elementwise:
+    """Read the activation function, whether scores of attention are kept within bounds (Gemma 2), and the windows."""
+    default = "gelu_pytorch_tanh" if table["model_type"].startswith("gemma") else "silu"
+    activation = table.get("hidden_activation") or table.get("hidden_act") or default
+    windowed = (table.get("layer_types") or []).count("sliding_attention")
+    if table["model_type"] == "mistral" and table.get("sliding_window"):
+        windowed = table["num_hidden_layers"]
+    is_capped = bool(table.get("attn_logit_softcapping"))
+    return Elementwise(activation, norm="float32", is_capped=is_capped, num_windowed=windowed)
 
 
 def sites(sizes: Sizes) -> list[Site]:

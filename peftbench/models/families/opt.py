@@ -6,10 +6,12 @@ Galactica, whose norms have no parameters.
 Paper: 2205.01068, section 2.
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 from peftbench.errors import ModelError
-from peftbench.models.shapes import Attention, Block, Layer, Role, Site, Sizes, norm
+from peftbench.models.family import activation
+from peftbench.models.shapes import Attention, Block, Elementwise, Layer, Role, Site, Sizes, norm
 
 UNDEFINED = {"role ff_gate": "its feed-forward block has no gate"}
 """What is not defined on this family -> why: `peftbench list models` shows it."""
@@ -43,6 +45,11 @@ def sizes(config: Any) -> Sizes:
 def max_positions(config: Any) -> int | None:
     """Return the number of learned positions."""
     return config.max_position_embeddings
+
+
+def elementwise(table: Mapping[str, Any]) -> Elementwise:
+    """Read the activation function."""
+    return Elementwise(activation(table, "relu"))
 
 
 def sites(sizes: Sizes) -> list[Site]:

@@ -4,10 +4,10 @@ from dataclasses import replace
 from typing import Any
 
 from peftbench.models.families import llama
-from peftbench.models.families.llama import attentions, layers, max_positions, window
+from peftbench.models.families.llama import attentions, elementwise, layers, max_positions, window
 from peftbench.models.shapes import Block, Site, Sizes, norm
 
-__all__ = ["attentions", "layers", "max_positions", "sites", "sizes", "window"]
+__all__ = ["attentions", "elementwise", "layers", "max_positions", "sites", "sizes", "window"]
 
 UNDEFINED = {
     "icl --as-prefix": "not where attention has a window: Phi-3 mini",

@@ -1,9 +1,10 @@
 """T5: v1.0 (ReLU) and the gated v1.1, LM-adapted, T0 and FLAN shapes."""
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from peftbench.models.family import logits
-from peftbench.models.shapes import Attention, Block, Layer, Site, Sizes, Stack, norm
+from peftbench.models.shapes import Attention, Block, Elementwise, Layer, Site, Sizes, Stack, norm
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -52,6 +53,13 @@ def skipped(layer: Any, states: "Tensor", args: tuple[Any, ...]) -> Any:
         num_tokens = states.shape[1]
         bias = layer.layer[0].SelfAttention.compute_bias(num_tokens, num_tokens)
     return states, bias, None  # the next layer that is run makes cross-attention's, of zeros
+
+
+def elementwise(table: Mapping[str, Any]) -> Elementwise:
+    """Read the activation function, "gated-gelu" for gelu_new as transformers does."""
+    activation = table.get("feed_forward_proj", "relu").removeprefix("gated-")
+    name = "gelu_new" if activation == "gelu" else activation
+    return Elementwise(name, norm="both", position_bias=True)
 
 
 def sites(sizes: Sizes) -> list[Site]:
