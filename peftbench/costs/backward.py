@@ -7,7 +7,8 @@ A matmul Y = A B costs as much again in the backward pass for dA, where A needs 
 A frozen matrix needs none, so that its layer costs one more at most. Values need a gradient where something that is
 trained lies before them: nothing below the lowest adapted place is run backward. Attention costs up to four more: of
 the scores for queries and keys, of the sum for weights and values. What `count.py` leaves out is left out here too,
-and so is what is computed twice: by fused attention kernels, with checkpointed activations.
+and so is what fused attention kernels compute twice. What layers with checkpointed activations do is counted where it
+is asked for, of trainings as they were run.
 """
 
 from collections.abc import Mapping
@@ -61,19 +62,36 @@ def trained_flops(
     added: Added,
     frozen: Mapping[Pass, int] | None = None,
     num_frozen: tuple[int, int] = (0, 0),
+    *,
+    is_checkpointed: bool = False,
 ) -> int:
     """Count a training as it was run, forward and backward, padding included.
 
     Args:
         sizes: The model's shapes.
-        passes: Shape of a step's batch -> how many steps had such a one.
+        passes: Shape of a step's batch, or of a part of it -> how many there were.
         added: What the method adds and trains.
         frozen: Shape of a pass through the frozen layers alone -> how many there were.
         num_frozen: How many layers of the encoder, and of the decoder, are run in those passes and not in steps.
+        is_checkpointed: Whether activations were computed again.
     """
-    steps = _passed(sizes, count.passes_stream(passes, added), added) + sum(passes.values()) * _once_a_step(added)
+    stream = count.passes_stream(passes, added)
+    steps = _passed(sizes, stream, added) + sum(passes.values()) * _once_a_step(added)
+    if is_checkpointed:
+        steps += recomputed_flops(sizes, stream, added)
+        inside = added.fixed if added.extra_keys else ()  # networks of virtual keys are run in the layers
+        steps += sum(passes.values()) * sum(count.op_flops(op, NO_TOKENS) for op in inside)
     run, skipped = (count.lowest_flops(sizes, shapes, num_frozen) for shapes in (frozen or {}, passes))
     return steps + run - skipped
+
+
+def recomputed_flops(sizes: Sizes, stream: Stream, added: Added) -> int:
+    """Count the second forward pass of checkpointed layers: all of each in which something is run backward."""
+    layers = {(norm.stack, norm.layer) for norm in Walk(sizes, stream, added).run().run_backward}
+    stacks = [stack for stack, _ in layers]
+    again = replace(sizes, num_encoder_layers=stacks.count("encoder"), num_decoder_layers=stacks.count("decoder"))
+    ops = [op for op in added.flowing.ops if op.place and (op.place.stack, op.place.layer) in layers]
+    return count.flops(again, replace(stream, head=0), replace(added, ops=tuple(ops)), training=True)
 
 
 def _passed(sizes: Sizes, stream: Stream, added: Added) -> int:

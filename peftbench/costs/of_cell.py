@@ -281,7 +281,14 @@ def _training(facts: Facts, trained: TrainingWork, added: Added) -> Flops:
         alone[_alone(facts, length)] += times
     return Flops(
         counted=counted + _preparation(facts, trained, added),
-        run=backward.trained_flops(facts.sizes, trained.passes, added, trained.frozen, trained.num_frozen)
+        run=backward.trained_flops(
+            facts.sizes,
+            trained.passes,
+            added,
+            trained.frozen,
+            trained.num_frozen,
+            is_checkpointed=trained.is_checkpointed,
+        )
         + backward.trained_flops(facts.sizes, alone, added),
         by_rule=3 * _by_rule(facts, trained.lengths),
     )

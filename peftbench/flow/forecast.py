@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from peftbench import registry
 from peftbench.costs import backward, count
 from peftbench.flow.trial import Trial
-from peftbench.learners import icl, sweep, tune
+from peftbench.learners import icl, parts, sweep, tune
 from peftbench.learners.classify import Classifying
 from peftbench.learners.icl import Icl
 from peftbench.learners.predictor import Reading, Round
@@ -276,7 +276,9 @@ def _tuned(tuning: Tuning, trial: Trial, texts: Texts) -> Forecast:
     scored: Counter[Pass] = Counter()
     for queries in trial.plan.queries:
         scored.update(_scoring(shapes, texts.counts(_sample(queries)).spread_to(len(queries)), trial))
-    trained_flops = backward.trained_flops(sizes, steps, added, below, frozen.num_layers(layers))
+    again = tuning.training.activation_checkpointing
+    num_frozen = frozen.num_layers(layers)
+    trained_flops = backward.trained_flops(sizes, steps, added, below, num_frozen, is_checkpointed=again)
     return replace(
         _nothing(trial.backbone),
         learn_flops=trained_flops
@@ -308,13 +310,14 @@ def _shots(tuning: Tuning, texts: Texts) -> Shots:
 
 
 def _steps(tuning: Tuning, shots: Shots, shapes: Shapes) -> Counter[Pass]:
-    """Count the steps of one training by their shapes."""
+    """Count the passes of one training's steps by their shapes."""
     num_steps = tuning.training.num_steps
     num_drawn = min(num_steps, MOST_STEPS)
     passes: Counter[Pass] = Counter()
     for index, batch in enumerate(_batches(tuning, shots, num_drawn)):
-        shape = shapes.training([prompt for _, prompt in batch for _ in range(shapes.num_members)])
-        passes[shape] += _share(index, num_drawn, num_steps)
+        for part in parts.cut(batch, tuning.training.accumulate):
+            shape = shapes.training([prompt for _, prompt in part for _ in range(shapes.num_members)])
+            passes[shape] += _share(index, num_drawn, num_steps)
     return passes
 
 

@@ -2,7 +2,8 @@
 
 import itertools
 import random
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from typing import TypeVar
@@ -14,8 +15,9 @@ from peftbench import registry
 from peftbench.adapters import starts
 from peftbench.adapters.starts import Start
 from peftbench.errors import RunError
-from peftbench.learners import losses
+from peftbench.learners import losses, parts
 from peftbench.learners.optimizer import Optimizer, warmup
+from peftbench.learners.parts import checkpointed
 from peftbench.learners.plateau import Plateau
 from peftbench.methods.base import MethodConfig
 from peftbench.methods.stages import Stages
@@ -223,10 +225,15 @@ def _encode(examples: Examples, training: Training, backbone: Backbone, scoring:
 
 
 def _too_large(tuning: Tuning, backbone: Backbone) -> RunError:
+    training = tuning.training
+    again = "" if training.activation_checkpointing else "--set activation_checkpointing=true or "
+    parts_more = min(training.batch_size, 4 * training.accumulate)
+    same = f"{again}--set accumulate={parts_more}" if parts_more > training.accumulate else again.removesuffix(" or ")
     return RunError(
         f"memory on {backbone.device} does not suffice to tune '{backbone.name}' with {tuning.method} in batches of "
-        f"{tuning.training.batch_size}",
-        hint="finished records are kept; a smaller batch_size or a smaller size of the method takes less",
+        f"{training.batch_size}",
+        hint=f"finished records are kept; {same or 'a smaller size of the method'} takes less"
+        + (", with the same gradients" if same else ""),
     )
 
 
@@ -252,28 +259,44 @@ def _train(
     layers = frozen.layers(backbone, frozen.first_adapted(backbone))
     predictor.work.num_frozen = frozen.num_layers(layers)
     lower = FrozenLayers(backbone, layers)
+    predictor.work.is_checkpointed = training.activation_checkpointing
     backbone.model.train()  # for the model's own dropout
     try:
-        for step, drawn in zip(range(training.num_steps), batches, strict=False):
-            batch = of_members(backbone, drawn)
-            with lower.skipped(batch) as run:
-                terms = stages.penalized(_losses(backbone, batch, training))
-            (num_members * terms["loss"]).backward()  # the loss is the members' mean, each gets the gradient of its own
-            values = {name: term.item() for name, term in terms.items()}
-            predictor.log.append(values)
-            predictor.work.add_step(*_shapes(backbone, batch))
-            if run:
-                predictor.work.frozen[replace(_shapes(backbone, run)[1], head_tokens=0)] += 1
-            stages.before_step(step, training.num_steps)
-            optimizer.step(step, values["loss"])
-            stages.after_step(step, training.num_steps)
-            if progress is not None:
-                progress(step + 1, values["loss"])
-            if plateau is not None and plateau.is_reached(values["loss"]):
-                break
+        with checkpointed(backbone, training.activation_checkpointing):
+            for step, drawn in zip(range(training.num_steps), batches, strict=False):
+                values = _add_gradients(predictor, drawn, training, stages, lower)
+                predictor.log.append(values)
+                stages.before_step(step, training.num_steps)
+                optimizer.step(step, values["loss"])
+                stages.after_step(step, training.num_steps)
+                if progress is not None:
+                    progress(step + 1, values["loss"])
+                if plateau is not None and plateau.is_reached(values["loss"]):
+                    break
     finally:
         backbone.model.eval()
     predictor.num_unreached_parameters = optimizer.num_unreached
+
+
+def _add_gradients(
+    predictor: TunePredictor, drawn: Sequence[Encoded], training: Training, stages: Stages, lower: FrozenLayers
+) -> dict[str, float]:
+    """Run a step's batch forward and backward, part by part, and return its losses."""
+    backbone, work = predictor.backbone, predictor.work
+    values: Counter[str] = Counter()
+    for part in parts.cut(drawn, training.accumulate):
+        batch = of_members(backbone, part)
+        share = parts.shares(part, drawn, training) if training.accumulate > 1 else None
+        with lower.skipped(batch) as run:
+            terms = _losses(backbone, batch, training, share=share)
+            terms = stages.penalized(terms, len(part) / len(drawn))
+        (backbone.num_members * terms["loss"]).backward()  # the loss is the members' mean, each gets its own gradient
+        values.update({name: term.item() for name, term in terms.items()})
+        work.add_pass(*_shapes(backbone, batch))
+        if run:
+            work.frozen[replace(_shapes(backbone, run)[1], head_tokens=0)] += 1
+    work.num_steps += 1
+    return dict(values)
 
 
 def draw_batches(examples: Sequence[Sequence[Item]], batch_size: int, seed: int) -> Iterator[list[Item]]:
@@ -294,9 +317,22 @@ def draw_batches(examples: Sequence[Sequence[Item]], batch_size: int, seed: int)
 
 
 def _losses(
-    backbone: Backbone, batch: Sequence[Encoded], training: Training, *, is_shared: bool = True
+    backbone: Backbone,
+    batch: Sequence[Encoded],
+    training: Training,
+    *,
+    is_shared: bool = True,
+    share: Mapping[str, float] | None = None,
 ) -> dict[str, Tensor]:
-    """Compute the losses that are on, and under "loss" their weighted sum."""
+    """Compute the losses that are on, and under "loss" their weighted sum.
+
+    Args:
+        backbone: The model.
+        batch: Examples with their choices.
+        training: Which losses.
+        is_shared: As in `choice_log_probs`.
+        share: Of a part of a batch: what each loss is multiplied by, so that those of all parts add up to the batch's.
+    """
     log_probs, mask = choice_log_probs(backbone, batch, is_shared=is_shared)
     label = torch.tensor([example.label for example in batch], device=log_probs.device)
     terms: dict[str, Tensor] = {}
@@ -306,6 +342,8 @@ def _losses(
         terms["unlikelihood_loss"] = losses.unlikelihood_loss(log_probs, mask, label, training.loss_form)
     if training.length_norm_loss:
         terms["length_norm_loss"] = losses.length_norm_loss(log_probs, mask, label)
+    if share is not None:
+        terms = {name: share[name] * term for name, term in terms.items()}
     total = torch.stack([getattr(training, name) * term for name, term in terms.items()]).sum()
     return {"loss": total, **terms}
 

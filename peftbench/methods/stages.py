@@ -41,11 +41,17 @@ class Stages:
         self.method.prepare(self.backbone, self.config, shots, loss)
         self.backbone.train_only(self.names)
 
-    def penalized(self, terms: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Add the method's penalty, where it has one, to "loss", and list it as "penalty" beside."""
+    def penalized(self, terms: dict[str, Tensor], share: float = 1.0) -> dict[str, Tensor]:
+        """Add the method's penalty, where it has one, to "loss", and list it as "penalty" beside.
+
+        Args:
+            terms: Losses of a batch, or of a part of it.
+            share: How much of the batch that is.
+        """
         penalty = self.method.penalty(self.backbone, self.config)
         if penalty is None:
             return terms
+        penalty = penalty if share == 1 else share * penalty
         return {**terms, "loss": terms["loss"] + penalty, "penalty": penalty}
 
     def before_step(self, step: int, num_steps: int) -> None:

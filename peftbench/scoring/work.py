@@ -176,11 +176,13 @@ class TrainingWork:
         lengths: Length of an example -> how often one of it was trained on.
         prepared: Length of an example -> how often one of it was run by itself before the first step, with the
             gradients of a step.
-        passes: Shape of a step's batch, padding included -> how many steps had such a one.
+        passes: Shape of a step's batch, or of a part of it, padding included -> how many there were.
         frozen: Shape of a pass through the frozen layers alone (`scoring.frozen`) -> how many there were.
         num_frozen: Frozen layers of the encoder, and of the decoder: the lowest ones, which steps do not run.
         num_shared_tokens: Virtual tokens that examples of a row had in common, and tokens that choices of an example
             had: `lengths` has them once for each.
+        num_steps: Optimiser steps.
+        is_checkpointed: Whether the layers that are run backward were run forward a second time.
     """
 
     lengths: Counter[Length] = field(default_factory=Counter)
@@ -189,9 +191,11 @@ class TrainingWork:
     frozen: Counter[Pass] = field(default_factory=Counter)
     num_frozen: tuple[int, int] = (0, 0)
     num_shared_tokens: int = 0
+    num_steps: int = 0
+    is_checkpointed: bool = False
 
-    def add_step(self, lengths: Iterable[Length], shape: Pass, num_shared_tokens: int = 0) -> None:
-        """Count the batch of one step."""
+    def add_pass(self, lengths: Iterable[Length], shape: Pass, num_shared_tokens: int = 0) -> None:
+        """Count the batch of one step, or a part of it."""
         self.lengths.update(lengths)
         self.passes[shape] += 1
         self.num_shared_tokens += num_shared_tokens
@@ -203,12 +207,9 @@ class TrainingWork:
         self.frozen += other.frozen
         self.num_frozen = max(self.num_frozen, other.num_frozen)  # one method's: none, before it has begun
         self.num_shared_tokens += other.num_shared_tokens
+        self.num_steps += other.num_steps
+        self.is_checkpointed |= other.is_checkpointed
         return self
-
-    @property
-    def num_steps(self) -> int:
-        """Optimiser steps."""
-        return sum(self.passes.values())
 
     @property
     def num_tokens(self) -> int:

@@ -85,6 +85,11 @@ class Training(Settings):
         stop: "plateau" ends training before `num_steps` where its loss has not fallen by 1 % for 100 steps
             (`learners.plateau` has the rule). The rate decays by `num_steps` all the same, so that a training that is
             stopped ends at a higher rate than one of so few steps; so does a schedule of the method's own.
+        activation_checkpointing: Keep what enters each layer alone, and compute the rest again in the backward pass:
+            less memory, a second forward pass through the layers that are run backward, the same gradients.
+        accumulate: Cut each batch into so many parts, which are run one after another and whose gradients are added
+            up: less memory, and the batch, the steps and the gradients stay what they are. (Elsewhere "gradient
+            accumulation" may mean batches that are so many times as large.) A model's own dropout draws differently.
 
     Paper: 2205.05638, section 3.2 (losses) and appendix (optimisation).
     """
@@ -102,6 +107,14 @@ class Training(Settings):
     length_norm_loss: float = Field(1.0, ge=0)
     loss_form: Literal["paper", "t-few"] = "paper"
     stop: Literal["never", "plateau"] = "never"
+    activation_checkpointing: bool = False
+    accumulate: int = Field(1, ge=1, le=limits.MAX_BATCH_SIZE)
+
+    @model_validator(mode="after")
+    def _parts_of_a_batch(self) -> "Training":
+        if self.accumulate > self.batch_size:
+            raise ValueError(f"accumulate = {self.accumulate} parts of a batch of {self.batch_size}; at most so many")
+        return self
 
     @model_validator(mode="after")
     def _some_loss(self) -> "Training":
@@ -110,10 +123,14 @@ class Training(Settings):
         return self
 
     @model_serializer(mode="wrap")
-    def _without_stop(self, serialize: Any) -> dict[str, Any]:
-        """Leave out `stop` where it is off: what came later does not make another training of those before it."""
+    def _without_what_is_off(self, serialize: Any) -> dict[str, Any]:
+        """Leave out what came later where it is off: it does not make another training of those before it."""
         table: dict[str, Any] = serialize(self)
-        return {name: value for name, value in table.items() if (name, value) != ("stop", "never")}
+        return {name: value for name, value in table.items() if (name, value) not in UNLESS_SET.items()}
+
+
+UNLESS_SET: dict[str, Any] = {"stop": "never", "activation_checkpointing": False, "accumulate": 1}
+"""Settings of training that are in no identity where they are off: others had ids before them."""
 
 
 LATER = ("select", "embedder", "pool", "calibrate_by", "attention", "block_shots")

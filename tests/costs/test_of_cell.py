@@ -212,6 +212,21 @@ def test_a_record_counts_all_matmuls_of_tuning(family, method, settings, backbon
 
 
 @pytest.mark.parametrize("family", ["t5", "gpt2"])
+def test_a_record_counts_what_is_computed_again_and_in_parts(family, backbone_of, rows, tmp_path):
+    task = TaskSpec(name="mine", train=rows, test=rows, template=TEMPLATE, choices=("good", "very bad"))
+    training = {"num_steps": 3, "batch_size": 3, "activation_checkpointing": True, "accumulate": 2}
+    cell = Cell(learner="tune", model=backbone_of(family).name, task=task, shots=3, method="lora", training=training)
+    (found,), traced = dispatched(cell, Store(tmp_path))
+    counted = [found.record.cost(name, "counted").value for name in ("learning_flops", "scoring_flops")]
+    assert sum(counted) == traced
+    plain = cell.model_copy(update={"training": {"num_steps": 3, "batch_size": 3}})
+    (other,), _ = dispatched(plain, Store(tmp_path))
+    assert other.record.id != found.record.id
+    same = [each.record.cost("training_flops", "counted").value for each in (found, other)]
+    assert same[0] == same[1]  # what the method needs, however it is run
+
+
+@pytest.mark.parametrize("family", ["t5", "gpt2"])
 def test_a_sweep_counts_what_ran_of_trials_that_broke(family, backbone_of, rows, tmp_path, monkeypatch):
     """Two steps of the first fold's three, backward included; the second fold is not begun."""
     real = Optimizer.step
@@ -246,7 +261,7 @@ def test_the_lengths_that_training_writes_down_give_the_flops_of_its_steps(famil
 
     traced, shared = (kernel_flops(lambda is_shared=is_shared: run(is_shared)) for is_shared in (False, True))
     for each in examples:
-        predictor.work.add_step(*tune._shapes(backbone, [each]))
+        predictor.work.add_pass(*tune._shapes(backbone, [each]))
     assert predictor.work.num_padding_tokens == 0
     assert trained_flops(backbone.sizes, predictor.work.passes, method.added(backbone.sizes, method.Config())) == shared
     queries = {Query(0, length.context, length.choices): times for length, times in predictor.work.lengths.items()}

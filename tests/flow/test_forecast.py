@@ -134,6 +134,7 @@ def test_options_of_scoring(scoring, icl, tune, trial_of):
         {"method": "prompt_tuning", "method_config": {"num_prompts": 2, "num_virtual_tokens": 3}},
         {"training": TRAINING | {"unlikelihood_loss": 0, "length_norm_loss": 0}},
         {"training": TRAINING | {"num_steps": 0}},
+        {"training": TRAINING | {"activation_checkpointing": True, "accumulate": 2}},
         {"sweep": "lr", "method": "bottleneck", "method_config": {"drop_layers": 1}},
     ],
 )
