@@ -33,19 +33,18 @@ def test_what_the_program_counts_for_the_published_outputs_has_the_published_val
 def test_meteor_by_hand():
     """Of eight words five are of function, of the reference's seven four; seven match in two chunks, three by content.
 
-    A second example matches by a stem, a third in nothing; the sums are of all three.
+    A second example's word is a paraphrase of two, a third matches in nothing; the sums are of all three.
     """
     first = [8, 7, 5, 4, 3, 3, 4, 4, *[0] * 12, 2, 7, 7]
-    second = [1, 1, 0, 0, 0, 0, 0, 0, 1, 1, 0, 0, *[0] * 8, 1, 1, 1]
+    second = [1, 2, 0, 0, *[0] * 12, 1, 2, 0, 0, 1, 1, 2]
     third = [0, 2, 0, 1, *[0] * 19]
     counts, metric = np.array([first, second, third], dtype=float), registry.text_metric("meteor")
-    content, function = (3 + 0.6) * 0.75, 4 * 0.25
-    precision = (content + function) / (0.75 * (9 - 5) + 0.25 * 5)
-    recall = (content + function) / (0.75 * (10 - 5) + 0.25 * 5)
-    assert metric.value(counts.sum(0)) == pytest.approx(f(precision, recall) * (1 - 0.6 * (3 / 8) ** 0.2))
+    precision = (0.75 * (3 + 0.6) + 0.25 * 4) / (0.75 * (9 - 5) + 0.25 * 5)
+    recall = (0.75 * (3 + 1.2) + 0.25 * 4) / (0.75 * (11 - 5) + 0.25 * 5)
+    assert metric.value(counts.sum(0)) == pytest.approx(f(precision, recall) * (1 - 0.6 * (3 / 8.5) ** 0.2))
     assert metric.value(counts) == pytest.approx([
         f(3.25 / 3.5, 1) * (1 - 0.6 * (2 / 7) ** 0.2),
-        f(0.6, 0.6) * (1 - 0.6),
+        f(0.6, 0.6) * (1 - 0.6 * (1 / 1.5) ** 0.2),
         0,
     ])  # fmt: skip
 

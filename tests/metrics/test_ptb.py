@@ -15,6 +15,7 @@ TEXTS = {
     "It isn't near. Food, cheap!": "it is n't near food cheap",
     'The "Blue Spice" is family friendly..': "the blue spice is family friendly",
     "Made in the U.S. by J. Smith. He left.": "made in the u.s. by j. smith he left",
+    "J. Smith left.": "j. smith left",
     "a well-known pub - cheap \u2013 by the river": "a well-known pub cheap by the river",
     "It\u2019s \u201cgood\u201d.": "it 's good",
     "-5 to 20-£25, or.so": "-5 to 20 # 25 or.so",

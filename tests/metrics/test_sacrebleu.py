@@ -15,12 +15,13 @@ WORDS = ["the", "a", "pub", "river", "eagle", "near", "by", "cheap", "food", ","
 
 
 def rows(count=40):
-    """Outputs that repeat some of their references, of which an example has one to three."""
+    """Outputs that repeat most words of a reference, half of them shuffled; an example has one to three references."""
     rng = random.Random(5)
     references = [[" ".join(rng.choices(WORDS, k=rng.randint(4, 14))) for _ in range(rng.randint(1, 3))]
                   for _ in range(count)]  # fmt: skip
-    outputs = [" ".join(word for word in rng.choice(texts).split() if rng.random() < 0.8) for texts in references]
-    return outputs, references
+    kept = [[word for word in rng.choice(texts).split() if rng.random() < 0.8] for texts in references]
+    outputs = [rng.sample(words, len(words)) if row % 2 else words for row, words in enumerate(kept)]
+    return [" ".join(words) for words in outputs], references
 
 
 def theirs(name, outputs, references):
@@ -66,6 +67,12 @@ def test_an_empty_reference_lowers_what_multi_bleu_asks_of_the_length():
     assert metric.of(OUTPUTS, [texts[:1] for texts in REFERENCES]) < expected
 
 
+def test_without_a_match_of_four_words_multi_bleu_is_0_and_bleu_is_not():
+    outputs, references = ["the pub by the sea"], [["the pub by a river"]]
+    assert registry.text_metric("multi_bleu").of(outputs, references) == 0
+    assert registry.text_metric("bleu").of(outputs, references) > 20
+
+
 def test_multi_bleu_splits_signs_off_and_bleu_keeps_a_hyphen():
     assert registry.text_metric("multi_bleu").of(["a b well-known c"], [["A b well - known c"]]) == pytest.approx(100)
     assert registry.text_metric("bleu").of(["a b well-known c"], [["A b well - known c"]]) < 50
@@ -105,3 +112,10 @@ def test_a_shift_of_several_words_is_one_edit():
     assert registry.text_metric("ter").of(["by the river is a pub"], [["is a pub by the river"]]) == pytest.approx(
         1 / 6
     )
+
+
+def test_a_reference_of_the_same_words_need_not_be_the_nearest():
+    """Three shifts for the same words in another order; a word and one more for the other reference."""
+    metric, output = registry.text_metric("ter"), ["a b c d"]
+    assert metric.of(output, [["d c b a"]]) == pytest.approx(3 / 4)
+    assert metric.of(output, [["d c b a", "a b c x y"]]) == pytest.approx(2 / 4.5)

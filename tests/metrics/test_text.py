@@ -84,6 +84,12 @@ def test_weights_are_the_times_that_an_example_stands_in_a_sample(name):
         assert value == pytest.approx(expected)
 
 
+@pytest.mark.parametrize("name", [name for name in NAMES if name.values != ("multi_bleu",)])
+def test_a_blank_reference_is_none(name):
+    metric, padded = registry.text_metric(name), [["", *texts, " "] for texts in REFERENCES]
+    assert (metric.statistics_of(OUTPUTS, padded) == metric.statistics_of(OUTPUTS, REFERENCES)).all()
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_a_reference_is_its_own_best_answer_and_a_blank_output_its_worst(name):
     metric = registry.text_metric(name)
