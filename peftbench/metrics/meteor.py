@@ -45,7 +45,8 @@ def statistics(outputs: Outputs, references: References) -> Array:
     texts = [[text.replace(SEPARATOR.strip(), " ") for text in row] for row in present(references)]
     theirs, ours = ptb.captions([output.replace(SEPARATOR.strip(), " ") for output in outputs], texts)
     lines = [SEPARATOR.join(["SCORE", *theirs[row], *ours[row]]) for row in ours]
-    done = subprocess.run(command(), input="\n".join(lines) + "\n", capture_output=True, encoding="utf-8")
+    text = "\n".join(lines) + "\n"
+    done = subprocess.run(command(), input=text, capture_output=True, encoding="utf-8", errors="replace")
     answers = done.stdout.splitlines()
     if done.returncode or len(answers) != len(lines):
         reason = (done.stderr.strip().splitlines() or ["it does not say why"])[0]

@@ -101,6 +101,17 @@ def test_a_reference_is_its_own_best_answer_and_a_blank_output_its_worst(name):
     assert metric.of(wrong, references) == (metric.lowest if metric.higher_is_better else 1)
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_whatever_is_written_has_a_value(name):
+    """Each by itself, too: a metric is of one example as of many."""
+    metric = registry.text_metric(name)
+    outputs = ["\ud800 \x00", "|||", "...", "\u2028\x85", "a\r\nb\x1cc", "{&quot;\u0130\u0307}", "the " * 300]
+    counted = metric.statistics_of(outputs, [[text, f"{text} x"] for text in reversed(outputs)])
+    for values in (metric.value(counted), metric.value(counted.sum(0))):
+        assert np.isfinite(values).all()
+        assert (values >= metric.lowest).all()
+
+
 @pytest.mark.parametrize("name", registry.TEXT_METRICS)
 def test_an_output_without_references_is_refused_in_one_line(name):
     metric = registry.text_metric(name)
