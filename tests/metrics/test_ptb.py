@@ -48,7 +48,7 @@ def test_tokens_are_stanfords():
 @needs("meteor")
 @pytest.mark.real_data
 def test_tokens_of_published_outputs_are_stanfords():
-    rows = read("nlg_golden/e2e_tgen.jsonl")[::4] + read("nlg_golden/dart_bart_large.jsonl")[::40]
+    rows = read("nlg_golden/e2e_tgen.jsonl")[::8] + read("nlg_golden/dart_bart_large.jsonl")[::80]
     texts = [text for row in rows for text in (row["output"], *row["references"]) if text]
-    assert len(texts) > 1500
+    assert len(texts) > 800
     assert by_stanford(texts) == [list(ptb.tokens(text)) for text in texts]

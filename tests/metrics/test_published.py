@@ -15,7 +15,6 @@ PUBLISHED = {
     ("e2e_tgen", "rouge_l"): "68.50",
     ("e2e_tgen", "cider"): "2.2338",
     ("dart_bart_large", "multi_bleu"): "48.56",
-    ("dart_bart_large", "bleu"): "47.59",  # published nowhere: what leaving missing references out makes of 48.56
 }
 NAMES = [pytest.param(*names, marks=needs(names[1])) for names in PUBLISHED]
 
