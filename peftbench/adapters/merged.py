@@ -66,6 +66,11 @@ def merge(folder: Path, backbone: Backbone, out: Path) -> Agreement:
         raise MethodError(f"{card.method} cannot be folded into weights: {method.UNMERGEABLE}", hint=hint)
     try:
         saved.load(folder, backbone)
+        if backbone.sizes.num_classes:
+            raise MethodError(
+                f"a plain checkpoint of '{backbone.name}' has no place for the classification layer of '{folder}'",
+                hint="`peftbench predict` uses the adapter as it is",
+            )
         expected = logits(backbone.model)
         method.merge(backbone)
         with saved.new_folder(out) as temporary:

@@ -16,8 +16,9 @@ from torch import Tensor
 from peftbench import registry
 from peftbench.errors import MethodError
 from peftbench.methods.base import MethodConfig
-from peftbench.models import foreign, weights
+from peftbench.models import class_head, foreign, weights
 from peftbench.models.backbone import Backbone
+from peftbench.spec import limits
 from peftbench.spec.settings import checked
 from peftbench.store import files
 from peftbench.store.seal import FIELD, broken, sealed
@@ -108,9 +109,21 @@ def load(folder: Path, backbone: Backbone) -> list[str]:
     method = registry.method(card.method)
     config = checked(method.Config, card.config, f"adapter '{folder}'", MethodError)
     values = tensors(folder, card)
-    names = method.restore(backbone, config, card.parameters)
+    head = {name: shape for name, shape in card.parameters.items() if name.startswith(f"{class_head.NAME}.")}
+    head_names = backbone.set_classes(_num_classes(folder, head)) if head else []
+    own = {name: shape for name, shape in card.parameters.items() if name not in head}
+    names = method.restore(backbone, config, own)
+    names = [*names, *(name for name in head_names if name not in names)]
     _copy(folder, backbone, names, values)
     return names
+
+
+def _num_classes(folder: Path, head: Mapping[str, tuple[int, ...]]) -> int:
+    """Count the classes of a saved classification layer: the length of its only vector."""
+    lengths = {shape[0] for shape in head.values() if len(shape) == 1}
+    if len(lengths) != 1 or min(lengths) > limits.MAX_CHOICES:
+        raise _damaged(folder / CARD, "its classification layer has no number of classes")
+    return lengths.pop()
 
 
 def read(folder: Path) -> Card:

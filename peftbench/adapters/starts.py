@@ -14,7 +14,7 @@ from peftbench.adapters.peft import read as peft
 from peftbench.adapters.peft.write import CONFIG
 from peftbench.errors import MethodError
 from peftbench.methods.parts.peft_adapter import Base
-from peftbench.models import foreign, weights
+from peftbench.models import class_head, foreign, weights
 from peftbench.models.backbone import Backbone
 from peftbench.spec.settings import checked
 
@@ -123,6 +123,8 @@ def load(start: Start, backbone: Backbone, names: Sequence[str]) -> None:
     stored = start.tensors
     if stored is None:
         stored = saved.tensors(start.path, saved.read(start.path))
+        # A classification layer is of its task's classes: each training starts from its own.
+        stored = {name: value for name, value in stored.items() if not name.startswith(f"{class_head.NAME}.")}
     values = registry.method(start.method).resume_tensors(backbone, stored)
     targets = {**dict(backbone.model.named_buffers()), **dict(backbone.model.named_parameters())}
     for name in dict.fromkeys((*names, *values)):

@@ -343,6 +343,24 @@ class ScoringOptions:
         ),
     ] = None
 
+    answer: Annotated[
+        Literal["cloze", "head"] | None,
+        Option(
+            help="How an encoder-only model answers: by a mask in the answer's place, or by a trained layer on its "
+            "pooled state. \\[default: cloze]",
+            rich_help_panel=SCORING,
+        ),
+    ] = None
+    no_pll: Annotated[
+        bool,
+        Option(
+            "--no-pll",
+            help="Refuse answers of several tokens in a mask's place.",
+            metavar=FLAG,
+            rich_help_panel=SCORING,
+        ),
+    ] = False
+
     def table(self) -> dict[str, Any]:
         """Return the fields of `spec.cell.ScoringOptions`."""
         return {
@@ -352,6 +370,8 @@ class ScoringOptions:
             "cache": not self.no_cache,
             "chat": self.chat,
             "system": self.system and self.system.replace("\\n", "\n"),
+            "answer": self.answer,
+            "pll": not self.no_pll,
         }
 
     def typed(self) -> str:

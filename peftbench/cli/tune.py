@@ -108,8 +108,10 @@ def tune(
         kept.keep(cells, keep, threads=run.threads, quiet=output.quiet)
         return
     targets = [] if transfer_to is None else transfer_targets(task, transfer_to)
+    shared |= {"targets": targets, "as_mixture": True}
+    zero_shot = scoring.answer != "head"  # before it is trained, the layer answers nothing
     cells = [
-        *requested_cells(task, weights, run, targets=targets, learner="icl", shots=0, as_mixture=True, **shared),
-        *requested_cells(task, weights, run, targets=targets, learner="tune", as_mixture=True, **tuning, **shared),
+        *(requested_cells(task, weights, run, learner="icl", shots=0, **shared) if zero_shot else ()),
+        *requested_cells(task, weights, run, learner="tune", **tuning, **shared),
     ]
     carry_out(cells, run, output, form, f"peftbench report{output.typed()}")

@@ -25,7 +25,7 @@ from peftbench.methods.base import Added
 from peftbench.methods.parts import places
 from peftbench.models.backbone import Backbone
 from peftbench.models.shapes import Layer
-from peftbench.scoring import frozen
+from peftbench.scoring import frozen, head
 from peftbench.scoring.batches import token_budget
 from peftbench.scoring.encoding import cut_input, encode, num_common, opening
 from peftbench.scoring.passes import Prompt, Shapes
@@ -260,6 +260,8 @@ def _after_prefix(part: Round, counts: Counts, trial: Trial) -> tuple[Pass, list
 
 def _tuned(tuning: Tuning, trial: Trial, texts: Texts) -> Forecast:
     sizes, added = trial.backbone.sizes, _added(tuning, trial.backbone)
+    if trial.scoring.answer == "head":
+        sizes, added = replace(sizes, num_classes=head.num_classes(tuning.examples)), replace(added, head=True)
     shapes = Shapes(sizes, added.extra_tokens, added.num_members)
     layers = frozen.layers(trial.backbone, added.first_layer)
     trainings, judged = [(1, tuning)], Counter[Pass]()

@@ -3,7 +3,7 @@
 import platform
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
@@ -21,7 +21,9 @@ from peftbench.learners.classify import Classifying
 from peftbench.learners.icl import Icl
 from peftbench.learners.learn import Classified, Learned, Learner, Tuned
 from peftbench.learners.predictor import Predictor
+from peftbench.methods.base import Added
 from peftbench.models.backbone import Backbone
+from peftbench.models.shapes import Sizes
 from peftbench.scoring.ranking import NORMALIZATIONS, predict
 from peftbench.scoring.score import Scores
 from peftbench.scoring.work import Usage, Work
@@ -211,6 +213,7 @@ def _tuned(tuned: Tuned) -> dict[str, Any]:
         "num_trained_parameters": predictor.num_trained_parameters,
         "num_saved_parameters": predictor.num_saved_parameters,
         "num_unreached_parameters": predictor.num_unreached_parameters,
+        "num_head_parameters": predictor.num_head_parameters or None,
         "start_from": start and StartingPoint(path=str(start.path), sha256=start.sha256, model=start.model),
         "sweep": tuned.swept and tuned.swept.part(),
     }
@@ -271,11 +274,16 @@ def _tuning_facts(tuned: Tuned, evaluations: Sequence[Evaluation]) -> dict[str, 
     if tuning.method not in registry.METHODS:
         return work | {"traced": _traced(predictor.backbone, evaluations, tuned)}
     tensors = predictor.backbone.tensors_named(predictor.names)
-    shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+    shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items() if name not in predictor.head_names}
     return work | {
-        "added": method.added(sizes, tuning.config),
-        "left": method.added_finished(sizes, tuning.config, shapes),
+        "added": _with_head(sizes, method.added(sizes, tuning.config)),
+        "left": _with_head(sizes, method.added_finished(sizes, tuning.config, shapes)),
     }
+
+
+def _with_head(sizes: Sizes, added: Added) -> Added:
+    """Count a gradient of the head's matrix where that is a classification layer, which is trained with any method."""
+    return replace(added, head=True) if sizes.num_classes else added
 
 
 def _traced(backbone: Backbone, evaluations: Sequence[Evaluation], tuned: Tuned) -> Traced:

@@ -256,6 +256,9 @@ def _resolved(learner: Learner, cell: Cell, backbone: Backbone) -> Learner:
     """Resolve training settings: command line > the model folder's settings > the method's defaults."""
     if not isinstance(learner, Tuning):
         return learner
-    table = {**registry.method(learner.method).DEFAULTS, **backbone.settings(learner.method), **cell.training}
+    table = {**registry.method(learner.method).DEFAULTS, **backbone.settings(learner.method)}
+    if cell.scoring.answer == "head":  # of classes the losses of answers are all this one, or push it up again
+        table |= {"unlikelihood_loss": 0.0, "length_norm_loss": 0.0}
+    table |= cell.training
     what = f"training settings of '{backbone.name}'"
     return replace(learner, training=checked(Training, table, what, MethodError))

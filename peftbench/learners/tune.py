@@ -22,7 +22,7 @@ from peftbench.learners.plateau import Plateau
 from peftbench.methods.base import MethodConfig
 from peftbench.methods.stages import Stages
 from peftbench.models.backbone import Backbone
-from peftbench.scoring import encoding, frozen
+from peftbench.scoring import encoding, frozen, head
 from peftbench.scoring.batches import memory_for
 from peftbench.scoring.encoding import Encoded, check_fits, encode
 from peftbench.scoring.forward import choice_log_probs, of_members
@@ -81,6 +81,7 @@ class TunePredictor:
         num_cut_tokens: Tokens that were cut from the shots, once per template.
         num_trained_parameters: Values that were trained; what is saved of them may be fewer (a folded network).
         num_unreached_parameters: Those among them in tensors that never got a gradient.
+        head_names: Of the classification layer's parameters, which are among `names`; no number here counts them.
         shot_tokens: No shots stand in the prompt.
         shot_bytes: No shots stand in the prompt.
         log: Losses of each step by name: "loss" is the weighted sum, beside it those that are on.
@@ -94,15 +95,22 @@ class TunePredictor:
     num_cut_tokens: int
     num_trained_parameters: int = 0
     num_unreached_parameters: int = 0
+    head_names: list[str] = field(default_factory=list)
     shot_tokens: int = 0
     shot_bytes: int = 0
     log: list[dict[str, float]] = field(default_factory=list)
     work: TrainingWork = field(default_factory=TrainingWork)
 
     @property
+    def num_head_parameters(self) -> int:
+        """Number of values of the classification layer; 0 where there is none."""
+        return sum(tensor.numel() for tensor in self.backbone.tensors_named(self.head_names).values())
+
+    @property
     def num_saved_parameters(self) -> int:
         """Number of values that are used and saved; a network that was folded into them is not among them."""
-        tensors = self.backbone.tensors_named(self.names).values()
+        names = (name for name in self.names if name not in self.head_names)
+        tensors = self.backbone.tensors_named(names).values()
         return sum(tensor.numel() for tensor in tensors if isinstance(tensor, nn.Parameter))
 
     def score(self, examples: Sequence[Example], progress: Callable[[int], None] | None = None) -> Scores:
@@ -156,21 +164,21 @@ def learn(tuning: Tuning, backbone: Backbone, scoring: Scoring, progress: Progre
     """
     with memory_for(_too_large(tuning, backbone)), _own_randomness(backbone):
         torch.manual_seed(tuning.seed)
-        names = _attach(tuning, backbone)
+        names, head_names = _attach(tuning, backbone, scoring)
         backbone.train_only(names)
         stages = Stages(registry.method(tuning.method), backbone, tuning.config, names)
         encoded = _encode(tuning.examples, tuning.training, backbone, scoring)
         num_cut = sum(tokens.num_cut_tokens for shot in encoded for tokens in shot)
-        predictor = TunePredictor(backbone, scoring, names, len(tuning.examples), num_cut)
+        predictor = TunePredictor(backbone, scoring, names, len(tuning.examples), num_cut, head_names=head_names)
         if tuning.start is None:
             stages.prepare(encoded, lambda batch: _preparation_loss(predictor, batch, tuning.training))
         else:
-            starts.load(tuning.start, backbone, names)
+            starts.load(tuning.start, backbone, [name for name in names if name not in head_names])
         try:
             _train(predictor, encoded, tuning, stages, progress)
         except RunError as error:
             raise TrainingError(error, predictor) from None
-        predictor.names = stages.finish()
+        predictor.names = stages.finish(head_names)
     return predictor
 
 
@@ -189,7 +197,8 @@ def check(tuning: Tuning, backbone: Backbone, scoring: Scoring, queries: Sequenc
     """
     with _own_randomness(backbone):
         try:
-            names = _attach(tuning, backbone)
+            names, head_names = _attach(tuning, backbone, scoring)
+            names = [name for name in names if name not in head_names]
             if tuning.start is not None:
                 starts.load(tuning.start, backbone, names)
             _encode(tuning.examples, tuning.training, backbone, scoring)
@@ -204,9 +213,15 @@ def _check_queries(queries: Sequence[Example], backbone: Backbone, scoring: Scor
     check_fits(backbone, encode(backbone, queries, scoring))
 
 
-def _attach(tuning: Tuning, backbone: Backbone) -> list[str]:
+def _attach(tuning: Tuning, backbone: Backbone, scoring: Scoring) -> tuple[list[str], list[str]]:
+    """Attach the method, and before it a classification layer where answers are classes.
+
+    Returns:
+        Full names of all that is trained, and of those among them that are the layer's.
+    """
+    head_names = backbone.set_classes(head.num_classes(tuning.examples)) if scoring.answer == "head" else []
     names: list[str] = registry.method(tuning.method).attach(backbone, tuning.config)
-    return names
+    return [*names, *(name for name in head_names if name not in names)], head_names
 
 
 def _own_randomness(backbone: Backbone) -> AbstractContextManager[None]:
@@ -239,7 +254,8 @@ def _too_large(tuning: Tuning, backbone: Backbone) -> RunError:
 
 def _right_only(encoded: Encoded) -> Encoded:
     right = slice(encoded.label, encoded.label + 1)
-    return replace(encoded, choices=encoded.choices[right], starts=encoded.starts[right], label=0)
+    cloze = encoded.cloze and replace(encoded.cloze, words=encoded.cloze.words[right])
+    return replace(encoded, choices=encoded.choices[right], starts=encoded.starts[right], label=0, cloze=cloze)
 
 
 def _train(
@@ -253,7 +269,8 @@ def _train(
     parameters = backbone.parameters_named(predictor.names)
     num_members = backbone.num_members
     optimizer = Optimizer(parameters.values(), training, apart=num_members > 1)
-    predictor.num_trained_parameters = sum(parameter.numel() for parameter in parameters.values())
+    num_all = sum(parameter.numel() for parameter in parameters.values())
+    predictor.num_trained_parameters = num_all - predictor.num_head_parameters
     batches = draw_batches(encoded, training.batch_size, tuning.seed)
     plateau = Plateau(warmup(training)) if training.stop == "plateau" else None
     layers = frozen.layers(backbone, frozen.first_adapted(backbone))

@@ -62,7 +62,13 @@ class Stages:
         """Call `after_step` of step `step`, counted from 0."""
         self.method.after_step(self.backbone, self.config, step, num_steps)
 
-    def finish(self) -> list[str]:
-        """Turn what was trained into what is used, and list the full names of what is saved."""
+    def finish(self, beside: Sequence[str] = ()) -> list[str]:
+        """Turn what was trained into what is used, and list the full names of what is saved.
+
+        Args:
+            beside: Names of what was trained beside the method.
+        """
         names = self.method.finish(self.backbone, self.config)
-        return list(self.names) if names is None else names
+        if names is None:
+            return list(self.names)
+        return [*names, *(name for name in beside if name not in names)]

@@ -2,14 +2,15 @@
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import torch
 from torch import Tensor, nn
 
-from peftbench.models import hooks
+from peftbench.models import class_head, hooks
 from peftbench.models.attention import PREFIX
 from peftbench.models.family import Family
 from peftbench.models.shapes import Attention, Layer, Role, Site
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 SOFT_PROMPT = "soft_prompt"
+Pooling = Literal["first", "mean"]
 
 
 class Remote(Protocol):
@@ -44,6 +46,7 @@ class Backbone:
         family: What is known of this kind of model: sizes, sites, windows, head.
         tables: The tables of the model folder's peftbench.toml.
         has_head: Whether it predicts words; an encoder may come without what does.
+        pooling: Which state of a text stands for it, where it is classified: the first token's, or the mean of all.
     """
 
     remote: "Remote | None" = None
@@ -62,11 +65,12 @@ class Backbone:
         quantization: str | None = None,
         tables: Mapping[str, Any] | None = None,
         has_head: bool = True,
+        pooling: Pooling = "first",
     ) -> None:
         self.name, self.revision, self.fingerprint, self.model_sha256 = name, revision, fingerprint, model_sha256
         self.quantization = quantization
         self.model, self.tokenizer, self.tables = model, tokenizer, dict(tables or {})
-        self.family, self.has_head = family, has_head
+        self.family, self.has_head, self.pooling = family, has_head, pooling
         family.rewire(model)
         self.sizes = family.sizes(model.config)
         self.max_positions = family.max_positions(model.config)
@@ -76,6 +80,7 @@ class Backbone:
         self._attentions = family.attentions(self.sizes)
         self._layers = family.layers(self.sizes)
         self._undo: list[Callable[[], None]] = []
+        self._undo_classes: list[Callable[[], None]] = []
         self._overlays: dict[str, nn.Module] = {}
         self._inserted: dict[tuple[Site, str], nn.Module] = {}
         self._prefixes: dict[Attention, nn.Module] = {}
@@ -124,8 +129,10 @@ class Backbone:
 
     @property
     def base_names(self) -> list[str]:
-        """Full names of the model's own parameters; tied ones are named once."""
-        return list(self._base)
+        """Full names of the model's own parameters; tied ones are named once, and those of a head in use alone."""
+        if not self.sizes.num_classes:
+            return list(self._base)
+        return [name for name in self._base if not name.startswith(self.family.head_names)]
 
     @property
     def soft_prompt(self) -> nn.Module | None:
@@ -164,7 +171,13 @@ class Backbone:
         return self.family.start(self.model.config)
 
     def logits(self, hidden: Tensor) -> Tensor:
-        """Compute the logits, (tokens, vocab_size) float32, of last hidden states (tokens, d_model)."""
+        """Compute the logits, (tokens, vocab_size) float32, of last hidden states (tokens, d_model).
+
+        With a classification layer they are those of the classes, (texts, classes), of pooled states.
+        """
+        if self.sizes.num_classes:
+            logits: Tensor = self.model.get_submodule(class_head.NAME)(hidden)
+            return logits
         return self.family.head(self.model, hidden)
 
     def sites(self, role: Role) -> list[Site]:
@@ -292,6 +305,25 @@ class Backbone:
         with torch.no_grad():  # once: a network that makes the prompt is not run to count its tokens
             self.num_prompt_tokens = module().shape[-2]
 
+    def set_classes(self, number: int) -> list[str]:
+        """Put a classification layer in the place of an encoder's head, until `detach_all`: no method takes it out.
+
+        Args:
+            number: Of classes.
+
+        Returns:
+            Full names of its parameters, which stand on the model whatever method is attached.
+        """
+        for name in self.family.HEADS:
+            self._undo_classes.append(partial(setattr, self.model, name, getattr(self.model, name)))
+            setattr(self.model, name, nn.Identity())
+        self._undo_classes.append(partial(setattr, self, "sizes", self.sizes))
+        layer = class_head.ClassHead(number, self.sizes.d_model)
+        self.model.add_module(class_head.NAME, layer.to(self.device))
+        self._undo_classes.append(partial(delattr, self.model, class_head.NAME))
+        self.sizes = replace(self.sizes, num_classes=number)
+        return [f"{class_head.NAME}.{name}" for name, _ in layer.named_parameters()]
+
     def parameters_named(self, names: Iterable[str]) -> dict[str, nn.Parameter]:
         """Return the parameters of these full names, in the order of `names`."""
         parameters = dict(self.model.named_parameters())
@@ -327,6 +359,8 @@ class Backbone:
     def detach_all(self) -> None:
         """Take out all that was inserted and put changed weights back: the backbone is as it was loaded."""
         self.take_out()
+        while self._undo_classes:
+            self._undo_classes.pop()()
         with torch.no_grad():
             for name, weight in self._loaded.items():
                 self.model.get_parameter(name).copy_(weight)

@@ -77,7 +77,7 @@ class Family:
 
     Args:
         UNDEFINED: What is not defined on it -> why.
-        HEAD: Name of the module with the head of a masked model; "" of models that write text.
+        HEADS: Names of the modules that make up the head of a masked model; none of models that write text.
         UNREAD: What names of weights begin with that checkpoints hold and nothing here reads.
         sizes: Config -> shapes.
         max_positions: Config -> tokens that the model was made for; None where there is no limit.
@@ -109,8 +109,13 @@ class Family:
     skipped: Callable[[Any, "Tensor", tuple[Any, ...]], Any] = hand_on
     elementwise: Callable[[Mapping[str, Any]], Elementwise] = elementwise
     rewire: Callable[[Any], None] = leave
-    HEAD: str = ""
+    HEADS: tuple[str, ...] = ()
     UNREAD: tuple[str, ...] = ()
+
+    @property
+    def head_names(self) -> tuple[str, ...]:
+        """What the names of the head's parameters begin with."""
+        return tuple(f"{name}." for name in self.HEADS)
 
     @classmethod
     def of(cls, module: ModuleType) -> Self:

@@ -23,7 +23,7 @@ from transformers.utils import logging
 from peftbench import registry
 from peftbench.errors import ModelError
 from peftbench.models import attention, foreign, source, weights
-from peftbench.models.backbone import Backbone
+from peftbench.models.backbone import Backbone, Pooling
 from peftbench.models.family import Family
 from peftbench.models.gguf import config as gguf_config
 from peftbench.models.gguf import header, tensors
@@ -46,6 +46,7 @@ class Parts:
     model_sha256: str | None = None
     quantization: str | None = None
     has_head: bool = True
+    pooling: Pooling = "first"
 
 
 def load(
@@ -84,6 +85,7 @@ def load(
         family=parts.family,
         tables=tables,
         has_head=parts.has_head,
+        pooling=parts.pooling,
     )
 
 
@@ -101,7 +103,9 @@ def _from_folder(folder: Path, dtype: torch.dtype, allow_pickle: bool, is_embedd
         tokenizer = read_tokenizer(folder)
     _check_vocabulary(folder, config, tokenizer)
     _check_start(folder, family, config)
-    return Parts(model, tokenizer, family, weights.fingerprint(paths), model_sha256, has_head=has_head)
+    return Parts(
+        model, tokenizer, family, weights.fingerprint(paths), model_sha256, has_head=has_head, pooling=_pooling(folder)
+    )
 
 
 def _from_file(path: Path, dtype: torch.dtype) -> Parts:
@@ -224,27 +228,32 @@ def _model(
             raise ModelError(f"the pickle in '{folder}' holds more than tensors and is not loaded", hint=hint) from None
     has_head = _has_head(family, model, loading_info)
     _check_complete(folder, family, loading_info, has_head=has_head)
-    if not has_head:
-        setattr(model, family.HEAD, nn.Identity())
+    for name in () if has_head else family.HEADS:
+        setattr(model, name, nn.Identity())
     return model, has_head
+
+
+def _pooling(folder: Path) -> Pooling:
+    """Tell which state of a text stands for it: as a sentence model's folder says, else the first token's."""
+    path = folder / "1_Pooling" / CONFIG
+    if not path.is_file():
+        return "first"
+    return "mean" if foreign.read_object(path).get("pooling_mode_mean_tokens") is True else "first"
 
 
 def _has_head(family: Family, model: PreTrainedModel, loading_info: dict[str, Any]) -> bool:
     """Tell whether anything of the head was there, but for the embeddings, which it may share."""
-    if not family.HEAD:
-        return True
-    missing = {key for key in loading_info["missing_keys"] if key.startswith(f"{family.HEAD}.")}
-    own = {name for name, _ in model.named_parameters() if name.startswith(f"{family.HEAD}.")}
-    return not missing or bool(own - missing)
+    own = {name for name, _ in model.named_parameters() if name.startswith(family.head_names)}
+    return not own or not own <= set(loading_info["missing_keys"])
 
 
 def _check_complete(folder: Path, family: Family, loading_info: dict[str, Any], *, has_head: bool) -> None:
     """Refuse weights that are not exactly the model's: what is missing would be random, what is too much ignored."""
     faults = []
-    ignored = {"unexpected": family.UNREAD, "missing": () if has_head else (f"{family.HEAD}.", "decoder.")}
+    ignored = {"unexpected": family.UNREAD, "missing": () if has_head else family.head_names}
     for kind in ("missing", "unexpected", "mismatched"):
         names = sorted(key if isinstance(key, str) else key[0] for key in loading_info[f"{kind}_keys"])
-        names = [name for name in names if not name.startswith(tuple(ignored.get(kind, ())))]
+        names = [name for name in names if not name.startswith(ignored.get(kind, ()))]
         if names:
             faults.append(f"{kind}: {', '.join(names[:3])}{', ...' if len(names) > 3 else ''}")
     if faults:

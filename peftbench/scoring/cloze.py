@@ -109,7 +109,18 @@ def answer_states(
             texts.append(row.ids)
             members.append(prompt)
     with _taking_turns(backbone, members):
-        return _states(backbone, texts, num_virtual), answers
+        hidden = _states(backbone, texts, num_virtual)  # (rows, tokens, d_model)
+    return _pooled(backbone, hidden, texts, num_virtual), answers
+
+
+def _pooled(backbone: Backbone, hidden: Tensor, texts: Sequence[tuple[int, ...]], num_virtual: int) -> Tensor:
+    """Put the mean over a text's own tokens in the place of the first one's state, where it stands for the text."""
+    if not backbone.sizes.num_classes or backbone.pooling == "first":
+        return hidden
+    lengths = torch.tensor([[len(row)] for row in texts], device=hidden.device)  # (rows, 1)
+    is_own = (torch.arange(hidden.shape[1] - num_virtual, device=hidden.device) < lengths).unsqueeze(-1)
+    pooled = (hidden[:, num_virtual:] * is_own).sum(1, keepdim=True) / lengths.unsqueeze(-1)  # (rows, 1, d_model)
+    return torch.cat((hidden[:, :num_virtual], pooled, hidden[:, num_virtual + 1 :]), 1)
 
 
 def _taking_turns(backbone: Backbone, members: Sequence[int]) -> AbstractContextManager[None]:

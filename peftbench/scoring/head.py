@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from peftbench.errors import ModelError
 from peftbench.models.backbone import Backbone
 from peftbench.scoring.encoded import Cloze, Encoded, tokenized
 from peftbench.scoring.layout import Layout
@@ -10,7 +11,24 @@ from peftbench.tasks.task import Example
 
 
 def encode(backbone: Backbone, queries: Sequence[Example], scoring: Scoring, layout: Layout) -> list[Encoded]:
-    """Encode examples as texts by themselves; the answer choices are classes, by their order."""
+    """Encode examples as texts by themselves; the answer choices are classes, by their order.
+
+    Args:
+        backbone: The model, with its classification layer or without.
+        queries: Inputs with their answer choices.
+        scoring: How they are answered.
+        layout: What stands around them.
+
+    Raises:
+        ModelError: An example has another number of choices than there are classes.
+    """
+    number = backbone.sizes.num_classes
+    for query in queries:
+        if number and len(query.choices) != number:
+            raise ModelError(
+                f"a row has {len(query.choices)} answer choices, and the layer on the pooled state {number} classes",
+                hint="--answer head takes tasks whose rows all have the same choices; --answer cloze takes any",
+            )
     encodings = tokenized(backbone, [layout.prompt(query.input) for query in queries], special=True)
     return [
         Encoded(
@@ -22,3 +40,23 @@ def encode(backbone: Backbone, queries: Sequence[Example], scoring: Scoring, lay
         )
         for query, encoding in zip(queries, encodings, strict=True)
     ]
+
+
+def num_classes(examples: Sequence[Sequence[Example]]) -> int:
+    """Count the classes of training rows.
+
+    Args:
+        examples: The rows, each rendered by each of its templates.
+
+    Raises:
+        ModelError: Rows of a template bring their own choices, or templates have different numbers of them.
+    """
+    written = {example.choices for of_row in examples for example in of_row}
+    num_templates = max(map(len, examples))
+    numbers = {len(choices) for choices in written}
+    if len(written) > num_templates or len(numbers) > 1:
+        raise ModelError(
+            "--answer head has a class for each answer choice, and rows have choices of their own",
+            hint="--answer cloze scores what each row offers; or a task whose rows all have the same choices",
+        )
+    return numbers.pop()

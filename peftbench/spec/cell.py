@@ -413,6 +413,8 @@ class Cell(Settings):
             raise ValueError("tuning needs at least one shot; `icl` with shots = 0 is zero-shot")
         if self.learner == "tune" and self.icl != IclOptions():
             raise ValueError("options of icl go with learner 'icl'")
+        if self.learner == "icl" and self.scoring.answer == "head":
+            raise Unfit("answer = head is a layer that is trained, and icl trains nothing", hint="learner 'tune'")
         if self.learner == "icl" and (self.start_from or self.sweep):
             raise ValueError("start_from and sweep go with learner 'tune'")
         if self.sweep and self.shots < 2:

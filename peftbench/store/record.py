@@ -221,6 +221,8 @@ class Learned(Part):
         num_saved_parameters: Values that are used and saved: fewer where a network was folded into them, or where the
             smallest were left out; None where the record does not say it.
         num_unreached_parameters: Values among the trained ones in tensors that no step had a gradient for.
+        num_head_parameters: Values of a classification layer that was trained beside the method, and that none of
+            these numbers counts; None where there was none.
         start_from: What training started from; None for the method's own start.
         sweep: How the learning rate was chosen; None where it was given.
     """
@@ -237,6 +239,7 @@ class Learned(Part):
     num_trained_parameters: int = 0
     num_saved_parameters: int | None = None
     num_unreached_parameters: int | None = None
+    num_head_parameters: int | None = None
     start_from: StartingPoint | None = None
     sweep: Sweep | None = None
 

@@ -26,7 +26,7 @@ def test_each_family_offers_functions_of_the_arguments_that_they_are_called_with
     arguments |= {"sizes": ["config"], "max_positions": ["config"], "placed": ["decoder", "positions"]}
     arguments |= {"skipped": ["layer", "states", "args"], "elementwise": ["table"]}
     arguments |= {name: ["sizes"] for name in ("sites", "attentions", "layers")}
-    assert set(arguments) == {field.name for field in fields(Family)} - {"UNDEFINED", "HEAD", "UNREAD"}
+    assert set(arguments) == {field.name for field in fields(Family)} - {"UNDEFINED", "HEADS", "UNREAD"}
     for name, expected in arguments.items():
         assert list(inspect.signature(getattr(offered, name)).parameters) == expected, name
 

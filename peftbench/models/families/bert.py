@@ -23,7 +23,7 @@ UNDEFINED = {
 }
 """What is not defined on this family -> why: `peftbench list models` shows it."""
 
-HEAD = "cls"
+HEADS = ("cls",)
 UNREAD = ("bert.pooler.", "pooler.", "cls.seq_relationship.")
 """What checkpoints hold for other objectives: the first token's state through a layer, and next-sentence prediction."""
 

@@ -20,8 +20,8 @@ UNDEFINED = {
 }
 """What is not defined on this family -> why: `peftbench list models` shows it."""
 
-HEAD = "head"
-UNREAD = ()
+HEADS = ("head", "decoder")
+UNREAD: tuple[str, ...] = ()
 
 
 def sizes(config: Any) -> Sizes:

@@ -17,7 +17,7 @@ UNDEFINED = {
 }
 """What is not defined on this family -> why: `peftbench list models` shows it."""
 
-HEAD = "lm_head"
+HEADS = ("lm_head",)
 UNREAD = ("roberta.pooler.", "pooler.")
 
 

@@ -175,6 +175,7 @@ def _of_row(row: Row, name: str) -> Iterator[str]:
     yield from _approximate(row, name)
     yield from _one_choice(row, name)
     yield from _idle(row, name)
+    yield from _beside(row, name)
     yield from _spent(row, name)
 
 
@@ -242,6 +243,16 @@ def _idle(row: Row, name: str) -> Iterator[str]:
         yield (
             f"{name}: {row.num_saved_parameters:,} parameters are kept and used after training, "
             f"{row.num_trained_parameters:,} were trained"
+        )
+
+
+def _beside(row: Row, name: str) -> Iterator[str]:
+    """Count what was trained beside the method: a classification layer in the place of an encoder's head."""
+    numbers = [record.learned.num_head_parameters or 0 for record in row.records]
+    if any(numbers):
+        yield (
+            f"{name}: a classification layer of {max(numbers):,} parameters is trained beside the method; trained "
+            "params leave it out, disk has it"
         )
 
 

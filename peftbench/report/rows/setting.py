@@ -18,9 +18,9 @@ PREFIX = "ICL->prefix"
 """In-context learning by the shots' saved keys and values."""
 LOSSES = {"lm_loss": "L_LM", "unlikelihood_loss": "L_UL", "length_norm_loss": "L_LN"}
 """Setting that weighs a loss -> the loss's name in 2205.05638, section 3.2."""
-BESIDE = {"layer_norms", "bias", "chat", "select", "pool", "attention", "embedder", "source_task"}
+BESIDE = {"layer_norms", "bias", "chat", "select", "pool", "attention", "embedder", "source_task", "answer"}
 """Settings that are shown even where all rows have them: they train some of the model beside the method, tell what
-stands in a prompt, or that another model reads."""
+stands in a prompt, that another model reads, or how an encoder-only model answers."""
 VERSIONS = {"draw_version", "label_draw_version", "chat_template_sha256", "source_task_sha256"}
 """Follow from the other settings, but for records of before: they are shown where nothing else tells rows apart."""
 OFF = (None, False, "none")
@@ -29,7 +29,7 @@ MAX_CHARS = 40
 """Of a text that a table shows: a system prompt may be a page."""
 SET = ("method_config", "training")
 """Tables of an identity whose fields are typed as --set KEY=VALUE."""
-NEGATED = {"cache": "--no-cache"}
+NEGATED = {"cache": "--no-cache", "pll": "--no-pll"}
 """Settings that are on unless an option turns them off."""
 
 

@@ -33,6 +33,7 @@ ICL = {
     "block_shots": {"attention": "block", "block_shots": 3},
 }
 SCORING = {"end": "separator", "separator": " ## \n", "max_input_tokens": 64, "cache": False, "chat": True}
+SCORING |= {"answer": "cloze", "pll": False}
 SYSTEM = 'be kind,\n"brief" and don\'t guess'
 TRAINING = {
     "optimizer": "adamw", "lr": 0.0123456789, "num_steps": 7, "batch_size": 3, "warmup_ratio": 0.5,
