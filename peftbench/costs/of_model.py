@@ -13,6 +13,7 @@ from peftbench.costs.trained import Optimizer
 from peftbench.errors import CostError, MethodError
 from peftbench.methods.base import Added, MethodConfig
 from peftbench.models.shapes import Sizes
+from peftbench.scoring.work import rows_of
 from peftbench.store.record import Cost
 
 if TYPE_CHECKING:
@@ -78,6 +79,13 @@ class Workload:
         """
         choices = tuple(tokens + sizes.num_fed_more for tokens in self.choice_tokens)
         return Query(self.shot_tokens if shots else 0, self.query_tokens - sum(self.choice_tokens), choices)
+
+    def num_tokens(self, sizes: Sizes, num_before: int = 0) -> int:
+        """Count the tokens of a query and of what stands before it, in each of the rows that the model takes."""
+        if not sizes.is_encoder_only:
+            return num_before + self.query_tokens
+        context = num_before + self.query_tokens - sum(self.choice_tokens)
+        return sum(context + number for number in rows_of(self.choice_tokens))
 
 
 @dataclass(frozen=True)
@@ -203,10 +211,18 @@ def _present(strategy: Strategy, name: str) -> int:
 def _remarks(model: Described, work: Workload) -> Iterable[str]:
     yield from model.shape.remarks
     tokens, most = work.shot_tokens + work.query_tokens, model.shape.max_positions
-    if most is not None and tokens > most:
+    if _lacks_positions(model, work):
+        yield f"ICL n/a: {tokens:,} tokens with the shots, and the encoder has {most:,} positions"
+    elif most is not None and tokens > most:
         yield f"{tokens:,} tokens are more than the {most:,} positions of the model: ICL is counted as if they fitted"
     if not model.shape.sizes.is_causal:
         yield "no cached ICL: an encoder reads shots and query together, so that no keys and values can be kept"
+
+
+def _lacks_positions(model: Described, work: Workload) -> bool:
+    """Tell whether an encoder has no positions for the shots: one that was made for few tokens is not used on more."""
+    most, tokens = model.shape.max_positions, work.shot_tokens + work.query_tokens
+    return model.shape.sizes.is_encoder_only and most is not None and tokens > most
 
 
 class Prices:
@@ -226,12 +242,12 @@ class Prices:
         model, work, sizes = self._model, self._work, self._sizes
         query, with_shots = (work.query(sizes, shots=shots) for shots in (False, True))
         untrained = _flops("training_flops", 0, "nothing is trained")
-        answer = self._query_costs(count.forward_flops(sizes, query), work.query_tokens)
+        answer = self._query_costs(count.forward_flops(sizes, query), work.num_tokens(sizes))
         yield Strategy(model.name, "zero-shot", "", (*answer, *self._byte_costs(), untrained))
-        if not work.shots:
+        if not work.shots or _lacks_positions(model, work):
             return
         file = _bytes("disk_bytes", storage.icl_bytes(work.shot_tokens), "token ids of the shots as int32")
-        answer = self._query_costs(count.forward_flops(sizes, with_shots), work.shot_tokens + work.query_tokens)
+        answer = self._query_costs(count.forward_flops(sizes, with_shots), work.num_tokens(sizes, work.shot_tokens))
         yield Strategy(model.name, "ICL", "", (*answer, *self._byte_costs(file), untrained))
         if not sizes.is_causal:
             return
@@ -263,7 +279,7 @@ class Prices:
         }
         for merged in [True, False] if flops[True] < flops[False] else [True]:
             beside = 0 if merged and is_mergeable else extra
-            num_tokens = added.num_members * (added.extra_tokens + self._work.query_tokens)
+            num_tokens = added.num_members * self._work.num_tokens(self._sizes, added.extra_tokens)
             answer = self._query_costs(flops[merged], num_tokens)
             costs = (*answer, *self._byte_costs(_adapter_file(written), beside=beside), *training)
             yield Strategy(self._model.name, name, "" if merged else "unmerged", costs)
@@ -292,7 +308,7 @@ class Prices:
         batch_size = work.batch_size * added.num_members
         by_rule = rule.training_flops(
             self._model.num_parameters,
-            added.extra_tokens + work.query_tokens,
+            work.num_tokens(sizes, added.extra_tokens),
             num_steps=work.num_steps,
             batch_size=batch_size,
             is_encoder_decoder=sizes.is_encoder_decoder,

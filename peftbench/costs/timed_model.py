@@ -152,7 +152,8 @@ def _encoded(work: Workload, num_before: int = 0) -> Encoded:
 
 @torch.inference_mode()
 def _score(backbone: Backbone, encoded: Encoded) -> None:
-    choice_log_probs(backbone, of_members(backbone, [encoded]))
+    is_shared = not backbone.sizes.is_encoder_only  # whose rows of several choices count one by one
+    choice_log_probs(backbone, of_members(backbone, [encoded]), is_shared=is_shared)
 
 
 @torch.inference_mode()

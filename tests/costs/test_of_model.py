@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 
 from peftbench import registry
@@ -6,6 +8,7 @@ from peftbench.costs.backward import training_flops
 from peftbench.costs.describe import describe
 from peftbench.costs.of_model import Workload, break_evens, model_costs
 from peftbench.errors import CostError, MethodError
+from tests.tiny import tiny_backbone
 
 WORK = Workload(shots=41)
 IA3, LORA = (registry.method(name).Config() for name in ("ia3", "lora"))
@@ -80,6 +83,17 @@ def test_more_tokens_than_positions_and_sparse_layers_are_remarks():
     assert "4,121 tokens are more than the 2,048 positions" in remarks
     assert "counted as dense" in remarks
     assert "no cached ICL" in " ".join(model_costs(describe("t0-11b"), WORK, {}, strict=True).remarks)
+
+
+def test_an_encoder_without_positions_for_the_shots_has_no_icl_and_pays_for_each_row():
+    model = describe(tiny_backbone("bert").name)
+    many, few = (model_costs(model, replace(WORK, shots=shots), {}, strict=True) for shots in (32, 2))
+    assert [strategy.name for strategy in many.strategies] == ["zero-shot"]
+    assert "ICL n/a: 3,239 tokens with the shots, and the encoder has 514 positions" in " ".join(many.remarks)
+    assert [strategy.name for strategy in few.strategies] == ["zero-shot", "ICL"]
+    by_rule = many.strategies[0].value("inference_flops_per_query", "estimated")
+    rows = 4 * (WORK.query_tokens - 2)  # two choices of two tokens: two rows for each, with one choice in each
+    assert (WORK.choice_tokens, by_rule) == ((2, 2), 2 * model.num_parameters * rows)
 
 
 GOLDEN = {
