@@ -111,7 +111,7 @@ class PerRow(nn.Module):
 
     def forward(self, y: Tensor, x: Tensor) -> Tensor:
         """Act on the rows of each stack; y and the result (rows, tokens, features), x (rows, tokens, in_features)."""
-        adapters = self.batch.of_rows(len(y))
+        adapters = self.batch.of_rows(len(y)).to(y.device)
         first = self.stacks[0]
         if isinstance(first, Stack) and first.is_complete:
             return first(first.slot[adapters], y, x)
@@ -155,7 +155,7 @@ class PrefixStack(nn.Module):
 
     def forward(self) -> tuple[Tensor, Tensor, Tensor]:
         """Return keys and values (examples, num_kv_heads, num_keys, d_kv), and which are seen (examples, num_keys)."""
-        adapters = self.batch.adapters
+        adapters = self.batch.adapters.to(self.k.device)
         return self.k[adapters], self.v[adapters], self.is_visible[adapters]
 
 

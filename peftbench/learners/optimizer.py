@@ -96,7 +96,7 @@ class Optimizer:
         if not grads:
             return
         norms = torch._foreach_norm(list(grads.values()), torch.inf)
-        largest = dict(zip(grads, torch.stack(norms).tolist(), strict=True))
+        largest = dict(zip(grads, torch.stack([norm.to(norms[0].device) for norm in norms]).tolist(), strict=True))
         floor = ROUNDING * max(largest.values())
         self._unreached -= {index for index, size in largest.items() if size > floor}
 

@@ -166,7 +166,7 @@ def resume_tensors(backbone: Backbone, tensors: dict[str, Tensor]) -> dict[str, 
 
 def penalty(backbone: Backbone, config: Config) -> Tensor:
     """Compute orth_reg_weight times the mean distance of all P and Q from orthogonality."""
-    distances = [svd.orthogonality() for _, svd in _attached(backbone)]
+    distances = [svd.orthogonality().to(backbone.device) for _, svd in _attached(backbone)]
     return config.orth_reg_weight * torch.stack(distances).sum() / (2 * len(distances))
 
 
@@ -188,11 +188,11 @@ def after_step(backbone: Backbone, config: Config, step: int, num_steps: int) ->
     if budget == config.init_rank or not is_time:
         return
     svds = [svd for _, svd in _attached(backbone)]
-    scores = torch.cat([svd.scores() for svd in svds])
+    scores = torch.cat([svd.scores().to(backbone.device) for svd in svds])
     is_kept = torch.zeros_like(scores, dtype=torch.bool)  # (values of all layers)
     is_kept[scores.topk(round(budget * len(svds))).indices] = True
     for svd, mask in zip(svds, is_kept.split([len(svd.Lambda) for svd in svds]), strict=True):
-        svd.Lambda.mul_(mask)
+        svd.Lambda.mul_(mask.to(svd.Lambda.device))
 
 
 @torch.no_grad()

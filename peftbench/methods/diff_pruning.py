@@ -138,7 +138,7 @@ class Changed(nn.Module):
 
     def forward(self, weight: Tensor) -> Tensor:
         """Compute weight + z * w, in its shape."""
-        return weight + self._diff.target.change(self._group).view(weight.shape)
+        return weight + self._diff.target.change(self._group).to(weight.device).view(weight.shape)
 
 
 def attach(backbone: Backbone, config: Config) -> list[str]:

@@ -70,7 +70,8 @@ def prepare(backbone: Backbone, config: Config, shots: Shots, loss: Loss) -> Non
                 total += parameter.grad.float().square() / len(shots)
             parameter.grad = None
     chosen = backbone.model.get_buffer(f"{NAME}.places")  # (k)
-    largest = torch.cat([total.flatten() for total in fisher]).topk(len(chosen)).indices  # k of (weights)
+    squares = torch.cat([total.flatten().to(chosen.device) for total in fisher])  # (weights)
+    largest = squares.topk(len(chosen)).indices  # k of (weights)
     chosen.copy_(largest.sort().values)
 
 

@@ -130,7 +130,8 @@ class Reparameterized(nn.Module):
     def forward(self) -> tuple[Tensor, Tensor]:
         """Compute (P_k, P_v), each (num_kv_heads, num_keys, d_kv)."""
         # (num_keys, 2 num_kv_heads d_kv) -> (num_keys, 2, num_kv_heads, d_kv)
-        pairs = (self._shared.target() @ self.W_2 + self.b_2).view(self._shape)
+        hidden = self._shared.target().to(self.W_2.device)  # (num_keys, hidden_size)
+        pairs = (hidden @ self.W_2 + self.b_2).view(self._shape)
         keys, values = pairs.permute(1, 2, 0, 3)  # (2, num_kv_heads, num_keys, d_kv)
         return keys, values
 

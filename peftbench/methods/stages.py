@@ -52,7 +52,7 @@ class Stages:
         if penalty is None:
             return terms
         penalty = penalty if share == 1 else share * penalty
-        return {**terms, "loss": terms["loss"] + penalty, "penalty": penalty}
+        return {**terms, "loss": terms["loss"] + penalty.to(terms["loss"].device), "penalty": penalty}
 
     def before_step(self, step: int, num_steps: int) -> None:
         """Call `before_step` of step `step`, counted from 0."""

@@ -198,13 +198,16 @@ def _skipped(backbone: Backbone, layers: Sequence[Layer], states: Tensor | None 
     def hand_on(module: nn.Module, hidden: Tensor, *args: Any, **_: Any) -> Any:
         return backbone.family.skipped(module, entering.get(module, hidden), args)
 
-    for module in modules:  # an instance attribute hides the method of the class
+    # An instance attribute hides the method of the class; where the model is spread over devices, there is one before.
+    before = {module: vars(module)["forward"] for module in modules if "forward" in vars(module)}
+    for module in modules:
         vars(module)["forward"] = partial(hand_on, module)
     try:
         yield
     finally:
         for module in modules:
             del vars(module)["forward"]
+            vars(module).update({"forward": before[module]} if module in before else {})
 
 
 def _take(outputs: list[Tensor], _module: nn.Module, _args: object, output: Any) -> None:

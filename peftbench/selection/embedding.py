@@ -105,7 +105,7 @@ class OwnStates:
             hidden = backbone.model.base_model(
                 inputs_embeds=embeds, attention_mask=seen, use_cache=False
             ).last_hidden_state
-        return mean(hidden, seen)
+        return mean(hidden, seen.to(hidden.device))
 
 
 def embedder_of(backbone: Backbone, folder: Path | None = None) -> Embedder:

@@ -107,7 +107,7 @@ class Shift(nn.Module):
         """Compute the shifted weight, in its shape."""
         theta, scales = self._trained.target
         scaled = theta if scales is None else scales[self._index] * theta  # of the two, the shorter vector
-        return weight + self._project.target(scaled).view(weight.shape)
+        return weight + self._project.target(scaled.to(weight.device)).view(weight.shape)
 
 
 def shift_all(

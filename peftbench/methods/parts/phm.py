@@ -68,7 +68,8 @@ class Hypercomplex(nn.Module):
         """Compute sum_i A_i (x) s_i t_i, (n, k)."""
         # s t, elementwise, since it is one per layer and not one per token: (dim, n / dim, k / dim)
         inner = (self.s[:, :, :, None] * self.t[:, None]).sum(2)
-        product = self.A[:, :, None, :, None] * inner[:, None, :, None, :]  # (dim, dim, n / dim, dim, k / dim)
+        rule = self.A.to(inner.device)  # layers on several devices may share it
+        product = rule[:, :, None, :, None] * inner[:, None, :, None, :]  # (dim, dim, n / dim, dim, k / dim)
         return product.sum(0).flatten(2, 3).flatten(0, 1)  # (dim, n / dim, k) -> (n, k)
 
     def forward(self, x: Tensor) -> Tensor:

@@ -48,8 +48,9 @@ class Segment(nn.Module):
         """Compute weight + delta; places are looked up at each use, since they may change until training begins."""
         sparse = self._sparse.target
         first, last = torch.searchsorted(sparse.places, self._span.to(sparse.places.device)).tolist()
-        local = sparse.places[first:last] - self._span[0].item()  # (places in this parameter)
-        changed = weight.to(sparse.values.dtype).flatten().index_add(0, local, sparse.values[first:last])  # (count)
+        local = (sparse.places[first:last] - self._span[0].item()).to(weight.device)  # (places in this parameter)
+        values = sparse.values[first:last].to(weight.device)
+        changed = weight.to(values.dtype).flatten().index_add(0, local, values)  # (count)
         return changed.view(weight.shape)
 
 

@@ -70,7 +70,8 @@ def start(config: Any) -> list[int]:
 
 def head(model: Any, hidden: "Tensor") -> "Tensor":
     """Compute the logits, with a bias for each word of the vocabulary."""
-    return logits(model, hidden) + model.final_logits_bias
+    values = logits(model, hidden)
+    return values + model.final_logits_bias.to(values.device)
 
 
 @contextmanager
