@@ -53,8 +53,7 @@ def requested_cells(
     shared = {
         "revision": weights.revision,
         "dtype": weights.dtype,
-        "device": run.device,
-        "allow_pickle": run.allow_pickle,
+        **run.where(),
         "templates": numbered(task.templates),
         "limit": task.limit,
         "draw": "file" if task.shots_from else task.draw,

@@ -146,9 +146,9 @@ def decide(
         progress.say(line)
     if save_task is not None:
         _save_task(save_task, rows, assumed)
-    store, where = Store(output.results), {"device": run.device, "allow_pickle": run.allow_pickle}
+    store = Store(output.results)
     loaded = {"model": model, "revision": weights.revision, "dtype": weights.dtype}
-    settings = {**loaded, **where, "scoring": scoring.table(), "server": server.table(model)}
+    settings = {**loaded, **run.where(), "scoring": scoring.table(), "server": server.table(model)}
     schedule = scheduled(
         task, settings, Split(split.folds, split.repeats, read.group), seconds, store, progress, force=run.force
     )

@@ -22,7 +22,7 @@ SHOTS = 32
 ALL: Literal["all"] = "all"
 """As many shots as there are training rows."""
 RESULTS = Path("results")
-NAMES = ("adapter", "model", "prices", "recipes", "task")
+NAMES = ("adapter", "device_map", "model", "prices", "recipes", "task")
 """Options and arguments that are texts, and yet names of files where they are no other names."""
 WRITTEN = ("out", "output")
 """Files that commands write; `export`'s OUT is a folder, and says so itself."""
@@ -261,6 +261,16 @@ def check_tuned(model: str) -> None:
         raise RecipeError(message, hint=hint)
 
 
+DeviceMap = Annotated[
+    str | None,
+    Option(
+        help="Spread the model over GPUs: auto, balanced, or a JSON file of module -> device; docs/large-models.md.",
+        metavar="MAP",
+        rich_help_panel=RUNNING,
+    ),
+]
+
+
 Threads = Annotated[
     int | None,
     Option(
@@ -277,6 +287,7 @@ class RunOptions:
     """Options of the device, and of cells that have a record."""
 
     device: Annotated[str, Option(help="auto, cpu, cuda, mps, ...", metavar="NAME", rich_help_panel=RUNNING)] = "auto"
+    device_map: DeviceMap = None
     threads: Threads = None
     allow_pickle: Annotated[
         bool,
@@ -300,6 +311,10 @@ class RunOptions:
             rich_help_panel=RUNNING,
         ),
     ] = False
+
+    def where(self) -> dict[str, Any]:
+        """Return the fields of `spec.cell.Cell` that say where it runs, and how weights may be read."""
+        return {"device": self.device, "device_map": self.device_map, "allow_pickle": self.allow_pickle}
 
 
 @dataclass(frozen=True)

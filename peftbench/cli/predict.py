@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer import Option
 
-from peftbench.cli.options import FLAG, ServerOptions, Threads
+from peftbench.cli.options import FLAG, DeviceMap, ServerOptions, Threads
 from peftbench.errors import RecordError, RunError, TaskError
 
 if TYPE_CHECKING:
@@ -53,6 +53,7 @@ def predict(
     model: Annotated[str | None, Option(help="Where the model is now, if not where it was.", metavar="NAME")] = None,
     server: ServerOptions,
     device: Annotated[str, Option(help="auto, cpu, cuda, mps, ...", metavar="NAME")] = "auto",
+    device_map: DeviceMap = None,
     threads: Threads = None,
     quiet: Annotated[bool, Option("--quiet", "-q", help="No progress, no remarks.", metavar=FLAG)] = False,
 ) -> None:
@@ -72,7 +73,8 @@ def predict(
         with progress.waiting("loading the model"):
             name = model or usages[0].model
             remote = _server(server.table(name))
-            predictor = flow.load(named, usages, template, adapter_column, model=model, server=remote, device=device)
+            where: dict[str, Any] = {"server": remote, "device": device, "device_map": device_map}
+            predictor = flow.load(named, usages, template, adapter_column, model=model, **where)
         _carry_out(predictor, input, sink, progress)
 
 

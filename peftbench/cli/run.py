@@ -39,8 +39,7 @@ def run(
 
     part = None if shard is None else Shard.read(shard)
 
-    update = {"device": run.device, "allow_pickle": run.allow_pickle}
-    requested = [cell.model_copy(update=update) for name in recipes for cell in expanded(find(name), data)]
+    requested = [cell.model_copy(update=run.where()) for name in recipes for cell in expanded(find(name), data)]
     cells = distinct(requested) if part is None else part.take(distinct(requested))
     if not cells:
         raise RecipeError(f"--shard {shard} is empty: there are {len(distinct(requested))} cells", hint="fewer parts")

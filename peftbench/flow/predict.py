@@ -286,6 +286,7 @@ def load(
     model: str | None = None,
     server: Server | None = None,
     device: str = "auto",
+    device_map: str | None = None,
 ) -> RowPredictor:
     """Load the model and attach to it what was learned.
 
@@ -297,6 +298,7 @@ def load(
         model: Where the model is now; None: where it was.
         server: Who answers for a served model.
         device: As `models.load.load`.
+        device_map: As `models.load.load`.
 
     Raises:
         PeftbenchError: No such template or model, weights that are others now, an adapter that cannot share a batch.
@@ -305,7 +307,7 @@ def load(
     first = usages[0]
     name = model or first.model
     if server is None:
-        backbone = load_model(name, revision=first.revision, device=device, dtype=first.dtype)
+        backbone = load_model(name, revision=first.revision, device=device, dtype=first.dtype, device_map=device_map)
     else:
         backbone = served.load(name, server, _known(*paths.values()))
     if backbone.fingerprint != first.fingerprint:

@@ -36,7 +36,7 @@ WHEN_SET = frozenset({"draw", "fold", "icl"})
 # What these say depends on files or on the model: their contents, resolved, stand in the identity.
 RESOLVED = frozenset({"task", "source_task", "method_config", "training", "start_from", "sweep", "scoring"})
 # Where a cell runs, and how weights may be read, does not make it another cell.
-NOT_IDENTITY = frozenset({"device", "allow_pickle", "server"})
+NOT_IDENTITY = frozenset({"device", "device_map", "allow_pickle", "server"})
 
 
 @dataclass(frozen=True)
@@ -223,7 +223,12 @@ def trials(plans: Sequence[Plan], served: Path | None = None) -> list[Trial]:
 def _loaded(cell: Cell) -> Backbone:
     """Load a cell's model."""
     return load(
-        cell.model, revision=cell.revision, device=cell.device, dtype=cell.dtype, allow_pickle=cell.allow_pickle
+        cell.model,
+        revision=cell.revision,
+        device=cell.device,
+        dtype=cell.dtype,
+        allow_pickle=cell.allow_pickle,
+        device_map=cell.device_map,
     )
 
 
@@ -249,7 +254,8 @@ def on(backbone: Backbone, plans: Sequence[Plan]) -> list[Trial]:
 def weights(plan: Plan) -> tuple[Any, ...]:
     """Return what decides which weights are loaded, and how."""
     cell = plan.cell
-    return cell.model, cell.revision, cell.device, cell.dtype, cell.allow_pickle, cell.server
+    where = cell.device, cell.device_map, cell.server
+    return cell.model, cell.revision, cell.dtype, cell.allow_pickle, *where
 
 
 def _resolved(learner: Learner, cell: Cell, backbone: Backbone) -> Learner:

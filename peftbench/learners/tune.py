@@ -226,7 +226,7 @@ def _attach(tuning: Tuning, backbone: Backbone, scoring: Scoring) -> tuple[list[
 
 def _own_randomness(backbone: Backbone) -> AbstractContextManager[None]:
     """Keep what is drawn in the block from changing the generators outside of it."""
-    return torch.random.fork_rng([backbone.device] if backbone.device.type == "cuda" else [])
+    return torch.random.fork_rng([device for device in backbone.devices if device.type == "cuda"])
 
 
 def _encode(examples: Examples, training: Training, backbone: Backbone, scoring: Scoring) -> list[list[Encoded]]:
@@ -245,8 +245,8 @@ def _too_large(tuning: Tuning, backbone: Backbone) -> RunError:
     parts_more = min(training.batch_size, 4 * training.accumulate)
     same = f"{again}--set accumulate={parts_more}" if parts_more > training.accumulate else again.removesuffix(" or ")
     return RunError(
-        f"memory on {backbone.device} does not suffice to tune '{backbone.name}' with {tuning.method} in batches of "
-        f"{training.batch_size}",
+        f"memory on {backbone.device_names} does not suffice to tune '{backbone.name}' with {tuning.method} in "
+        f"batches of {training.batch_size}",
         hint=f"finished records are kept; {same or 'a smaller size of the method'} takes less"
         + (", with the same gradients" if same else ""),
     )

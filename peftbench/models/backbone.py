@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 import torch
 from torch import Tensor, nn
 
-from peftbench.models import class_head, hooks
+from peftbench.models import class_head, devices, hooks
 from peftbench.models.attention import PREFIX
 from peftbench.models.family import Family
 from peftbench.models.shapes import Attention, Layer, Role, Site
@@ -92,8 +92,18 @@ class Backbone:
 
     @property
     def device(self) -> torch.device:
-        """The device that holds the weights."""
+        """The device of the embeddings, which inputs go to; it holds the other weights too, unless they are spread."""
         return self.embeddings.weight.device
+
+    @property
+    def devices(self) -> tuple[torch.device, ...]:
+        """All devices that hold weights, that of the embeddings first."""
+        return devices.distinct((self.embeddings.weight, *self.model.parameters()))
+
+    @property
+    def device_names(self) -> str:
+        """The devices that hold weights, in words: cuda:0, cuda:1."""
+        return ", ".join(map(str, self.devices))
 
     @property
     def dtype(self) -> torch.dtype:
@@ -108,7 +118,7 @@ class Backbone:
             "is_encoder_decoder": self.is_encoder_decoder,
             "num_parameters": self.num_parameters,
             "dtype": str(self.dtype).removeprefix("torch."),
-            "device": self.device.type,
+            "device": self.device.type if len(self.devices) == 1 else self.device_names,
             "quantization": self.quantization,
         }
 
@@ -216,7 +226,7 @@ class Backbone:
         """
         linear = self.model.get_submodule(site.module)
         assert not hasattr(linear, name), f"'{name}' is taken on {site.module}"
-        self._adopt(linear, name, module)
+        self._adopt(linear, name, module, devices.of(linear, self.device))
         self._inserted[site, name] = module
         self._undo.append(partial(self._inserted.__delitem__, (site, name)))
         self._undo.append(hooks.act_at(site, linear, module).remove)
@@ -255,9 +265,12 @@ class Backbone:
             self._undo.append(lambda: setattr(linear, "bias", None))
 
     def adopt(self, name: str, module: nn.Module) -> None:
-        """Make `module` the submodule `name` of the whole model, for parameters that belong to no one layer."""
+        """Make `module` the submodule `name` of the whole model, for parameters that belong to no one layer.
+
+        It stands on the device of the embeddings: what uses it in a layer moves its values there.
+        """
         assert not hasattr(self.model, name), f"'{name}' is taken"
-        self._adopt(self.model, name, module)
+        self._adopt(self.model, name, module, self.device)
 
     def insert_prefix(self, attention: Attention, module: nn.Module) -> None:
         """Put keys and values before those of an attention block's tokens; all queries see them, at no position.
@@ -268,7 +281,7 @@ class Backbone:
         """
         block = self.model.get_submodule(attention.module)
         assert not hasattr(block, PREFIX), f"{attention.module} has a prefix"
-        self._adopt(block, PREFIX, module)
+        self._adopt(block, PREFIX, module, devices.of(block, self.device))
         self._prefixes[attention] = module
         self._undo.append(partial(self._prefixes.__delitem__, attention))
 
@@ -368,8 +381,8 @@ class Backbone:
         self.model.requires_grad_(False).eval()
         self.model.zero_grad(set_to_none=True)
 
-    def _adopt(self, parent: nn.Module, name: str, module: nn.Module) -> None:
-        parent.add_module(name, module.to(self.device))
+    def _adopt(self, parent: nn.Module, name: str, module: nn.Module, device: torch.device) -> None:
+        parent.add_module(name, module.to(device))
         self._undo.append(lambda: delattr(parent, name))
 
 

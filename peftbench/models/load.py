@@ -3,6 +3,7 @@
 import contextlib
 import pickle
 import tomllib
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +23,7 @@ from transformers.utils import logging
 
 from peftbench import registry
 from peftbench.errors import ModelError
-from peftbench.models import attention, foreign, source, weights
+from peftbench.models import attention, devices, foreign, source, weights
 from peftbench.models.backbone import Backbone, Pooling
 from peftbench.models.family import Family
 from peftbench.models.gguf import config as gguf_config
@@ -47,10 +48,17 @@ class Parts:
     quantization: str | None = None
     has_head: bool = True
     pooling: Pooling = "first"
+    placement: devices.Placement | None = None
 
 
 def load(
-    name: str, *, revision: str | None = None, device: str = "auto", dtype: str = "float32", allow_pickle: bool = False
+    name: str,
+    *,
+    revision: str | None = None,
+    device: str = "auto",
+    dtype: str = "float32",
+    allow_pickle: bool = False,
+    device_map: str | None = None,
 ) -> Backbone:
     """Load a backbone, frozen and in eval mode, and set torch's threads to suit its size.
 
@@ -60,36 +68,45 @@ def load(
         device: "auto" (a GPU where there is one), or any device of torch.
         dtype: "float32", "bfloat16" or "float16".
         allow_pickle: Read .bin weights where there are no safetensors, by torch's weights_only loading.
+        device_map: Spread the model over devices: "auto", "balanced", or a JSON file of module -> device.
 
     Raises:
         ModelError: Nothing of that name, no or damaged weights, weights that do not fit the config, an unknown
-            family, no fast tokenizer, an unknown device.
+            family, no fast tokenizer, an unknown device, a device map that cannot be used.
+        MethodError: A package is missing.
     """
-    place = _device(device)
+    if device_map is not None:
+        devices.check(device_map, device)
+    place = None if device_map is not None else devices.find(device)
     path = source.find(name, revision, allow_pickle)
     tables = read_tables(source.settings(name, path))
     if header.is_gguf(path):
-        parts = _from_file(path, getattr(torch, dtype))
+        parts = _from_file(path, getattr(torch, dtype), device_map)
     else:
         is_embedded = name in registry.embedded_models()  # its checksums cover all files
-        parts = _from_folder(path, getattr(torch, dtype), allow_pickle, is_embedded)
+        parts = _from_folder(path, getattr(torch, dtype), allow_pickle, is_embedded, device_map)
     THREADS.suit(parts.model.num_parameters())
-    return Backbone(
+    backbone = Backbone(
         name=name,
         revision=revision,
         fingerprint=parts.fingerprint,
         model_sha256=parts.model_sha256,
         quantization=parts.quantization,
-        model=parts.model.to(place),
+        model=parts.model if place is None else parts.model.to(place),
         tokenizer=parts.tokenizer,
         family=parts.family,
         tables=tables,
         has_head=parts.has_head,
         pooling=parts.pooling,
     )
+    if parts.placement is not None:  # now that all modules have the forward pass that hooks go around
+        devices.dispatch(backbone.model, parts.placement)
+    return backbone
 
 
-def _from_folder(folder: Path, dtype: torch.dtype, allow_pickle: bool, is_embedded: bool) -> Parts:
+def _from_folder(
+    folder: Path, dtype: torch.dtype, allow_pickle: bool, is_embedded: bool, device_map: str | None
+) -> Parts:
     foreign.check_folder(folder)
     config = read_config(folder)
     family = registry.family(config.model_type)
@@ -99,16 +116,24 @@ def _from_folder(folder: Path, dtype: torch.dtype, allow_pickle: bool, is_embedd
     _check_bytes(folder, family, config, paths)
     model_sha256 = None if is_embedded else weights.model_sha256(folder)
     with quiet():
-        model, has_head = _model(folder, family, config, paths, dtype)
+        placement = None if device_map is None else _placement(device_map, folder, config, dtype)
+        model, has_head = _model(folder, family, config, paths, dtype, placement)
         tokenizer = read_tokenizer(folder)
     _check_vocabulary(folder, config, tokenizer)
     _check_start(folder, family, config)
     return Parts(
-        model, tokenizer, family, weights.fingerprint(paths), model_sha256, has_head=has_head, pooling=_pooling(folder)
+        model,
+        tokenizer,
+        family,
+        weights.fingerprint(paths),
+        model_sha256,
+        has_head=has_head,
+        pooling=_pooling(folder),
+        placement=placement,
     )
 
 
-def _from_file(path: Path, dtype: torch.dtype) -> Parts:
+def _from_file(path: Path, dtype: torch.dtype, device_map: str | None) -> Parts:
     """Load a GGUF file; its SHA-256 covers config and tokenizer, which lie in it."""
     head = header.read(path)
     config = _gguf_config(head)
@@ -117,7 +142,9 @@ def _from_file(path: Path, dtype: torch.dtype) -> Parts:
         model = tensors.model(head, config, dtype)
     _check_vocabulary(path, config, tokenizer)
     family = registry.family(config.model_type)
-    return Parts(model, tokenizer, family, weights.fingerprint([path]), quantization=head.quantization)
+    layers = family.layers(family.sizes(config))
+    placement = None if device_map is None else devices.plan(device_map, model, layers)
+    return Parts(model, tokenizer, family, weights.fingerprint([path]), None, head.quantization, placement=placement)
 
 
 def read_config(folder: Path) -> Any:
@@ -205,12 +232,27 @@ def auto_class(sizes: Sizes) -> Any:
     return AutoModelForSeq2SeqLM if sizes.is_encoder_decoder else AutoModelForCausalLM
 
 
+def _placement(device_map: str, folder: Path, config: Any, dtype: torch.dtype) -> devices.Placement:
+    """Choose where modules go before weights are read, so that each is read to where it stays."""
+    family = registry.family(config.model_type)
+    sizes = family.sizes(config)
+    with torch.device("meta"), foreign.reading(folder / CONFIG):
+        empty = auto_class(sizes).from_config(config, dtype=dtype)
+    return devices.plan(device_map, empty, family.layers(sizes))
+
+
 def _model(
-    folder: Path, family: Family, config: Any, paths: list[Path], dtype: torch.dtype
+    folder: Path,
+    family: Family,
+    config: Any,
+    paths: list[Path],
+    dtype: torch.dtype,
+    placement: devices.Placement | None,
 ) -> tuple[PreTrainedModel, bool]:
     """Load a model, and tell whether it has its head: an encoder may come without one, and has an empty one then."""
     auto = auto_class(family.sizes(config))
-    with foreign.reading(folder, fault="holds no model that can be loaded", hint=TOGETHER):
+    with foreign.reading(folder, fault="holds no model that can be loaded", hint=TOGETHER), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="The following device_map keys")  # tensors that are in no module
         try:
             model, loading_info = auto.from_pretrained(
                 folder,
@@ -222,6 +264,7 @@ def _model(
                 weights_only=True,
                 ignore_mismatched_sizes=True,  # they are listed and refused below
                 output_loading_info=True,
+                device_map=placement,
             )
         except pickle.UnpicklingError:
             hint = "convert it to safetensors where you trust it"
@@ -230,6 +273,8 @@ def _model(
     _check_complete(folder, family, loading_info, has_head=has_head)
     for name in () if has_head else family.HEADS:
         setattr(model, name, nn.Identity())
+    if placement is not None:
+        devices.release(model)
     return model, has_head
 
 
@@ -312,21 +357,6 @@ def read_tables(path: Path) -> dict[str, Any]:
     if faulty:
         raise ModelError(f"'{path}': '{faulty[0]}' is no table", hint=hint)
     return tables
-
-
-def _device(name: str) -> torch.device:
-    if name == "auto":
-        return torch.device(
-            "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
-        )
-    try:
-        device = torch.device(name)
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:
-        raise ModelError(
-            f"device '{name}' cannot be used: {str(error).splitlines()[0]}", hint="auto, cpu, cuda, cuda:0, mps"
-        ) from None
-    return device
 
 
 @contextlib.contextmanager

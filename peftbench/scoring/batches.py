@@ -155,7 +155,8 @@ def _is_out_of_memory(error: BaseException) -> bool:
 
 def _too_large(backbone: Backbone, num_tokens: int) -> RunError:
     return RunError(
-        f"memory on {backbone.device} does not suffice for one prompt of {num_tokens:,} tokens with '{backbone.name}'",
+        f"memory on {backbone.device_names} does not suffice for one prompt of {num_tokens:,} tokens with "
+        f"'{backbone.name}'",
         hint="finished records are kept; --shots, --max-input-tokens or --dtype bfloat16 make it smaller",
     )
 

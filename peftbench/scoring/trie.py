@@ -140,6 +140,6 @@ def _run(backbone: Backbone, row: Row, encoded: Sequence[Encoded], cache: Dynami
 
 def _too_large(backbone: Backbone, num_tokens: int) -> RunError:
     return RunError(
-        f"memory on {backbone.device} does not suffice for {num_tokens:,} tokens with '{backbone.name}'",
+        f"memory on {backbone.device_names} does not suffice for {num_tokens:,} tokens with '{backbone.name}'",
         hint="finished records are kept; --shots, --max-input-tokens or --dtype bfloat16 make it smaller",
     )

@@ -380,6 +380,7 @@ class Cell(Settings):
             checkpoint file of T-Few's authors.
         sweep: Choose the learning rate by cross-validation on the shots, before all of them are trained on.
         server: Who answers for a model called served:NAME; None of models that are loaded here.
+        device_map: Spread the model over devices: "auto", "balanced", or a JSON file of module -> device; None: one.
     """
 
     learner: Literal["icl", "tune"]
@@ -402,6 +403,7 @@ class Cell(Settings):
     scoring: ScoringOptions = ScoringOptions()
     server: Server | None = None
     device: str = "auto"
+    device_map: str | None = None
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
     allow_pickle: bool = False
 
@@ -461,6 +463,7 @@ class Cell(Settings):
             (options.as_prefix, f"as_prefix saves {cached}", loadable),
             (self.draw == "kmeans", f"draw = kmeans reads {states}", "draw = plain or balanced"),
             (own_states, f"select = embedding reads {states}", "--embedder FOLDER reads texts in its place; or bm25"),
+            (self.device_map is not None, "device_map spreads weights, and a server has its own", "without it"),
             (
                 self.dtype != "float32" or self.revision is not None,
                 "dtype and revision are the server's",

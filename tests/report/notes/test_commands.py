@@ -116,7 +116,7 @@ def test_every_option_is_among_the_records():
     assert set(TRAINING) == set(Training.model_fields)
     elsewhere = {"learner", "model", "task", "shots", "seed", "method", "method_config", "training", "icl", "scoring"}
     elsewhere |= {"fold", "source_task"}
-    on_a_machine = {"device", "allow_pickle", "server"}
+    on_a_machine = {"device", "device_map", "allow_pickle", "server"}
     assert set(Cell.model_fields) == {*PLAIN, *elsewhere, *on_a_machine, "start_from", "sweep"}
 
 
