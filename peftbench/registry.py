@@ -42,10 +42,11 @@ METHODS = {
     "full": "peftbench.methods.full",
 }
 
-# What `tune --method` takes, too: classifiers of embeddings, which train nothing of a model.
+# What `tune --method` takes, too: classifiers of embeddings, which train nothing of a model that writes text.
 CLASSIFIERS = {
     "knn": "peftbench.classifiers.knn",
     "logistic_regression": "peftbench.classifiers.logistic_regression",
+    "setfit": "peftbench.classifiers.setfit",
 }
 
 PEFT = "peft:"

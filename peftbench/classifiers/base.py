@@ -6,11 +6,14 @@ Shapes: embeddings (texts, d_model), each of length 1; labels (texts); probabili
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from numpy.typing import NDArray
 
 from peftbench.spec.settings import Settings
+
+if TYPE_CHECKING:
+    from peftbench.models.sentence_model import SentenceModel
 
 Array = NDArray[Any]
 FLOAT32_BYTES = INT32_BYTES = 4
@@ -50,6 +53,19 @@ class Fitted(Protocol):
 
 
 @dataclass(frozen=True)
+class Trained:
+    """A sentence model that was trained.
+
+    Args:
+        encoder: It.
+        tokens: Of each text that training read, each time that it did.
+    """
+
+    encoder: "SentenceModel"
+    tokens: tuple[int, ...]
+
+
+@dataclass(frozen=True)
 class Classifier:
     """A classifier of embeddings.
 
@@ -60,6 +76,9 @@ class Classifier:
         tells_apart: Whether the shots must be of two classes or more.
         Config: Its settings.
         fit: Learns from embeddings and labels, with the number of classes.
+        train: Trains the sentence model that makes the embeddings, from texts, labels, settings and a seed; None where
+            it stays as it is.
+        num_trained: Number of texts that training reads, of so many shots.
     """
 
     name: str
@@ -68,3 +87,5 @@ class Classifier:
     tells_apart: bool
     Config: type[ClassifierConfig]
     fit: Callable[[Array, Sequence[int], int, Any], Fitted]
+    train: "Callable[[SentenceModel, Sequence[str], Sequence[int], Any, int], Trained] | None" = None
+    num_trained: Callable[[int, Any], int] = lambda num_shots, config: 0

@@ -132,8 +132,8 @@ def carry_out(
     if failed is not None and not records:
         raise failed
     typer.echo(rendered(compose(records), form), nl=False)
-    cards = [path for record in records for path in sorted((store.adapters / record.id).glob("**/adapter.json"))]
-    folders = [path.parent for path in cards]
+    usages = [path for record in records for path in sorted((store.adapters / record.id).glob("**/usage.json"))]
+    folders = [path.parent for path in usages]
     if len(folders) == 1:
         use = shlex.join(["peftbench", "predict", "--adapter", str(folders[0]), "--input", "ROWS"])
         progress.say(f"\nadapter: {folders[0]}; `{use}` uses it")

@@ -108,13 +108,16 @@ def _sink(
 ) -> Any:
     """Open the output; a part of it that follows from the same adapters, rows and template is continued."""
     from peftbench.adapters import saved
+    from peftbench.classifiers import saved as classifiers
     from peftbench.store.growing import Output
 
     if rows == STDIN:
         return Output(output, None)
     digest = hashlib.sha256(json.dumps([template, column]).encode())
     for (name, path), used in zip(named.items(), usages, strict=True):
-        card = saved.read(path).model_dump_json() if path.is_dir() else ""
+        card = ""
+        if path.is_dir():
+            card = (saved if used.classifier is None else classifiers).read(path).model_dump_json()
         digest.update(f"{name}\0{used.text()}\0{card}\0".encode())
     try:
         with rows.open("rb") as file:

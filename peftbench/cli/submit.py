@@ -92,13 +92,15 @@ def _by_task(board: "Leaderboard", folders: Sequence[Path]) -> dict[str, tuple[P
 
 def _learned(folder: Path) -> list[Path]:
     """List what was learned in a folder: itself, or its folders; of prompts and classifiers the file beside them."""
-    from peftbench.adapters.saved import CARD
+    from peftbench.adapters import saved as adapters
+    from peftbench.classifiers import saved as classifiers
     from peftbench.flow.usage import FILE
 
     inside = [folder] if (folder / FILE).is_file() else sorted(path.parent for path in folder.glob(f"*/{FILE}"))
     if not inside:
         raise RecordError(f"'{folder}' has nothing that was learned: no {FILE}", hint=KEEP)
-    return [path if (path / CARD).is_file() else path / FILE for path in inside]
+    cards = (adapters.CARD, classifiers.CARD)
+    return [path if any((path / card).is_file() for card in cards) else path / FILE for path in inside]
 
 
 def _answers(

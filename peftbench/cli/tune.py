@@ -81,6 +81,7 @@ def tune(
     """Evaluate few-shot tuning, beside the same model's zero-shot.
 
     A classifier of embeddings (knn, logistic_regression) tunes nothing of the model: it is what tuning should beat.
+    With one, --model may be a sentence model's folder; setfit trains it.
 
     On the group lab-train one adapter is tuned, on the mixture of its tasks: one to start from.
     """
@@ -109,9 +110,8 @@ def tune(
         return
     targets = [] if transfer_to is None else transfer_targets(task, transfer_to)
     shared |= {"targets": targets, "as_mixture": True}
-    zero_shot = scoring.answer != "head"  # before it is trained, the layer answers nothing
-    cells = [
-        *(requested_cells(task, weights, run, learner="icl", shots=0, **shared) if zero_shot else ()),
-        *requested_cells(task, weights, run, learner="tune", **tuning, **shared),
-    ]
+    cells = requested_cells(task, weights, run, learner="tune", **tuning, **shared)
+    reads_only = registry.is_classifier(method) and (Path(model) / "modules.json").is_file()  # it answers no prompt
+    if not reads_only and scoring.answer != "head":  # a layer that answers nothing before it is trained
+        cells = [*requested_cells(task, weights, run, learner="icl", shots=0, **shared), *cells]
     carry_out(cells, run, output, form, f"peftbench report{output.typed()}")

@@ -12,6 +12,12 @@ from peftbench.models.shapes import EncoderSizes, Sizes
 from peftbench.store.record import Cost
 
 READING = "all matmuls of computing a text's last hidden states incl. attention, multiply-add = 2, no padding"
+BACKWARD = 3
+"""Forward passes that a training step's FLOPs come to: one forward, two of gradients, of inputs and of weights."""
+TRAINED = "three forwards for each of the two texts of a pair; then "
+LEFT_OUT = "fitting the classifier is left out"
+KEPT = "what the classifier keeps: embeddings and labels of the shots, or coefficients"
+KEPT_ENCODER = "the whole trained encoder, and the coefficients"
 
 
 @dataclass(frozen=True)
@@ -23,12 +29,14 @@ class Classified:
         queries: Tokens of each query.
         num_multiplied: Numbers that a query's embedding is multiplied with.
         num_bytes: Bytes that are kept.
+        trained: Tokens of each text that the training of a sentence model read, each time that it did.
     """
 
     shots: Sequence[int]
     queries: Sequence[int]
     num_multiplied: int
     num_bytes: int
+    trained: Sequence[int] = ()
 
 
 @dataclass(frozen=True)
@@ -54,10 +62,12 @@ def costs(facts: ClassifierFacts) -> list[Cost]:
     """List the costs of a finished cell."""
     num_queries = sum(len(part.queries) for part in facts.classified)
     scoring = sum(_read(facts, part.queries) + 2 * part.num_multiplied * len(part.queries) for part in facts.classified)
-    learning = [_read(facts, part.shots) for part in facts.classified]
-    by_rule = [_ruled(facts, part.shots) for part in facts.classified]
+    learning = [_read(facts, part.shots) + BACKWARD * _read(facts, part.trained) for part in facts.classified]
+    by_rule = [_ruled(facts, part.shots) + BACKWARD * _ruled(facts, part.trained) for part in facts.classified]
     ruled = sum(_ruled(facts, part.queries) for part in facts.classified) / num_queries
-    once = "each different shot is read once, forward; fitting the classifier is left out"
+    is_trained = any(part.trained for part in facts.classified)
+    once = f"{TRAINED if is_trained else ''}each different shot is read once, forward; {LEFT_OUT}"
+    kept = KEPT_ENCODER if is_trained else KEPT
     where = "wall clock of this run, on its machine"
     name, over = "inference_flops_per_example", "mean over examples and templates"
     return [
@@ -71,7 +81,7 @@ def costs(facts: ClassifierFacts) -> list[Cost]:
             "disk_bytes",
             fmean(part.num_bytes for part in facts.classified),
             "bytes",
-            f"what the classifier keeps: embeddings and labels of the shots, or coefficients, of 4 bytes; {MEAN}",
+            f"{kept}, of 4 bytes; {MEAN}",
         ),
         Cost(name="learn_seconds", value=facts.learn_seconds, unit="seconds", kind="measured", convention=where),
         Cost(name="score_seconds", value=facts.score_seconds, unit="seconds", kind="measured", convention=where),

@@ -9,7 +9,7 @@ from peftbench.errors import RecordError
 from peftbench.flow import usage
 from peftbench.flow.plan import on_all_rows
 from peftbench.flow.trial import trials
-from peftbench.learners.learn import Prompted, Tuned, save
+from peftbench.learners.learn import Prompted, save
 from peftbench.learners.progress import Watch
 from peftbench.spec.cell import Cell
 from peftbench.store.files import new_folder
@@ -23,8 +23,8 @@ class Kept:
 
     Args:
         folder: The adapter's, or the prompt's.
-        is_adapter: Whether it is an adapter; else the shots stand before each query, with the text beside them, or a
-            classifier learns from them again.
+        is_adapter: Whether it is an adapter, or a trained sentence model; else the shots stand before each query, with
+            the text beside them, or a classifier learns from them again.
     """
 
     folder: Path
@@ -65,8 +65,7 @@ def keep(cell: Cell, folder: Path, watch: Watch, served: Path | None = None) -> 
     (trial,) = trials([on_all_rows(cell)], served)
     trial.check()
     learned = trial.learn(watch)
-    if isinstance(learned, Tuned):
-        save(learned, folder, usage.beside_adapters(trial))
+    if save(learned, folder, usage.beside_adapters(trial)) is not None:
         return Kept(folder, is_adapter=True)
     texts = {usage.FILE: usage.of(trial).text()}
     if isinstance(learned, Prompted):

@@ -229,18 +229,23 @@ def _classified(learner: Classifying, trial: Trial, texts: "Texts") -> Forecast:
     def flops(tokens: Sequence[int]) -> int:
         return sum(count.states_flops(embedder.sizes or backbone.sizes, number) for number in tokens)
 
-    shots = [
-        number for template in learner.templates for number in read([*map(template.render, learner.read_by(template))])
-    ]
+    of_templates = [read([*map(template.render, learner.read_by(template))]) for template in learner.templates]
+    shots = [number for tokens in of_templates for number in tokens]
+    trained = 3 * sum(_num_trained(learner, len(tokens)) * flops(tokens) // len(tokens) for tokens in of_templates)
     queries = [number for of_template in trial.plan.queries for number in read(of_template)]
     return replace(
         _nothing(backbone),
-        learn_flops=flops(shots),
+        learn_flops=flops(shots) + trained,
         score_flops=flops(queries),
         num_learn_passes=-(-sum(shots) // TOKENS_READ_AT_ONCE),
         num_score_passes=-(-sum(queries) // TOKENS_READ_AT_ONCE),
         learner=learner.classifier,
     )
+
+
+def _num_trained(learner: Classifying, num_shots: int) -> int:
+    """Count the texts that a training of the sentence model reads."""
+    return registry.classifier(learner.classifier).num_trained(num_shots, learner.config)
 
 
 def _nothing(backbone: Backbone) -> Forecast:

@@ -220,7 +220,7 @@ def _tuned(tuned: Tuned) -> dict[str, Any]:
 
 
 def _classified(trial: Trial, classified: Classified) -> dict[str, Any]:
-    num_parameters = max(predictor.fitted.num_parameters for predictor in classified.predictors)
+    num_parameters = max(predictor.num_parameters for predictor in classified.predictors)
     return {
         "method": classified.learner.classifier,
         "config": trial.identity["method_config"],
@@ -238,7 +238,8 @@ def _costs(trial: Trial, learned: Learned, evaluations: Sequence[Evaluation], ad
             shots=predictor.read_tokens,
             queries=[length.context for length in evaluation.scores.lengths],
             num_multiplied=predictor.fitted.num_multiplied,
-            num_bytes=predictor.fitted.num_bytes,
+            num_bytes=predictor.num_bytes,
+            trained=predictor.trained.tokens if predictor.trained else (),
         )
         for predictor, evaluation in zip(learned.predictors, evaluations, strict=True)
     ]

@@ -268,7 +268,8 @@ def _classifying(name: str, cell: Cell, templates: tuple[Template, ...], shots: 
     schema = registry.classifier(name).Config
     for key in cell.method_config:
         registry.known(key, schema.model_fields, f"setting of {name}", MethodError)
-    return Classifying(name, checked(schema, cell.method_config, f"method '{name}'", MethodError), templates, shots)
+    config = checked(schema, cell.method_config, f"method '{name}'", MethodError)
+    return Classifying(name, config, templates, shots, cell.seed)
 
 
 def _config(method: str, cell: Cell, start: starts.Start | None) -> MethodConfig:

@@ -13,8 +13,9 @@ from peftbench.adapters.side_by_side import SideBySide
 from peftbench.errors import MethodError, PeftbenchError, RecordError
 from peftbench.flow import usage
 from peftbench.flow.usage import Usage
-from peftbench.learners import icl
-from peftbench.models import foreign, sentence_model
+from peftbench.learners import classify, icl
+from peftbench.learners.classify import ClassifierPredictor
+from peftbench.models import devices, foreign, sentence_backbone, sentence_model
 from peftbench.models.backbone import Backbone
 from peftbench.models.chat_template import chat_template
 from peftbench.models.load import load as load_model
@@ -106,16 +107,14 @@ class PromptScorer:
 
 
 class ClassifierScorer:
-    """A record's classifier, which learns again from its shots.
+    """A classifier: a record's, which learned again from its shots, or one that was saved.
 
     Args:
-        backbone: The model that the record is of.
-        template: Renders shots and queries.
-        used: The record's usage.
+        predictor: What it is.
     """
 
-    def __init__(self, backbone: Backbone, template: Template, used: Usage) -> None:
-        (self._predictor,) = used.classifying(template).learn(backbone, used.scoring)
+    def __init__(self, predictor: ClassifierPredictor) -> None:
+        self._predictor = predictor
 
     def score(self, examples: Sequence[Example], numbers: Sequence[int]) -> list[list[ChoiceScore]]:
         """Score each example's choices by the probabilities of their classes."""
@@ -306,7 +305,11 @@ def load(
     templates = [used.template(template) for used in usages]
     first = usages[0]
     name = model or first.model
-    if server is None:
+    if first.classifier is not None and next(iter(paths.values())).is_dir():
+        return _saved_classifier(paths, usages, templates, device)
+    if first.classifier is not None and sentence_model.is_folder(name):
+        backbone: Backbone = sentence_backbone.load(name, device)
+    elif server is None:
         backbone = load_model(name, revision=first.revision, device=device, dtype=first.dtype, device_map=device_map)
     else:
         backbone = served.load(name, server, _known(*paths.values()))
@@ -338,9 +341,22 @@ def load(
     if folders[0].is_dir():
         scorer = AdapterScorer(backbone, folders, usages)
     elif first.classifier is not None:
-        scorer = ClassifierScorer(backbone, templates[0], first)
+        (relearned,) = first.classifying(templates[0]).learn(backbone, first.scoring)
+        scorer = ClassifierScorer(relearned)
     else:
         scorer = PromptScorer(backbone, templates[0], first)
     pairs = zip(templates, usages, strict=True)
     templates = [template.without_description() if used.is_prompted else template for template, used in pairs]
     return RowPredictor(list(paths), usages, templates, column if len(paths) > 1 else None, scorer)
+
+
+def _saved_classifier(
+    paths: dict[str, Path], usages: Sequence[Usage], templates: Sequence[Template], device: str
+) -> RowPredictor:
+    """Load a sentence model that was trained, with its head: it needs no other model."""
+    if len(paths) > 1:
+        message = f"'{next(iter(paths))}' is a trained sentence model, and no adapter that shares a model with others"
+        raise MethodError(message, hint="predict with each of them by itself")
+    (path,), (used,) = paths.values(), usages
+    scorer = ClassifierScorer(classify.load(path, used.config, used.scoring, devices.find(device)))
+    return RowPredictor(list(paths), usages, templates, None, scorer)

@@ -14,7 +14,7 @@ from peftbench.learners.classify import Classifying
 from peftbench.learners.learn import Learned, Learner
 from peftbench.learners.progress import Watch
 from peftbench.learners.tune import Tuning
-from peftbench.models import chat_template, sentence_model
+from peftbench.models import chat_template, sentence_backbone, sentence_model
 from peftbench.models.backbone import Backbone
 from peftbench.models.load import load
 from peftbench.models.unloaded import Unloaded
@@ -217,6 +217,8 @@ def trials(plans: Sequence[Plan], served: Path | None = None) -> list[Trial]:
     cell = plans[0].cell
     if cell.server is not None:
         return on(remote.load(cell.model, cell.server, served), plans)
+    if _reads_only(cell):
+        return on(sentence_backbone.load(cell.model, cell.device), plans)
     return on(Unloaded(cell.model, cell.revision, cell.allow_pickle, lambda: _loaded(cell)), plans)
 
 
@@ -230,6 +232,11 @@ def _loaded(cell: Cell) -> Backbone:
         allow_pickle=cell.allow_pickle,
         device_map=cell.device_map,
     )
+
+
+def _reads_only(cell: Cell) -> bool:
+    """Whether a classifier reads texts by a sentence model, which is no model for anything else."""
+    return registry.is_classifier(cell.method) and sentence_model.is_folder(cell.model)
 
 
 def on(backbone: Backbone, plans: Sequence[Plan]) -> list[Trial]:
@@ -255,7 +262,7 @@ def weights(plan: Plan) -> tuple[Any, ...]:
     """Return what decides which weights are loaded, and how."""
     cell = plan.cell
     where = cell.device, cell.device_map, cell.server
-    return cell.model, cell.revision, cell.dtype, cell.allow_pickle, *where
+    return cell.model, cell.revision, cell.dtype, cell.allow_pickle, _reads_only(cell), *where
 
 
 def _resolved(learner: Learner, cell: Cell, backbone: Backbone) -> Learner:

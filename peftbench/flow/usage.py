@@ -165,17 +165,18 @@ class Usage(Settings):
     @property
     def embedder(self) -> Path | None:
         """Folder of the sentence model that reads texts; None where there is none."""
-        return self.icl.embedder if self.classifier is None else self._config.embedder
+        return self.icl.embedder if self.classifier is None else self.config.embedder
 
     @property
-    def _config(self) -> ClassifierConfig:
+    def config(self) -> ClassifierConfig:
+        """Settings of the classifier."""
         assert self.classifier is not None, "no classifier"
         return registry.classifier(self.classifier).Config.model_validate(self.classifier_config)
 
     def classifying(self, template: Template) -> Classifying:
         """Return what classifying did, with one template."""
         assert self.classifier is not None, "no classifier"
-        return Classifying(self.classifier, self._config, (template,), tuple(self.rows()))
+        return Classifying(self.classifier, self.config, (template,), tuple(self.rows()), self.seed)
 
     def prompts(self, template: Template) -> Icl:
         """Return what in-context learning did, with one template."""
@@ -230,6 +231,9 @@ def prompt(trial: Trial, learned: Learned) -> str | None:
 def beside_adapters(trial: Trial) -> dict[str, dict[str, str]]:
     """Write what lies beside each adapter of a trial: folder of the adapter -> name of the file -> its text."""
     usage = of(trial)
+    if isinstance(trial.learner, Classifying) and len(usage.templates) > 1:
+        parts = [usage.model_copy(update={"templates": (wording,)}) for wording in usage.templates]
+        return {f"template-{part.templates[0].index}": {FILE: part.text()} for part in parts}
     if trial.cell.learner == "tune":
         return {"": {FILE: usage.text()}}
     return {folder: {FILE: alone.text()} for folder, alone in usage.alone().items()}

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from peftbench.adapters import saved
-from peftbench.learners import shots_as_prefix, tune
+from peftbench.learners import classify, shots_as_prefix, tune
 from peftbench.learners.classify import ClassifierPredictor, Classifying
 from peftbench.learners.icl import Icl
 from peftbench.learners.predictor import Predictor, Prompting
@@ -86,6 +86,11 @@ class Classified:
     seconds: float
 
     @property
+    def is_trained(self) -> bool:
+        """Whether a sentence model was trained, which is to be saved."""
+        return all(predictor.trained is not None for predictor in self.predictors)
+
+    @property
     def num_cut_tokens(self) -> int:
         """Tokens that were cut from the shots."""
         return sum(predictor.num_cut_tokens for predictor in self.predictors)
@@ -150,12 +155,12 @@ def learn(
 
 
 def save(learned: Learned, folder: Path, files: Mapping[str, Mapping[str, str]]) -> Path | None:
-    """Write what was learned as adapters, where it is one or several.
+    """Write what was learned as adapters, or as trained sentence models, where it is one or several.
 
     Args:
         learned: What was learned.
         folder: The adapter's, or for prefixes of several templates the folder of their folders.
-        files: Folder of an adapter in it ("" for the one that tuning makes) -> files beside the adapter, name -> text.
+        files: Folder of an adapter in it ("" for the only one) -> files beside the adapter, name -> text.
 
     Returns:
         The folder, or None where there is nothing to write.
@@ -169,4 +174,6 @@ def save(learned: Learned, folder: Path, files: Mapping[str, Mapping[str, str]])
         return saved.save(folder, backbone, tuning.method, tuning.config, predictor.names, files[""])
     if isinstance(learned, Prompted) and learned.as_prefix:
         return shots_as_prefix.save(learned.predictors, folder, files)
+    if isinstance(learned, Classified) and learned.is_trained:
+        return classify.save(learned.predictors, learned.learner.classifier, folder, files)
     return None

@@ -18,6 +18,8 @@ from peftbench.models.shapes import Attention, Layer, Role, Site
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
+    from peftbench.models.sentence_model import SentenceModel
+
 SOFT_PROMPT = "soft_prompt"
 Pooling = Literal["first", "mean"]
 
@@ -51,6 +53,8 @@ class Backbone:
 
     remote: "Remote | None" = None
     """Who runs prompts in this model's place; None where its weights are here."""
+    sentence: "SentenceModel | None" = None
+    """What makes vectors of texts in this model's place (`models.sentence_backbone`); None where its own states do."""
 
     def __init__(
         self,

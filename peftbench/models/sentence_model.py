@@ -6,14 +6,17 @@ from safetensors and without any code of the folder. Vectors are compared by the
 Shapes: hidden states (texts, tokens, d_model); vectors (texts, d_model) float32.
 """
 
+import copy
 import hashlib
 import json
-from collections.abc import Sequence
+import shutil
+from collections.abc import Mapping, Sequence
 from functools import cached_property, lru_cache
 from pathlib import Path, PurePath
 from typing import Any
 
 import torch
+from safetensors.torch import save_file
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModel
 
@@ -24,6 +27,14 @@ from peftbench.models.shapes import EncoderSizes
 from peftbench.models.threads import SMALL
 
 MODULES, LENGTH, PROMPTS = "modules.json", "sentence_bert_config.json", "config_sentence_transformers.json"
+LIBRARY = "sentence_transformers."
+AFTER = "pooler"
+"""Name of what comes after the hidden states, which is not run."""
+FILES = (
+    CONFIG, LENGTH, "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json",
+    "vocab.txt",
+)  # fmt: skip
+"""Of an encoder, without its weights."""
 LAYOUT = "what sentence-transformers saves: modules.json, config.json, model.safetensors, 1_Pooling/config.json"
 POOLED = {"pooling_mode_mean_tokens": "mean", "pooling_mode_cls_token": "first"}
 """Field of a Pooling's config -> what it makes of the tokens' hidden states."""
@@ -46,6 +57,22 @@ class SentenceModel:
     ) -> None:
         self.name, self.fingerprint = name, fingerprint
         self._model, self._tokenizer, self._pooling, self._is_lower = model, tokenizer, pooling, is_lower
+
+    @property
+    def device(self) -> torch.device:
+        """The device that holds the weights."""
+        device: torch.device = self._model.device
+        return device
+
+    @property
+    def tokenizer(self) -> Any:
+        """Cuts texts to the length that the model was made for."""
+        return self._tokenizer
+
+    @property
+    def family(self) -> str:
+        """The encoder's model_type."""
+        return str(self._model.config.model_type)
 
     @cached_property
     def sizes(self) -> EncoderSizes:
@@ -81,6 +108,38 @@ class SentenceModel:
         if self._pooling == "first":
             return hidden[:, 0]
         return (hidden * seen[..., None]).sum(1) / seen.sum(1, keepdim=True)
+
+    def with_weights(self, state: Mapping[str, Tensor]) -> "SentenceModel":
+        """Return the model with other weights of the same names; what comes after the states is left out."""
+        model = copy.deepcopy(self._model)
+        model.load_state_dict({name: value for name, value in state.items() if not name.startswith(AFTER)})
+        digest = hashlib.sha256(self.fingerprint.encode())
+        for name, value in sorted(model.state_dict().items()):
+            digest.update(name.encode())
+            digest.update(value.cpu().contiguous().view(torch.uint8).numpy().tobytes())
+        is_lower, model = self._is_lower, model.requires_grad_(False).eval()
+        return SentenceModel(self.name, digest.hexdigest(), model, self._tokenizer, self._pooling, is_lower=is_lower)
+
+    def save(self, folder: Path) -> None:
+        """Write it as sentence-transformers does: its folder's files, with the weights that it has now.
+
+        Args:
+            folder: Is there, and empty.
+        """
+        source = Path(self.name)
+        encoder, pooling = (place.relative_to(source) for place in _places(source))
+        names = [*(encoder / name for name in FILES), pooling / CONFIG, Path(MODULES), Path(PROMPTS)]
+        for name in names:
+            if (source / name).is_file():
+                (folder / name).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(source / name, folder / name)
+        tensors = {name: value.cpu().contiguous() for name, value in self._model.state_dict().items()}
+        save_file(tensors, folder / encoder / weights.SAFE, metadata={"format": "pt"})
+
+
+def is_folder(name: str) -> bool:
+    """Whether a name is that of a folder that says to hold a sentence model."""
+    return (Path(name) / MODULES).is_file()
 
 
 def fingerprint(folder: Path) -> str:
@@ -119,6 +178,16 @@ def _parts(folder: Path) -> tuple[Path, str]:
     """Return the encoder's folder, and how its states are pooled.
 
     Raises:
+        ModelError: As `_places`; a pooling that is not read here.
+    """
+    encoder, pooling = _places(folder)
+    return encoder, _pooling(pooling / CONFIG)
+
+
+def _places(folder: Path) -> tuple[Path, Path]:
+    """Return the folders of the encoder and of the pooling.
+
+    Raises:
         ModelError: What modules.json lists is not read here.
     """
     foreign.check_name(str(folder))
@@ -129,7 +198,7 @@ def _parts(folder: Path) -> tuple[Path, str]:
         raise ModelError(f"'{folder}' is no sentence model: it has no {MODULES}", hint=LAYOUT)
     text = foreign.read_text(path)
     with foreign.reading(path):
-        modules = [(str(module["type"]).rpartition(".")[2], PurePath(module["path"])) for module in json.loads(text)]
+        modules = [(_kind(str(module["type"])), PurePath(module["path"])) for module in json.loads(text)]
     kinds = [kind for kind, _ in modules]
     if kinds not in (["Transformer", "Pooling"], ["Transformer", "Pooling", "Normalize"]):
         message = f"'{path}' lists {foreign.line(', '.join(kinds) or 'nothing')}"
@@ -138,7 +207,12 @@ def _parts(folder: Path) -> tuple[Path, str]:
         raise ModelError(f"'{path}' names a place outside of its folder", hint=foreign.COPY)
     _check_prompts(folder)
     encoder, pooling = (folder / place for _, place in modules[:2])
-    return encoder, _pooling(pooling / CONFIG)
+    return encoder, pooling
+
+
+def _kind(type: str) -> str:
+    """Return the last part of a class's name; the whole where it is no class of the library, which would import it."""
+    return type.rpartition(".")[2] if type.startswith(LIBRARY) else type
 
 
 def _check_prompts(folder: Path) -> None:
@@ -187,7 +261,7 @@ def _model(encoder: Path, paths: Sequence[Path]) -> Any:
         )
     keys = [*loading_info["missing_keys"], *loading_info["mismatched_keys"]]
     lacking = {key if isinstance(key, str) else key[0] for key in keys}
-    lacking = {name for name in lacking if not name.startswith("pooler")}  # what comes after the states is not run
+    lacking = {name for name in lacking if not name.startswith(AFTER)}
     if lacking:
         names = foreign.line(", ".join(sorted(lacking)[:3]))
         raise ModelError(f"the weights in '{encoder}' do not fit its config.json (missing: {names})", hint=TOGETHER)

@@ -109,12 +109,14 @@ class OwnStates:
 
 
 def embedder_of(backbone: Backbone, folder: Path | None = None) -> Embedder:
-    """Return what embeds texts: the backbone, or the sentence model of a folder.
+    """Return what embeds texts: the sentence model of a folder, or the backbone, which may be one itself.
 
     Raises:
         ModelError: The folder holds no sentence model.
     """
-    return OwnStates(backbone) if folder is None else sentence_model.load(folder, backbone.device)
+    if folder is not None:
+        return sentence_model.load(folder, backbone.device)
+    return backbone.sentence or OwnStates(backbone)
 
 
 def mean(hidden: Tensor, seen: Tensor) -> Tensor:
@@ -162,7 +164,9 @@ class _Embedded:
 _MEMORIES: WeakKeyDictionary[Backbone, OrderedDict[bytes, _Embedded]] = WeakKeyDictionary()
 
 
-def index(texts: Sequence[str], backbone: Backbone, folder: Path | None = None) -> EmbeddingIndex:
+def index(
+    texts: Sequence[str], backbone: Backbone, folder: Path | None = None, trained: Embedder | None = None
+) -> EmbeddingIndex:
     """Embed rows, or take the embeddings that this model, as it was loaded, gave to the same rows.
 
     What is taken says what it took when it was made: costs stay those of each cell by itself.
@@ -171,12 +175,13 @@ def index(texts: Sequence[str], backbone: Backbone, folder: Path | None = None) 
         texts: Of the rows.
         backbone: Embeds them by its own states, unless there is a folder.
         folder: A sentence model's.
+        trained: Embeds them in the place of both.
 
     Raises:
         ModelError: The folder holds no sentence model.
         RunError: As `embed`.
     """
-    embedder, memory = embedder_of(backbone, folder), _MEMORIES.setdefault(backbone, OrderedDict())
+    embedder, memory = trained or embedder_of(backbone, folder), _MEMORIES.setdefault(backbone, OrderedDict())
     key = hashlib.sha256("\0".join([embedder.fingerprint, *texts]).encode()).digest()
     if key not in memory:
         started = time.perf_counter()

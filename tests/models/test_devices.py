@@ -302,7 +302,7 @@ def test_over_cpu_and_gpu_it_is_the_plain_run(model, name):
     assert_near(learned(spread_out, name, {}), learned(plain, name, {}))
 
 
-@pytest.mark.skipif(torch.cuda.device_count() < 2, reason="needs two GPUs")
+@pytest.mark.skipif(torch.cuda.device_count() < 2, reason="needs CUDA: two GPUs")
 @pytest.mark.parametrize("name", registry.METHODS)
 @pytest.mark.parametrize("model", ["mini-gpt", "mini-t0"])
 def test_over_two_gpus_it_is_the_plain_run(model, name, tmp_path):

@@ -34,8 +34,11 @@ def sentence_folder(path, pooling="mean_tokens", most=8, **more):
         )  # fmt: skip
         BertModel(config).save_pretrained(path)
     tokenizer.save_pretrained(path)
-    modules = [{"type": f"sentence_transformers.models.{kind}", "path": place} for kind, place in
-               (("Transformer", ""), ("Pooling", "1_Pooling"), ("Normalize", "2_Normalize"))]  # fmt: skip
+    places = {"Transformer": "", "Pooling": "1_Pooling", "Normalize": "2_Normalize"}
+    modules = [
+        {"idx": number, "name": str(number), "path": place, "type": f"sentence_transformers.models.{kind}"}
+        for number, (kind, place) in enumerate(places.items())
+    ]
     (path / "modules.json").write_text(json.dumps(modules))
     (path / "1_Pooling").mkdir()
     modes = {f"pooling_mode_{mode}": mode == pooling for mode in ("mean_tokens", "cls_token", "max_tokens")}
