@@ -129,6 +129,8 @@ GROUP_TASKS = {
         "tweet_eval_hate", "twitter_complaints",
     ),
 }  # fmt: skip
+# Tasks that people ask for and that have no classes, with what they ask for.
+REGRESSIONS = dict.fromkeys(("stsb", "sts-b"), "a number from 0 to 5, how alike two sentences are")
 # Groups that tuning takes as one task, a mixture: one adapter, to start from on other tasks.
 MIXTURES = ("lab-train",)
 # What `submit` takes: groups of tasks whose test rows somebody else scores, and the rules of the folder that they want.
@@ -316,9 +318,12 @@ def task_file(name: str) -> Path:
     """Find the TOML file of the task `name`.
 
     Raises:
-        TaskError: No such task; the hint names the nearest and all known ones.
+        TaskError: No such task; the hint names the nearest and all known ones. Or a known one that has no classes.
     """
     files = task_files()
+    if name.lower() in REGRESSIONS:
+        message = f"task '{name}' asks for {REGRESSIONS[name.lower()]}: a regression, and tasks here have classes"
+        raise TaskError(message, hint="of GLUE there are sst2, mrpc, cola and rte")
     return files[known(name, (*files, *TASK_GROUPS), "task", TaskError)]
 
 

@@ -60,6 +60,7 @@ SOURCES: dict[str, tuple[str, str, Callable[[Fields], Fields]]] = {
     "anli-r2": ("tfew_shots/anli-r2/0.jsonl", "anli/r2_dev.jsonl", renamed()),
     "anli-r3": ("tfew_shots/anli-r3/0.jsonl", "anli/r3_dev.jsonl", renamed()),
     "hellaswag": ("tfew_shots/h-swag/0.jsonl", "hellaswag/validation_sample.jsonl", ending),
+    "cola": ("cola/train.jsonl", "cola/validation_in_domain.jsonl", renamed(sentence="text")),
     "banking77": ("banking77/train.jsonl", "banking77/test.jsonl", renamed()),
 }
 """Task -> training file, test file, and what makes the hub's columns of theirs."""

@@ -22,7 +22,9 @@ WITHOUT_MONEY = ("latex", "csv", "png")
 
 def report(
     output: OutputOptions,
-    reference: Annotated[str | None, Option(help="Show published rows below: t-few, raft.", metavar="NAME")] = None,
+    reference: Annotated[
+        str | None, Option(help="Show published rows below: t-few, raft, lora.", metavar="NAME")
+    ] = None,
     sort: Annotated[
         str | None, Option(help="Sort rows by a column: accuracy, inference, disk, ...", metavar="COLUMN")
     ] = None,

@@ -72,7 +72,7 @@ def test_the_rounds_of_anli_are_worded_alike():
 
 @pytest.mark.parametrize("name", [name for name in LIBRARY if name not in real.SOURCES])
 def test_tasks_without_real_rows_here_are_known(name):
-    assert name in {"dbpedia", "subj", "storycloze"}
+    assert name in {"dbpedia", "subj", "storycloze", "mrpc"}
 
 
 # -- traps of real data ------------------------------------------------------------------------------------------------
@@ -134,6 +134,14 @@ def test_wscs_marked_pronoun_is_the_word_at_its_index(tmp_path):
         assert shown[name] == f"Ann told Bea that {mark}, when she left, slept."
 
 
+@pytest.mark.parametrize("name", ["stsb", "STS-B"])
+def test_a_regression_is_refused_in_one_line(name, capsys):
+    assert main(["icl", "--task", name, "--shots", "0"]) == 2
+    captured = capsys.readouterr().err
+    assert f"error: task '{name}' asks for a number from 0 to 5" in captured
+    assert "hint: of GLUE there are sst2, mrpc, cola and rte" in captured
+
+
 # -- real rows ---------------------------------------------------------------------------------------------------------
 
 ENCODINGS = {
@@ -145,6 +153,7 @@ ENCODINGS = {
     "anli-r1": ("anli", "0 entailment, 1 neutral, 2 contradiction"),
     "copa": ("copa", "label 0 = choice1, 1 = choice2"),
     "wic": ("wic", "0 = different sense (false), 1 = same sense (true)"),
+    "cola": ("cola", "0 unacceptable, 1 acceptable"),
     "boolq": ("boolq", "0 = no (false), 1 = yes (true)"),
 }
 
@@ -166,7 +175,7 @@ def test_the_fine_classes_of_trec_begin_with_the_coarse_ones():
 @pytest.mark.real_data
 @pytest.mark.parametrize("name", real.SOURCES)
 def test_each_wording_renders_real_rows(name, tmp_path):
-    every = {"boolq": 8, "sst2": 4, "trec": 4, "banking77": 10, "ag_news": 5, "hellaswag": 5}.get(name, 3)
+    every = {"boolq": 8, "sst2": 4, "trec": 4, "banking77": 10, "ag_news": 5, "hellaswag": 5, "cola": 40}.get(name, 3)
     if name in ("cb", "copa", "rte", "wsc", "winogrande"):
         every = 1
     task = load(TaskSpec(name=name, data=real.write(name, tmp_path, every=every)))

@@ -27,6 +27,11 @@ OF_RAFT = (
     "published: chance is by the classes of the 50 labelled rows; of the test rows' nobody knows them",
     "published: 49.3 on systematic_review_inclusion is what always answering 'not included' scores",
 )
+OF_GLUE = (
+    "published: GLUE's validation sets, trained on all training rows with a classification head, which is not among "
+    "LoRA's trained parameters; LoRA's are medians of 5 runs, those of full tuning are copied from the models' papers",
+    "published: LoRA's runs on MRPC and RTE start from its adapter of MNLI; the mean over the three tasks is ours",
+)
 
 
 @dataclass(frozen=True)
@@ -58,6 +63,10 @@ TABLES = {
         Printed("raft", "Published, macro F1: arXiv 2205.05638, Tables 2 and 11 (RAFT).", OF_RAFT, "macro_f1"),
         Printed("raft-means", "Published, macro F1: others on RAFT's leaderboard, means alone.", OF_RAFT, "macro_f1"),
     ),
+    "lora": (
+        Printed("lora-glue", "Published: arXiv 2106.09685, Table 2 (GLUE), tasks of accuracy that are here.", OF_GLUE),
+        Printed("lora-cola", "Published, Matthews correlation: the same table, CoLA.", OF_GLUE, "matthews"),
+    ),
 }
 COSTS = {"inference_flops_per_example": "FLOPs", "training_flops": "FLOPs", "disk_bytes": "bytes"}
 
@@ -66,12 +75,12 @@ def published(name: str) -> tuple[Table, ...]:
     """Read the tables of a paper.
 
     Args:
-        name: "t-few" or "raft".
+        name: "t-few", "raft" or "lora".
 
     Raises:
         RecordError: No such table.
 
-    Paper: 2205.05638, Tables 1, 2, 9 and 11.
+    Paper: 2205.05638, Tables 1, 2, 9 and 11; 2106.09685, Table 2.
     """
     return tuple(map(_table, TABLES[known(name, TABLES, "reference", RecordError)]))
 
@@ -98,7 +107,8 @@ def _row(line: dict[str, str], spreads: dict[Task, Spread], *, is_accuracy: bool
         model=line["model"],
         shots=_shots(line["shots"]),
         used_shots=_shots(line["shots"]),
-        num_parameters=int(float(line["num_parameters"])) if line["num_parameters"] else None,
+        num_parameters=_count(line["num_parameters"]),
+        num_trained_parameters=_count(line.get("num_trained_parameters", "")),
         score=score,
         iqr=None,
         accuracy=score if is_accuracy else None,
@@ -107,6 +117,10 @@ def _row(line: dict[str, str], spreads: dict[Task, Spread], *, is_accuracy: bool
         spreads=spreads,
         published=True,
     )
+
+
+def _count(text: str) -> int | None:
+    return int(float(text)) if text else None
 
 
 def _shots(text: str) -> Range:

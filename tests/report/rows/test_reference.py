@@ -54,6 +54,19 @@ def test_rafts_means_are_those_of_the_rows_per_task_and_no_accuracy_stands_besid
     assert {task.name: task.num_examples for task in table.tasks} == registry.leaderboard("raft").num_rows
 
 
+def test_loras_rows_stand_with_the_metric_of_each_task():
+    accuracies, cola = published("lora")
+    rows = {(row.method, row.model): row for row in accuracies.rows}
+    lora = rows["lora", "RoBERTa base"]
+    assert {task.name: 100 * spread.median for task, spread in lora.spreads.items()} == pytest.approx(
+        {"sst2": 95.1, "mrpc": 89.7, "rte": 86.6}
+    )
+    assert 100 * lora.score == pytest.approx((95.1 + 89.7 + 86.6) / 3, abs=0.01)
+    assert (lora.num_trained_parameters, rows["full", "RoBERTa base"].num_trained_parameters) == (300_000, 125_000_000)
+    assert [(row.metric.name, row.accuracy) for row in cola.rows] == [("matthews", None)] * 4
+    assert [100 * row.score for row in cola.rows] == pytest.approx([63.6, 63.4, 72.0, 72.4])
+
+
 def test_rafts_rows_are_in_a_table_of_their_own_metric():
     document = compose([record("ICL", "mini-gpt", "rte", shots=0)], published("raft"))
     assert [table.metric.name for table in document.tables] == ["accuracy", "macro_f1", "macro_f1"]
