@@ -1,6 +1,8 @@
 """Tests run offline, on one thread; those that need real data run where its folder is, and are no skips elsewhere."""
 
 import os
+import shutil
+from importlib.util import find_spec
 
 import pytest
 
@@ -18,6 +20,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if path is not None and not path.is_dir():
         raise pytest.UsageError(f"{real.VARIABLE} names '{path}', which is no folder")
     without = [item for item in items if not all(map(_is_there, item.iter_markers("real_data")))]
+    if find_spec("s3fs") is None or shutil.which("moto_server") is None:
+        without += [item for item in items if item.get_closest_marker("s3")]
     config.hook.pytest_deselected(items=without)
     items[:] = [item for item in items if item not in without]
 

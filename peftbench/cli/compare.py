@@ -9,6 +9,7 @@ import typer
 from typer import Argument, Option
 
 from peftbench.cli.options import OUTPUT, RESULTS, Table
+from peftbench.store.place import named
 
 
 def compare(
@@ -27,7 +28,7 @@ def compare(
     from peftbench.report.rows import select
 
     all_stored = select.read(results)
-    options = "" if results == [RESULTS] else "".join(f" --results {shlex.quote(str(folder))}" for folder in results)
+    options = "" if results == [RESULTS] else "".join(f" --results {shlex.quote(named(folder))}" for folder in results)
     comparison = test(select.choose(a, all_stored), select.choose(b, all_stored))
     findings = caveats.findings(comparison, all_stored, options)
     if form == "json":

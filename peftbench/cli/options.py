@@ -16,6 +16,7 @@ from typer.models import ArgumentInfo
 
 from peftbench.errors import RecipeError
 from peftbench.spec import limits, values
+from peftbench.store.place import named
 
 TASK = "lab"
 SHOTS = 32
@@ -399,14 +400,17 @@ class ScoringOptions:
 class OutputOptions:
     """Options of the results folder and of progress."""
 
-    results: Annotated[Path, Option(help="Folder of the records.", metavar="DIR", rich_help_panel=OUTPUT)] = RESULTS
+    results: Annotated[
+        Path,
+        Option(help="Folder of the records, or s3://BUCKET/DIR.", metavar="DIR", rich_help_panel=OUTPUT),
+    ] = RESULTS
     quiet: Annotated[
         bool, Option("--quiet", "-q", help="No progress, no remarks.", metavar=FLAG, rich_help_panel=OUTPUT)
     ] = False
 
     def typed(self) -> str:
         """Write the results folder as it is typed; empty for the default."""
-        return "" if self.results == RESULTS else f" --results {shlex.quote(str(self.results))}"
+        return "" if self.results == RESULTS else f" --results {shlex.quote(named(self.results))}"
 
 
 def typed(options: Any) -> str:

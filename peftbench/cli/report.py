@@ -9,6 +9,7 @@ import typer
 from typer import Option
 
 from peftbench.cli.options import OUTPUT, RESULTS, OutputOptions, PriceSource
+from peftbench.store.place import named
 
 if TYPE_CHECKING:
     from peftbench.errors import PeftbenchError
@@ -94,7 +95,7 @@ def _beside_records(results: Path, form: Format, *, is_own: bool) -> Path:
     from peftbench.errors import RecordError
 
     if not is_own:
-        message = f"--format {form} is a file, and '{results}', named by --results, is only read"
+        message = f"--format {form} is a file, and '{named(results)}', named by --results, is only read"
         raise RecordError(message, hint=f"say where it goes: --out report.{form}")
     return results / f"report.{form}"
 
@@ -114,7 +115,7 @@ def readable(output: OutputOptions, may_be_none: bool = False) -> "tuple[list[Re
     if not records and faults:
         raise faults[0]
     if not records and not may_be_none:
-        raise RecordError(f"no records in '{output.results}'", hint=f"`{_first(output)}` makes the first ones")
+        raise RecordError(f"no records in '{named(output.results)}'", hint=f"`{_first(output)}` makes the first ones")
     for fault in faults:
         typer.echo(f"left out: {escape.line(fault.message)}\nhint: {escape.line(str(fault.hint))}", err=True)
     joined, incomplete = join(records)

@@ -68,9 +68,9 @@ class Local:
         """
         with files.locked(self.folder):
             self._place_finished()
-            there = None if force else standing()
-            if there is not None:
-                return there
+            earlier = None if force else standing()
+            if earlier is not None:
+                return earlier
             for kind in staged.iterdir():
                 files.make_folder(self.folder / kind.name)
             staged.rename(self.folder / f"{FINISHED}{record.id}")

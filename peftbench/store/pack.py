@@ -12,6 +12,7 @@ from typing import Any
 from peftbench.errors import PeftbenchError, RecordError
 from peftbench.store import fit, packed, scores
 from peftbench.store.files import replacing
+from peftbench.store.place import named, url
 from peftbench.store.record import Record
 from peftbench.store.results import AGAIN, DAMAGE, Store
 
@@ -25,13 +26,15 @@ def pack(root: Path) -> int:
         Number of records.
 
     Raises:
-        RecordError: There are none; some are damaged; what lies beside one is not what it was written with; or the
-            scores of one are of other rows than its test rows from the first on, so that its record does not tell
-            which were answered rightly.
+        RecordError: The folder is elsewhere; there are no records; some are damaged; what lies beside one is not what
+            it was written with; or the scores of one are of other rows than its test rows from the first on, so that
+            its record does not tell which were answered rightly.
     """
     import pyarrow
     from pyarrow import parquet
 
+    if url(root):
+        raise RecordError(f"'{named(root)}' is no local folder", hint="copy it to one first")
     whole = Store(root).all()
     if not whole:
         raise RecordError(f"no records in '{root}'", hint="name a results folder: what --results said")

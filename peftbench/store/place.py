@@ -3,9 +3,10 @@
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from peftbench.store.record import Record
+if TYPE_CHECKING:
+    from peftbench.store.record import Record
 
 URL = re.compile(r"([a-z][a-z0-9+.-]+):/+(.*)")
 """An address as it is typed, or as `Path` writes it: with one slash. Letters of drives are no schemes."""
@@ -38,15 +39,17 @@ class Place(Protocol):
         """Bring one record into the folder, if there is such a record."""
         ...
 
-    def bring_scores(self, record: Record) -> None:
+    def bring_scores(self, record: "Record") -> None:
         """Bring a record's scores into the folder, if there are some."""
         ...
 
-    def has_adapter(self, record: Record) -> bool:
+    def has_adapter(self, record: "Record") -> bool:
         """Tell whether what was learned is there with a record."""
         ...
 
-    def publish(self, staged: Path, record: Record, standing: Callable[[], Record | None], *, force: bool) -> Record:
+    def publish(
+        self, staged: Path, record: "Record", standing: "Callable[[], Record | None]", *, force: bool
+    ) -> "Record":
         """Put a record and all that belongs to it where records are, whole or not at all.
 
         Args:
@@ -65,3 +68,8 @@ def url(root: str | Path) -> str | None:
     """Return the address that a results folder is named by; None where it is the path of a local folder."""
     match = URL.fullmatch(str(root))
     return match and f"{match[1]}://{'/' if match[1] in ABSOLUTE else ''}{match[2].rstrip('/')}"
+
+
+def named(root: str | Path) -> str:
+    """Write what a results folder is named by as it is typed: an address with both of its slashes."""
+    return url(root) or str(root)

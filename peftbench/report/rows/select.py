@@ -11,6 +11,7 @@ from peftbench.registry import known
 from peftbench.report.rows import folds, setting
 from peftbench.report.rows.setting import Setting, shots
 from peftbench.report.rows.table import distinguish
+from peftbench.store.place import named
 from peftbench.store.record import Record
 from peftbench.store.results import Store
 
@@ -87,7 +88,7 @@ def read(folders: Sequence[Path]) -> list[Stored]:
     stores = [Store(folder) for folder in folders]
     by_id = {record.id: Stored(record, store) for store in reversed(stores) for record in store.all()}
     if not by_id:
-        names = ", ".join(f"'{folder}'" for folder in folders)
+        names = ", ".join(f"'{named(folder)}'" for folder in folders)
         raise RecordError(f"no records in {names}", hint="`peftbench icl` and `peftbench tune` make the first ones")
     joined, _ = folds.join([stored.record for stored in by_id.values()])
     whole = [by_id.get(record.id) or _of_folds(record, by_id) for record in joined]
