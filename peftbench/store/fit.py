@@ -4,6 +4,7 @@ from pathlib import Path
 
 from peftbench.errors import RecordError
 from peftbench.store import digest
+from peftbench.store.local import Local
 from peftbench.store.results import AGAIN, Store
 
 
@@ -35,6 +36,6 @@ def check(path: Path) -> None:
 def _owner(path: Path) -> tuple[Store, str] | None:
     """Return the results folder that a path lies in, and the id of its record; None for other places."""
     if path.parent.name in ("records", "prompts"):
-        return Store(path.parents[1]), path.stem
+        return Store(Local(path.parents[1])), path.stem
     folders = [folder for folder in (path, path.parent) if folder.parent.name == "adapters"]  # or template-N in one
-    return (Store(folders[0].parents[1]), folders[0].name) if folders else None
+    return (Store(Local(folders[0].parents[1])), folders[0].name) if folders else None

@@ -20,6 +20,7 @@ from peftbench.errors import PeftbenchError, RecordError
 from peftbench.store import cache, digest, files
 from peftbench.store.local import Local
 from peftbench.store.packed import FILES
+from peftbench.store.place import url
 from peftbench.store.record import Record
 
 EXTRAS = {"s3": "peftbench[s3]", "s3a": "peftbench[s3]", "gs": "gcsfs", "gcs": "gcsfs", "az": "adlfs", "abfs": "adlfs"}
@@ -30,8 +31,22 @@ NAME = re.compile(r"\w[\w.-]*")
 """Of files that are read: those that stand for others (*, ?) are nobody's."""
 BATCH = 1000
 """Records that are brought at once."""
-LISTING = "listing.json"
+LISTING, ADDRESS = "listing.json", "address"
+"""Files of the copy: what was listed when it was made, and what it is a copy of."""
 CLOSED = "check the address, the network and your access to it"
+
+
+def opened(root: str | Path) -> "Local | Remote":
+    """Open a results folder by its path or its address; the copy of an address stands for it, in other processes too.
+
+    Raises:
+        RecordError: It has an address that cannot be opened.
+    """
+    address, home = url(root), cache.folder("results")
+    if address is None and home is not None and Path(root).absolute().parent == home:
+        with suppress(OSError, ValueError):
+            address = (Path(root) / ADDRESS).read_text(encoding="utf-8")
+    return Local(Path(root)) if address is None else Remote(address)
 
 
 class Remote:
@@ -54,7 +69,13 @@ class Remote:
         self.address = _shown(address)
         self.folder = home / hashlib.sha256(address.encode()).hexdigest()[:16]
         self._copy = Local(self.folder)
-        self._fs, self._base = _opened(address)
+        self._fs, self._base = _file_system(address)
+        try:
+            self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)  # an address may hold a password
+            _write(self.folder / ADDRESS, address.encode())
+        except OSError as error:
+            message = f"cannot write '{self.folder}', the copy of '{self.address}': {error.strerror}"
+            raise RecordError(message, hint="set XDG_CACHE_HOME to a folder that you may write") from None
         self._has_packs = self._is_probed = False
 
     def check_writable(self) -> None:
@@ -94,7 +115,8 @@ class Remote:
         for name in copied - listed.keys():
             self._record(name).unlink(missing_ok=True)
         if listed != before:
-            _write(self.folder / LISTING, json.dumps(listed).encode())
+            with self._speaking("copied"):
+                _write(self.folder / LISTING, json.dumps(listed).encode())
 
     def _bring_records(self, names: Sequence[str]) -> None:
         """Bring records into the copy, several at once; those that went away since they were listed are left out."""
@@ -111,10 +133,11 @@ class Remote:
         self._copy.settle()
         self._settle_packs()
         content = self._content(record_id)
-        if content is None:
-            self._record(f"{record_id}.json").unlink(missing_ok=True)
-        else:
-            _write(self._record(f"{record_id}.json"), content)
+        with self._speaking("copied"):
+            if content is None:
+                self._record(f"{record_id}.json").unlink(missing_ok=True)
+            else:
+                _write(self._record(f"{record_id}.json"), content)
 
     def bring_scores(self, record: Record) -> None:
         """Bring a record's scores into the copy, where other ones or none are there."""
@@ -232,7 +255,7 @@ class Remote:
         return RecordError(f"'{self.address}' cannot be {how}: {reason}", hint=CLOSED)
 
 
-def _opened(address: str) -> tuple[Any, str]:
+def _file_system(address: str) -> tuple[Any, str]:
     """Open an address; return its file system and the path in it."""
     import fsspec
 

@@ -17,9 +17,9 @@ from peftbench.store.claims import Claims
 from peftbench.store.collector import uncollected
 from peftbench.store.local import KINDS, Local
 from peftbench.store.packed import Packed
-from peftbench.store.place import Place, url
+from peftbench.store.place import Place
 from peftbench.store.record import SCHEMA_VERSION, Files, Record, identify
-from peftbench.store.remote import Remote
+from peftbench.store.remote import opened
 from peftbench.store.seal import FIELD, broken, sealed, unsealed
 
 if TYPE_CHECKING:
@@ -53,9 +53,8 @@ class Store:
     (`pack.py`): those are read like the others, never written; a single file stands for a packed one of its id.
     """
 
-    def __init__(self, root: str | Path) -> None:
-        address = url(root)
-        self._place: Place = Local(Path(root)) if address is None else Remote(address)
+    def __init__(self, root: str | Path | Local) -> None:
+        self._place: Place = root if isinstance(root, Local) else opened(root)
         self.root = self._place.folder
         self.records = self.root / "records"
         self.scores = self.root / "scores"

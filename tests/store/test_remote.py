@@ -117,6 +117,17 @@ def test_what_was_written_is_read_elsewhere(address, elsewhere):
     assert f"records/{made.id}.json" in names  # a copy of the records alone is a results folder
 
 
+def test_a_copy_stands_for_its_address_in_other_processes(address, elsewhere, tmp_path):
+    copy = Store(Store(address).root)
+    made = write(copy, record())
+    assert elsewhere(address).all() == [made]
+    stray = tmp_path / "downloaded"
+    stray.mkdir()
+    (stray / "address").write_text(address)
+    assert Store(stray).root == stray  # what strangers wrote opens no address
+    fit.check(copy.adapters / made.id)
+
+
 def test_the_first_writer_wins_and_the_second_reads_its_record(address, elsewhere):
     one, other = Store(address), elsewhere(address)
     made = write(one, record(), "a")
@@ -275,6 +286,15 @@ def test_a_package_that_is_missing_is_named(monkeypatch, tmp_path):
     with pytest.raises(RecordError, match="'s3://bucket/x' needs a package") as caught:
         Store("s3://bucket/x")
     assert caught.value.hint == "pip install 'peftbench[s3]'"
+
+
+def test_a_cache_that_cannot_be_written_is_one_line(monkeypatch, tmp_path):
+    (tmp_path / "file").write_text("no folder")
+    for place in (str(tmp_path / "file"), "relative"):
+        monkeypatch.setenv("XDG_CACHE_HOME", place)
+        with pytest.raises(RecordError, match=r"cache|cannot write") as caught:
+            Store("memory://x/y")
+        assert "XDG_CACHE_HOME" in caught.value.hint
 
 
 def test_a_password_is_not_shown(monkeypatch, tmp_path):
