@@ -1,19 +1,21 @@
 """Who is at work on which cell: hints, not locks. They save that two processes run one cell, and decide nothing.
 
-A claim is a file `claims/ID`, made exclusively, that says host, process and time; its time of change is its heartbeat.
-One whose process has gone, or that has missed a few beats, is stale. Where clocks differ by more, or a file system
-shows files late, a cell is run twice: the first record stays.
+A claim is a file `claims/ID`, made exclusively, that says host, process, time, and when its heart last beat. One whose
+process has gone, or that has missed a few beats, is stale. Where clocks differ by more, or a file system shows files
+late, a cell is run twice: the first record stays. Whatever goes wrong with a claim is no reason to stop.
 """
 
 import json
 import os
+import secrets
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, Protocol, TypeVar
 
+from peftbench.store.files import PREFIX
 from peftbench.store.record import now
 
 BEAT = 20.0
@@ -24,28 +26,83 @@ NUM_MISSED = 6
 Item = TypeVar("Item")
 
 
-class Claims:
-    """The claims of a results folder.
+class Notes(Protocol):
+    """Small files by their names, wherever they lie."""
 
-    Args:
-        folder: Where they lie; it is there only while there are some.
-    """
+    def names(self) -> list[str]:
+        """List them."""
+        ...
+
+    def read(self, name: str) -> bytes:
+        """Return a file's content; raise where there is no such file."""
+        ...
+
+    def create(self, name: str, content: bytes) -> None:
+        """Write a file that is not there yet; raise where it is."""
+        ...
+
+    def replace(self, name: str, content: bytes) -> None:
+        """Write a file in the place of the one that is there."""
+        ...
+
+    def remove(self, name: str) -> None:
+        """Remove a file."""
+        ...
+
+
+class FolderNotes:
+    """Notes in a folder, which is there only while there are some."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
+    def names(self) -> list[str]:
+        """See `Notes`."""
+        return [path.name for path in self.folder.iterdir()]
+
+    def read(self, name: str) -> bytes:
+        """See `Notes`."""
+        return (self.folder / name).read_bytes()
+
+    def create(self, name: str, content: bytes) -> None:
+        """See `Notes`."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with (self.folder / name).open("xb") as file:
+            file.write(content)
+
+    def replace(self, name: str, content: bytes) -> None:
+        """See `Notes`."""
+        temporary = self.folder / f"{PREFIX}{os.getpid()}-{secrets.token_hex(6)}"
+        try:
+            temporary.write_bytes(content)
+            os.replace(temporary, self.folder / name)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+    def remove(self, name: str) -> None:
+        """See `Notes`."""
+        (self.folder / name).unlink(missing_ok=True)
+        self.folder.rmdir()  # unless others are in it
+
+
+class Claims:
+    """The claims of a results folder.
+
+    Args:
+        notes: Where they lie.
+    """
+
+    def __init__(self, notes: Notes) -> None:
+        self._notes = notes
+
     def is_others(self, record_id: str) -> bool:
         """Tell whether another process that lives is at work on a cell."""
-        path = self.folder / record_id
-        try:
-            is_fresh = abs(time.time() - path.stat().st_mtime) < NUM_MISSED * BEAT
-            owner = json.loads(path.read_text(encoding="utf-8"))
-            host, pid = owner["host"], int(owner["pid"])
-        except (OSError, ValueError, KeyError, TypeError):  # nobody's; or cut, as its writer died
+        claim = self._read(record_id)
+        if claim is None or not _is_fresh(claim):
             return False
-        if host != os.uname().nodename:
-            return is_fresh
-        return is_fresh and pid != os.getpid() and _lives(pid)
+        if claim["host"] != os.uname().nodename:
+            return True
+        return claim["pid"] != os.getpid() and _lives(claim["pid"])
 
     def others_last(self, items: Iterable[Item], record_id: Callable[[Item], str]) -> Iterator[Item]:
         """Return items in their order, but those last that another process is at work on when their turn comes."""
@@ -59,52 +116,69 @@ class Claims:
 
     @contextmanager
     def claim(self, record_id: str) -> Iterator[None]:
-        """Claim a cell while the block runs, where nobody else has a fresh claim and the folder may be written."""
-        path, is_over = self.folder / record_id, threading.Event()
-        owner = None if self.is_others(record_id) else _make(path)
-        beating = threading.Thread(target=_beat, args=(path, is_over), daemon=True)
-        if owner:
+        """Claim a cell while the block runs, where nobody else has a fresh claim and claims may be written."""
+        claim = None if self.is_others(record_id) else self._make(record_id)
+        is_over = threading.Event()
+        beating = threading.Thread(target=self._beat, args=(record_id, claim, is_over), daemon=True)
+        if claim:
             beating.start()
         try:
             yield
         finally:
             is_over.set()
-            if owner:
+            if claim:
                 beating.join()
-                _remove(path, owner)
+                if self._is(record_id, claim):
+                    self._remove(record_id)
 
     def sweep(self) -> None:
         """Remove claims that are stale by their beats."""
-        with suppress(OSError):
-            for path in self.folder.iterdir():
-                if abs(time.time() - path.stat().st_mtime) >= NUM_MISSED * BEAT:
-                    _remove(path)
+        with suppress(Exception):
+            for name in self._notes.names():
+                claim = self._read(name)
+                if claim is None or not _is_fresh(claim):
+                    self._remove(name)
+
+    def _read(self, record_id: str) -> dict[str, Any] | None:
+        """Return what a claim says; None where there is none, or a damaged one, as its writer died."""
+        with suppress(Exception):
+            table = json.loads(self._notes.read(record_id))
+            return {"host": table["host"], "pid": int(table["pid"]), "beat": float(table["beat"]), "key": table["key"]}
+        return None
+
+    def _make(self, record_id: str) -> dict[str, Any] | None:
+        """Make a claim, after removing a stale one; return it, or None where it could not be made."""
+        claim = {"host": os.uname().nodename, "pid": os.getpid(), "since": now(), "key": secrets.token_hex(6)}
+        with suppress(Exception):
+            self._notes.read(record_id)
+            self._notes.remove(record_id)
+        with suppress(Exception):
+            self._notes.create(record_id, _content(claim))
+            return claim
+        return None
+
+    def _beat(self, record_id: str, claim: dict[str, Any], is_over: threading.Event) -> None:
+        while not is_over.wait(BEAT):
+            if self._is(record_id, claim):
+                with suppress(Exception):
+                    self._notes.replace(record_id, _content(claim))
+
+    def _is(self, record_id: str, claim: dict[str, Any]) -> bool:
+        """Tell whether a claim is still this one: somebody may have taken it for stale."""
+        table = self._read(record_id)
+        return table is not None and table["key"] == claim["key"]
+
+    def _remove(self, record_id: str) -> None:
+        with suppress(Exception):
+            self._notes.remove(record_id)
 
 
-def _make(path: Path) -> str | None:
-    """Make a claim, after removing a stale one; return what it says, or None where it could not be made."""
-    owner = json.dumps({"host": os.uname().nodename, "pid": os.getpid(), "since": now()})
-    with suppress(OSError):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.unlink(missing_ok=True)
-        with path.open("x", encoding="utf-8") as file:
-            file.write(owner)
-        return owner
-    return None
+def _content(claim: dict[str, Any]) -> bytes:
+    return json.dumps(claim | {"beat": time.time()}).encode()
 
 
-def _beat(path: Path, is_over: threading.Event) -> None:
-    while not is_over.wait(BEAT):
-        with suppress(OSError):
-            os.utime(path)
-
-
-def _remove(path: Path, owner: str | None = None) -> None:
-    """Remove a claim, where it still is this owner's, and the folder with the last one."""
-    with suppress(OSError, ValueError):
-        if owner is None or path.read_text(encoding="utf-8") == owner:
-            path.unlink(missing_ok=True)
-        path.parent.rmdir()
+def _is_fresh(claim: dict[str, Any]) -> bool:
+    return abs(time.time() - float(claim["beat"])) < NUM_MISSED * BEAT
 
 
 def _lives(pid: int) -> bool:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from peftbench.errors import RecordError
 from peftbench.store import files
+from peftbench.store.claims import FolderNotes
 from peftbench.store.record import Record
 
 FINISHED = ".finished-"
@@ -25,6 +26,7 @@ class Local:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self.claims = FolderNotes(folder / "claims")
 
     def check_writable(self) -> None:
         """Make sure that all folders can be written, before anything is computed.

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
+    from peftbench.store.claims import Notes
     from peftbench.store.record import Record
 
 URL = re.compile(r"([a-z][a-z0-9+.-]+):/+(.*)")
@@ -19,9 +20,15 @@ class Place(Protocol):
 
     Args:
         folder: A results folder of single files, which records are read from.
+        claims: Who is at work on which cell.
     """
 
     folder: Path
+
+    @property
+    def claims(self) -> "Notes":
+        """See above."""
+        ...
 
     def check_writable(self) -> None:
         """Make sure that a record can be published.

@@ -78,6 +78,11 @@ class Remote:
             raise RecordError(message, hint="set XDG_CACHE_HOME to a folder that you may write") from None
         self._has_packs = self._is_probed = False
 
+    @property
+    def claims(self) -> "RemoteNotes":
+        """Who is at work on which cell, on whichever machine."""
+        return RemoteNotes(self._fs, f"{self._base}/claims")
+
     def check_writable(self) -> None:
         """Write one file twice, once for each store: the second time must be refused.
 
@@ -253,6 +258,40 @@ class Remote:
     def _closed(self, how: str, error: Exception) -> RecordError:
         reason = " ".join((str(error) or type(error).__name__).split())[:200]
         return RecordError(f"'{self.address}' cannot be {how}: {reason}", hint=CLOSED)
+
+
+class RemoteNotes:
+    """Small files in an object store; see `claims.Notes`.
+
+    Args:
+        fs: A file system of fsspec.
+        folder: Their folder in it.
+    """
+
+    def __init__(self, fs: Any, folder: str) -> None:
+        self._fs, self._folder = fs, folder
+
+    def names(self) -> list[str]:
+        """See `Notes`."""
+        self._fs.invalidate_cache()
+        return [name.rpartition("/")[2] for name in self._fs.ls(self._folder, detail=False)]
+
+    def read(self, name: str) -> bytes:
+        """See `Notes`."""
+        content: bytes = self._fs.cat_file(f"{self._folder}/{name}")
+        return content
+
+    def create(self, name: str, content: bytes) -> None:
+        """See `Notes`."""
+        self._fs.pipe_file(f"{self._folder}/{name}", content, mode="create")
+
+    def replace(self, name: str, content: bytes) -> None:
+        """See `Notes`."""
+        self._fs.pipe_file(f"{self._folder}/{name}", content)
+
+    def remove(self, name: str) -> None:
+        """See `Notes`."""
+        self._fs.rm_file(f"{self._folder}/{name}")
 
 
 def _file_system(address: str) -> tuple[Any, str]:

@@ -61,7 +61,7 @@ class Store:
         self.adapters = self.root / "adapters"
         self.prompts = self.root / "prompts"
         self.served = self.root / KNOWN
-        self.claims = Claims(self.root / "claims")
+        self.claims = Claims(self._place.claims)
 
     def check_writable(self) -> None:
         """Make sure that results can be written, before anything is computed.

@@ -1,9 +1,11 @@
 """Results in an object store: fsspec's memory, and a server of S3 on this machine."""
 
+import os
 import socket
 import subprocess
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -214,6 +216,20 @@ def test_a_local_folder_that_was_copied_there_is_read_packed_or_not(address, tmp
         assert store.is_complete(found)
         assert store.read_scores(found.id)["log_prob"].tolist() == [-2.0, -2.0]
     assert store.is_packed(in_pack.id)
+
+
+def test_claims_are_seen_elsewhere(address, elsewhere, monkeypatch):
+    one, other = Store(address), elsewhere(address)
+    with one.claims.claim("a"):
+        assert not other.claims.is_others("a")  # the same process
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "uname", lambda: SimpleNamespace(nodename="another machine"))
+            assert other.claims.is_others("a")
+            with other.claims.claim("a"):
+                assert list(other.claims.others_last(["a", "b"], str)) == ["b", "a"]
+        assert listed(address) == ["claims/a"]
+    assert listed(address) == []
+    one.tidy()
 
 
 def test_a_store_that_ignores_conditional_writes_is_named(address, monkeypatch):
