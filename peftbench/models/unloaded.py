@@ -13,7 +13,7 @@ from peftbench.models.load import quiet, read_config, read_tables, read_tokenize
 
 
 class Unloaded(Backbone):
-    """Becomes the backbone that is loaded when anything is asked for that these do not have: weights, sizes, device.
+    """Becomes the backbone that is loaded when anything is asked for that these do not have: weights, device.
 
     Args:
         name: As the user wrote it.
@@ -34,7 +34,8 @@ class Unloaded(Backbone):
         self.name, self.revision, self.tables = name, revision, read_tables(source.settings(name, path))
         self.fingerprint = weights.fingerprint([path] if is_gguf else weights.files(path, allow_pickle))
         self.model_sha256 = None if is_gguf or is_embedded else weights.model_sha256(path)
-        self.is_encoder_decoder = registry.family(config.model_type).sizes(config).is_encoder_decoder
+        self.sizes = registry.family(config.model_type).sizes(config)
+        self.is_encoder_decoder = self.sizes.is_encoder_decoder
         read = partial(_gguf_tokenizer, path) if is_gguf else partial(read_tokenizer, path)
         self._load, self._read_tokenizer = load, read
 
