@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from typer import Option
@@ -23,10 +24,26 @@ class Workers:
     jobs: Annotated[
         int | None,
         Option(
-            help="Run so many cells at a time, in processes that share the threads.",
+            help="Run so many cells at a time, in processes that share the threads; of a cluster, so many jobs.",
             metavar="N",
             min=1,
             max=limits.MAX_JOBS,
+            rich_help_panel=RUNNING,
+        ),
+    ] = None
+    on: Annotated[
+        str | None,
+        Option(
+            help="Run cells elsewhere: ray, ray:HOST:PORT, or slurm (docs/scale.md).",
+            metavar="ENGINE",
+            rich_help_panel=RUNNING,
+        ),
+    ] = None
+    slurm: Annotated[
+        Path | None,
+        Option(
+            help="With --on slurm: partition, time and the like, as submitit names them.",
+            metavar="FILE",
             rich_help_panel=RUNNING,
         ),
     ] = None
@@ -42,7 +59,7 @@ class Workers:
         from peftbench.flow.engines.choice import engine
         from peftbench.flow.engines.dealing import run_on
 
-        chosen = engine(self.jobs)
+        chosen = engine(self.jobs, self.on, self.slurm, store.root)
         if chosen is None:
             return None
         force, strict = options.force, options.strict

@@ -1,0 +1,88 @@
+"""Ray: a task for each batch, on this machine or on a cluster that is up."""
+
+import os
+import socket
+from concurrent.futures import Future
+from dataclasses import replace
+
+from peftbench.errors import RunError
+from peftbench.flow.engines.engine import Answer, Job
+from peftbench.flow.engines.work import work
+from peftbench.spec.packages import require
+
+SECONDS_TO_ANSWER = 5.0
+OBJECT_STORE_BYTES = 100_000_000
+"""Of a Ray of our own: ids are all that workers return."""
+PORT = "6379"
+AUTO = "auto"
+"""Ray's word for the cluster that this machine is in."""
+
+
+class Ray:
+    """Tasks of Ray; each has a process of its own, which ends with it and frees its GPU.
+
+    Args:
+        address: Of a cluster; None begins one on this machine, which ends with the run.
+        jobs: Batches at a time; None leaves it to Ray.
+
+    Raises:
+        MethodError: Ray is not installed.
+        RunError: No cluster answers.
+    """
+
+    least_seconds = 30.0
+
+    def __init__(self, address: str | None, jobs: int | None) -> None:
+        require("ray", "ray", "--on ray")
+        if address not in (None, AUTO):
+            _check_answers(str(address))
+        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+        os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+        import ray
+
+        local = {"object_store_memory": OBJECT_STORE_BYTES, "include_dashboard": False} if address is None else {}
+        try:
+            ray.init(address or "local", logging_level="ERROR", log_to_driver=False, **local)
+        except (ConnectionError, TimeoutError, RuntimeError, ValueError) as error:
+            raise _unreachable(address, str(error).splitlines()[0]) from None
+        self._ray, resources = ray, ray.cluster_resources()
+        num_cpus, num_gpus = int(resources.get("CPU", 1)), int(resources.get("GPU", 0))
+        self._device = "cuda" if num_gpus else "cpu"
+        self.num_workers = jobs or num_gpus or num_cpus
+        self.num_submitted = jobs or 10**6
+        self.share = max(1, num_cpus // self.num_workers)
+        # Torch sees a GPU that a task has not asked for.
+        options = {"num_cpus": self.share, "num_gpus": 1 if num_gpus else 0, "max_retries": 0, "max_calls": 1}
+        self._task = ray.remote(**options)(work)
+
+    def submit(self, job: Job) -> "Future[list[Answer]]":
+        """Run a job as a task, on a GPU where the cluster has any."""
+        cells = (
+            cell if cell.device != "auto" else cell.model_copy(update={"device": self._device}) for cell in job.cells
+        )
+        future: Future[list[Answer]] = self._task.remote(replace(job, cells=tuple(cells))).future()
+        return future
+
+    def close(self) -> None:
+        """End the tasks, and the Ray that was begun for them."""
+        self._ray.shutdown()
+
+
+def _check_answers(address: str) -> None:
+    """Ask whether anybody listens: Ray itself goes on trying for a minute.
+
+    Raises:
+        RunError: Nobody does.
+    """
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if not (host and port.isdecimal()):
+        raise _unreachable(address, "it is no HOST:PORT")
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), SECONDS_TO_ANSWER).close()
+    except (OSError, OverflowError) as error:
+        raise _unreachable(address, str(error)) from None
+
+
+def _unreachable(address: str | None, why: str) -> RunError:
+    hint = f"`ray status` on a machine of the cluster; --on ray:HOST:{PORT}, or --on ray for this machine alone"
+    return RunError(f"no Ray answers at '{address or 'this machine'}': {why}", hint=hint)
