@@ -7,6 +7,7 @@ from tests.drills.tally import Tally
 
 DRILLS: dict[str, Callable[[int, int], Tally]] = {
     "kill a run": kills.run,
+    "kill one of several jobs": kills.jobs,
     "kill predictions": kills.predict,
     "fill the disk": kills.fill,
     "flip what is read back": flips.flips,
@@ -22,6 +23,7 @@ DRILLS: dict[str, Callable[[int, int], Tally]] = {
 }
 TRIES = {
     "kill a run": 700,
+    "kill one of several jobs": 300,
     "kill predictions": 300,
     "fill the disk": 300,
     "flip what is read back": 1000,

@@ -10,6 +10,7 @@ from pathlib import Path
 from peftbench.errors import PeftbenchError, RecordError
 from peftbench.store.growing import Output
 from tests.drills import results
+from tests.drills.engines import Forked, Inline, drive
 from tests.drills.process import start, wait
 from tests.drills.tally import Tally
 
@@ -46,6 +47,33 @@ def run(tries: int, seed: int) -> Tally:
 
         kinds = list(itertools.product(cells, (False, True)))
         return _drill(kinds, attempt, tries, seed)
+
+
+def jobs(tries: int, seed: int) -> Tally:
+    """Kill workers before each of their steps while a driver deals cells to them; then drivers, with their workers."""
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder)
+        cells = list(results.cells(root).values())
+        for cell in cells:
+            results.run(cell, root / "whole")
+        whole = results.snapshot(root / "whole")
+
+        def attempt(case: tuple, tally: Tally) -> str | None:
+            victim, _, (step, *_) = case
+            place, log = root / "tried", root / "log"
+            shutil.rmtree(place, ignore_errors=True)
+            if victim == "driver":
+                _act(lambda: drive(cells, place, Inline()), place, [step], tally)
+            else:
+                drive(cells, place, Forked(place, step, log))
+                tally.count("killed" if step is not None else "not killed")
+                tally.notes[STEPS] = max(int(log.read_text() or 0) if step is None else 0, tally.notes.get(STEPS, 0))
+            if found := results.fault(place):
+                return found
+            drive(cells, place, Forked(place))
+            return _difference(whole, results.snapshot(place))
+
+        return _drill([("worker", False), ("driver", False)], attempt, tries, seed, num_processes=1)
 
 
 def fill(tries: int, seed: int) -> Tally:
