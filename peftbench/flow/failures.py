@@ -97,10 +97,13 @@ def write(failure: Failure, store: Store) -> None:
 
 def forget(cell: Cell, record_id: str, store: Store) -> None:
     """Remove what a cell left when it failed before, now that its record is there."""
-    with suppress(OSError):  # there is none, or somebody else is first
+    folder = store.root / "failures"
+    if not folder.is_dir():
+        return
+    with suppress(OSError):  # somebody else is first, or there are others
         for name in (record_id, provisional_id(cell)):
             path(store, name).unlink(missing_ok=True)
-        (store.root / "failures").rmdir()  # unless others are in it
+        folder.rmdir()
 
 
 def provisional_id(cell: Cell) -> str:

@@ -131,6 +131,7 @@ def attempts(
             say(note)
         for trial, record in to_try:
             if record is not None:
+                failures.forget(trial.cell, trial.id, store)  # of a worker that was killed after it wrote the record
                 yield Outcome(record, is_new=False, place=next(place))
             else:
                 yield _attempt(trial, store, timetable.cell(trial), next(place), force=force)

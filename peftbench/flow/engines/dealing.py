@@ -25,7 +25,7 @@ from peftbench.store.results import Store
 
 SECONDS_BETWEEN_LOOKS = 0.3
 MOST_KILLS = 2
-"""A cell in whose run a worker was killed so often has failed."""
+"""A cell has failed when so many workers were killed while it ran, or while they loaded its model."""
 SECONDS_FOR_RECORD = 10.0
 """In which a shared disk shows what another machine has written."""
 
@@ -122,7 +122,8 @@ class Dealing:
         self._num_cells, self._num_done, self._number = len(cells), 0, itertools.count()
         self._waiting = deque(batches(cells, engine.num_workers, engine.least_seconds))
         self._running: dict[Future[list[Answer]], Attempt] = {}
-        self._num_kills: Counter[int] = Counter()
+        self._num_kills: Counter[tuple[int, bool]] = Counter()
+        """Place of a cell, and whether it ran or its model was loaded -> workers that were killed."""
         self._remarks: list[str] = []
         self._expected = self._measured = 0.0
 
@@ -217,19 +218,19 @@ class Dealing:
     def _killed(self, attempt: Attempt, error: Exception) -> Iterator[Failure]:
         """Submit again what a killed worker has not finished; a cell in whose run that was the second has failed."""
         left = attempt.batch.places[len(attempt.answers) :]
-        self._num_kills.update(left[:1] if attempt.is_loaded else left)
-        for place in left:
-            if self._num_kills[place] >= MOST_KILLS:
-                why = " ".join(f"{type(error).__name__}: {error}".split())
-                cause = RunError(
-                    f"its worker was killed {MOST_KILLS} times ({why})",
-                    hint="perhaps memory does not suffice for so many at once: fewer --jobs",
-                )
-                failure = Failure.of(cause, attempt.batch.cells[attempt.batch.places.index(place)])
-                failures.write(failure, self._store)
-                self._num_done += 1
-                yield failure
-        again = [place for place in left if self._num_kills[place] < MOST_KILLS]
+        self._num_kills.update((place, attempt.is_loaded) for place in (left[:1] if attempt.is_loaded else left))
+        lost = [place for place in left if self._num_kills[place, attempt.is_loaded] >= MOST_KILLS]
+        for place in lost:
+            why = " ".join(f"{type(error).__name__}: {error}".split())
+            cause = RunError(
+                f"its worker was killed {MOST_KILLS} times ({why})",
+                hint="perhaps memory does not suffice for so many at once: fewer --jobs",
+            )
+            failure = Failure.of(cause, attempt.batch.cells[attempt.batch.places.index(place)])
+            failures.write(failure, self._store)
+            self._num_done += 1
+            yield failure
+        again = [place for place in left if place not in lost]
         if again:
             self._remarks.append(f"a worker was killed; what it has not finished ({len(again)} cells) is run again")
             self._waiting.appendleft(attempt.batch.only(again))

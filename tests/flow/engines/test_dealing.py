@@ -8,10 +8,11 @@ from dataclasses import replace
 import pytest
 
 from peftbench.errors import ModelError, RecordError, TaskError
+from peftbench.flow import failures
 from peftbench.flow import run as flow
 from peftbench.flow.engines.dealing import run_on
 from peftbench.flow.engines.work import work
-from peftbench.flow.failures import CellsFailed
+from peftbench.flow.failures import CellsFailed, Failure
 from peftbench.models.threads import ALL_THREADS, THREADS
 from peftbench.store.results import Store
 from tests.drills import results
@@ -117,6 +118,21 @@ def test_a_cell_in_whose_run_two_workers_are_killed_has_failed_and_the_others_ha
     (path,) = (store.root / "failures").iterdir()
     assert str(path) in error.value.hint
     assert len(list(run_on(Inline(), cells, store))) == 6
+    assert not (store.root / "failures").exists()
+
+
+def test_a_kill_while_a_model_is_loaded_is_none_of_a_cell(cells, monkeypatch):
+    alike(monkeypatch, 1e9)
+    outcomes = list(run_on(Inline((0, False), (0, True)), cells, Store("results")))
+    assert [outcome.place for outcome in outcomes] == list(range(6))
+
+
+def test_a_failure_goes_away_where_the_record_is_there_after_all(cells):
+    """A worker may be killed after it has written a record, and before it has said so."""
+    store = Store("results")
+    list(flow.run(cells[:1], store))
+    failures.write(Failure.of(ValueError("killed"), cells[0]), store)
+    list(flow.run(cells[:1], store))
     assert not (store.root / "failures").exists()
 
 
