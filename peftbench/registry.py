@@ -72,6 +72,7 @@ FAMILIES = {
     "bart": "peftbench.models.families.bart",
     "bert": "peftbench.models.families.bert",
     "roberta": "peftbench.models.families.roberta",
+    "deberta-v2": "peftbench.models.families.deberta_v2",
     "modernbert": "peftbench.models.families.modernbert",
 }
 

@@ -41,7 +41,7 @@ FAMILIES += ("gpt_neox", "bloom")
 FAMILIES += ("opt", "bart")
 ENCODER_DECODERS = ("t5", "t5-v1.0", "bart")
 # Those that fill masks; they are in tests of their own, and in those of all families that say so.
-ENCODERS = ("bert", "roberta", "modernbert")
+ENCODERS = ("bert", "roberta", "modernbert", "deberta-v2")
 WINDOW = 8  # tokens: shorter than any prompt in the tests
 
 TEXT = "the premise says that the hypothesis does follow yes no true false maybe question answer positive negative"
@@ -161,8 +161,13 @@ def encoder(family: str, vocab_size: int, **more: Any) -> nn.Module:
     none = dict.fromkeys(("hidden_dropout_prob", "attention_probs_dropout_prob"), 0.0)
     windows = {"local_attention": WINDOW, "layer_types": ["full_attention", "sliding_attention"]}
     special = {"bos_token_id": 2, "cls_token_id": 2, "eos_token_id": 1, "sep_token_id": 1}
-    own = {"modernbert": windows | special}.get(family, none)
-    kind = {"bert": "Bert", "roberta": "Roberta", "modernbert": "ModernBert"}[family]
+    distances = {
+        "relative_attention": True, "pos_att_type": ["c2p", "p2c"], "share_att_key": True, "position_buckets": 6,
+        "position_biased_input": False, "norm_rel_ebd": "layer_norm", "type_vocab_size": 0,
+    }  # fmt: skip
+    own = {"modernbert": windows | special, "deberta-v2": none | distances}.get(family, none)
+    kinds = {"bert": "Bert", "roberta": "Roberta", "modernbert": "ModernBert", "deberta-v2": "DebertaV2"}
+    kind = kinds[family]
     config = getattr(transformers, f"{kind}Config")(**{**shape, **own, **more})
     return _biased(getattr(transformers, f"{kind}ForMaskedLM")(config))
 

@@ -36,7 +36,8 @@ def backward_flops(sizes: Sizes, query: Query, added: Added | None = None) -> in
     count.check(sizes)
     added = added or NOTHING
     fixed = sum(_backward(op, count.op_flops(op, NO_TOKENS), reads=op.reads == "trained") for op in added.fixed)
-    return Walk(sizes, count.stream(sizes, query, added), added).run().flops + fixed
+    walked = Walk(sizes, count.stream(sizes, query, added), added).run()
+    return walked.flops + walked.once + fixed
 
 
 def training_flops(sizes: Sizes, examples: Mapping[Query, int], num_steps: int, added: Added) -> int:
@@ -53,7 +54,7 @@ def training_flops(sizes: Sizes, examples: Mapping[Query, int], num_steps: int, 
     """
     count.check(sizes)
     total = sum(times * _passed(sizes, count.stream(sizes, query, added), added) for query, times in examples.items())
-    return total + num_steps * _once_a_step(added)
+    return total + num_steps * _once_a_step(sizes, added)
 
 
 def trained_flops(
@@ -76,22 +77,24 @@ def trained_flops(
         is_checkpointed: Whether activations were computed again.
     """
     stream = count.passes_stream(passes, added)
-    steps = _passed(sizes, stream, added) + sum(passes.values()) * _once_a_step(added)
+    steps = _passed(sizes, stream, added) + sum(passes.values()) * _once_a_step(sizes, added)
     if is_checkpointed:
-        steps += recomputed_flops(sizes, stream, added)
+        steps += recomputed_flops(sizes, stream, added, sum(passes.values()))
         inside = added.fixed if added.extra_keys else ()  # networks of virtual keys are run in the layers
         steps += sum(passes.values()) * sum(count.op_flops(op, NO_TOKENS) for op in inside)
     run, skipped = (count.lowest_flops(sizes, shapes, num_frozen) for shapes in (frozen or {}, passes))
     return steps + run - skipped
 
 
-def recomputed_flops(sizes: Sizes, stream: Stream, added: Added) -> int:
+def recomputed_flops(sizes: Sizes, stream: Stream, added: Added, num_passes: int) -> int:
     """Count the second forward pass of checkpointed layers: all of each in which something is run backward."""
     layers = {(norm.stack, norm.layer) for norm in Walk(sizes, stream, added).run().run_backward}
     stacks = [stack for stack, _ in layers]
     again = replace(sizes, num_encoder_layers=stacks.count("encoder"), num_decoder_layers=stacks.count("decoder"))
-    ops = [op for op in added.flowing.ops if op.place and (op.place.stack, op.place.layer) in layers]
-    return count.flops(again, replace(stream, head=0), replace(added, ops=tuple(ops)), training=True)
+    ops = [op for op in added.ops if op.place and (op.place.stack, op.place.layer) in layers]
+    inside = replace(added, ops=tuple(ops))
+    beside = num_passes * count.once_flops(again, inside)
+    return count.flops(again, replace(stream, head=0), inside.flowing, training=True) + beside
 
 
 def _passed(sizes: Sizes, stream: Stream, added: Added) -> int:
@@ -99,9 +102,9 @@ def _passed(sizes: Sizes, stream: Stream, added: Added) -> int:
     return count.flops(sizes, stream, added.flowing, training=True) + Walk(sizes, stream, added).run().flops
 
 
-def _once_a_step(added: Added) -> int:
+def _once_a_step(sizes: Sizes, added: Added) -> int:
     """Count what is multiplied beside the tokens, forward and backward."""
-    total = 0
+    total = count.once_flops(sizes, added) + Walk(sizes, NO_TOKENS, added).run().once
     for op in added.fixed:
         once = count.op_flops(op, NO_TOKENS)
         total += once + _backward(op, once, reads=op.reads == "trained")
@@ -119,11 +122,13 @@ class Walked:
 
     Args:
         flops: Without what is multiplied beside the tokens.
+        once: What a pass multiplies whatever its tokens: those of a table of distances (`count.once_flops`).
         run_backward: The norms before the blocks through which a gradient passes, or in which it ends.
         needs: Place -> whether what its linear layer reads needs a gradient; of a norm, what enters its block.
     """
 
     flops: int
+    once: int
     run_backward: tuple[Place, ...]
     needs: Mapping[Place, bool]
 
@@ -148,12 +153,14 @@ class Walk:
         """Place -> whether what its linear layer reads needs a gradient."""
         self._values: dict[Place, bool] = {}
         """Place -> whether the values there need one, before something acts on them."""
-        self._total = 0
+        self._of_distances: dict[Place, tuple[bool, bool]] = {}
+        """Place -> whether a table of distances needs a gradient before its linear layer, and behind it."""
+        self._total = self._once = 0
         self._run_backward: list[Place] = []
 
     def run(self) -> Walked:
         """Walk through all layers."""
-        self._total, self._run_backward = 0, []
+        self._total, self._once, self._run_backward = 0, 0, []
         enters = bool(self._added.extra_tokens) or self._added.embeddings
         states = False
         if self._sizes.is_encoder_decoder:
@@ -173,7 +180,10 @@ class Walk:
         for op in self._added.ops:
             if op.rows is None:
                 self._total += _backward(op, count.op_flops(op, self._stream), reads=self._reads(op))
-        return Walked(self._total, tuple(self._run_backward), self._read)
+                if self._sizes.num_relative and count.is_of_distances(op):
+                    forward = 2 * self._sizes.num_relative * op.k * op.n
+                    self._once += _backward(op, forward, reads=self._reads_distances(op))
+        return Walked(self._total, self._once, tuple(self._run_backward), self._read)
 
     def _attention(self, norm: Place, enters: bool, states: bool | None = None) -> bool:
         """Walk through an attention block; `states` are the encoder's, where keys and values come from these.
@@ -187,6 +197,8 @@ class Walk:
         q, k, v = (self._linear(norm, role, x if role == "q" else source) for role in ("q", "k", "v"))
         if self._sizes.fused:  # what acts on one third of the layer's output puts the output together anew
             q = k = v = q or k or v
+        if self._sizes.num_relative:
+            self._distances(norm, q, k)
         if self._added.extra_keys:
             k = v = True
         pairs = self._stream.pairs(norm.stack, norm.block)
@@ -222,6 +234,29 @@ class Walk:
         self._read[place] = self._read[side] = x
         self._values[place] = x or place in self._own
         return self._values[place] or place in self._acting
+
+    def _distances(self, norm: Place, q: bool, k: bool) -> None:
+        """Walk through what distances add to scores: their keys met queries, and their queries met keys."""
+        q_of, k_of = (self._distances_linear(replace(norm, role=role)) for role in ("q", "k"))
+        half = 2 * self._stream.decoder * self._sizes.num_relative * self._sizes.num_heads * self._sizes.d_kv
+        self._total += half * (q + k_of + k + q_of)
+
+    def _distances_linear(self, place: Place) -> bool:
+        """Count the backward pass of a table of distances through a linear layer, as `_linear` does of tokens."""
+        layer = self._layers[place]
+        x = self._added.embeddings or replace(place, side="input") in self._acting
+        self._once += 2 * self._sizes.num_relative * layer.k * layer.n * (x + (place in self._own))
+        values = x or place in self._own
+        self._of_distances[place] = self._of_distances[replace(place, side="input")] = x, values
+        return values or place in self._acting
+
+    def _reads_distances(self, op: Op) -> bool:
+        """Find out whether what an op reads of a table of distances needs a gradient."""
+        if op.reads == "trained":
+            return True
+        assert op.place is not None, "an op over tokens needs a place"
+        x, values = self._of_distances[op.place]
+        return (x if op.reads == "input" else values) or (op.reads == "values" and op.place in self._added.places)
 
     def _reads(self, op: Op) -> bool:
         """Find out whether what an op reads needs a gradient."""

@@ -122,7 +122,8 @@ def forward_flops(
             f"the shots of an {sizes.kind} model cannot be cached: its encoder reads shots and query together",
             hint="count it without the cache",
         )
-    return flops(sizes, stream(sizes, query, added, cached=cached), added, merged=merged)
+    once = once_flops(sizes, added, merged=merged)
+    return flops(sizes, stream(sizes, query, added, cached=cached), added, merged=merged) + once
 
 
 def prefill_flops(
@@ -160,7 +161,9 @@ def states_flops(sizes: Sizes | EncoderSizes, tokens: int) -> int:
     if isinstance(sizes, EncoderSizes):
         return 2 * tokens * sizes.num_weights + sizes.num_layers * 2 * 2 * tokens * tokens * sizes.d_model
     layers = sizes.num_encoder_layers or sizes.num_decoder_layers
-    return layers * (tokens * _layer_flops_per_token(sizes) + _attention_flops(sizes, tokens * tokens))
+    alone = Stream(0, tokens, 0, tokens * tokens, 0, 0)
+    once = _relative_flops(sizes, alone) * layers + once_flops(sizes, NOTHING)
+    return layers * (tokens * _layer_flops_per_token(sizes) + _attention_flops(sizes, tokens * tokens)) + once
 
 
 def check(sizes: Sizes) -> None:
@@ -213,13 +216,13 @@ def unseen_pairs(sizes: Iterable[int], num_keys: int) -> int:
 def pass_flops(sizes: Sizes, run: Pass, added: Added | None = None) -> int:
     """Count one forward pass as it was run, padding included; the method is attached, not merged."""
     added = added or NOTHING
-    return flops(sizes, pass_stream(run, added), added)
+    return flops(sizes, pass_stream(run, added), added) + once_flops(sizes, added)
 
 
 def passes_flops(sizes: Sizes, passes: Mapping[Pass, int], added: Added | None = None) -> int:
     """Count forward passes as they were run (shape -> how many), as `pass_flops` counts one."""
     added = added or NOTHING
-    beside = sum(op_flops(op, NO_TOKENS) for op in added.fixed if not op.training_only)
+    beside = sum(op_flops(op, NO_TOKENS) for op in added.fixed if not op.training_only) + once_flops(sizes, added)
     return flops(sizes, passes_stream(passes, added), added.flowing) + sum(passes.values()) * beside
 
 
@@ -270,6 +273,7 @@ def flops(sizes: Sizes, stream: Stream, added: Added, *, merged: bool = False, t
     if sizes.is_encoder_decoder:
         cross = stream.decoder * _query_output_flops_per_token(sizes) + stream.encoder * keys_values
         total += sizes.num_decoder_layers * (cross + _attention_flops(sizes, stream.cross_pairs))
+    total += sizes.num_decoder_layers * _relative_flops(sizes, stream)
     total += head_flops(sizes, stream)
     ops = [op for op in added.ops if not (merged and op.mergeable) and (training or not op.training_only)]
     return total + sum(op_flops(op, stream) for op in ops)
@@ -278,6 +282,28 @@ def flops(sizes: Sizes, stream: Stream, added: Added, *, merged: bool = False, t
 def op_flops(op: Op, stream: Stream) -> int:
     """Count one matmul of a method, forward."""
     return 2 * (stream.tokens[op.tokens] if op.rows is None else op.rows) * op.k * op.n
+
+
+def _relative_flops(sizes: Sizes, stream: Stream) -> int:
+    """Compare each token's query and key with a table of distances, in one layer."""
+    return 2 * 2 * stream.decoder * sizes.num_relative * sizes.num_heads * sizes.d_kv
+
+
+def once_flops(sizes: Sizes, added: Added, *, merged: bool = False) -> int:
+    """Count what a pass multiplies whatever its tokens: a table of distances, through the layers of queries and keys.
+
+    What a method adds there acts on it too.
+    """
+    if not sizes.num_relative:
+        return 0
+    layers = 2 * sizes.num_decoder_layers * 2 * sizes.num_relative * sizes.d_model * sizes.num_heads * sizes.d_kv
+    ops = [op for op in added.ops if is_of_distances(op) and not (merged and op.mergeable)]
+    return layers + sum(2 * sizes.num_relative * op.k * op.n for op in ops)
+
+
+def is_of_distances(op: Op) -> bool:
+    """Tell whether a matmul stands where a table of distances passes, if the model has one."""
+    return op.rows is None and op.place is not None and op.place.role in ("q", "k")
 
 
 def head_flops(sizes: Sizes, stream: Stream) -> int:

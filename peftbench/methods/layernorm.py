@@ -8,7 +8,8 @@ Paper: 2003.00152, section 3, where it is batch norm that is trained; for layer 
     2205.05638.
 Differs: none in what is trained; T-Few steps the norms by 3e-4, ours by 3e-3 like the other methods' vectors. Qwen3's
     norms of each head's queries and keys are norms of the model and are trained too. The norm after the embeddings,
-    which BART and BLOOM have, is a part of these and stays as it is. Gemma stores gamma - 1, which is trained there.
+    which BART, BLOOM and BERT have, is a part of these and stays as it is; so does that of DeBERTa's table of
+    distances. Gemma stores gamma - 1, which is trained there.
 """
 
 import re

@@ -34,6 +34,8 @@ class Sizes:
         is_encoder_only: Whether tokens see those behind them too, and a mask's place is predicted in place of the next
             token; its layers are the one stack of the model, called "decoder" as any such. Its head has a square layer
             before the vocabulary's matrix (BERT).
+        num_relative: Distances in a table that passes the layers of queries and keys once in each pass, whatever its
+            tokens, and is compared with each token's query and key (DeBERTa); 0: there is none.
         num_classes: Classes of a layer on the pooled state that stands in the head's place; 0: it is the model's own.
         num_start_tokens: From how many tokens a decoder of an encoder-decoder starts; the last one predicts the
             answer's first token.
@@ -62,6 +64,7 @@ class Sizes:
     norms_behind: bool = False
     no_first_norm: bool = False
     is_encoder_only: bool = False
+    num_relative: int = 0
     num_classes: int = 0
     num_start_tokens: int = 1
     num_other_parameters: int = 0

@@ -32,8 +32,9 @@ VARIANTS = {
     "p_tuning": [{"encoder": "mlp"}],
     "prefix_tuning": [{"reparameterize": True}],
 }
-# Masked models, whose choices are rows; bert's norms stand behind the blocks, one layer of modernbert's is fused.
-MASKED = ("bert", "modernbert")
+# Masked models, whose choices are rows; modernbert's layers are fused, deberta's distances pass some of them, too.
+MASKED = ("bert", "modernbert", "deberta-v2")
+PLACED = ("ia3", "lora", "prefix_tuning", "p_tuning", "bottleneck", "bitfit", "top_layers", "fishmask", "full")
 # qwen2 is llama with biases, so that BitFit's differ; gpt_neox's blocks stand side by side; bart's norms behind them
 SIX = ("t5", "t5-v1.0", "gpt2", "qwen2", "gpt_neox", "bart")
 PROJECTIONS = ("intrinsic_said", "intrinsic_dimension")  # they take seconds, and of norms they know nothing
@@ -46,7 +47,7 @@ SKIPPED = [("bart", name) for name in PROJECTIONS]
 CASES = [
     *((family, name, {}) for family in SIX for name in registry.METHODS if (family, name) not in SKIPPED),
     *((family, name, settings) for family in ("t5", "gpt2") for name in VARIANTS for settings in VARIANTS[name]),
-    *((family, name, {}) for family in MASKED for name in registry.METHODS if name not in PROJECTIONS),
+    *((family, name, {}) for family in MASKED for name in PLACED),
     *((family, *each) for family, some in MORE.items() for each in some),
 ]
 

@@ -211,7 +211,7 @@ def test_a_record_counts_all_matmuls_of_tuning(family, method, settings, backbon
     assert sum(counted) == traced
 
 
-@pytest.mark.parametrize("family", ["t5", "gpt2"])
+@pytest.mark.parametrize("family", ["t5", "gpt2", "deberta-v2"])
 def test_a_record_counts_what_is_computed_again_and_in_parts(family, backbone_of, rows, tmp_path):
     task = TaskSpec(name="mine", train=rows, test=rows, template=TEMPLATE, choices=("good", "very bad"))
     training = {"num_steps": 3, "batch_size": 3, "activation_checkpointing": True, "accumulate": 2}

@@ -22,13 +22,13 @@ from peftbench.scoring.work import TrainingWork
 from peftbench.spec.cell import Training
 from tests.learners.toy import RAGGED, ROWS, scoring
 from tests.methods.test_contract import SMALL
-from tests.tiny import FAMILIES, tiny_backbone
+from tests.tiny import ENCODERS, FAMILIES, tiny_backbone
 
 CLOSE = 1e-6  # of the gradient's norm
 CASES = [
     *product(["gpt2"], registry.METHODS),
     *product(["t5"], ("ia3", "prompt_tuning", "prefix_tuning", "top_layers", "full")),
-    *product([family for family in FAMILIES if family != "gpt2"], ["lora"]),
+    *product([family for family in (*FAMILIES, *ENCODERS) if family != "gpt2"], ["lora"]),
 ]
 VARIANTS = [("prefix_tuning", {"reparameterize": True}), ("prompt_tuning", {"num_prompts": 2, "num_virtual_tokens": 3})]
 

@@ -6,7 +6,8 @@ from peftbench.methods import layernorm
 from tests.methods.published import T0_3B, T0_11B
 from tests.tiny import ENCODERS, FAMILIES, tiny_backbone
 
-HEADS = ("cls.", "lm_head.", "head.")  # of masked models, which have a norm of their own
+# Of masked models, which have a norm of their own, and of DeBERTa's table of distances.
+HEADS = ("cls.", "lm_head.", "head.", "deberta.encoder.LayerNorm")
 
 
 @pytest.mark.parametrize(("sizes", "published"), [(T0_3B, 249_856), (T0_11B, 499_712)])
