@@ -51,6 +51,25 @@ def zero(config: Any) -> int:
     return 0
 
 
+def mask(config: Any, seen: "Tensor", dtype: Any) -> Any:
+    """Build the additive mask of an encoder's rows: each token sees all tokens.
+
+    It is built here because transformers looks at values to build its own, which a traced model may not have.
+
+    Args:
+        config: The model's.
+        seen: (rows, tokens), 1 at a token, 0 at padding.
+        dtype: Of the mask.
+
+    Returns:
+        (rows, 1, tokens, tokens), 0 or the dtype's lowest.
+    """
+    import torch
+
+    hidden = (seen == 0)[:, None, None].expand(-1, -1, seen.shape[1], -1)
+    return torch.zeros(hidden.shape, dtype=dtype, device=seen.device).masked_fill(hidden, torch.finfo(dtype).min)
+
+
 def not_placed(decoder: Any, positions: "Tensor") -> AbstractContextManager[None]:
     """Change nothing: positions are the attention's."""
     return nullcontext()
@@ -92,6 +111,7 @@ class Family:
             at these positions.
         skipped: (layer, states, what it takes behind those that enter it) -> what the layer returns with these states.
         elementwise: Fields of config.json -> what is computed value by value, as far as memory depends on it.
+        mask: (config, which are tokens (rows, tokens), type) -> the mask that an encoder-only model takes.
         rewire: Gives the model this package's attention where transformers does not.
     """
 
@@ -108,6 +128,7 @@ class Family:
     placed: Callable[[Any, "Tensor"], AbstractContextManager[None]] = not_placed
     skipped: Callable[[Any, "Tensor", tuple[Any, ...]], Any] = hand_on
     elementwise: Callable[[Mapping[str, Any]], Elementwise] = elementwise
+    mask: Callable[[Any, "Tensor", Any], Any] = mask
     rewire: Callable[[Any], None] = leave
     HEADS: tuple[str, ...] = ()
     UNREAD: tuple[str, ...] = ()

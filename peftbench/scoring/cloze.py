@@ -147,7 +147,7 @@ def _states(backbone: Backbone, texts: Sequence[tuple[int, ...]], num_virtual: i
     segments = {"token_type_ids": torch.zeros_like(seen)} if getattr(config, "type_vocab_size", 0) else {}
     hidden: Tensor = backbone.model.base_model(
         inputs_embeds=embeds,
-        attention_mask=seen,
+        attention_mask=backbone.family.mask(config, seen, embeds.dtype),
         position_ids=positions + backbone.family.first_position(config),
         **segments,
     ).last_hidden_state

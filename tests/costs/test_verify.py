@@ -43,7 +43,7 @@ def test_every_method_agrees(family, method):
     assert (query.of, step.of) == (f"{method} query", f"{method} training step")
 
 
-@pytest.mark.parametrize("family", ["t5", "llama", "bloom"])
+@pytest.mark.parametrize("family", ["t5", "llama", "bloom", "bert", "modernbert", "deberta-v2"])
 def test_a_model_that_is_too_large_for_memory_is_traced_without_values(family, monkeypatch):
     monkeypatch.setattr(verify, "SMALL", 0)
     assert all(line.agrees for line in verified(family, "lora"))

@@ -20,6 +20,7 @@ def test_each_family_offers_functions_of_the_arguments_that_they_are_called_with
         "window": ["config"],
         "start": ["config"],
         "first_position": ["config"],
+        "mask": ["config", "seen", "dtype"],
         "head": ["model", "hidden"],
         "rewire": ["model"],
     }

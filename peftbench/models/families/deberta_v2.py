@@ -64,6 +64,11 @@ def max_positions(config: Any) -> int | None:
     return config.max_position_embeddings
 
 
+def mask(config: Any, seen: "Tensor", dtype: Any) -> Any:
+    """Return what are tokens: its layers make their mask of that."""
+    return seen
+
+
 def head(model: Any, hidden: "Tensor") -> "Tensor":
     """Compute the logits: a dense layer, a norm, and the embeddings with a bias for each word."""
     return model.cls(hidden).float()

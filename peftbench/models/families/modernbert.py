@@ -9,6 +9,7 @@ Paper: 2412.13663, section 2.1.
 from typing import TYPE_CHECKING, Any
 
 from peftbench.errors import ModelError
+from peftbench.models import family
 from peftbench.models.shapes import QKV, Attention, Block, Layer, Role, Site, Sizes, norm
 
 if TYPE_CHECKING:
@@ -63,6 +64,16 @@ def max_positions(config: Any) -> int | None:
 def window(config: Any) -> int | None:
     """Return how many tokens to either side its windowed layers look."""
     return config.local_attention // 2
+
+
+def mask(config: Any, seen: "Tensor", dtype: Any) -> Any:
+    """Build the masks of layers with a window and of those without, as `models.family.mask`."""
+    import torch
+
+    full = family.mask(config, seen, dtype)
+    places = torch.arange(seen.shape[1], device=seen.device)
+    is_far = (places[:, None] - places).abs() > config.local_attention // 2
+    return {"full_attention": full, "sliding_attention": full.masked_fill(is_far, torch.finfo(dtype).min)}
 
 
 def head(model: Any, hidden: "Tensor") -> "Tensor":
