@@ -3,14 +3,14 @@
 import pytest
 import torch
 from safetensors import SafetensorError
-from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM
+from transformers import AutoModelForCausalLM, AutoModelForMaskedLM, AutoModelForSeq2SeqLM
 
 from peftbench import registry
 from peftbench.adapters import merged, saved
 from peftbench.adapters.peft import write
 from peftbench.errors import MethodError
 from tests.adapters.random_adapters import bare, save_random
-from tests.tiny import FAMILIES
+from tests.tiny import ENCODERS, FAMILIES
 
 IDS = torch.tensor([[5, 9, 20, 31, 7, 40, 12], [8, 8, 30, 2, 6, 19, 33]])
 # Added where the model has no bias: a plain checkpoint has no place for it.
@@ -18,6 +18,7 @@ NO_PLACE = {("bitfit", "t5")}
 # That folding is right on every family is the contract's; here it is writing and reading that counts.
 CASES = [*((name, "gpt2") for name in registry.METHODS), ("lora", "t5"), *NO_PLACE]
 CASES += [("ia3", family) for family in FAMILIES if family != "gpt2"]
+CASES += [("lora", family) for family in ENCODERS]
 
 
 @torch.no_grad()
@@ -40,7 +41,8 @@ def test_a_folded_adapter_is_a_plain_checkpoint_with_the_same_logits_or_says_why
         assert sorted(path.name for path in tmp_path.iterdir()) == ["a"]
     else:
         found = merged.merge(folder, backbone, out)
-        kind = AutoModelForSeq2SeqLM if backbone.is_encoder_decoder else AutoModelForCausalLM
+        kinds = {"encoder-decoder": AutoModelForSeq2SeqLM, "encoder-only": AutoModelForMaskedLM}
+        kind = kinds.get(backbone.sizes.kind, AutoModelForCausalLM)
         written = logits(kind.from_pretrained(out))
         assert torch.allclose(written, expected, atol=1e-4)
         assert not torch.allclose(written, plain, atol=1e-3)

@@ -79,6 +79,11 @@ def _exported(backbone: Backbone, method: str, names: Sequence[str]) -> Exported
             f"an adapter of {method} is kept in the layout of peftbench only",
             hint="`peftbench predict` uses it as it is",
         )
+    if backbone.sizes.is_encoder_only:
+        raise MethodError(
+            f"'{backbone.name}' is an encoder-only model, of which no adapter is written in peft's layout",
+            hint="`peftbench predict` uses it as it is; --to merged, where the method can be folded",
+        )
     form = registry.method(method).PEFT
     exported = None if form is None else form.write(backbone, names)
     if exported is None:

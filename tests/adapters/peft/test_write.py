@@ -129,3 +129,12 @@ def test_what_peft_has_no_form_for_is_said_with_the_parameter_that_has_no_place(
     with pytest.raises(MethodError, match=f"peft has no form for what this {name} adapter does at 'model."):
         write.export(folder, backbone, tmp_path / "out")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a"]
+
+
+@pytest.mark.parametrize("name", ["lora", "prompt_tuning"])
+def test_adapters_of_encoders_are_not_written(name, tmp_path):
+    backbone = bare("bert")
+    folder = save_random(backbone, tmp_path / "a", name)
+    with pytest.raises(MethodError, match="encoder-only model, of which no adapter is written in peft's layout"):
+        write.export(folder, backbone, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
