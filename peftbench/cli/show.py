@@ -14,6 +14,7 @@ from peftbench import registry
 from peftbench.cli.options import DATA, DataFolder, TaskOptions
 
 if TYPE_CHECKING:
+    from peftbench.tasks.schema import Writing
     from peftbench.tasks.task import Example, Task
     from peftbench.tasks.template import Template
 
@@ -61,18 +62,35 @@ def _head(task: "Task") -> Iterator[str]:
     yield from _wrapped(f"{task.name}: {task.description}", "", "  ")
     if task.remark:
         yield from _wrapped(task.remark.removeprefix(f"{task.name}: "), "", "  ")
+    if task.writing is not None:
+        yield from _head_of_text(task, task.writing)
+        return
     metric = registry.metric(task.metric)
     labels = [row.label for row in task.test or task.train]
     often, _ = Counter(labels).most_common(1)[0]
     majority = metric.of([often] * len(labels), labels)
     guesses = f"by guessing {100 * task.chance:.1f}, always the most frequent answer {100 * majority:.1f}"
     yield f"{metric.title}: {guesses}"
-    yield f"rows: {len(task.train):,} to learn from, {len(task.test):,} to test on"
+    yield _num_rows(task)
     in_train, in_test = (Counter(row.label for row in rows) for rows in (task.train, task.test))
     names = task.classes or [""] * (1 + max(*in_train, *in_test))
     counts = [f"{index}: {name} ({in_train[index]}/{in_test[index]})" for index, name in enumerate(names)]
     in_order = ", ".join(counts).replace(":  (", ": (")
     yield from _wrapped(f"labels in their order (rows to learn from/to test on): {in_order}", "", "  ")
+
+
+def _head_of_text(task: "Task", writing: "Writing") -> Iterator[str]:
+    """Write how answers are written and what they are compared with."""
+    settings = ", ".join(f"{name} {value!r}" for name, value in writing.model_dump(exclude_defaults=True).items())
+    yield f"{registry.text_metric(task.metric).title} of answers that are written: {settings or 'greedily'}"
+    yield _num_rows(task)
+    rows = task.test or task.train
+    numbers = [len(task.templates[0].choices_of(row)) for row in rows]
+    yield f"different references of a row: {min(numbers)} to {max(numbers)}, {sum(numbers) / len(rows):.1f} on average"
+
+
+def _num_rows(task: "Task") -> str:
+    return f"rows: {len(task.train):,} to learn from, {len(task.test):,} to test on"
 
 
 def _renderings(task: "Task", templates: "tuple[Template, ...]", limit: int) -> Iterator[str]:

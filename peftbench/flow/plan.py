@@ -89,6 +89,9 @@ def on_all_rows(cell: Cell) -> Plan:
 
 def _plan(cell: Cell, task: Task, source: Task, rendered: dict[tuple[Any, ...], Queries]) -> Plan:
     _check_limit(task, cell.limit)
+    if task.is_text or source.is_text:
+        message = f"task '{task.name}' has answers that are written, and only chosen ones are scored"
+        raise TaskError(message, hint="`peftbench show` shows it; `icl` and `tune` take tasks with answer choices")
     templates, shot_templates = (
         part.select("all" if cell.templates is None else cell.templates) for part in (task, source)
     )

@@ -29,6 +29,8 @@ MAX_BATCH_SIZE = 100_000
 MAX_NEW_TOKENS = 100_000
 """Of an answer that is written."""
 MAX_BEAMS = 100
+MAX_STOPS = 100
+"""Texts that end an answer."""
 MAX_SETTING = 1_000_000
 """Of a method's whole numbers: ranks, widths, virtual tokens."""
 MAX_SEED = 2**32 - 1

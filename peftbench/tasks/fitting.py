@@ -28,7 +28,7 @@ def build(file: TaskFile) -> tuple[tuple[Template, ...], LeftOut]:
     templates, faults = [], []
     for index, wording in enumerate(file.templates):
         try:
-            template = template_of(wording, index, file.label.field, file.label.names or ())
+            template = template_of(wording, index, file.label.field, file.label.names or (), file.columns)
         except TaskError as error:
             faults.append((index, error))
             continue

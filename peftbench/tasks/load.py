@@ -9,7 +9,7 @@ from typing import Any
 from peftbench import registry
 from peftbench.errors import TaskError
 from peftbench.spec.cell import TaskSpec
-from peftbench.tasks import fitting, labels, rows, schema
+from peftbench.tasks import fitting, labels, rows, schema, text_rows
 from peftbench.tasks.data_folder import Split, split_file
 from peftbench.tasks.faults import refuse
 from peftbench.tasks.formats import read as formats
@@ -18,9 +18,8 @@ from peftbench.tasks.own import own_task
 from peftbench.tasks.schema import TaskFile
 from peftbench.tasks.task import Row, Task, fingerprint
 from peftbench.tasks.template import Template
+from peftbench.tasks.text_rows import NUM_CHECKED_ROWS, rendering_faults
 
-# Labels are checked in all rows, wordings in this many of each file: a template on a million rows takes minutes.
-NUM_CHECKED_ROWS = 1000
 NUM_SHOWN_LABELS = 8
 MAX_SHOWN_CHARS = 60
 UNLABELLED_TEST = (
@@ -107,6 +106,7 @@ def load(spec: TaskSpec, *, as_pool: bool = False) -> Task:
         has_fixed_counts=file.label.counts == "fixed" and not as_pool and _replacement(file, "test", spec) is None,
         left_out=left_out,
         remark=_remark(file, left_out, len(of_train[1]), len(train)),
+        writing=file.writing if file.answer == "text" else None,
     )
 
 
@@ -178,6 +178,8 @@ def _info(file: TaskFile, folder: Path) -> TaskInfo:
 
 def _known_chance(file: TaskFile) -> float | None:
     """Return the chance level as far as it is known without rows."""
+    if file.answer == "text":
+        return text_rows.value_of_nothing(file.metric)
     has_classes = file.label.names is not None and file.metric == "accuracy"
     return 1 / len(file.label.names or ()) if file.chance is None and has_classes else file.chance
 
@@ -250,6 +252,8 @@ def _rows(
     Raises:
         TaskError: All faults: missing columns, labels outside the choices, one class, templates that do not fit.
     """
+    if file.answer == "text":
+        return text_rows.checked(templates, source, table, leaves_out=leaves_out)
     _refuse_unlabelled(file, split, source, table)
     unlabelled = [Row(number, fields, -1) for number, fields in enumerate(table)]
     if leaves_out and file.label.field:  # without a field several columns decide
@@ -260,13 +264,7 @@ def _rows(
         refuse(source, [fault])
     labelled = tuple(dataclasses.replace(row, label=index or 0) for row, index in zip(unlabelled, indices, strict=True))
     faults = _label_faults(file, templates, unlabelled, indices)
-    for template in templates:
-        try:
-            for row in labelled[:NUM_CHECKED_ROWS]:
-                if template.reads(row):
-                    template.render(row)
-        except TaskError as fault:
-            faults.append(fault)
+    faults += rendering_faults(templates, labelled)
     refuse(source, faults)
     # Errors name rows by their place in the file; whoever comes later counts those that are used.
     return tuple(dataclasses.replace(row, id=number) for number, row in enumerate(labelled)) if leaves_out else labelled
@@ -329,6 +327,8 @@ def _remark(file: TaskFile, left_out: fitting.LeftOut, num_read: int, num_labell
 
 
 def _chance(metric: str, template: Template, tested: Sequence[Row]) -> float:
-    """Compute the metric's value where each choice is guessed equally often."""
+    """Compute the metric's value where each choice is guessed equally often, or where nothing is written."""
+    if template.is_text:
+        return text_rows.value_of_nothing(metric)
     num_choices = [len(template.choices_of(row)) for row in tested]
     return registry.metric(metric).chance([row.label for row in tested], num_choices)

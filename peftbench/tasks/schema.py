@@ -7,7 +7,7 @@ from pydantic import Field, field_validator, model_validator
 
 from peftbench import registry
 from peftbench.errors import TaskError
-from peftbench.spec import values
+from peftbench.spec import limits, values
 from peftbench.spec.settings import Settings, checked
 
 
@@ -80,6 +80,31 @@ class Label(Settings):
         return names
 
 
+class Writing(Settings):
+    """How answers are written; names as transformers has them.
+
+    Args:
+        max_new_tokens: Tokens of an answer at most, its end included; None leaves it to the model's end token.
+        stop: Texts that end an answer, beside the model's end token.
+        num_beams: 1 takes the most probable token each time.
+        length_penalty: Of beams: log p / length^penalty.
+        no_repeat_ngram_size: No n-gram of so many tokens is written twice; 0 for no such rule.
+    """
+
+    max_new_tokens: int | None = Field(None, ge=1, le=limits.MAX_NEW_TOKENS)
+    stop: tuple[str, ...] = Field((), max_length=limits.MAX_STOPS)
+    num_beams: int = Field(1, ge=1, le=limits.MAX_BEAMS)
+    length_penalty: float = Field(1.0, allow_inf_nan=False)
+    no_repeat_ngram_size: int = Field(0, ge=0, le=limits.MAX_NEW_TOKENS)
+
+    @field_validator("stop")
+    @classmethod
+    def _stops_are_texts(cls, stop: tuple[str, ...]) -> tuple[str, ...]:
+        if not all(stop):
+            raise ValueError("an empty text ends every answer before it begins")
+        return stop
+
+
 class Wording(Settings):
     """One [[templates]] table: see `peftbench.tasks.template.Template`.
 
@@ -116,6 +141,9 @@ class TaskFile(Settings):
         default: Whether it belongs to the tasks that run when none is named.
         drops_templates: Whether templates that do not fit the rows are left out, each with its reason, or refused.
         remark: What of the file is not used, or used otherwise than where it comes from.
+        answer: Whether an answer is one of several choices, or text that is written.
+        references: Of text: the column, or the columns, of what it is compared with (`tasks.references`).
+        writing: Of text: how it is written.
     """
 
     name: str = Field(min_length=1)
@@ -131,14 +159,52 @@ class TaskFile(Settings):
     default: bool = False
     drops_templates: bool = False
     remark: str | None = None
+    answer: Literal["choices", "text"] = "choices"
+    references: str | tuple[str, ...] = ()
+    writing: Writing = Writing()
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The columns of references; none where answers are choices."""
+        return (self.references,) if isinstance(self.references, str) else self.references
 
     @field_validator("metric")
     @classmethod
     def _metric_is_known(cls, metric: str) -> str:
         try:
-            return registry.known(metric, registry.METRICS, "metric", TaskError)
+            return registry.known(metric, (*registry.METRICS, *registry.TEXT_METRICS), "metric", TaskError)
         except TaskError as fault:
             raise ValueError(f"{fault.message}; {fault.hint}") from None
+
+    @model_validator(mode="after")
+    def _fields_go_with_the_answer(self) -> "TaskFile":
+        faults = self._faults_of_text() if self.answer == "text" else self._faults_of_choices()
+        if any(faults.values()):
+            raise ValueError("; ".join(text for text, is_so in faults.items() if is_so))
+        return self
+
+    def _faults_of_text(self) -> dict[str, bool]:
+        """List what a task of written answers does not have, and whether it is so."""
+        of_text = ", ".join(registry.TEXT_METRICS)
+        return {
+            'references = "COLUMN" says what an answer is compared with, and is missing': not all(self.columns)
+            or not self.columns,
+            f"metric '{self.metric}' is of choices, and the answer is text: {of_text}": self.metric
+            not in registry.TEXT_METRICS,
+            "'label' goes with choices: references say what is right": self.label != Label(),
+            "'choices' of a template go with answer = \"choices\"": any(part.choices for part in self.templates),
+            "templates of other kinds are of choices": any(part.kind != "peftbench" for part in self.templates),
+            "'chance' goes with choices: nobody guesses a text": self.chance is not None,
+            "rows of a leaderboard are answered by choices": bool(self.data.unlabelled),
+        }
+
+    def _faults_of_choices(self) -> dict[str, bool]:
+        """List what a task of answer choices does not have, and whether it is so."""
+        return {
+            f"metric '{self.metric}' is of text that is written: answer = \"text\"": self.metric
+            in registry.TEXT_METRICS,
+            "'references' and 'writing' go with answer = \"text\"": bool(self.columns) or self.writing != Writing(),
+        }
 
 
 def read(path: Path) -> TaskFile:

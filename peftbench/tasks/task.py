@@ -9,6 +9,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
 from peftbench.errors import TaskError
+from peftbench.tasks.schema import Writing
 
 if TYPE_CHECKING:
     from peftbench.tasks.template import Template
@@ -38,8 +39,8 @@ class Example:
     Args:
         row_id: The row's `id`.
         input: Text before the answer, without white space at its ends.
-        choices: Rendered targets, one for each answer choice.
-        label: Index of the right choice.
+        choices: Rendered targets, one for each answer choice; of a task whose answers are written, the references.
+        label: Index of the right choice; of references, that of the one that is shown or learned.
         row: The row that was rendered.
         joint: White space between input and answer.
     """
@@ -75,6 +76,7 @@ class Task:
         clusters: Where training rows are split into folds, the number of each row's cluster, by `Row.id`, of all rows
             (see `tasks.folds`); None of other tasks.
         remark: What of the task's file is not used, or used otherwise than where it comes from; None for nothing.
+        writing: How answers are written; None where they are chosen.
     """
 
     name: str
@@ -95,6 +97,12 @@ class Task:
     left_out: Mapping[int, str] = field(default_factory=dict)
     remark: str | None = None
     clusters: tuple[int, ...] | None = None
+    writing: Writing | None = None
+
+    @property
+    def is_text(self) -> bool:
+        """Whether its answers are written, and not chosen."""
+        return self.writing is not None
 
     @cached_property
     def train_keys(self) -> tuple[str, ...]:

@@ -48,6 +48,7 @@ class Template:
         description: What stands once before all that it renders: before the shots, or before a query without shots.
         more: What its wording says beside name, text and choices (see `tasks.schema.Wording`).
         environment: The sandbox that it runs in.
+        is_text: Whether the answer is written, and the choices of an example are references.
 
     Raises:
         TaskError: A syntax error, not exactly one "|||", or an input or choice that reads the label.
@@ -59,6 +60,7 @@ class Template:
     description = ""
     more: Mapping[str, str] = {}
     environment: Environment = ENVIRONMENT
+    is_text = False
 
     def __init__(self, name: str, index: int, text: str, choices: str | Sequence[str], label: str) -> None:
         self._begin(name, index, text, choices, label)

@@ -6,9 +6,12 @@ from peftbench.tasks.formats.lm_eval_template import LmEvalTemplate
 from peftbench.tasks.formats.promptsource_template import PromptsourceTemplate
 from peftbench.tasks.schema import Wording
 from peftbench.tasks.template import Template
+from peftbench.tasks.text_template import TextTemplate
 
 
-def template_of(wording: Wording, index: int, label: str, names: Sequence[str] = ()) -> Template:
+def template_of(
+    wording: Wording, index: int, label: str, names: Sequence[str] = (), references: Sequence[str] = ()
+) -> Template:
     """Build a template.
 
     Args:
@@ -16,10 +19,13 @@ def template_of(wording: Wording, index: int, label: str, names: Sequence[str] =
         index: Its number in the task.
         label: Name of the label's column.
         names: Of the classes: its choices where it has none of its own.
+        references: Columns of the references, where the answer is written.
 
     Raises:
         TaskError: As the template's class.
     """
+    if references:
+        return TextTemplate(wording.name, index, wording.text, references)
     choices = wording.choices or names
     if wording.kind == "promptsource":
         return PromptsourceTemplate(wording.name, index, wording.text, choices, label)
