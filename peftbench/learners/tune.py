@@ -350,7 +350,8 @@ def _losses(
         is_shared: As in `choice_log_probs`.
         share: Of a part of a batch: what each loss is multiplied by, so that those of all parts add up to the batch's.
     """
-    log_probs, mask = choice_log_probs(backbone, batch, is_shared=is_shared)
+    smoothing = training.label_smoothing
+    log_probs, mask = choice_log_probs(backbone, batch, is_shared=is_shared, smoothing=smoothing)
     label = torch.tensor([example.label for example in batch], device=log_probs.device)
     terms: dict[str, Tensor] = {}
     if training.lm_loss:

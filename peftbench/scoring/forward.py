@@ -18,7 +18,12 @@ from peftbench.scoring.tree import Answers, Tokens, branches
 
 
 def choice_log_probs(
-    backbone: Backbone, batch: Sequence[Encoded], *, is_packed: bool = True, is_shared: bool = True
+    backbone: Backbone,
+    batch: Sequence[Encoded],
+    *,
+    is_packed: bool = True,
+    is_shared: bool = True,
+    smoothing: float = 0.0,
 ) -> tuple[Tensor, Tensor]:
     """Compute the log-probability of each answer token of each choice.
 
@@ -34,6 +39,7 @@ def choice_log_probs(
         batch: Prompts with their choices.
         is_packed: As in `answer_log_probs`; false where adapters of rows are selected.
         is_shared: As in `answer_log_probs`.
+        smoothing: As in `answer_log_probs`.
 
     Returns:
         log_probs (batch, choices, length) float32, 0 where there is no token; mask (batch, choices, length) bool.
@@ -42,7 +48,7 @@ def choice_log_probs(
     Raises:
         ModelError: A prompt is longer than the model's positions.
     """
-    picked, answers = answer_log_probs(backbone, batch, is_packed=is_packed, is_shared=is_shared)
+    picked, answers = answer_log_probs(backbone, batch, is_packed=is_packed, is_shared=is_shared, smoothing=smoothing)
     shape = (len(batch), max(answers.choices) + 1, max(answers.slots) + 1)  # (batch, choices, length)
     where = torch.tensor([answers.prompts, answers.choices, answers.slots], device=picked.device).unbind()
     log_probs = picked.new_zeros(shape).index_put(where, picked)
@@ -52,7 +58,12 @@ def choice_log_probs(
 
 
 def answer_log_probs(
-    backbone: Backbone, batch: Sequence[Encoded], *, is_packed: bool = False, is_shared: bool = True
+    backbone: Backbone,
+    batch: Sequence[Encoded],
+    *,
+    is_packed: bool = False,
+    is_shared: bool = True,
+    smoothing: float = 0.0,
 ) -> tuple[Tensor, Answers]:
     """Compute the log-probabilities of answer tokens, and list which tokens these are.
 
@@ -62,12 +73,13 @@ def answer_log_probs(
         is_packed: Whether prompts may share a row; else each has a row of its own.
         is_shared: Whether the choices of a prompt share the tokens that they begin with; else each is decoded by
             itself, which is how costs are counted, and by an encoder-decoder in a row of its own.
+        smoothing: As in `log_probs_at`.
 
     Returns:
         Log-probabilities (num_answer_tokens,) float32, and which tokens these are.
     """
     hidden, answers = answer_states(backbone, batch, is_packed=is_packed, is_shared=is_shared)
-    return log_probs_at(backbone, hidden, answers), answers
+    return log_probs_at(backbone, hidden, answers, smoothing), answers
 
 
 def answer_states(
@@ -157,13 +169,16 @@ def decoder_states(
     ).last_hidden_state
 
 
-def log_probs_at(backbone: Backbone, hidden: Tensor, answers: Answers) -> Tensor:
+def log_probs_at(backbone: Backbone, hidden: Tensor, answers: Answers, smoothing: float = 0.0) -> Tensor:
     """Predict the answer tokens; only the hidden states that predict one pass through the LM head, each once.
+
+    (1 - smoothing) log p(y_t) + smoothing / V sum_v log p(v)
 
     Args:
         backbone: The model.
         hidden: (rows, tokens, d_model).
         answers: Which states predict which tokens.
+        smoothing: What of a target all V tokens of the vocabulary share; 0 where it is scored or not smoothed.
 
     Returns:
         (num_answer_tokens,) float32.
@@ -174,7 +189,9 @@ def log_probs_at(backbone: Backbone, hidden: Tensor, answers: Answers) -> Tensor
     logits = backbone.logits(hidden.flatten(0, 1)[states.to(hidden.device)])  # (states, vocab_size)
     targets = torch.tensor(answers.targets, device=logits.device)  # (num_answer_tokens,), as index
     log_probs = logits.log_softmax(-1)  # on a CPU in a fifth of the time that logsumexp takes
-    return log_probs[index.to(logits.device), targets]
+    index = index.to(logits.device)
+    picked = log_probs[index, targets]
+    return (1 - smoothing) * picked + smoothing * log_probs.mean(-1)[index] if smoothing else picked
 
 
 def padded(backbone: Backbone, rows: Sequence[Sequence[int]], num_virtual: int) -> tuple[Tensor, Tensor]:

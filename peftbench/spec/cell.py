@@ -82,6 +82,7 @@ class Training(Settings):
         unlikelihood_loss: Weight of L_UL.
         length_norm_loss: Weight of L_LN.
         loss_form: "paper" for the equations, "t-few" for what the authors' code computes.
+        label_smoothing: Share of L_LM's target that all tokens of the vocabulary have alike; it goes with L_LM alone.
         stop: "plateau" ends training before `num_steps` where its loss has not fallen by 1 % for 100 steps
             (`learners.plateau` has the rule). The rate decays by `num_steps` all the same, so that a training that is
             stopped ends at a higher rate than one of so few steps; so does a schedule of the method's own.
@@ -91,7 +92,7 @@ class Training(Settings):
             up: less memory, and the batch, the steps and the gradients stay what they are. (Elsewhere "gradient
             accumulation" may mean batches that are so many times as large.) A model's own dropout draws differently.
 
-    Paper: 2205.05638, section 3.2 (losses) and appendix (optimisation).
+    Paper: 2205.05638, section 3.2 (losses) and appendix (optimisation); 1512.00567, section 7 (label smoothing).
     """
 
     optimizer: Literal["adafactor", "adamw"] = "adafactor"
@@ -106,6 +107,7 @@ class Training(Settings):
     unlikelihood_loss: float = Field(1.0, ge=0)
     length_norm_loss: float = Field(1.0, ge=0)
     loss_form: Literal["paper", "t-few"] = "paper"
+    label_smoothing: float = Field(0.0, ge=0, lt=1)
     stop: Literal["never", "plateau"] = "never"
     activation_checkpointing: bool = False
     accumulate: int = Field(1, ge=1, le=limits.MAX_BATCH_SIZE)
@@ -120,6 +122,9 @@ class Training(Settings):
     def _some_loss(self) -> "Training":
         if not (self.lm_loss or self.unlikelihood_loss or self.length_norm_loss):
             raise ValueError("all three losses are off; give at least one of them a weight")
+        if self.label_smoothing and (self.unlikelihood_loss or self.length_norm_loss):
+            message = "label_smoothing is of L_LM, and losses over the answer choices are on"
+            raise ValueError(f"{message}: unlikelihood_loss = 0, length_norm_loss = 0")
         return self
 
     @model_serializer(mode="wrap")
@@ -129,7 +134,12 @@ class Training(Settings):
         return {name: value for name, value in table.items() if (name, value) not in UNLESS_SET.items()}
 
 
-UNLESS_SET: dict[str, Any] = {"stop": "never", "activation_checkpointing": False, "accumulate": 1}
+UNLESS_SET: dict[str, Any] = {
+    "stop": "never",
+    "label_smoothing": 0.0,
+    "activation_checkpointing": False,
+    "accumulate": 1,
+}
 """Settings of training that are in no identity where they are off: others had ids before them."""
 
 

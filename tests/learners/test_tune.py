@@ -2,14 +2,17 @@
 
 import itertools
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 import torch
+from pydantic import ValidationError
 from torch import nn
 
 from peftbench import registry
 from peftbench.errors import ModelError, RunError
 from peftbench.learners import tune
+from peftbench.scoring.encoding import encode
 from peftbench.scoring.ranking import predict
 from peftbench.scoring.score import score
 from peftbench.spec.cell import Scoring, Training
@@ -115,6 +118,29 @@ def test_without_the_losses_over_choices_only_the_right_choice_is_run(family):
     assert totals(right) == pytest.approx(totals(everything), rel=1e-4)
     assert {len(length.choices) for length in right.work.lengths} == {1}
     assert right.work.num_tokens < everything.work.num_tokens
+
+
+@pytest.mark.parametrize("family", ["t5", "gpt2"])
+def test_label_smoothing_is_torchs_own(family):
+    backbone = tiny_backbone(family)
+    encoded = encode(backbone, [TEMPLATE.render(SHOTS[0])], scoring(backbone))
+    answer = [replace(encoded[0], choices=encoded[0].choices[:1], starts=encoded[0].starts[:1], label=0)]
+    training = Training(unlikelihood_loss=0, length_norm_loss=0, label_smoothing=0.1)
+    seen = []
+    backbone.logits = lambda states: seen.append(type(backbone).logits(backbone, states)) or seen[-1]
+    loss = tune._losses(backbone, answer, training)["loss"]
+    (logits,), ids = seen, torch.tensor(answer[0].choices[0][answer[0].starts[0] :])
+    smoothed = nn.functional.cross_entropy(logits, ids, label_smoothing=0.1)
+    assert loss.item() == pytest.approx(smoothed.item(), rel=1e-5)
+    assert loss.item() != pytest.approx(nn.functional.cross_entropy(logits, ids).item(), rel=1e-5)
+
+
+def test_label_smoothing_goes_with_lm_loss_alone_and_is_written_down_only_where_it_is_on():
+    with pytest.raises(ValidationError, match="label_smoothing is of L_LM"):
+        Training(label_smoothing=0.1)
+    assert "label_smoothing" not in Training().model_dump()
+    alone = Training(label_smoothing=0.1, unlikelihood_loss=0, length_norm_loss=0)
+    assert alone.model_dump(mode="json")["label_smoothing"] == 0.1
 
 
 @pytest.mark.parametrize(("family", "method"), [("t5", "ia3"), ("gpt2", "ia3"), ("gpt2", "prompt_tuning")])
