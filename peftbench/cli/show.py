@@ -51,10 +51,12 @@ def show(
     options = TaskOptions(
         task=task, data=data, train=train, test=test, template=template, choices=choices, templates=templates
     )
-    for loaded in [load(spec) for spec in specs(options)]:
+    tasks = [load(spec) for spec in specs(options)]
+    for loaded in tasks:
         wordings = loaded.select(numbered(templates) or "all")
         typer.echo("\n".join([*_head(loaded), *_renderings(loaded, wordings, limit), ""]))
-    say_next(watch(quiet=False), f"peftbench icl{options.typed()} --shots 32")
+    folds = "" if all(loaded.test for loaded in tasks) else " --folds 5"
+    say_next(watch(quiet=False), f"peftbench icl{options.typed()} --shots 32{folds}")
 
 
 def _head(task: "Task") -> Iterator[str]:

@@ -103,3 +103,12 @@ def test_what_a_terminal_would_obey_is_shown_as_text(capsys, tmp_path, monkeypat
 def test_what_cannot_be_shown_is_one_line(words, message, capsys):
     assert main(["show", *words]) == 2
     assert message in capsys.readouterr().err
+
+
+def test_without_test_rows_the_next_command_has_folds(tmp_path, capsys):
+    folder = tmp_path / "overruling"
+    folder.mkdir()
+    rows = "Sentence,Label,ID\na,overruling,0\nb,not overruling,1\n"
+    (folder / "train.csv").write_text(rows, encoding="utf-8")
+    assert main(["show", "overruling", "--data", str(tmp_path)]) == 0
+    assert capsys.readouterr().err.rstrip().endswith("--shots 32 --folds 5")

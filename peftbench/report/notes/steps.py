@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from peftbench.registry import METHODS
+from peftbench.registry import CLASSIFIERS, METHODS
 from peftbench.report.notes import commands
 from peftbench.report.rows.table import Table
 
@@ -38,7 +38,9 @@ def step(table: Table, adapters: Path = Path("results/adapters")) -> str:
     if missing:
         return missing[0]
     tuned = [row for row in table.rows if row.is_tuned]
-    untried = [name for name in METHODS if name not in {row.method for row in tuned}]
+    # Beside a model that writes text stands its zero-shot row; where none does, it is a sentence model.
+    names = CLASSIFIERS if all(row.is_classified for row in table.rows) else METHODS
+    untried = [name for name in names if name not in {row.method for row in table.rows}]
     return commands.tune(table, (tuned or list(table.rows))[0], untried[0]) if untried else "peftbench list recipes"
 
 

@@ -283,7 +283,7 @@ def _row(group: Mapping[Task, list[Record]], settings: tuple[Setting, ...]) -> R
         used_shots=Range.of([num_shots for record in records for num_shots in record.num_shots]),
         chosen_from=_most([record.learned.chosen_from for record in records]) if setting.is_chosen(first) else None,
         num_parameters=first.model.num_parameters,
-        num_trained_parameters=first.learned.num_trained_parameters,
+        num_trained_parameters=_most([record.learned.num_trained_parameters for record in records]),
         num_saved_parameters=_most([record.learned.num_saved_parameters for record in records]),
         num_unreached_parameters=_most([record.learned.num_unreached_parameters for record in records]),
         score=statistics.fmean(spread.median for spread in spreads.values()),

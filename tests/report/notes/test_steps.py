@@ -29,6 +29,16 @@ def test_after_all_methods_come_recipes():
     assert step(*both) == "peftbench list recipes"
 
 
+def test_a_sentence_model_which_has_no_zero_shot_row_takes_classifiers_alone():
+    assert step(("knn", "minilm")) == (
+        "peftbench tune --model minilm --method logistic_regression --task PATH/nli.toml"
+    )
+    assert step(*((name, "minilm") for name in registry.CLASSIFIERS)) == "peftbench list recipes"
+    assert step(("ICL", "mini-gpt"), ("knn", "mini-gpt")) == (
+        "peftbench tune --model mini-gpt --method ia3 --task PATH/nli.toml"
+    )
+
+
 def test_after_a_mixture_comes_what_starts_from_it():
     made = [record("ICL", "mini-t0", shots=0), record("ia3", "mini-t0")]
     task = made[0].task.model_copy(update={"family": "mixture"})
