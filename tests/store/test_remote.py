@@ -138,14 +138,16 @@ def test_the_first_writer_wins_and_the_second_reads_its_record(address, elsewher
     assert len(listed(address)) == 4
 
 
-def test_of_two_that_find_nothing_there_the_first_put_wins(address, elsewhere, monkeypatch):
-    """The second has looked, and uploaded all but its record, when the first one's comes."""
+@pytest.mark.parametrize("is_uploaded", [True, False])
+def test_of_two_that_find_nothing_there_the_first_put_wins(is_uploaded, address, elsewhere, monkeypatch):
+    """The second has looked, and perhaps uploaded all but its record, when the first one's comes."""
     one, other = Store(address), elsewhere(address)
     upload = other._place._upload
 
     def late(staged, made):
-        upload(staged, made)
-        write(one, record(), "a")
+        acts = [lambda: upload(staged, made), lambda: write(one, record(), "a")]
+        for act in acts if is_uploaded else acts[::-1]:
+            act()
 
     monkeypatch.setattr(other._place, "_upload", late)
     standing = write(other, record().model_copy(update=LATER), "b longer one", force=False)
@@ -168,6 +170,8 @@ def test_an_answer_that_was_lost_is_no_other_writer(address, monkeypatch):
     made = write(store, record(), force=False)
     assert store.all() == [made]
     assert len(listed(address)) == 4
+    fit.check(store.adapters / made.id)
+    assert (store.adapters / made.id).is_dir()
 
 
 def test_force_replaces_a_record_everywhere(address, elsewhere):
