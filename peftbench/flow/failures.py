@@ -28,6 +28,7 @@ class Failure:
         hint: What would work; None where nobody knows.
         traceback: Where it happened.
         failed_at: UTC, as in records.
+        place: Which of the run's cells it is, from 0.
     """
 
     id: str
@@ -36,9 +37,10 @@ class Failure:
     hint: str | None
     traceback: str
     failed_at: str
+    place: int = 0
 
     @classmethod
-    def of(cls, error: Exception, cell: Cell, record_id: str | None = None) -> "Failure":
+    def of(cls, error: Exception, cell: Cell, record_id: str | None = None, place: int = 0) -> "Failure":
         """Describe what a cell raised."""
         is_known = isinstance(error, PeftbenchError)
         return cls(
@@ -48,6 +50,7 @@ class Failure:
             hint=error.hint if isinstance(error, PeftbenchError) else None,
             traceback="".join(traceback.format_exception(error)),
             failed_at=now(),
+            place=place,
         )
 
     def __str__(self) -> str:
@@ -90,7 +93,8 @@ def write(failure: Failure, store: Store) -> None:
     place = path(store, failure.id)
     try:
         with files.replacing(place) as temporary:
-            temporary.write_text(json.dumps(asdict(failure), indent=2) + "\n", encoding="utf-8")
+            table = {name: value for name, value in asdict(failure).items() if name != "place"}
+            temporary.write_text(json.dumps(table, indent=2) + "\n", encoding="utf-8")
     except OSError as error:
         raise RecordError(f"cannot write '{place}': {error.strerror}", hint=str(failure)) from None
 

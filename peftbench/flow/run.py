@@ -112,7 +112,7 @@ def attempts(
         PeftbenchError: As `run`.
     """
     planned, notes = checked_plans(cells, strict=strict)
-    say, place = cache(watch.say), itertools.count()
+    say, num_before = cache(watch.say), 0
     timetable = Timetable(len(cells), watch)
     store.tidy()
     if force or not store.records.is_dir():
@@ -129,12 +129,13 @@ def attempts(
         notes += [] if is_timed else long
         for note in notes:  # once, and not above an error
             say(note)
-        for trial, record in to_try:
+        for place, (trial, record) in enumerate(to_try, num_before):
             if record is not None:
                 failures.forget(trial.cell, trial.id, store)  # of a worker that was killed after it wrote the record
-                yield Outcome(record, is_new=False, place=next(place))
+                yield Outcome(record, is_new=False, place=place)
             else:
-                yield _attempt(trial, store, timetable.cell(trial), next(place), force=force)
+                yield _attempt(trial, store, timetable.cell(trial), place, force=force)
+        num_before += len(to_try)
 
 
 def finished(trial: Trial, store: Store) -> Record | None:
@@ -158,7 +159,7 @@ def _attempt(trial: Trial, store: Store, watch: CellWatch, place: int, *, force:
     except Exception as error:
         if isinstance(error, ModelError) and trial.backbone.remote is not None:
             raise
-        failure = Failure.of(error, trial.cell, trial.id)
+        failure = Failure.of(error, trial.cell, trial.id, place)
         failures.write(failure, store)
         return failure
     failures.forget(trial.cell, trial.id, store)

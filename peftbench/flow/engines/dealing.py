@@ -69,7 +69,8 @@ def _outcomes(
         store.check_writable()
         with files.temporary_folder(store.root) as folder:
             dealing = Dealing(engine, cells, store, folder.absolute(), force, threads)
-            with watch.stage(f"{min(engine.num_workers, len(cells))} workers", len(cells)) as advance:
+            number = min(engine.num_workers, len(cells))
+            with watch.stage(f"{number} workers" if number > 1 else "a worker", len(cells)) as advance:
                 for outcome in dealing.outcomes():
                     for text in dealing.remarks():
                         say(text)
@@ -79,6 +80,7 @@ def _outcomes(
                         yield outcome
     finally:
         engine.close()
+        store.tidy()  # of what workers were writing that were ended
 
 
 @dataclass
@@ -88,7 +90,7 @@ class Attempt:
     Args:
         batch: Its cells.
         reader: Of the worker's journal.
-        answers: What came of its cells so far, in their order.
+        answered: Its cells that have an answer, by their places in the batch.
         stage: What the worker does; None where it still loads.
         is_loaded: Whether the worker has loaded the model, and computes with it.
         left: Seconds that remain of the batch; None where nobody knows.
@@ -96,10 +98,14 @@ class Attempt:
 
     batch: Batch
     reader: Reader
-    answers: list[Answer] = field(default_factory=list)
+    answered: set[int] = field(default_factory=set)
     stage: str | None = None
     is_loaded: bool = False
     left: float | None = None
+
+    def unanswered(self) -> list[int]:
+        """List the places in the batch of the cells without an answer."""
+        return [place for place in range(len(self.batch.cells)) if place not in self.answered]
 
 
 class Dealing:
@@ -156,7 +162,9 @@ class Dealing:
         """Estimate what remains, by what cells took so far and by what the workers say of theirs."""
         ratio = self._measured / self._expected if self._expected else 1.0
         running = [
-            ratio * sum(attempt.batch.seconds[len(attempt.answers) :]) if attempt.left is None else attempt.left
+            ratio * sum(map(attempt.batch.seconds.__getitem__, attempt.unanswered()))
+            if attempt.left is None
+            else attempt.left
             for attempt in self._running.values()
         ]
         waiting = ratio * sum(batch.total for batch in self._waiting)
@@ -196,19 +204,21 @@ class Dealing:
         except Exception as error:
             yield from self._killed(attempt, error)
             return
-        for answer in answers[len(attempt.answers) :]:  # a shared disk may show a journal late
+        for answer in answers:  # a shared disk may show a journal late
             yield from self._answered(attempt, answer)
 
     def _answered(self, attempt: Attempt, answer: Answer) -> Iterator[Outcome | Failure]:
         if "error" in answer:
             name, message, hint = answer["error"]
             raise getattr(errors, name, PeftbenchError)(message, hint)
-        place = len(attempt.answers)
-        attempt.answers.append(answer)
+        place = answer["place"]
+        if place in attempt.answered:
+            return
+        attempt.answered.add(place)
         attempt.is_loaded = True
         self._num_done += 1
         if "failure" in answer:
-            yield Failure(**answer["failure"])
+            yield Failure(**answer["failure"] | {"place": attempt.batch.places[place]})
             return
         if answer["is_new"]:
             self._measured += answer["seconds"]
@@ -217,7 +227,7 @@ class Dealing:
 
     def _killed(self, attempt: Attempt, error: Exception) -> Iterator[Failure]:
         """Submit again what a killed worker has not finished; a cell in whose run that was the second has failed."""
-        left = attempt.batch.places[len(attempt.answers) :]
+        left = [attempt.batch.places[place] for place in attempt.unanswered()]
         self._num_kills.update((place, attempt.is_loaded) for place in (left[:1] if attempt.is_loaded else left))
         lost = [place for place in left if self._num_kills[place, attempt.is_loaded] >= MOST_KILLS]
         for place in lost:
@@ -226,7 +236,7 @@ class Dealing:
                 f"its worker was killed {MOST_KILLS} times ({why})",
                 hint="perhaps memory does not suffice for so many at once: fewer --jobs",
             )
-            failure = Failure.of(cause, attempt.batch.cells[attempt.batch.places.index(place)])
+            failure = Failure.of(cause, attempt.batch.cells[attempt.batch.places.index(place)], place=place)
             failures.write(failure, self._store)
             self._num_done += 1
             yield failure

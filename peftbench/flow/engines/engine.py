@@ -11,8 +11,8 @@ from typing import Any, Protocol
 from peftbench.spec.cell import Cell
 
 Answer = dict[str, Any]
-"""What came of a cell: "id", "is_new" and "seconds" of its record, or its "failure". In the place of the cells that are
-left it is an "error" (the class's name, message and hint), which ends the run."""
+"""What came of a cell, its "place" in the job: "id", "is_new" and "seconds" of its record, or its "failure". Where no
+more cells can be run it is an "error" (the class's name, message and hint), which ends the run."""
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """SLURM: a job for each batch, submitted by submitit."""
 
 import logging
+import os
 import shutil
 import threading
 from concurrent.futures import Future
@@ -50,6 +51,7 @@ class Slurm:
         self.num_workers = jobs or NUM_WORKERS
         self.num_submitted = jobs or 10**6
         self.share = table["cpus_per_task"]
+        self._work = _work_until_left if cluster == "local" else work
         self._jobs: dict[Any, Future[list[Answer]]] = {}
         self._is_closed = threading.Event()
         self._thread = threading.Thread(target=self._follow, daemon=True)
@@ -58,7 +60,7 @@ class Slurm:
     def submit(self, job: Job) -> "Future[list[Answer]]":
         """Submit a job."""
         future: Future[list[Answer]] = Future()
-        self._jobs[self._executor.submit(work, job)] = future
+        self._jobs[self._executor.submit(self._work, job)] = future
         return future
 
     def close(self) -> None:
@@ -81,6 +83,18 @@ class Slurm:
                     future.set_exception(error)
                 else:
                     _forget(job.paths)
+
+
+def _work_until_left(job: Job) -> list[Answer]:
+    """Work until the folder of the journals goes away: a process that Ctrl-C reaches twice forgets to end its own."""
+
+    def watch() -> None:
+        while job.journal.parent.exists():
+            time.sleep(SECONDS_BETWEEN_LOOKS)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+    return work(job)
 
 
 def _forget(paths: Any) -> None:

@@ -26,17 +26,17 @@ def work(job: Job) -> list[Answer]:
 
 def _answers(job: Job, journal: Journal) -> Iterator[Answer]:
     THREADS.number, THREADS.most = job.threads, job.share
-    num_done = 0
+    left = dict(enumerate(job.cells))
     try:
         store = _store(job)
         for outcome in attempts(job.cells, store, journal, force=job.force, is_timed=True):
             yield _answer(outcome)
-            num_done += 1
+            del left[outcome.place]
     except PeftbenchError as error:
         yield {"error": [type(error).__name__, error.message, error.hint]}
     except Exception as error:  # the model was not loaded: no cell of the batch can be run
-        for cell in job.cells[num_done:]:
-            failure = Failure.of(error, cell)
+        for place, cell in left.items():
+            failure = Failure.of(error, cell, place=place)
             failures.write(failure, store)
             yield _answer(failure)
 
@@ -57,5 +57,6 @@ def _store(job: Job) -> Store:
 
 def _answer(outcome: Outcome | Failure) -> Answer:
     if isinstance(outcome, Failure):
-        return {"failure": asdict(outcome)}
-    return {"id": outcome.record.id, "is_new": outcome.is_new, "seconds": outcome.seconds}
+        return {"place": outcome.place, "failure": asdict(outcome)}
+    record_id = outcome.record.id
+    return {"place": outcome.place, "id": record_id, "is_new": outcome.is_new, "seconds": outcome.seconds}
