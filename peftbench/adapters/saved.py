@@ -113,7 +113,8 @@ def load(folder: Path, backbone: Backbone) -> list[str]:
     head_names = backbone.set_classes(_num_classes(folder, head)) if head else []
     own = {name: shape for name, shape in card.parameters.items() if name not in head}
     names = method.restore(backbone, config, own)
-    names = [*names, *(name for name in head_names if name not in names)]
+    own_names = [name for name in backbone.base_names if name in card.parameters]  # of a model that was trained, too
+    names = list(dict.fromkeys([*names, *head_names, *own_names]))
     _copy(folder, backbone, names, values)
     return names
 

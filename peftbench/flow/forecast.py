@@ -266,7 +266,8 @@ def _after_prefix(part: Round, counts: Counts, trial: Trial) -> tuple[Pass, list
 def _tuned(tuning: Tuning, trial: Trial, texts: Texts) -> Forecast:
     sizes, added = trial.backbone.sizes, _added(tuning, trial.backbone)
     if trial.scoring.answer == "head":
-        sizes, added = replace(sizes, num_classes=head.num_classes(tuning.examples)), replace(added, head=True)
+        sizes = replace(sizes, num_classes=head.num_classes(tuning.examples))
+    added = tune.added(tuning, sizes, added)
     shapes = Shapes(sizes, added.extra_tokens, added.num_members)
     layers = frozen.layers(trial.backbone, added.first_layer)
     trainings, judged = [(1, tuning)], Counter[Pass]()

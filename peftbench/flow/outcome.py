@@ -3,7 +3,7 @@
 import platform
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
@@ -17,13 +17,12 @@ from peftbench.costs.of_cell import Facts, ScoredRows, costs, drawing_costs
 from peftbench.costs.traced_cell import Traced, trace_cell
 from peftbench.flow.plan import Plan
 from peftbench.flow.trial import Trial
+from peftbench.learners import tune
 from peftbench.learners.classify import Classifying
 from peftbench.learners.icl import Icl
 from peftbench.learners.learn import Classified, Learned, Learner, Tuned
 from peftbench.learners.predictor import Predictor
-from peftbench.methods.base import Added
 from peftbench.models.backbone import Backbone
-from peftbench.models.shapes import Sizes
 from peftbench.scoring.ranking import NORMALIZATIONS, predict
 from peftbench.scoring.score import Scores
 from peftbench.scoring.work import Usage, Work
@@ -275,16 +274,12 @@ def _tuning_facts(tuned: Tuned, evaluations: Sequence[Evaluation]) -> dict[str, 
     if tuning.method not in registry.METHODS:
         return work | {"traced": _traced(predictor.backbone, evaluations, tuned)}
     tensors = predictor.backbone.tensors_named(predictor.names)
-    shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items() if name not in predictor.head_names}
+    beside = {*predictor.head_names, *predictor.own_names}
+    shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items() if name not in beside}
     return work | {
-        "added": _with_head(sizes, method.added(sizes, tuning.config)),
-        "left": _with_head(sizes, method.added_finished(sizes, tuning.config, shapes)),
+        "added": tune.added(tuning, sizes, method.added(sizes, tuning.config)),
+        "left": tune.added(tuning, sizes, method.added_finished(sizes, tuning.config, shapes)),
     }
-
-
-def _with_head(sizes: Sizes, added: Added) -> Added:
-    """Count a gradient of the head's matrix where that is a classification layer, which is trained with any method."""
-    return replace(added, head=True) if sizes.num_classes else added
 
 
 def _traced(backbone: Backbone, evaluations: Sequence[Evaluation], tuned: Tuned) -> Traced:

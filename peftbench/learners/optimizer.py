@@ -42,18 +42,35 @@ class Optimizer:
     Args:
         parameters: What is trained.
         training: Its settings.
+        backbone: The model's own among them, which take `backbone_lr`.
         apart: Whether each tensor's gradient is clipped by itself, since each is a model of its own: an ensemble's.
     """
 
-    def __init__(self, parameters: Iterable[nn.Parameter], training: Training, *, apart: bool = False) -> None:
+    def __init__(
+        self,
+        parameters: Iterable[nn.Parameter],
+        training: Training,
+        *,
+        backbone: Iterable[nn.Parameter] = (),
+        apart: bool = False,
+    ) -> None:
         self._training = training
+        own = {id(parameter) for parameter in backbone}
         self._parameters = list(parameters)
         self._copies = [
             parameter if parameter.dtype == torch.float32 else nn.Parameter(parameter.detach().float())
             for parameter in self._parameters
         ]
         self._clipped = [[copy] for copy in self._copies] if apart else [self._copies]
-        self._optimizer = _optimizer(self._copies, training)
+        pairs = list(zip(self._parameters, self._copies, strict=True))
+        self._optimizers = [
+            (_optimizer(copies, training), share)
+            for copies, share in (
+                ([copy for parameter, copy in pairs if id(parameter) not in own], 1.0),
+                ([copy for parameter, copy in pairs if id(parameter) in own], training.backbone_lr / training.lr),
+            )
+            if copies
+        ]
         self._unreached = set(range(len(self._copies)))
 
     @property
@@ -82,9 +99,10 @@ class Optimizer:
                 hint=f"a lower learning rate (it was {self._training.lr:g}), or --dtype float32 if it was another",
             )
         self._note_reached()
-        for group in self._optimizer.param_groups:
-            group["lr"] = rate(step, self._training)
-        self._optimizer.step()
+        for optimizer, share in self._optimizers:
+            for group in optimizer.param_groups:
+                group["lr"] = share * rate(step, self._training)
+            optimizer.step()
         self._write_back()
 
     @torch.no_grad()

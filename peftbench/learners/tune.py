@@ -14,14 +14,16 @@ from torch import Tensor, nn
 from peftbench import registry
 from peftbench.adapters import starts
 from peftbench.adapters.starts import Start
-from peftbench.errors import RunError
+from peftbench.errors import MethodError, RunError
 from peftbench.learners import losses, parts
 from peftbench.learners.optimizer import Optimizer, warmup
 from peftbench.learners.parts import checkpointed
 from peftbench.learners.plateau import Plateau
-from peftbench.methods.base import MethodConfig
+from peftbench.methods.base import Added, MethodConfig
+from peftbench.methods.parts import places
 from peftbench.methods.stages import Stages
 from peftbench.models.backbone import Backbone
+from peftbench.models.shapes import Sizes
 from peftbench.scoring import encoding, frozen, head
 from peftbench.scoring.batches import memory_for
 from peftbench.scoring.encoding import Encoded, check_fits, encode
@@ -81,6 +83,7 @@ class TunePredictor:
         num_cut_tokens: Tokens that were cut from the shots, once per template.
         num_trained_parameters: Values that were trained; what is saved of them may be fewer (a folded network).
         num_unreached_parameters: Those among them in tensors that never got a gradient.
+        own_names: Of the model's own parameters that were trained beside the method.
         head_names: Of the classification layer's parameters, which are among `names`; no number here counts them.
         shot_tokens: No shots stand in the prompt.
         shot_bytes: No shots stand in the prompt.
@@ -96,6 +99,7 @@ class TunePredictor:
     num_trained_parameters: int = 0
     num_unreached_parameters: int = 0
     head_names: list[str] = field(default_factory=list)
+    own_names: list[str] = field(default_factory=list)
     shot_tokens: int = 0
     shot_bytes: int = 0
     log: list[dict[str, float]] = field(default_factory=list)
@@ -164,21 +168,23 @@ def learn(tuning: Tuning, backbone: Backbone, scoring: Scoring, progress: Progre
     """
     with memory_for(_too_large(tuning, backbone)), _own_randomness(backbone):
         torch.manual_seed(tuning.seed)
-        names, head_names = _attach(tuning, backbone, scoring)
+        names, head_names, own_names = _attach(tuning, backbone, scoring)
         backbone.train_only(names)
         stages = Stages(registry.method(tuning.method), backbone, tuning.config, names)
         encoded = _encode(tuning.examples, tuning.training, backbone, scoring)
         num_cut = sum(tokens.num_cut_tokens for shot in encoded for tokens in shot)
-        predictor = TunePredictor(backbone, scoring, names, len(tuning.examples), num_cut, head_names=head_names)
+        predictor = TunePredictor(
+            backbone, scoring, names, len(tuning.examples), num_cut, head_names=head_names, own_names=own_names
+        )
         if tuning.start is None:
             stages.prepare(encoded, lambda batch: _preparation_loss(predictor, batch, tuning.training))
         else:
-            starts.load(tuning.start, backbone, [name for name in names if name not in head_names])
+            starts.load(tuning.start, backbone, [name for name in names if name not in (*head_names, *own_names)])
         try:
             _train(predictor, encoded, tuning, stages, progress)
         except RunError as error:
             raise TrainingError(error, predictor) from None
-        predictor.names = stages.finish(head_names)
+        predictor.names = stages.finish([*head_names, *own_names])
     return predictor
 
 
@@ -197,8 +203,8 @@ def check(tuning: Tuning, backbone: Backbone, scoring: Scoring, queries: Sequenc
     """
     with _own_randomness(backbone):
         try:
-            names, head_names = _attach(tuning, backbone, scoring)
-            names = [name for name in names if name not in head_names]
+            names, *beside = _attach(tuning, backbone, scoring)
+            names = [name for name in names if not any(name in others for others in beside)]
             if tuning.start is not None:
                 starts.load(tuning.start, backbone, names)
             _encode(tuning.examples, tuning.training, backbone, scoring)
@@ -207,21 +213,48 @@ def check(tuning: Tuning, backbone: Backbone, scoring: Scoring, queries: Sequenc
             backbone.detach_all()
 
 
+def added(tuning: Tuning, sizes: Sizes, of_method: Added) -> Added:
+    """Add to what a method adds what is trained beside it: a classification layer, or all of the model.
+
+    Args:
+        tuning: Says whether the model is.
+        sizes: The model's, with the layer where there is one.
+        of_method: What the method adds.
+    """
+    if sizes.num_classes:
+        of_method = replace(of_method, head=True)
+    if tuning.training.train_backbone:
+        weights = tuple(dict.fromkeys([*of_method.weights, *places.matrices(sizes)]))
+        of_method = replace(
+            of_method, num_parameters=None, share=1.0, saved_bytes=None, weights=weights, embeddings=True, head=True
+        )
+    return of_method
+
+
 def _check_queries(queries: Sequence[Example], backbone: Backbone, scoring: Scoring) -> None:
     if backbone.max_positions is None:  # only the choices can be at fault
         queries = list({query.choices: query for query in queries}.values())
     check_fits(backbone, encode(backbone, queries, scoring))
 
 
-def _attach(tuning: Tuning, backbone: Backbone, scoring: Scoring) -> tuple[list[str], list[str]]:
+def _attach(tuning: Tuning, backbone: Backbone, scoring: Scoring) -> tuple[list[str], list[str], list[str]]:
     """Attach the method, and before it a classification layer where answers are classes.
 
     Returns:
-        Full names of all that is trained, and of those among them that are the layer's.
+        Full names of all that is trained; of those among them that are the layer's; and of those that are the model's
+        own and no part of the method.
+
+    Raises:
+        MethodError: The method does not fit the model, or computes the model's own weights, which are to be trained.
     """
     head_names = backbone.set_classes(head.num_classes(tuning.examples)) if scoring.answer == "head" else []
     names: list[str] = registry.method(tuning.method).attach(backbone, tuning.config)
-    return [*names, *(name for name in head_names if name not in names)], head_names
+    names += [name for name in head_names if name not in names]
+    own_names = [name for name in backbone.base_names if name not in names] if tuning.training.train_backbone else []
+    if own_names and backbone.has_overlays:
+        message = f"train_backbone = true: {tuning.method} lies over the model's own weights, which stay as they are"
+        raise MethodError(message, hint="without train_backbone, or another method, for example p_tuning or lora")
+    return [*names, *own_names], head_names, own_names
 
 
 def _own_randomness(backbone: Backbone) -> AbstractContextManager[None]:
@@ -268,7 +301,8 @@ def _train(
     backbone, training = predictor.backbone, tuning.training
     parameters = backbone.parameters_named(predictor.names)
     num_members = backbone.num_members
-    optimizer = Optimizer(parameters.values(), training, apart=num_members > 1)
+    own = [parameters[name] for name in predictor.own_names]
+    optimizer = Optimizer(parameters.values(), training, backbone=own, apart=num_members > 1)
     num_all = sum(parameter.numel() for parameter in parameters.values())
     predictor.num_trained_parameters = num_all - predictor.num_head_parameters
     batches = draw_batches(encoded, training.batch_size, tuning.seed)

@@ -5,9 +5,10 @@
 When training ends the network is run once more and dropped: P is what is used and saved.
 
 Paper: 2103.10385, section 3.2.
-Differs: the paper spreads P over places of a template and trains the model with it; here it stands before the input
-    of a frozen model, as in peft, whose networks these are: the LSTM has two layers, and an MLP of one hidden layer
-    follows it; the MLP alone has two hidden layers. The prompt is folded, as there.
+Differs: the paper spreads P over places of a template and trains the model with it, as training's `train_backbone`
+    does; here P stands before the input of a frozen model, as in peft, whose networks these are: the LSTM has two
+    layers, and an MLP of one hidden layer follows it; the MLP alone has two hidden layers. The prompt is folded, as
+    there.
 """
 
 from collections.abc import Mapping

@@ -159,6 +159,11 @@ class Backbone:
         return getattr(self.soft_prompt, "num_members", 1)
 
     @property
+    def has_overlays(self) -> bool:
+        """Whether the model computes with something in place of parameters of its own (`overlay`)."""
+        return bool(self._overlays)
+
+    @property
     def inserted(self) -> dict[tuple[Site, str], nn.Module]:
         """(Site, name) -> the module that `insert` put there, in the order of insertion."""
         return dict(self._inserted)

@@ -91,8 +91,11 @@ class Training(Settings):
         accumulate: Cut each batch into so many parts, which are run one after another and whose gradients are added
             up: less memory, and the batch, the steps and the gradients stay what they are. (Elsewhere "gradient
             accumulation" may mean batches that are so many times as large.) A model's own dropout draws differently.
+        train_backbone: Train all of the model's own parameters beside the method's; all of it is saved.
+        backbone_lr: Their peak learning rate.
 
-    Paper: 2205.05638, section 3.2 (losses) and appendix (optimisation); 1512.00567, section 7 (label smoothing).
+    Paper: 2205.05638, section 3.2 (losses) and appendix (optimisation); 1512.00567, section 7 (label smoothing);
+        2103.10385, section 4 (the model trained with the prompt).
     """
 
     optimizer: Literal["adafactor", "adamw"] = "adafactor"
@@ -111,6 +114,14 @@ class Training(Settings):
     stop: Literal["never", "plateau"] = "never"
     activation_checkpointing: bool = False
     accumulate: int = Field(1, ge=1, le=limits.MAX_BATCH_SIZE)
+    train_backbone: bool = False
+    backbone_lr: float = Field(1e-5, gt=0, allow_inf_nan=False)
+
+    @model_validator(mode="after")
+    def _rate_of_what_is_trained(self) -> "Training":
+        if self.backbone_lr != 1e-5 and not self.train_backbone:
+            raise ValueError("backbone_lr goes with train_backbone, which is off")
+        return self
 
     @model_validator(mode="after")
     def _parts_of_a_batch(self) -> "Training":
@@ -131,7 +142,8 @@ class Training(Settings):
     def _without_what_is_off(self, serialize: Any) -> dict[str, Any]:
         """Leave out what came later where it is off: it does not make another training of those before it."""
         table: dict[str, Any] = serialize(self)
-        return {name: value for name, value in table.items() if (name, value) not in UNLESS_SET.items()}
+        off = UNLESS_SET | ({} if self.train_backbone else {"backbone_lr": self.backbone_lr})
+        return {name: value for name, value in table.items() if (name, value) not in off.items()}
 
 
 UNLESS_SET: dict[str, Any] = {
@@ -139,6 +151,7 @@ UNLESS_SET: dict[str, Any] = {
     "label_smoothing": 0.0,
     "activation_checkpointing": False,
     "accumulate": 1,
+    "train_backbone": False,
 }
 """Settings of training that are in no identity where they are off: others had ids before them."""
 

@@ -69,7 +69,7 @@ def test_gradients_are_clipped_to_their_global_norm():
     parameters = [nn.Parameter(torch.zeros(1)), nn.Parameter(torch.zeros(1))]
     optimizer = Optimizer(parameters, Training(max_grad_norm=1.0))
     seen = []
-    optimizer._optimizer.step = lambda: seen.extend(parameter.grad.item() for parameter in parameters)
+    optimizer._optimizers[0][0].step = lambda: seen.extend(parameter.grad.item() for parameter in parameters)
     for parameter, gradient in zip(parameters, (3.0, 4.0), strict=True):
         parameter.grad = torch.tensor([gradient])
     optimizer.step(0, 1.0)

@@ -14,7 +14,6 @@ from peftbench.costs.backward import training_flops
 from peftbench.costs.count import Query, forward_flops
 from peftbench.costs.kernels import kernel_flops
 from peftbench.errors import MethodError, ModelError
-from peftbench.flow import outcome
 from peftbench.flow import run as flow
 from peftbench.learners import tune
 from peftbench.methods.stages import Stages
@@ -139,7 +138,8 @@ def test_training_with_the_layer_costs_what_is_traced(method):
     backbone.train_only(names)
     (encoded,) = encode(backbone, [example(TEXTS[0], CLASSES)], HEAD)
     query = Query(0, len(encoded.context), (0,) * len(CLASSES))
-    added = outcome._with_head(backbone.sizes, module.added(backbone.sizes, module.Config()))
+    tuning = tune.Tuning(method, module.Config(), Training(), [])
+    added = tune.added(tuning, backbone.sizes, module.added(backbone.sizes, module.Config()))
 
     def step():
         loss = -choice_log_probs(backbone, [encoded])[0][0, 0].sum()

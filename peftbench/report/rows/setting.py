@@ -18,7 +18,9 @@ PREFIX = "ICL->prefix"
 """In-context learning by the shots' saved keys and values."""
 LOSSES = {"lm_loss": "L_LM", "unlikelihood_loss": "L_UL", "length_norm_loss": "L_LN"}
 """Setting that weighs a loss -> the loss's name in 2205.05638, section 3.2."""
-BESIDE = {"layer_norms", "bias", "chat", "select", "pool", "attention", "embedder", "source_task", "answer"}
+BESIDE = {
+    "layer_norms", "bias", "chat", "select", "pool", "attention", "embedder", "source_task", "answer", "train_backbone",
+}  # fmt: skip
 """Settings that are shown even where all rows have them: they train some of the model beside the method, tell what
 stands in a prompt, that another model reads, or how an encoder-only model answers."""
 VERSIONS = {"draw_version", "label_draw_version", "chat_template_sha256", "source_task_sha256"}

@@ -40,6 +40,7 @@ TRAINING = {
     "weight_decay": 1e-5, "scale_parameter": False, "max_grad_norm": 2.0, "lm_loss": 0.0, "unlikelihood_loss": 0.5,
     "length_norm_loss": 2.0, "loss_form": "t-few", "stop": "plateau",
     "label_smoothing": 0.25, "activation_checkpointing": True, "accumulate": 2,
+    "train_backbone": True, "backbone_lr": 2e-5,
 }  # fmt: skip
 PLAIN = {"revision": "a branch", "templates": [0, 2], "limit": 50, "draw": "balanced", "dtype": "bfloat16"}
 CONFIGS = (
