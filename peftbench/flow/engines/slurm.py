@@ -4,6 +4,7 @@ import logging
 import os
 import shutil
 import threading
+import time
 from concurrent.futures import Future
 from contextlib import suppress
 from pathlib import Path
