@@ -101,6 +101,7 @@ def rates(num_rounds: int, num_seeds: int) -> None:
         on_slurm = ("--on", "slurm", "--slurm", str(local), "--jobs", "2")
         engines |= {"--on slurm, local, --jobs 2": on_slurm} if find_spec("submitit") else {}
         seconds: dict[str, list[float]] = {name: [] for name in engines}
+        without_start: dict[str, list[float]] = {name: [] for name in engines}
         loads, cpu = [], dict.fromkeys(engines, 0.0)
         for number in range(num_rounds):
             for name, options in engines.items():
@@ -111,13 +112,28 @@ def rates(num_rounds: int, num_seeds: int) -> None:
                 after = resource.getrusage(resource.RUSAGE_CHILDREN)
                 cpu[name] += after.ru_utime + after.ru_stime - used.ru_utime - used.ru_stime
                 loads.append(os.getloadavg()[0])
-                print(f"  round {number + 1}: {name}: {seconds[name][-1]:.0f} s, load {loads[-1]:.1f}", flush=True)
+                without_start[name].append(between(results))
+                times = f"{seconds[name][-1]:.0f} s, {without_start[name][-1]:.0f} s without the start"
+                print(f"  round {number + 1}: {name}: {times}, load {loads[-1]:.1f}", flush=True)
         records = [path.name for path in results.glob("records/*.json")]
         print(f"\n{len(records)} cells, {os.cpu_count()} cores, load {min(loads):.1f} to {max(loads):.1f}\n")
-        print("| | seconds, median | times the rate of one |\n|---|---|---|")
-        for name, values in seconds.items():
-            ratios = [one / value for one, value in zip(seconds["one process"], values, strict=True)]
-            print(f"| {name} | {statistics.median(values):.0f} | {statistics.median(ratios):.2f} |")
+        print("| | seconds | times the rate of one | without the start | CPU seconds a round |\n|---|---|---|---|---|")
+        for name in engines:
+            rate, steady = (times_the_rate(measured, name) for measured in (seconds, without_start))
+            line = f"| {name} | {statistics.median(seconds[name]):.0f} | {rate:.2f} | {steady:.2f} "
+            print(line + (f"| {cpu[name] / num_rounds:.0f} |" if "--on" not in name else "| |"))
+
+
+def between(results: Path) -> float:
+    """Return the seconds from the first record to the last: what is left where a start costs nothing."""
+    moments = [path.stat().st_mtime for path in results.glob("records/*.json")]
+    return max(moments) - min(moments)
+
+
+def times_the_rate(measured: dict[str, list[float]], name: str) -> float:
+    return statistics.median(
+        alone / value for alone, value in zip(measured["one process"], measured[name], strict=True)
+    )
 
 
 def kills(num_cells: int, num_kills: int, options: list[str], seed: int = 0) -> None:
