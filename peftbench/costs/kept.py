@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from peftbench.costs.backward import Walked
 from peftbench.costs.count import Stream
-from peftbench.methods.base import FLOAT32_BYTES, Added, Place
+from peftbench.methods.base import FLOAT32_BYTES, Added, Op, Place
 from peftbench.models.shapes import Elementwise, Role, Sizes, Stack
 
 STEPS: Mapping[str, int] = {"relu": 0, "silu": 1, "gelu": 1, "gelu_pytorch_tanh": 1, "gelu_new": 4}
@@ -63,6 +63,10 @@ class Blocks:
         self._sizes, self._elementwise, self._stream, self._added = sizes, elementwise, stream, added
         self._walked, self._value_bytes = walked, value_bytes
         self._own, self._factors, self._acting = set(added.weights), set(added.factors), set(added.places)
+        self._ops: dict[Place, list[Op]] = {}
+        for op in added.ops:
+            if op.place is not None and op.trained:
+                self._ops.setdefault(op.place, []).append(op)
 
     def all(self) -> list[Block]:
         """List the blocks through which a gradient passes, or in which it ends."""
@@ -121,7 +125,7 @@ class Blocks:
         Matrices beside a layer are in float32: in half precision each has a copy of its own of what it reads.
         """
         places = [Place(norm.stack, norm.layer, norm.block, role) for role in roles]
-        readers = [op for op in self._added.ops if op.place in places and op.reads == "input" and op.trained]
+        readers = [op for place in places for op in self._ops.get(place, ()) if op.reads == "input"]
         if self._value_bytes < FLOAT32_BYTES:
             copies = FLOAT32_BYTES * len(readers)
         else:
@@ -135,11 +139,11 @@ class Blocks:
 
     def _beside(self, norm: Place, roles: tuple[Role, ...]) -> int:
         """Count bytes kept by what a method puts at these layers' outputs: factors, and what its matrices read."""
-        places = {Place(norm.stack, norm.layer, norm.block, role) for role in roles}
         total = 0
-        for op in self._added.ops:
-            if op.place in places and op.reads != "input" and op.trained:
-                total += self._tokens(op.place) * op.k * FLOAT32_BYTES
+        for role in roles:
+            place = Place(norm.stack, norm.layer, norm.block, role)
+            ops = [op for op in self._ops.get(place, ()) if op.reads != "input"]
+            total += sum(self._tokens(place) * op.k * FLOAT32_BYTES for op in ops)
         return total
 
     def _attention(self, norm: Place) -> int:

@@ -12,13 +12,14 @@ With checkpointing K is what enters each layer, and in a layer what it keeps com
 """
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 from peftbench.costs import count, kept
-from peftbench.costs.backward import Walk
+from peftbench.costs.backward import Walk, Walked
 from peftbench.costs.count import Query, Stream
-from peftbench.costs.kept import Blocks
+from peftbench.costs.kept import Block, Blocks
 from peftbench.costs.trained import Optimizer, Trained
 from peftbench.methods.base import FLOAT32_BYTES, Added
 from peftbench.methods.parts import places
@@ -157,13 +158,14 @@ def moments(model: Model, run: Pass, how: Training) -> list[Peak]:
     state = FLOAT32_BYTES * trained.state(how.optimizer) + doubled
     loaded = number * (size if is_own else FLOAT32_BYTES)  # own weights are put back in the end
     always = Peak("", model.weight_bytes + loaded, optimizer=state)
-    blocks = kept.per_layer(_blocks(model, stream, how).all())
-    layers = _layers(model, stream, how)
+    counted = Blocks(sizes, model.elementwise, stream, added, _walked(sizes, stream, added), size)
+    blocks = kept.per_layer(counted.all())
+    layers = _layers(model, stream, how, blocks, counted.around())
     over = size * trained.num_over
     around, stays = kept_masks(model, run, added, blocks) + over, sum(layer.stays for layer in layers)
     logits = stream.head * sizes.vocab_size * FLOAT32_BYTES
     embedded = sizes.vocab_size * sizes.d_model * size if is_own and added.head else 0
-    again = embedded if added.embeddings else 0  # a tied matrix: two gradients are added up
+    again = 2 * embedded if added.embeddings else 0  # of what is used twice: a second gradient, and the sum of both
     # What is added has few gradients, which count from the start.
     first = loaded if how.accumulates or not is_own else 0
     step = FLOAT32_BYTES * trained.largest if how.optimizer == "adafactor" else 0
@@ -180,9 +182,10 @@ def moments(model: Model, run: Pass, how: Training) -> list[Peak]:
     return peaks
 
 
-def _blocks(model: Model, stream: Stream, how: Training) -> Blocks:
-    walked = Walk(model.sizes, stream, how.added).run()
-    return Blocks(model.sizes, model.elementwise, stream, how.added, walked, model.value_bytes)
+@lru_cache(maxsize=8)
+def _walked(sizes: Sizes, stream: Stream, added: Added) -> Walked:
+    """Walk once for all precisions."""
+    return Walk(sizes, stream, added).run()
 
 
 def step_pass(sizes: Sizes, query: Query, added: Added, batch_size: int) -> Pass:
@@ -227,22 +230,23 @@ class _Layer:
     gradients: int
 
 
-def _layers(model: Model, stream: Stream, how: Training) -> list[_Layer]:
+def _layers(
+    model: Model, stream: Stream, how: Training, in_layers: Mapping[tuple[Stack, int], list[Block]], around: int
+) -> list[_Layer]:
     """Count the layers that are run backward, lowest first; what is kept around them goes with the uppermost."""
     sizes, size, added = model.sizes, model.value_bytes, how.added
-    counted = _blocks(model, stream, how)
     shapes = {linear.place: linear for role in places.LINEAR for linear in places.linears(sizes, role)}
     own: dict[tuple[Stack, int], int] = {}
     for place in added.weights:
         key = place.stack, place.layer
         own[key] = own.get(key, 0) + shapes[place].k * shapes[place].n * size
-    layers = []
-    for key, blocks in kept.per_layer(counted.all()).items():
+    layers, unpacked = [], model.unpacked_bytes
+    for key, blocks in in_layers.items():
         whole, working = sum(block.kept for block in blocks), max(block.working for block in blocks)
         enters = stream.tokens[key[0]] * sizes.d_model * size
         stays, again = (enters, whole) if how.checkpointing else (whole, 0)
-        layers.append(_Layer(stays, again, working + model.unpacked_bytes, own.get(key, 0)))
-    layers[-1:] = [replace(layer, stays=layer.stays + counted.around()) for layer in layers[-1:]]
+        layers.append(_Layer(stays, again, working + unpacked, own.get(key, 0)))
+    layers[-1:] = [replace(layer, stays=layer.stays + around) for layer in layers[-1:]]
     return layers
 
 
