@@ -11,6 +11,7 @@ from peftbench.flow.forecast import Forecast, forecasts
 from peftbench.flow.rate import Rate, Seconds
 from peftbench.flow.trial import Trial
 from peftbench.learners import sweep
+from peftbench.learners.classify import Classifying
 from peftbench.learners.progress import Advance, Remaining, Watch, duration
 from peftbench.learners.tune import Tuning
 from peftbench.store.record import Record
@@ -192,13 +193,18 @@ def _num_steps(trial: Trial) -> int:
     return learner.training.num_steps + (sweep.num_steps(learner.training) if learner.sweep else 0)
 
 
+def _shortening(trial: Trial) -> str:
+    """Name the setting by which learning takes less: a classifier that learns for long trains a sentence model."""
+    return "num_iterations" if isinstance(trial.learner, Classifying) else "num_steps"
+
+
 def _remark(trials: Sequence[Trial], seconds: Seconds) -> str:
     """Say how long trials on one model take, and what would shorten it."""
     num_queries = max(len(queries) for trial in trials for queries in trial.plan.queries)
     shorter = {
         "fewer seeds": len({trial.cell.seed for trial in trials}) > 1,
         "--limit N": seconds.scoring > LARGE_SHARE * seconds.total and num_queries > MANY_QUERIES,
-        "--set num_steps=N": seconds.learning > LARGE_SHARE * seconds.total,
+        f"--set {_shortening(trials[0])}=N": seconds.learning > LARGE_SHARE * seconds.total,
     }
     options = " or ".join(option for option, applies in shorter.items() if applies)
     cells = f"{len(trials)} cells" if len(trials) > 1 else "the cell"

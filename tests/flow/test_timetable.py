@@ -6,9 +6,11 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+from peftbench.classifiers.base import ClassifierConfig
 from peftbench.flow import timetable
 from peftbench.flow.forecast import Forecast
 from peftbench.flow.rate import WIDTH
+from peftbench.learners.classify import Classifying
 from peftbench.learners.progress import Silent
 from peftbench.learners.tune import Tuning
 from peftbench.methods.base import MethodConfig
@@ -156,3 +158,11 @@ def test_the_matmul_is_measured_once_and_only_where_there_is_much_to_do(table, m
 )
 def test_a_long_plan_is_remarked_on_with_what_would_shorten_it(trials, remark, table):
     assert table(len(trials)).enter([(one, None) for one in trials]) == [remark]
+
+
+def test_of_a_sentence_model_that_is_trained_pairs_are_what_there_are_fewer_of(table):
+    learner = Classifying("setfit", ClassifierConfig(), (), ())
+    long = trial(replace(BOTH, learn_flops=10**14))
+    long.learner = learner
+    (remark,) = table(1).enter([(long, None)])
+    assert remark.endswith("--set num_iterations=N would shorten it")
