@@ -14,7 +14,7 @@ from peftbench.errors import MethodError, ModelError, PeftbenchError, TaskError
 if TYPE_CHECKING:
     from peftbench.classifiers.base import Classifier
     from peftbench.methods.base import Method
-    from peftbench.metrics.base import Metric
+    from peftbench.metrics.base import Metric, Scale
     from peftbench.metrics.text import TextMetric
     from peftbench.models.family import Family
     from peftbench.selection.base import Selector
@@ -283,6 +283,15 @@ def text_metric(name: str) -> "TextMetric":
     module = importlib.import_module(TEXT_METRICS[known(name, TEXT_METRICS, "metric of text", TaskError)])
     imported: TextMetric = module.METRIC
     return imported
+
+
+def scale(name: str) -> "Scale":
+    """Import the metric `name`, of choices or of written answers, for what tables must know of it.
+
+    Raises:
+        TaskError: No such metric; the hint names the nearest and all known ones.
+    """
+    return text_metric(name) if name in TEXT_METRICS else metric(name)
 
 
 def selector(name: str) -> "Selector":

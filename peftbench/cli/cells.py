@@ -174,7 +174,7 @@ def _said(
 def _line(record: Record) -> str:
     values = [result.value() for result in record.results]
     run = f"{setting.method(record)} on {record.model.name}, {_shots(record)}, seed {record.seed}{_fold(record)}"
-    metric, value = registry.metric(record.metric).title, units.percent(statistics.median(values))
+    metric, value = registry.scale(record.metric).title, units.percent(statistics.median(values))
     over = f"median of {len(values)} templates" if len(values) > 1 else "one template"
     return f"{record.task.name}: {run}: {metric} {value}, {over}, chance {units.percent(record.task.chance)}"
 

@@ -14,7 +14,7 @@ from peftbench import registry
 from peftbench.cli.options import DATA, DataFolder, TaskOptions
 
 if TYPE_CHECKING:
-    from peftbench.tasks.schema import Writing
+    from peftbench.spec.decoding import DecodingOptions
     from peftbench.tasks.task import Example, Task
     from peftbench.tasks.template import Template
 
@@ -81,7 +81,7 @@ def _head(task: "Task") -> Iterator[str]:
     yield from _wrapped(f"labels in their order (rows to learn from/to test on): {in_order}", "", "  ")
 
 
-def _head_of_text(task: "Task", writing: "Writing") -> Iterator[str]:
+def _head_of_text(task: "Task", writing: "DecodingOptions") -> Iterator[str]:
     """Write how answers are written and what they are compared with."""
     settings = ", ".join(f"{name} {value!r}" for name, value in writing.model_dump(exclude_defaults=True).items())
     yield f"{registry.text_metric(task.metric).title} of answers that are written: {settings or 'greedily'}"

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Literal
 
 from peftbench.adapters.saved import TENSORS
-from peftbench.costs import backward, count, rule, storage
+from peftbench.costs import backward, count, of_written, rule, storage
+from peftbench.costs.of_written import Written
 from peftbench.costs.traced_cell import Traced
 from peftbench.methods.base import Added
 from peftbench.models.shapes import Sizes
@@ -73,6 +74,7 @@ class Facts:
         added: What the method adds; None for in-context learning, and for a method without closed form.
         left: What is left of that when training has ended, where it may be less.
         traced: What was seen of a method that has no closed form.
+        written: For each template, the answers that were written; nothing where choices were scored.
     """
 
     sizes: Sizes
@@ -88,6 +90,12 @@ class Facts:
     added: Added | None = None
     left: Added | None = None
     traced: Traced | None = None
+    written: Sequence[Written] = ()
+
+    @property
+    def exact(self) -> str:
+        """How a query's FLOPs are counted."""
+        return of_written.EXACT if self.written else EXACT
 
     @property
     def used(self) -> Added | None:
@@ -130,18 +138,21 @@ def costs(facts: Facts) -> list[Cost]:
 
 def _inference(facts: Facts) -> list[Cost]:
     name = "inference_flops_per_example"
-    exact = f"{EXACT}; methods folded into the weights where they can be; mean over examples and templates"
+    exact = f"{facts.exact}; methods folded into the weights where they can be; mean over examples and templates"
     choosing, ruled = _choosing_flops(facts), _ruled_choosing(facts)
     exact += "; with choosing the shots" if facts.selections else ""
     exact += "; blocks of shots see themselves alone" if facts.is_blocked else ""
     by_rule = f"{PAPER}; mean over examples and templates"
-    run = count.passes_flops(facts.sizes, Counter(facts.passes), facts.used)
+    run, as_run = count.passes_flops(facts.sizes, Counter(facts.passes), facts.used), AS_RUN
+    if facts.written:
+        parts = [part.run_flops(facts.sizes, facts.used, reads_prefix=facts.reads_prefix) for part in facts.written]
+        run, as_run = sum(parts), of_written.AS_RUN
     inference = [
         _flops(
             name, choosing + _per_example(facts, lambda query: _forward(facts, query, cached=facts.reads_prefix)), exact
         ),
         _flops(name, ruled + _per_example(facts, lambda query: _rule(facts, query)), by_rule, "estimated"),
-        _flops("scoring_flops", run, AS_RUN),
+        _flops("scoring_flops", run, as_run),
     ]
     if any(scored.once for scored in facts.scored):
         once = sum(_forward(facts, _query(facts, length)) for scored in facts.scored for length in scored.once)
@@ -223,7 +234,9 @@ def _cached(facts: Facts) -> list[Cost]:
     fill = _ratio(sum(_fill_flops(facts, scored) for scored in facts.scored), len(facts.scored))
     return [
         _flops(
-            "cached_inference_flops_per_example", cached, f"{EXACT}; keys and values of the shots read from a cache"
+            "cached_inference_flops_per_example",
+            cached,
+            f"{facts.exact}; keys and values of the shots read from a cache",
         ),
         _flops("cache_flops", fill, f"filling the cache of the shots' keys and values, once per template{blocks}"),
     ]
@@ -393,6 +406,8 @@ def _query(facts: Facts, length: Length) -> count.Query:
 
 
 def _forward(facts: Facts, query: count.Query, *, cached: bool = False) -> int:
+    if facts.written:
+        return facts.written[0].flops(facts.sizes, query, facts.used, cached=cached)
     return count.forward_flops(facts.sizes, query, facts.used, cached=cached)
 
 

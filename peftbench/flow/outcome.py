@@ -1,10 +1,7 @@
 """What a finished trial leaves: its evaluations, its record and its per-example scores."""
 
 import platform
-from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from functools import cached_property
+from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -15,84 +12,22 @@ from peftbench import registry
 from peftbench.costs import of_classifier
 from peftbench.costs.of_cell import Facts, ScoredRows, costs, drawing_costs
 from peftbench.costs.traced_cell import Traced, trace_cell
+from peftbench.flow.evaluation import Evaluation
 from peftbench.flow.plan import Plan
 from peftbench.flow.trial import Trial
+from peftbench.flow.written import WrittenEvaluation
 from peftbench.learners import tune
 from peftbench.learners.classify import Classifying
 from peftbench.learners.icl import Icl
 from peftbench.learners.learn import Classified, Learned, Learner, Tuned
-from peftbench.learners.predictor import Predictor
 from peftbench.models.backbone import Backbone
-from peftbench.scoring.ranking import NORMALIZATIONS, predict
-from peftbench.scoring.score import Scores
 from peftbench.scoring.work import Usage, Work
 from peftbench.selection import kmeans
 from peftbench.served.costs import known
 from peftbench.store import record as store
-from peftbench.store.record import Cost, ModelInfo, Normalization, Record, StartingPoint, TaskInfo, TemplateResult
-from peftbench.tasks.task import Example
-from peftbench.tasks.template import Template
+from peftbench.store.record import Cost, ModelInfo, Record, StartingPoint, TaskInfo
 
 PACKAGES = ("peftbench", "torch", "transformers", "tokenizers", "datasets", "safetensors")
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """The test rows under one template, and their scores.
-
-    Args:
-        metric: Name of the task's metric.
-        num_skipped: Test rows that the template makes nothing of.
-        is_fold: Whether the test rows are a fold, so that their places among all rows are told.
-    """
-
-    metric: str
-    template: Template
-    predictor: Predictor
-    queries: Sequence[Example]
-    scores: Scores
-    num_skipped: int = 0
-    is_fold: bool = False
-
-    @cached_property
-    def result(self) -> TemplateResult:
-        """The right answers, and the metric where that is another one, by each length normalisation."""
-        labels = [query.label for query in self.queries]
-        predictions = {
-            normalization: [predict(choices, normalization) for choices in self.scores.choices]
-            for normalization in NORMALIZATIONS
-        }
-        right = {name: list(map(int.__eq__, chosen, labels)) for name, chosen in predictions.items()}
-        return TemplateResult(
-            template=self.template.index,
-            name=self.template.name,
-            num_examples=len(labels),
-            num_correct={normalization: sum(is_right) for normalization, is_right in right.items()},
-            num_shots=self.predictor.num_shots,
-            right="".join("01"[is_right] for is_right in right["token"]),
-            num_predicted=self._counts(predictions["token"]),
-            num_labelled=self._counts(labels),
-            num_skipped=self.num_skipped or None,
-            row_ids=" ".join(str(query.row_id) for query in self.queries) if self.is_fold else None,
-            **({} if self.metric == "accuracy" else self._other_metric(predictions, labels)),
-        )
-
-    def _counts(self, indices: Sequence[int]) -> list[int]:
-        """Count how often each index of a choice occurs."""
-        counts = Counter(indices)
-        return [counts[index] for index in range(max(len(query.choices) for query in self.queries))]
-
-    @property
-    def remark(self) -> str:
-        """Its value, in words."""
-        value = 100 * self.result.value()
-        return f"{registry.metric(self.metric).title} {value:.1f} with template {self.template.index}"
-
-    def _other_metric(self, predictions: Mapping[Normalization, list[int]], labels: list[int]) -> dict[str, Any]:
-        """Compute a metric that does not follow from what is right and what is wrong."""
-        metric = registry.metric(self.metric)
-        values = {normalization: metric.of(chosen, labels) for normalization, chosen in predictions.items()}
-        return {"values": values, "predictions": predictions["token"], "labels": labels}
 
 
 def to_record(trial: Trial, learned: Learned, evaluations: Sequence[Evaluation], adapter: Path | None) -> Record:
@@ -135,24 +70,8 @@ def _packages(trial: Trial) -> list[str]:
 
 
 def to_frame(evaluations: Sequence[Evaluation]) -> pd.DataFrame:
-    """Return one row per (template, example, choice): log-probability in nats, lengths, and what it is ranked by."""
-    rows = [
-        {
-            "template": evaluation.template.index,
-            "row_id": query.row_id,
-            "label": query.label,
-            "choice": index,
-            "log_prob": score.log_prob,
-            "num_tokens": score.num_tokens,
-            "num_chars": score.num_chars,
-            "num_bytes": score.num_bytes,
-            "ranked_by": score.value(),
-        }
-        for evaluation in evaluations
-        for query, choices in zip(evaluation.queries, evaluation.scores.choices, strict=True)
-        for index, score in enumerate(choices)
-    ]
-    return pd.DataFrame(rows)
+    """Return the scores of all templates: see `Evaluation.frame`, or `WrittenEvaluation.frame` of written answers."""
+    return pd.concat([evaluation.frame() for evaluation in evaluations], ignore_index=True)
 
 
 def _model_info(backbone: Backbone) -> ModelInfo:
@@ -259,6 +178,7 @@ def _facts(trial: Trial, learned: Learned, evaluations: Sequence[Evaluation], ad
         num_parameters=backbone.num_parameters,
         bytes_per_value=backbone.dtype.itemsize,
         scored=[_scored_rows(evaluation) for evaluation in evaluations],
+        written=[evaluation.written for evaluation in evaluations if isinstance(evaluation, WrittenEvaluation)],
         passes=[shape for evaluation in evaluations for shape in evaluation.scores.work.passes],
         adapter=adapter,
         learn_seconds=learned.seconds,
@@ -298,6 +218,18 @@ def _scored_rows(evaluation: Evaluation) -> ScoredRows:
     )
 
 
+def _written(evaluations: Sequence[Evaluation]) -> dict[str, int]:
+    """Count the tokens that were written; empty answers, and those that had not ended, are counted, not dropped."""
+    parts = [part for evaluation in evaluations if (part := evaluation.result.written) is not None]
+    if not parts:
+        return {}
+    return {
+        "written_tokens": sum(part.num_tokens for part in parts),
+        "empty_outputs": sum(part.num_empty for part in parts),
+        "cut_outputs": sum(part.num_cut for part in parts),
+    }
+
+
 def _usage(usage: Usage) -> dict[str, int]:
     """List what a server was asked for, and what it says of its cache, if it does."""
     cached = {} if usage.cached is None else {"served_cached_tokens": usage.cached}
@@ -326,6 +258,7 @@ def _work(learned: Learned, evaluations: Sequence[Evaluation]) -> dict[str, int]
         "scoring_padding_tokens": scoring.padding_tokens,
         "scoring_halvings": scoring.num_halvings,
     }
+    work |= _written(evaluations)
     if any(evaluation.scores.selection for evaluation in evaluations):
         work["scoring_saved_tokens"] = scoring.saved_tokens
     if isinstance(learned, Tuned):

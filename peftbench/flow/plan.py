@@ -9,6 +9,7 @@ from peftbench import registry
 from peftbench.adapters import starts
 from peftbench.adapters.peft import read
 from peftbench.errors import MethodError, TaskError
+from peftbench.flow import text_task
 from peftbench.learners.calibration import NUM_ROWS, NUM_TEXTS
 from peftbench.learners.classify import Classifying
 from peftbench.learners.icl import Icl
@@ -23,7 +24,7 @@ from peftbench.tasks import folds, labels, overlap
 from peftbench.tasks.load import load as load_task
 from peftbench.tasks.random_text import random_rows
 from peftbench.tasks.shots import check_number, draw, others
-from peftbench.tasks.task import Row, Task
+from peftbench.tasks.task import Example, Row, Task
 from peftbench.tasks.template import Template
 
 
@@ -90,8 +91,7 @@ def on_all_rows(cell: Cell) -> Plan:
 def _plan(cell: Cell, task: Task, source: Task, rendered: dict[tuple[Any, ...], Queries]) -> Plan:
     _check_limit(task, cell.limit)
     if task.is_text or source.is_text:
-        message = f"task '{task.name}' has answers that are written, and only chosen ones are scored"
-        raise TaskError(message, hint="`peftbench show` shows it; `icl` and `tune` take tasks with answer choices")
+        text_task.check(cell, task, source)
     templates, shot_templates = (
         part.select("all" if cell.templates is None else cell.templates) for part in (task, source)
     )
@@ -173,12 +173,18 @@ def plan(cell: Cell) -> Plan:
 
 
 def _queries(templates: Sequence[Template], test: Sequence[Row]) -> Queries:
-    queries = [[template.render(row) for row in test if template.reads(row)] for template in templates]
+    queries = [[_query(template, row) for row in test if template.reads(row)] for template in templates]
     for template, of_template in zip(templates, queries, strict=True):
         if not of_template:
             message = f"template '{template.name}' makes nothing of any of the {len(test)} test rows"
             raise TaskError(message, hint="another template with --templates, or a larger --limit")
     return queries
+
+
+def _query(template: Template, row: Row) -> Example:
+    """Render a test row; of references the first one stands for the answer, whose length nobody knows before."""
+    example = template.render(row)
+    return _of_references(example)[0] if template.is_text else example
 
 
 def _check_limit(task: Task, limit: int | None) -> None:
@@ -212,12 +218,22 @@ def _learner(cell: Cell, task: Task, rows: tuple[Row, ...], templates: tuple[Tem
     return Tuning(
         method=cell.method,
         config=_config(cell.method, cell, start),
-        training=checked(Training, cell.training, "training", MethodError),
-        examples=[[template.render(row) for template in templates if template.reads(row)] for row in rows],
+        training=checked(Training, text_task.training(cell, task), "training", MethodError),
+        examples=[_of_shot(row, templates) for row in rows],
         seed=cell.seed,
         start=start,
         sweep=cell.sweep is not None,
     )
+
+
+def _of_shot(row: Row, templates: Sequence[Template]) -> list[Example]:
+    """Render a shot by each template, and of written answers for each reference: a step draws one of them."""
+    examples = [template.render(row) for template in templates if template.reads(row)]
+    return [part for example in examples for part in _of_references(example)] if templates[0].is_text else examples
+
+
+def _of_references(example: Example) -> list[Example]:
+    return [replace(example, choices=(text,), label=0) for text in example.choices]
 
 
 def _calibration_rows(cell: Cell, task: Task, templates: Sequence[Template], shots: Sequence[Row]) -> tuple[Row, ...]:

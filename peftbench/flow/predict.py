@@ -267,6 +267,9 @@ def open_usage(path: Path) -> Usage:
         beside = path.parent.parent / "prompts" / path.name
         used = usage.read(beside if path.parent.name == "records" else path)
     fit.check(path)
+    if used.decoding is not None:
+        message = f"'{path}' writes answers to task '{used.task}', and `predict` gives one of several choices"
+        raise RecordError(message, hint="in Python: peftbench.learners.predictor.Predictor.generate")
     return used
 
 

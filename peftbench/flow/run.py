@@ -5,22 +5,26 @@ Read from `run` downwards for the whole experiment; everything else is a noun th
 
 import itertools
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 
 from peftbench.errors import ModelError, RecordError, TaskError
-from peftbench.flow import failures, usage
+from peftbench.flow import failures, usage, written
+from peftbench.flow.evaluation import Evaluation
 from peftbench.flow.failures import CellsFailed, Failure
-from peftbench.flow.outcome import Evaluation, to_frame, to_record
+from peftbench.flow.outcome import to_frame, to_record
 from peftbench.flow.plan import Plan, plans, remarks
 from peftbench.flow.timetable import CellWatch, Timetable
 from peftbench.flow.trial import Trial, trials, weights
 from peftbench.learners.learn import Learned, save
+from peftbench.learners.predictor import Predictor
 from peftbench.learners.progress import SILENT, Watch
 from peftbench.spec.cell import Cell
 from peftbench.store.record import Record
 from peftbench.store.results import Store
+from peftbench.tasks.task import Example
+from peftbench.tasks.template import Template
 
 
 @dataclass(frozen=True)
@@ -188,13 +192,24 @@ def _run(trial: Trial, store: Store, watch: CellWatch, *, force: bool) -> Record
 
 
 def _evaluate(trial: Trial, learned: Learned, watch: Watch) -> Iterator[Evaluation]:
-    """Rank the choices of each test row under each template."""
+    """Rank the choices of each test row under each template, or write its answer."""
     plan = trial.plan
     with watch.stage(f"{plan.task.name}: scoring", sum(map(len, plan.queries))) as advance:
         for template, predictor, queries in zip(plan.templates, learned.predictors, plan.queries, strict=True):
-            scores = predictor.score(queries, lambda num_done: advance(num_done, ""))
-            skipped = plan.num_skipped(template)
-            is_fold = trial.cell.fold is not None
-            evaluation = Evaluation(plan.task.metric, template, predictor, queries, scores, skipped, is_fold)
+            evaluation = _evaluation(trial, template, predictor, queries, lambda num_done: advance(num_done, ""))
             advance(0, evaluation.remark)
             yield evaluation
+
+
+def _evaluation(
+    trial: Trial,
+    template: Template,
+    predictor: Predictor,
+    queries: Sequence[Example],
+    progress: Callable[[int], None],
+) -> Evaluation:
+    if trial.plan.task.is_text:
+        return written.evaluate(trial, template, predictor, queries, progress)
+    scores = predictor.score(queries, progress)
+    skipped, is_fold = trial.plan.num_skipped(template), trial.cell.fold is not None
+    return Evaluation(trial.plan.task.metric, template, predictor, queries, scores, skipped, is_fold)

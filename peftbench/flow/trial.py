@@ -8,6 +8,7 @@ from typing import Any
 
 from peftbench import registry
 from peftbench.errors import MethodError
+from peftbench.flow import text_task
 from peftbench.flow.plan import Plan
 from peftbench.learners import learn, sweep
 from peftbench.learners.classify import Classifying
@@ -23,6 +24,7 @@ from peftbench.scoring.work import SelectionWork
 from peftbench.selection import kmeans
 from peftbench.served import backbone as remote
 from peftbench.spec.cell import Cell, Scoring, Training
+from peftbench.spec.decoding import Decoding
 from peftbench.spec.settings import checked
 from peftbench.store.record import identify
 from peftbench.tasks.shots import LABEL_DRAW_VERSION, OWN_DRAW_VERSION, pool
@@ -85,8 +87,18 @@ class Trial:
             **self._source_identity,
             **({"chat_template_sha256": self.chat_template_sha256} if self.scoring.chat else {}),
             **({"draw_version": OWN_DRAW_VERSION} if self.plan.source.is_own and cell.shots else {}),
+            **({"decoding": self.decoding.model_dump(mode="json")} if self.decoding is not None else {}),
             **({"label_draw_version": LABEL_DRAW_VERSION} if cell.icl.labels == "random" else {}),
         }  # fmt: skip
+
+    @cached_property
+    def decoding(self) -> Decoding | None:
+        """How answers are written; None where they are chosen.
+
+        Raises:
+            ModelError: As `text_task.decoding`.
+        """
+        return text_task.decoding(self.plan.task, self.backbone)
 
     @property
     def chat_template_sha256(self) -> str | None:
@@ -172,7 +184,7 @@ class Trial:
         Raises:
             PeftbenchError: What would keep it from running.
         """
-        learn.check(self.learner, self.backbone, self.scoring, self.plan.queries)
+        learn.check(self.learner, self.backbone, self.scoring, self.plan.queries, self.decoding)
 
     def pool(self) -> tuple[list[Row], list[str]]:
         """List the rows that a model chooses shots from, and their texts under the first template that reads them."""
@@ -195,7 +207,7 @@ class Trial:
         rows, texts = self.pool()
         places, work = kmeans.choose(self.backbone, texts, self.cell.shots, self.cell.seed)
         plan = self.plan.after(tuple(rows[place] for place in places))
-        return replace(self, plan=plan, learner=_resolved(plan.learner, self.cell, self.backbone), drawing=work)
+        return replace(self, plan=plan, learner=_resolved(plan.learner, plan, self.backbone), drawing=work)
 
     def learn(self, watch: Watch) -> Learned:
         """Learn from the shots; what is tuned stays attached to the backbone."""
@@ -249,10 +261,10 @@ def on(backbone: Backbone, plans: Sequence[Plan]) -> list[Trial]:
         Trial(
             plan,
             backbone,
-            plan.cell.scoring.resolved(
+            text_task.scoring(plan.cell, plan.task, backbone).resolved(
                 is_encoder_decoder=backbone.is_encoder_decoder, is_encoder_only=backbone.sizes.is_encoder_only
             ),
-            _resolved(plan.learner, plan.cell, backbone),
+            _resolved(plan.learner, plan, backbone),
         )
         for plan in plans
     ]
@@ -265,13 +277,14 @@ def weights(plan: Plan) -> tuple[Any, ...]:
     return cell.model, cell.revision, cell.dtype, cell.allow_pickle, _reads_only(cell), *where
 
 
-def _resolved(learner: Learner, cell: Cell, backbone: Backbone) -> Learner:
+def _resolved(learner: Learner, plan: Plan, backbone: Backbone) -> Learner:
     """Resolve training settings: command line > the model folder's settings > the method's defaults."""
     if not isinstance(learner, Tuning):
         return learner
+    cell = plan.cell
     table = {**registry.method(learner.method).DEFAULTS, **backbone.settings(learner.method)}
     if cell.scoring.answer == "head":  # of classes the losses of answers are all this one, or push it up again
         table |= {"unlikelihood_loss": 0.0, "length_norm_loss": 0.0}
-    table |= cell.training
+    table |= text_task.training(cell, plan.source)
     what = f"training settings of '{backbone.name}'"
     return replace(learner, training=checked(Training, table, what, MethodError))

@@ -15,6 +15,7 @@ from peftbench.learners.icl import Icl
 from peftbench.learners.learn import Learned, Prompted, Tuned
 from peftbench.learners.tune import Tuning
 from peftbench.spec.cell import IclOptions, Scoring
+from peftbench.spec.decoding import Decoding
 from peftbench.spec.settings import Settings
 from peftbench.store.seal import FIELD, broken, sealed
 from peftbench.tasks.schema import Wording
@@ -71,6 +72,7 @@ class Usage(Settings):
         classifier_config: Its settings.
         embedder_sha256: Of the sentence model that shots are chosen or classified by; None where there is none.
         chat_template_sha256: Of the template that writes prompts as turns; None where they are plain text.
+        decoding: How answers are written; None where they are chosen.
         before: With a chat template: for each template of the task, what stood before the query in each of its prompts;
             to be read, it is written anew from the shots.
     """
@@ -95,6 +97,7 @@ class Usage(Settings):
     classifier_config: dict[str, Any] = {}
     embedder_sha256: str | None = None
     chat_template_sha256: str | None = None
+    decoding: Decoding | None = None
     before: tuple[tuple[str, ...], ...] = ()
 
     @model_validator(mode="after")
@@ -120,7 +123,7 @@ class Usage(Settings):
     def text(self) -> str:
         """Write it as the JSON of its file, with its digest; of turns and chosen shots only where there are any."""
         absent = set() if self.scoring.chat else {"chat_template_sha256", "before"}
-        absent |= {name for name in ("num_chosen", "embedder_sha256") if getattr(self, name) is None}
+        absent |= {name for name in ("num_chosen", "embedder_sha256", "decoding") if getattr(self, name) is None}
         absent |= set() if self.calibration_rows else {"calibration_rows"}
         absent |= set() if self.classifier else {"classifier", "classifier_config"}
         return sealed(self.model_dump_json(indent=2, exclude=absent))
@@ -199,9 +202,7 @@ def of(trial: Trial) -> Usage:
         label=plan.templates[0].label,
         classes=plan.task.classes,
         templates=tuple(
-            NumberedWording.model_validate(
-                {"name": t.name, "index": t.index, "text": t.text, "choices": t.choices, **t.more}
-            )
+            NumberedWording.model_validate({"name": t.name, "index": t.index, "text": t.text} | _rest(t))
             for t in plan.templates
         ),
         scoring=trial.scoring,
@@ -215,7 +216,13 @@ def of(trial: Trial) -> Usage:
         seed=cell.seed,
         embedder_sha256=trial.embedder_sha256,
         chat_template_sha256=trial.chat_template_sha256,
+        decoding=trial.decoding,
     )
+
+
+def _rest(template: Template) -> dict[str, Any]:
+    """Return what a wording says beside name, number and text; where answers are written, nothing."""
+    return {} if template.is_text else {"choices": template.choices, **template.more}
 
 
 def prompt(trial: Trial, learned: Learned) -> str | None:

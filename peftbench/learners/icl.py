@@ -23,7 +23,7 @@ from peftbench.scoring.encoding import (
     num_tokens,
     num_virtual_tokens,
 )
-from peftbench.scoring.generate import Output, generate
+from peftbench.scoring.generate import Output, check_writing, generate
 from peftbench.scoring.layout import Shot
 from peftbench.scoring.score import Scores
 from peftbench.scoring.work import Blocks
@@ -57,7 +57,13 @@ class Icl:
     num_chosen: int | None = None
     calibration_rows: tuple[Row, ...] = ()
 
-    def check(self, backbone: Backbone, scoring: Scoring, queries: Sequence[Sequence[Example]]) -> None:
+    def check(
+        self,
+        backbone: Backbone,
+        scoring: Scoring,
+        queries: Sequence[Sequence[Example]],
+        decoding: Decoding | None = None,
+    ) -> None:
         """Find what would keep prompts from fitting, or from being saved as a prefix; no model is run.
 
         Where a model chooses shots, whether they fit shows when it has.
@@ -75,7 +81,11 @@ class Icl:
             for template, examples in zip(self.templates, queries, strict=True):
                 learn(backbone, template, text, scoring).check_choices(examples)
         else:
-            text.prompts(backbone, scoring, queries)
+            prompts = text.prompts(backbone, scoring, queries)
+            if decoding is not None:
+                for predictor, examples in zip(prompts, queries, strict=True):
+                    shots = predictor.shown() if isinstance(predictor, IclPredictor) else ()
+                    check_writing(backbone, examples, scoring, decoding, shots)
 
     def prompts(self, backbone: Backbone, scoring: Scoring, queries: Sequence[Sequence[Example]]) -> list[Prompting]:
         """Write a prompt of shots for each template, and see that it fits with the template's queries.

@@ -15,6 +15,7 @@ from peftbench.learners.sweep import Swept, num_steps, sweep
 from peftbench.learners.tune import TunePredictor, Tuning
 from peftbench.models.backbone import Backbone
 from peftbench.spec.cell import Scoring
+from peftbench.spec.decoding import Decoding
 from peftbench.tasks.task import Example
 
 Learner = Icl | Tuning | Classifying
@@ -99,18 +100,20 @@ class Classified:
 Learned = Prompted | Tuned | Classified
 
 
-def check(learner: Learner, backbone: Backbone, scoring: Scoring, queries: Queries) -> None:
-    """Find what would keep `learn`, and scoring after it, from working, before anything is computed.
+def check(
+    learner: Learner, backbone: Backbone, scoring: Scoring, queries: Queries, decoding: Decoding | None = None
+) -> None:
+    """Find what would keep `learn`, and scoring or writing after it, from working, before anything is computed.
 
     Raises:
         PeftbenchError: As `learn`.
     """
     if isinstance(learner, Tuning):
-        tune.check(learner, backbone, scoring, [query for of_template in queries for query in of_template])
+        tune.check(learner, backbone, scoring, [query for of_template in queries for query in of_template], decoding)
     elif isinstance(learner, Classifying):
         learner.check(backbone)
     else:
-        learner.check(backbone, scoring, queries)
+        learner.check(backbone, scoring, queries, decoding)
 
 
 def learn(

@@ -29,7 +29,7 @@ from peftbench.scoring.batches import memory_for
 from peftbench.scoring.encoding import Encoded, check_fits, encode
 from peftbench.scoring.forward import choice_log_probs, of_members
 from peftbench.scoring.frozen import FrozenLayers
-from peftbench.scoring.generate import Output, generate
+from peftbench.scoring.generate import Output, check_writing, generate
 from peftbench.scoring.passes import Prompt, Shapes
 from peftbench.scoring.score import Scores, score
 from peftbench.scoring.work import Length, Pass, TrainingWork
@@ -188,18 +188,25 @@ def learn(tuning: Tuning, backbone: Backbone, scoring: Scoring, progress: Progre
     return predictor
 
 
-def check(tuning: Tuning, backbone: Backbone, scoring: Scoring, queries: Sequence[Example] = ()) -> None:
+def check(
+    tuning: Tuning,
+    backbone: Backbone,
+    scoring: Scoring,
+    queries: Sequence[Example] = (),
+    decoding: Decoding | None = None,
+) -> None:
     """Find what would keep `learn`, and scoring after it, from working; nothing is computed, nothing stays attached.
 
     Args:
         tuning: Method, settings and shots.
         backbone: With nothing attached.
         scoring: Cut and end of answers.
-        queries: What is to be scored afterwards.
+        queries: What is to be answered afterwards.
+        decoding: How answers are written; None where they are chosen.
 
     Raises:
-        MethodError: As `learn`.
-        ModelError: As `learn`, for queries too.
+        MethodError: As `learn`; what is attached writes no text.
+        ModelError: As `learn`, for queries too, and for answers as long as may be.
     """
     with _own_randomness(backbone):
         try:
@@ -209,6 +216,8 @@ def check(tuning: Tuning, backbone: Backbone, scoring: Scoring, queries: Sequenc
                 starts.load(tuning.start, backbone, names)
             _encode(tuning.examples, tuning.training, backbone, scoring)
             _check_queries(queries, backbone, scoring)
+            if decoding is not None:
+                check_writing(backbone, queries, scoring, decoding)
         finally:
             backbone.detach_all()
 

@@ -76,6 +76,10 @@ class TextMetric(Scale):
         self.require()
         return self.statistics(outputs, references)
 
+    def of_sums(self, sums: Sequence[float]) -> float:
+        """Compute the value of (statistics,) sums over examples."""
+        return float(self.value(np.asarray(sums, dtype=float)))
+
     def of(self, outputs: Outputs, references: References) -> float:
         """Compute the value of outputs against the references of each."""
         return float(self.value(self.statistics_of(outputs, references).sum(0)))

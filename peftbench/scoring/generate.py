@@ -22,7 +22,7 @@ from peftbench.models.backbone import Backbone
 from peftbench.scoring import prefill
 from peftbench.scoring.batches import token_budget
 from peftbench.scoring.encoded import num_common, tokenized
-from peftbench.scoring.encoding import layout_of, num_virtual_tokens, opening
+from peftbench.scoring.encoding import cut_input, layout_of, num_virtual_tokens, opening
 from peftbench.scoring.layout import Shot
 from peftbench.scoring.soft_prompt import absent_virtual, virtual_tokens
 from peftbench.spec.cell import Scoring
@@ -105,6 +105,31 @@ def check(backbone: Backbone) -> None:
         raise MethodError(message, hint="one soft prompt: --set num_prompts=1")
 
 
+def check_writing(
+    backbone: Backbone,
+    examples: Sequence[Example],
+    scoring: Scoring,
+    decoding: Decoding,
+    shots: Sequence[Shot] = (),
+) -> None:
+    """Find what would keep answers from being written; no model is run.
+
+    Args:
+        backbone: With what is attached.
+        examples: What is to be answered.
+        scoring: How prompts are laid out.
+        decoding: How answers are written.
+        shots: What stands before each input.
+
+    Raises:
+        ModelError: As `generate`.
+        MethodError: Likewise.
+    """
+    check(backbone)
+    queries = [cut_input(backbone, example, scoring.max_input_tokens)[0] for example in examples]
+    _check_fits(backbone, contexts(backbone, queries, scoring, shots), decoding)
+
+
 def contexts(
     backbone: Backbone, examples: Sequence[Example], scoring: Scoring, shots: Sequence[Shot] = ()
 ) -> list[list[int]]:
@@ -160,7 +185,11 @@ def _check_fits(backbone: Backbone, prompts: Contexts, decoding: Decoding) -> No
     needed = max(longest, new) if backbone.is_encoder_decoder else longest + new
     if needed > most:
         room = most - longest
-        shorter = f"--max-new-tokens {room}, or " if room > 0 and not backbone.is_encoder_decoder else ""
+        shorter = (
+            f"[writing] max_new_tokens = {room} in the task's TOML, or "
+            if room > 0 and not backbone.is_encoder_decoder
+            else ""
+        )
         message = f"a prompt of {longest:,} tokens and an answer of up to {new:,} do not fit '{backbone.name}'"
         raise ModelError(f"{message}, which takes {most:,}", hint=f"{shorter}fewer shots or shorter inputs")
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_serializer, model_validator
 
 from peftbench.spec.cell import Fold
 
@@ -15,6 +15,7 @@ SORTED = json.JSONEncoder(sort_keys=True, default=str)
 Normalization = Literal["token", "char", "byte", "none"]
 Count = Annotated[int, Field(ge=0)]
 Numbers = Annotated[str, Field(pattern=r"^\d{1,9}( \d{1,9})*$")]
+Finite = Annotated[float, Field(allow_inf_nan=False)]
 # No cost comes near: sums, squares and products with numbers of queries stay finite.
 Amount = Annotated[float | int, Field(ge=0, le=1e60, allow_inf_nan=False)]
 
@@ -44,6 +45,27 @@ class Cost(Part):
     reason: str | None = None
 
 
+class WrittenResult(Part):
+    """Answers that were written under one template, and their value.
+
+    Args:
+        value: The task's metric.
+        scale: What `value` is multiplied by where it is shown.
+        statistics: For each example, in the order of the test rows, what the metric is made from: its value is a
+            function of the sum over examples (`metrics.text`).
+        num_tokens: Tokens that were written, those that ended answers included.
+        num_empty: Answers without any text.
+        num_cut: Answers that had not ended when they were as long as may be.
+    """
+
+    value: Finite
+    scale: Finite
+    statistics: list[list[Finite]]
+    num_tokens: Count
+    num_empty: Count
+    num_cut: Count
+
+
 class TemplateResult(Part):
     """Accuracy under one template, by each length normalisation of the choices' log-probabilities.
 
@@ -60,6 +82,7 @@ class TemplateResult(Part):
         num_skipped: Test rows that the template makes nothing of, which are not among the examples; None for none.
         row_ids: Where a fold was tested, the position of each example among the rows that were split, separated by
             spaces; None where the examples are the test rows.
+        written: Where answers were written: what they were worth; then nothing is said of choices.
     """
 
     template: int
@@ -75,17 +98,35 @@ class TemplateResult(Part):
     num_labelled: list[Count] | None = None
     num_skipped: Count | None = None
     row_ids: Numbers | None = None
+    written: WrittenResult | None = None
 
     @model_validator(mode="after")
     def _is_possible(self) -> "TemplateResult":
+        if self.written is not None:
+            return self._is_possibly_written(self.written)
         if "token" not in self.num_correct:
             raise ValueError("num_correct has no count by log-probability per token")
         if max(self.num_correct.values()) > self.num_examples:
             raise ValueError(f"more right answers than the {self.num_examples} examples")
         return self
 
+    def _is_possibly_written(self, written: WrittenResult) -> "TemplateResult":
+        if self.num_correct:
+            raise ValueError("answers were written, and choices counted")
+        if len(written.statistics) != self.num_examples or len(set(map(len, written.statistics))) != 1:
+            raise ValueError(f"statistics are not as many for each of the {self.num_examples} examples")
+        return self
+
+    @model_serializer(mode="wrap")
+    def _without_written(self, serialize: Any) -> dict[str, Any]:
+        """Leave out `written` of choices: their records are as they always were."""
+        table: dict[str, Any] = serialize(self)
+        return {name: value for name, value in table.items() if (name, value) != ("written", None)}
+
     def value(self, normalization: Normalization = "token") -> float:
-        """Return the value of the task's metric, as a fraction of 1."""
+        """Return the value of the task's metric: a hundred times it is what tables show, in the metric's unit."""
+        if self.written is not None:
+            return self.written.value * self.written.scale / 100
         return self.accuracy(normalization) if self.values is None else self.values[normalization]
 
     def accuracy(self, normalization: Normalization = "token") -> float:
@@ -302,7 +343,8 @@ class Record(Part):
 
         Records that were made before metrics were computed hold accuracies, whatever their task named.
         """
-        return "accuracy" if any(result.values is None for result in self.results) else self.task.metric
+        is_old = any(result.values is None and result.written is None for result in self.results)
+        return "accuracy" if is_old else self.task.metric
 
     @property
     def num_shots(self) -> list[int]:

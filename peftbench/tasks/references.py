@@ -14,7 +14,8 @@ def of_row(fields: Mapping[str, Any], columns: Sequence[str]) -> tuple[str, ...]
 
     Args:
         fields: Column -> value.
-        columns: Names of columns; "answers.text" is the field of that name in a column of tables.
+        columns: Names of columns; "answers.text" is the field of that name in a column of tables, or the column where
+            it holds texts.
 
     Returns:
         The texts; None where none of the columns is there.
@@ -40,8 +41,8 @@ def _value(fields: Mapping[str, Any], column: str) -> Any:
     if column in fields:
         return fields[column]
     name, _, inner = column.partition(".")
-    table = fields.get(name)
-    return table.get(inner, _ABSENT) if isinstance(table, Mapping) else _ABSENT
+    table = fields.get(name, _ABSENT)
+    return table.get(inner, _ABSENT) if isinstance(table, Mapping) else table
 
 
 def _texts(value: Any, column: str) -> list[str]:

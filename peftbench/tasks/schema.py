@@ -7,7 +7,8 @@ from pydantic import Field, field_validator, model_validator
 
 from peftbench import registry
 from peftbench.errors import TaskError
-from peftbench.spec import limits, values
+from peftbench.spec import values
+from peftbench.spec.decoding import DecodingOptions
 from peftbench.spec.settings import Settings, checked
 
 
@@ -80,31 +81,6 @@ class Label(Settings):
         return names
 
 
-class Writing(Settings):
-    """How answers are written; names as transformers has them.
-
-    Args:
-        max_new_tokens: Tokens of an answer at most, its end included; None leaves it to the model's end token.
-        stop: Texts that end an answer, beside the model's end token.
-        num_beams: 1 takes the most probable token each time.
-        length_penalty: Of beams: log p / length^penalty.
-        no_repeat_ngram_size: No n-gram of so many tokens is written twice; 0 for no such rule.
-    """
-
-    max_new_tokens: int | None = Field(None, ge=1, le=limits.MAX_NEW_TOKENS)
-    stop: tuple[str, ...] = Field((), max_length=limits.MAX_STOPS)
-    num_beams: int = Field(1, ge=1, le=limits.MAX_BEAMS)
-    length_penalty: float = Field(1.0, allow_inf_nan=False)
-    no_repeat_ngram_size: int = Field(0, ge=0, le=limits.MAX_NEW_TOKENS)
-
-    @field_validator("stop")
-    @classmethod
-    def _stops_are_texts(cls, stop: tuple[str, ...]) -> tuple[str, ...]:
-        if not all(stop):
-            raise ValueError("an empty text ends every answer before it begins")
-        return stop
-
-
 class Wording(Settings):
     """One [[templates]] table: see `peftbench.tasks.template.Template`.
 
@@ -161,7 +137,7 @@ class TaskFile(Settings):
     remark: str | None = None
     answer: Literal["choices", "text"] = "choices"
     references: str | tuple[str, ...] = ()
-    writing: Writing = Writing()
+    writing: DecodingOptions = DecodingOptions()
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -203,7 +179,8 @@ class TaskFile(Settings):
         return {
             f"metric '{self.metric}' is of text that is written: answer = \"text\"": self.metric
             in registry.TEXT_METRICS,
-            "'references' and 'writing' go with answer = \"text\"": bool(self.columns) or self.writing != Writing(),
+            "'references' and 'writing' go with answer = \"text\"": bool(self.columns)
+            or self.writing != DecodingOptions(),
         }
 
 

@@ -9,7 +9,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
 from peftbench.errors import TaskError
-from peftbench.tasks.schema import Writing
+from peftbench.spec.decoding import DecodingOptions
 
 if TYPE_CHECKING:
     from peftbench.tasks.template import Template
@@ -97,7 +97,7 @@ class Task:
     left_out: Mapping[int, str] = field(default_factory=dict)
     remark: str | None = None
     clusters: tuple[int, ...] | None = None
-    writing: Writing | None = None
+    writing: DecodingOptions | None = None
 
     @property
     def is_text(self) -> bool:

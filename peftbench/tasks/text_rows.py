@@ -65,5 +65,9 @@ def value_of_nothing(metric: str) -> float:
     """Return a metric's value where every answer is empty: what is to be beaten, as chance is where answers are chosen.
 
     It is 0 where higher is better; of edits for each token of a reference, the only one of the others, it is 1.
+
+    Returns:
+        The value in hundredths of what tables show, as `store.record.TemplateResult.value`.
     """
-    return 0.0 if registry.text_metric(metric).higher_is_better else 1.0
+    scale = registry.text_metric(metric)
+    return 0.0 if scale.higher_is_better else scale.scale / 100

@@ -163,7 +163,7 @@ def test_what_does_not_write_or_does_not_fit_is_refused_in_one_line():
     most = backbone.max_positions
     with pytest.raises(ModelError, match=f"an answer of up to {most:,} do not fit") as error:
         generate(backbone, examples(1), PLAIN, Decoding(max_new_tokens=most))
-    assert "--max-new-tokens" in error.value.hint
+    assert "max_new_tokens" in error.value.hint
     voting = registry.method("prompt_tuning")
     voting.attach(backbone, voting.Config(num_prompts=3))
     with pytest.raises(MethodError, match="3 soft prompts vote on choices"):

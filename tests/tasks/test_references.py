@@ -17,7 +17,8 @@ from peftbench.tasks.references import of_row, present
         ({"answers.text": "z", "answers": {"text": ["x"]}}, ["answers.text"], ("z",)),
         ({"a": 42, "b": 1.5}, ["a", "b"], ("42", "1.5")),
         ({"c": "one"}, ["a", "b"], None),
-        ({"answers": "no table"}, ["answers.text"], None),
+        ({"answers": ["x", "y"]}, ["answers.text"], ("x", "y")),
+        ({"answers": {"start": [0]}}, ["answers.text"], None),
     ],
 )
 def test_references_come_from_texts_lists_tables_and_several_columns(fields, columns, texts):

@@ -84,7 +84,8 @@ def test_the_value_of_nothing_is_the_metrics_own(name):
     metric = registry.text_metric(name)
     for package in metric.packages:
         pytest.importorskip(package)
-    assert metric.of(["", ""], [["a red house"], ["two"]]) == pytest.approx(value_of_nothing(name))
+    value = metric.of(["", ""], [["a red house"], ["two"]])
+    assert value * metric.scale / 100 == pytest.approx(value_of_nothing(name))
 
 
 def test_a_task_is_shown_with_its_settings(tmp_path, capsys):

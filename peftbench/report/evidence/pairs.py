@@ -154,7 +154,11 @@ def _metric(a: Selection, b: Selection, sha256: str, task: str) -> Metric:
             f"task '{task}' is scored by several metrics: {sides}",
             hint="type the command that made the older records again: it scores them by the task's metric of now",
         )
-    return registry.metric(names["A"].pop())
+    name = names["A"].pop()
+    if name in registry.TEXT_METRICS:
+        message = f"task '{task}' has answers that are written, and `compare` pairs answers that were chosen"
+        raise RecordError(message, hint="`peftbench report` has a 95 % interval of each side")
+    return registry.metric(name)
 
 
 def _pair_task(a: Selection, b: Selection, sha256: str, name: str) -> Pairs:

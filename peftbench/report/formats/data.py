@@ -8,7 +8,7 @@ from functools import partial
 from itertools import zip_longest
 from typing import Any
 
-from peftbench.metrics.base import Metric
+from peftbench.metrics.base import Scale
 from peftbench.report.evidence.crossing import BEYOND, Crossing
 from peftbench.report.formats import escape, money_text
 from peftbench.report.formats.schema import SCHEMA_VERSION
@@ -55,7 +55,7 @@ def to_csv(document: Document) -> str:
     return file.getvalue()
 
 
-def of_metric(metric: Metric) -> dict[str, Any]:
+def of_metric(metric: Scale) -> dict[str, Any]:
     """Return what tells how scores are to be read: `schema.MetricFields`."""
     return {name: getattr(metric, name) for name in ("name", "title", "unit", "higher_is_better")}
 
@@ -102,7 +102,7 @@ def _lines(table: Table, row: Row) -> list[dict[str, Any]]:
     return [{_column(name, table.metric): value for name, value in line.items()} for line in lines]
 
 
-def _column(name: str, metric: Metric) -> str:
+def _column(name: str, metric: Scale) -> str:
     """Name the column of a field, or of an interval's end."""
     if name == "chance":
         return name if metric.name == ACCURACY else f"{metric.name}_chance"
@@ -125,7 +125,7 @@ def _on_task(row: Row, task: Task, *, has_costs: bool) -> dict[str, Any]:
     return _line(row.metric, value, task.name)
 
 
-def _line(metric: Metric, value: Callable[[Field], Any], task: str) -> dict[str, Any]:
+def _line(metric: Scale, value: Callable[[Field], Any], task: str) -> dict[str, Any]:
     """Order a line's cells: what says which row it is, the task, what differs by task, and the costs."""
     by_task, of_row = {field.name for field in fields.on_task(metric)}, fields.of_metric(metric)
     plain = [field for field in of_row if field.type and not field.is_interval]

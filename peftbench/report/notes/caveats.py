@@ -3,7 +3,7 @@
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
 
-from peftbench.metrics.base import Metric
+from peftbench.metrics.base import Scale
 from peftbench.report.evidence.compare import Comparison
 from peftbench.report.evidence.significance import MCNEMAR, NUM_DRAWS, RANDOMISATION, SIGN_FLIP
 from peftbench.report.notes import commands, remarks
@@ -106,7 +106,7 @@ def _same_model(comparison: Comparison, rows: Mapping[str, Selection]) -> Iterat
             yield commands.transfer(moved.first, fixed.first, tasks)
 
 
-def _scored(metric: Metric) -> str:
+def _scored(metric: Scale) -> str:
     """Write what scores and differences are."""
     if metric.name == ACCURACY:
         return (

@@ -9,7 +9,7 @@ from peftbench.report.evidence.sensitivity import sensitivities
 from peftbench.report.notes import steps
 from peftbench.report.rows import confidence, names, strata, units
 from peftbench.report.rows.folds import Joined
-from peftbench.report.rows.metric import ACCURACY
+from peftbench.report.rows.metric import ACCURACY, has_accuracy_beside
 from peftbench.report.rows.table import Row, Spread, Table
 from peftbench.report.rows.texts import have_orders
 from peftbench.report.rows.units import MARK
@@ -80,7 +80,7 @@ def stand_ins(tables: Sequence[Table]) -> Iterator[str]:
 
 def beside(tables: Sequence[Table]) -> Iterator[str]:
     """Write what the accuracies are that stand beside another metric."""
-    for title in dict.fromkeys(table.metric.title for table in tables if table.metric.name != ACCURACY):
+    for title in dict.fromkeys(table.metric.title for table in tables if has_accuracy_beside(table.metric)):
         yield f"accuracy beside {title}: a median of its own over the same templates x seeds"
 
 
@@ -211,14 +211,17 @@ def _one_choice(row: Row, name: str) -> Iterator[str]:
 def _most_frequent(table: Table) -> Iterator[str]:
     """Write the score of always giving the most frequent answer; an accuracy only where that is more than chance."""
     texts = {}
+    if table.metric.name not in registry.METRICS:
+        return
+    metric = registry.metric(table.metric.name)
     for row in table.rows:
         for task, spread in row.spreads.items():
             results = [result for record in spread.records for result in record.results]
             counts = {tuple(result.num_labelled) for result in results if result.num_labelled}
             if not counts:
                 continue
-            num_labelled = max(counts, key=table.metric.of_majority)
-            value = table.metric.of_majority(num_labelled)
+            num_labelled = max(counts, key=metric.of_majority)
+            value = metric.of_majority(num_labelled)
             if table.metric.name != ACCURACY:
                 texts[task.name] = f"{units.percent(value)} ({_accuracies(num_labelled)})"
             elif value - task.chance > MARGIN:

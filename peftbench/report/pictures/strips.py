@@ -5,7 +5,7 @@ import statistics
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from peftbench.metrics.base import Metric
+from peftbench.metrics.base import Scale
 from peftbench.report.pictures.figures import Axis, tick
 from peftbench.report.rows import names, setting, units
 from peftbench.report.rows.metric import heading
@@ -48,7 +48,7 @@ class Strip:
     """All rows on one task."""
 
     task: str
-    metric: Metric
+    metric: Scale
     chance: float
     axis: Axis
     bands: tuple[Band, ...]
@@ -90,9 +90,12 @@ def _band(row: Row, spread: Spread, label: str) -> Band:
 
 def _details(row: Row, record: Record, result: TemplateResult) -> str:
     score = f"{row.metric.title} {units.percent(result.value())} {row.metric.unit}"
+    number = f"{result.num_correct['token']} of {result.num_examples} right"
+    if result.written is not None:
+        number = f"{result.num_examples} written"
     return (
         f"template {result.template}, '{result.name}', seed {record.seed}{_order(record)}\n"
-        f"{score}, {result.num_correct['token']} of {result.num_examples} right\n"
+        f"{score}, {number}\n"
         f"record {record.id}"
     )
 
@@ -111,7 +114,7 @@ def _label(row: Row, has_models: bool, has_shots: bool) -> str:
     return text if len(text) <= 22 else text[:20] + ".."
 
 
-def _axis(task: Task, bands: Iterable[Band], metric: Metric) -> Axis:
+def _axis(task: Task, bands: Iterable[Band], metric: Scale) -> Axis:
     values = [answer.score for band in bands for answer in band.answers] + [task.chance]
     low, high = math.floor(10 * min(values)) / 10, math.ceil(10 * max(values)) / 10
     low, high = max(low - 0.02, metric.lowest - 0.02), min(high + 0.02, 1.02)

@@ -10,7 +10,7 @@ from peftbench import registry
 from peftbench.metrics.base import Metric, confusion
 from peftbench.report.rows import strata
 from peftbench.report.rows.metric import ACCURACY
-from peftbench.store.record import Record
+from peftbench.store.record import Record, WrittenResult
 
 if TYPE_CHECKING:
     import numpy as np
@@ -51,6 +51,9 @@ def drawn(records: Sequence[Record]) -> Draws | None:
     labels, clusters = strata.labels(records), strata.clusters(records)
     results = [result for record in records for result in record.results]
     name, stream = records[0].metric, records[0].task.sha256
+    if all(result.written is not None for result in results):
+        written = [result.written for result in results if result.written is not None]
+        return Draws(medians_of_written(name, written, stream, clusters))
     if name == ACCURACY:
         values = medians([result.right or "" for result in results], stream, labels, clusters)
     else:
@@ -63,7 +66,7 @@ def drawn(records: Sequence[Record]) -> Draws | None:
 
 def are_old(records: Sequence[Record]) -> bool:
     """Return whether some records were made before they said which examples are right."""
-    return any(result.right is None for record in records for result in record.results)
+    return any(result.right is None and result.written is None for record in records for result in record.results)
 
 
 def why_none(records: Sequence[Record]) -> str:
@@ -119,6 +122,30 @@ def medians_of(
     )
     values = np.array([metric.value(table) for table in counts])  # (templates x seeds, draws)
     return np.asarray(np.median(values, axis=0))
+
+
+def medians_of_written(
+    metric: str, written: Sequence[WrittenResult], name: str, clusters: str | None = None
+) -> "np.ndarray":
+    r"""Draw a task's median of a metric of written answers as `medians_of` does.
+
+    median_k f(\sum_i w_i s_ik),  s_ik the statistics of example i, w_i the times that it is drawn
+
+    Args:
+        metric: Name of f.
+        written: For each (template, seed) k, the answers.
+        name: Of the task; decides the stream of random numbers, so that rows of a table draw the same examples.
+        clusters: The cluster of each example, separated by spaces; None where each is its own.
+
+    Returns:
+        (draws,) float64, in hundredths of what is shown.
+    """
+    import numpy as np
+
+    value, statistics = registry.text_metric(metric).value, [np.array(part.statistics) for part in written]
+    times = _times(len(statistics[0]), name, None, clusters).T  # (draws, examples)
+    values = np.array([value(times @ of_part) for of_part in statistics])  # (templates x seeds, draws)
+    return np.asarray(np.median(values, axis=0) * written[0].scale / 100)
 
 
 def medians(right: Sequence[str], name: str, within: str | None = None, clusters: str | None = None) -> "np.ndarray":

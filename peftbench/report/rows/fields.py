@@ -8,10 +8,10 @@ from functools import partial
 from typing import Literal
 
 from peftbench import registry
-from peftbench.metrics.base import Metric
+from peftbench.metrics.base import Scale
 from peftbench.report.rows import names, setting, texts, units
 from peftbench.report.rows.field import Field, Heading, TaskField
-from peftbench.report.rows.metric import ACCURACY, heading, wrapped
+from peftbench.report.rows.metric import ACCURACY, has_accuracy_beside, heading, wrapped
 from peftbench.report.rows.table import Interval, Row, Table, Task
 from peftbench.report.rows.units import Range
 
@@ -247,22 +247,22 @@ BESIDE = Field(
 """Accuracy beside another metric; where it is the score, it is `score_median`."""
 
 
-def _all(metric: Metric) -> list[Field]:
+def _all(metric: Scale) -> list[Field]:
     of_row = [*SETTINGS, *MODEL, *COSTS, *PARAMETERS, *CLOCK]
     return [*of_row, *_scores(metric), *COUNTS, _chance(metric), BESIDE, *_pooled()]
 
 
-def of_metric(metric: Metric) -> list[Field]:
+def of_metric(metric: Scale) -> list[Field]:
     """List the fields of rows whose score is this metric."""
-    return [field for field in _all(metric) if not field.is_beside or metric.name != ACCURACY]
+    return [field for field in _all(metric) if not field.is_beside or has_accuracy_beside(metric)]
 
 
-def on_task(metric: Metric) -> list[TaskField]:
+def on_task(metric: Scale) -> list[TaskField]:
     """List the fields of such a row on one task."""
-    return [field for field in ON_TASK if not field.is_beside or metric.name != ACCURACY]
+    return [field for field in ON_TASK if not field.is_beside or has_accuracy_beside(metric)]
 
 
-def _scores(metric: Metric) -> Iterator[Field]:
+def _scores(metric: Scale) -> Iterator[Field]:
     """List what a row has of its metric."""
     yield Field(
         "score_median",
@@ -307,7 +307,7 @@ def _iqr(row: Row) -> str:
     return "" if row.iqr is None else units.percent(row.iqr)
 
 
-def _chance(metric: Metric) -> Field:
+def _chance(metric: Scale) -> Field:
     return Field(
         "chance",
         value=lambda row: rounded(row.chance),
@@ -352,7 +352,7 @@ def of_tasks(table: Table) -> list[Field]:
     return [*keys, *(_of_task(task, table.metric) for task in table.tasks)]
 
 
-def _of_task(task: Task, metric: Metric) -> Field:
+def _of_task(task: Task, metric: Scale) -> Field:
     chance, number = f"chance {units.percent(task.chance)}", f"n {task.num_examples:,}"
 
     def median(row: Row) -> str:

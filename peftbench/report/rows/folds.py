@@ -1,5 +1,6 @@
 """The records of the folds of one split -> one record, in which each row was answered once."""
 
+import math
 import statistics
 from collections.abc import Iterator, Sequence
 from itertools import zip_longest
@@ -8,7 +9,7 @@ from typing import Any
 from peftbench import registry
 from peftbench.report.rows import options, setting, strata
 from peftbench.report.rows.metric import ACCURACY
-from peftbench.store.record import Cost, Normalization, Record, TemplateResult, identify
+from peftbench.store.record import Cost, Normalization, Record, TemplateResult, WrittenResult, identify
 
 TOTALS = ("scoring_flops", "score_seconds")
 """Costs that are of all rows together."""
@@ -163,7 +164,23 @@ def _result(metric: str, results: Sequence[TemplateResult]) -> TemplateResult:
         # Of other normalisations the records hold no predictions, and a mean over folds would be another number.
         facts |= {"predictions": predictions, "labels": labels}
         facts |= {"values": {"token": registry.metric(metric).of(predictions, labels)}}
+    if all(result.written is not None for result in results):
+        facts |= {"written": _written(metric, [result.written for result in results if result.written], order)}
     return TemplateResult(**facts)
+
+
+def _written(metric: str, parts: Sequence[WrittenResult], order: Sequence[int]) -> WrittenResult:
+    """Put what was written in the order of the rows, and compute the metric from all of it."""
+    rows = [row for part in parts for row in part.statistics]
+    sums = [math.fsum(column) for column in zip(*rows, strict=True)]
+    return WrittenResult(
+        value=registry.text_metric(metric).of_sums(sums),
+        scale=parts[0].scale,
+        statistics=[rows[place] for place in order],
+        num_tokens=sum(part.num_tokens for part in parts),
+        num_empty=sum(part.num_empty for part in parts),
+        num_cut=sum(part.num_cut for part in parts),
+    )
 
 
 def _normalizations(results: Sequence[TemplateResult]) -> list[Normalization]:

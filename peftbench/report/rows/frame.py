@@ -82,7 +82,7 @@ def _of_record(record: Record) -> Iterator[dict[str, Any]]:
                 "template_name": result.name,
                 "num_examples": result.num_examples,
                 "score": result.value(),
-                "accuracy": result.accuracy(),
+                "accuracy": None if result.written else result.accuracy(),
             }
         )
 

@@ -2,16 +2,22 @@
 
 import textwrap
 
-from peftbench.metrics.base import Metric
+from peftbench import registry
+from peftbench.metrics.base import Scale
 
 ACCURACY = "accuracy"
 WIDTH = 12
 """Characters beyond which a title goes on in the next line of a table's head."""
 
 
-def heading(metric: Metric) -> str:
+def heading(metric: Scale) -> str:
     """Write title and unit: "accuracy %"."""
     return f"{metric.title} {metric.unit}".rstrip()
+
+
+def has_accuracy_beside(metric: Scale) -> bool:
+    """Whether a metric is of choices and another one than accuracy, which then stands beside it."""
+    return metric.name in registry.METRICS and metric.name != ACCURACY
 
 
 def wrapped(text: str) -> list[str]:

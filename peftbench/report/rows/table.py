@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from peftbench import registry
-from peftbench.metrics.base import Metric
+from peftbench.metrics.base import Scale
 from peftbench.registry import CLASSIFIERS, METHODS, is_classifier, is_method
 from peftbench.report.rows import confidence, costs, setting, strata
 from peftbench.report.rows.confidence import MIXTURE, Draws
@@ -134,9 +134,9 @@ class Row:
         return self.chosen_from or self.num_shots
 
     @property
-    def metric(self) -> Metric:
+    def metric(self) -> Scale:
         """What its score is; the same on all of its tasks."""
-        return registry.metric(next(iter(self.spreads)).metric)
+        return registry.scale(next(iter(self.spreads)).metric)
 
     @property
     def records(self) -> list[Record]:
@@ -169,9 +169,9 @@ class Table:
         return any(task.is_mixture for task in self.tasks)
 
     @property
-    def metric(self) -> Metric:
+    def metric(self) -> Scale:
         """What the scores of its rows are."""
-        return registry.metric(self.tasks[0].metric)
+        return registry.scale(self.tasks[0].metric)
 
     @property
     def best(self) -> Row:
@@ -288,7 +288,7 @@ def _row(group: Mapping[Task, list[Record]], settings: tuple[Setting, ...]) -> R
         num_unreached_parameters=_most([record.learned.num_unreached_parameters for record in records]),
         score=statistics.fmean(spread.median for spread in spreads.values()),
         iqr=statistics.fmean(ranges) if len(ranges) == len(spreads) else None,
-        accuracy=statistics.fmean(accuracies),
+        accuracy=statistics.fmean(accuracies) if accuracies else None,
         interval=_interval(list(draws.values())),
         chance=statistics.fmean(task.chance for task in group),
         num_examples=sum(task.num_examples for task in group),
@@ -321,7 +321,7 @@ def _spread(task: Task, records: Sequence[Record], draws: Draws | None) -> Sprea
         iqr=quarters[2] - quarters[0] if quarters else None,
         num_seeds=len({record.seed for record in records}),
         num_templates=len({result.template for result in results}),
-        accuracy=statistics.median(result.accuracy() for result in results),
+        accuracy=None if results[0].written else statistics.median(result.accuracy() for result in results),
         num_orders=len({setting.order(record) for record in records}),
         interval=interval,
         why_no_interval=None if interval else confidence.why_none(records),

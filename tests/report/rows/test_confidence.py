@@ -4,6 +4,7 @@ import pytest
 from peftbench import registry
 from peftbench.report.rows import confidence
 from peftbench.report.rows.table import build
+from peftbench.store.record import WrittenResult
 from peftbench.tasks import fixed
 from tests.report.records import record, under
 from tests.report.stored import stored
@@ -33,6 +34,21 @@ def test_draws_are_medians_over_templates_and_seeds_of_resampled_examples(num_pa
     ours, plain = confidence.medians(texts(answers), "task"), slow(answers, 1000, generator)
     assert ours.mean() == pytest.approx(np.mean(plain), abs=0.01)
     assert ours.std() == pytest.approx(np.std(plain), rel=0.15)
+
+
+def test_written_answers_are_drawn_as_accuracies_are_where_the_metric_is_a_mean():
+    generator = np.random.default_rng(1)
+    answers = generator.integers(2, size=(4, 60))
+    written = [
+        WrittenResult(
+            value=row.mean(), scale=100, statistics=[[value, 1] for value in row], num_tokens=60, num_empty=0, num_cut=0
+        )
+        for row in answers
+    ]
+    ours = confidence.medians_of_written("exact_match", written, "task")
+    assert ours == pytest.approx(confidence.medians(texts(answers), "task"), abs=1e-6)
+    halves = [part.model_copy(update={"scale": 50.0}) for part in written]
+    assert confidence.medians_of_written("exact_match", halves, "task") == pytest.approx(ours / 2)
 
 
 def test_templates_and_seeds_of_an_example_stay_together():
