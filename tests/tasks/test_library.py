@@ -16,7 +16,8 @@ from tests import real
 from tests.tasks.test_load import write
 
 FILES = [schema.read(path) for path in registry.task_files().values() if path.parent == registry.TASK_FOLDERS[0]]
-LIBRARY = {file.name: file for file in FILES if file.group != "raft"}  # which has a test file of its own
+TEXTS = {file.name: file for file in FILES if file.answer == "text"}
+LIBRARY = {file.name: file for file in FILES if file.group != "raft" and file.name not in TEXTS}  # raft: test_raft.py
 NUM_CLASSES = {name: len(file.label.names or ()) for name, file in LIBRARY.items()}
 SPECIAL = {"endings": ["p", "q", "r", "s"], "span2_index": 1, "sentence": "so the _ fell.", "question": "cause"}
 """Columns that are no text of any words."""
@@ -183,3 +184,38 @@ def test_each_wording_renders_real_rows(name, tmp_path):
     for template in task.templates:
         inputs = [template.render(row).input for row in task.test]
         assert not any(" \n" in text for text in inputs), template.name
+
+
+MADE_UP = {
+    "e2e": {"mr": "name[Blue Spice], area[riverside]", "references": ["It is by the river."]},
+    "webnlg": {"triples": [["Aarhus", "leader", "Bundsgaard"], ["Aarhus", "country", "Denmark"]], "references": ["x"]},
+    "dart": {"triples": [["A", "YEAR", "1982"]], "references": ["In 1982.", ""]},
+    "squad": {
+        "context": "Oslo is big.",
+        "question": "What is big?",
+        "answers": {"text": ["Oslo"], "answer_start": [0]},
+    },
+}
+REAL_TEXTS = {"e2e": "e2e", "webnlg": "webnlg", "dart": "dart", "squad": "squad_xquad_en"}
+
+
+@pytest.mark.parametrize("name", TEXTS)
+def test_tasks_of_written_answers_show_each_fact_and_no_reference(name, tmp_path):
+    task = load(written(name, tmp_path, [MADE_UP[name]]))
+    inputs = [template.render(task.test[0]).input for template in task.templates]
+    assert len(set(inputs)) == len(inputs) >= 2
+    facts = re.findall(
+        r"[A-Z]\w+|\d+", json.dumps({key: MADE_UP[name][key] for key in MADE_UP[name] if key[0] in "mtcq"})
+    )
+    assert all(fact in text for fact in facts for text in inputs)
+    assert task.writing.max_new_tokens
+    assert task.writing.stop == ("\n",)
+
+
+@pytest.mark.real_data
+@pytest.mark.parametrize("name", TEXTS)
+def test_real_rows_of_written_answers_load(name, tmp_path):
+    (tmp_path / name).symlink_to(real.folder() / REAL_TEXTS[name])
+    task = load(TaskSpec(name=name, data=tmp_path))
+    assert len(task.test) > 500
+    assert min(len(task.templates[0].choices_of(row)) for row in (*task.train, *task.test)) >= 1
