@@ -51,8 +51,7 @@ def requested_cells(
     from peftbench.tasks.all_rows import AllRows
 
     shared = {
-        "revision": weights.revision,
-        "dtype": weights.dtype,
+        **weights.table(),
         **run.where(),
         "templates": numbered(task.templates),
         "limit": task.limit,

@@ -147,7 +147,7 @@ def decide(
     if save_task is not None:
         _save_task(save_task, rows, assumed)
     store = Store(output.results)
-    loaded = {"model": model, "revision": weights.revision, "dtype": weights.dtype}
+    loaded = {"model": model, **weights.table()}
     settings = {**loaded, **run.where(), "scoring": scoring.table(), "server": server.table(model)}
     schedule = scheduled(
         task, settings, Split(split.folds, split.repeats, read.group), seconds, store, progress, force=run.force

@@ -186,6 +186,17 @@ class WeightOptions:
     dtype: Annotated[
         Literal["float32", "bfloat16", "float16"], Option(help="Precision of the backbone.", rich_help_panel=RUNNING)
     ] = "float32"
+    load: Annotated[
+        Literal["4bit", "8bit"] | None,
+        Option(
+            help="Pack a decoder-only model's weights, for methods that only add: QLoRA; docs/large-models.md.",
+            rich_help_panel=RUNNING,
+        ),
+    ] = None
+
+    def table(self) -> dict[str, Any]:
+        """Return the fields of `spec.cell.Cell` that choose weights."""
+        return {"revision": self.revision, "dtype": self.dtype, "load": self.load}
 
 
 @dataclass(frozen=True)

@@ -223,7 +223,7 @@ def check_together(names: Sequence[str], usages: Sequence[Usage]) -> None:
             and some are not.
     """
     for name, other in zip(names, usages, strict=True):
-        if other.fingerprint != usages[0].fingerprint:
+        if (other.fingerprint, other.load) != (usages[0].fingerprint, usages[0].load):
             raise MethodError(
                 f"adapters of one batch share a model: '{names[0]}' is of {usages[0].model}, '{name}' of {other.model}",
                 hint="predict with each of them by itself",
@@ -313,7 +313,8 @@ def load(
     if first.classifier is not None and sentence_model.is_folder(name):
         backbone: Backbone = sentence_backbone.load(name, device)
     elif server is None:
-        backbone = load_model(name, revision=first.revision, device=device, dtype=first.dtype, device_map=device_map)
+        weights: dict[str, Any] = {"revision": first.revision, "dtype": first.dtype, "bits": first.load}
+        backbone = load_model(name, device=device, device_map=device_map, **weights)
     else:
         backbone = served.load(name, server, _known(*paths.values()))
     if backbone.fingerprint != first.fingerprint:

@@ -34,7 +34,7 @@ from peftbench.tasks.task import Row
 ALWAYS = frozenset({"learner", "model", "revision", "shots", "seed", "templates", "limit", "method", "dtype"})
 # Those that stand in an identity only where they are not at their defaults: an option that comes later, and is off,
 # leaves the records that were made before it what they are.
-WHEN_SET = frozenset({"draw", "fold", "icl"})
+WHEN_SET = frozenset({"draw", "fold", "icl", "load"})
 # What these say depends on files or on the model: their contents, resolved, stand in the identity.
 RESOLVED = frozenset({"task", "source_task", "method_config", "training", "start_from", "sweep", "scoring"})
 # Where a cell runs, and how weights may be read, does not make it another cell.
@@ -243,6 +243,7 @@ def _loaded(cell: Cell) -> Backbone:
         dtype=cell.dtype,
         allow_pickle=cell.allow_pickle,
         device_map=cell.device_map,
+        bits=cell.load,
     )
 
 
@@ -274,7 +275,7 @@ def weights(plan: Plan) -> tuple[Any, ...]:
     """Return what decides which weights are loaded, and how."""
     cell = plan.cell
     where = cell.device, cell.device_map, cell.server
-    return cell.model, cell.revision, cell.dtype, cell.allow_pickle, _reads_only(cell), *where
+    return cell.model, cell.revision, cell.dtype, cell.load, cell.allow_pickle, _reads_only(cell), *where
 
 
 def _resolved(learner: Learner, plan: Plan, backbone: Backbone) -> Learner:

@@ -83,6 +83,7 @@ class Usage(Settings):
     fingerprint: str
     model_sha256: str | None = None
     dtype: Literal["float32", "bfloat16", "float16"]
+    load: Literal["4bit", "8bit"] | None = None
     task: str
     label: str
     classes: tuple[str, ...] | None
@@ -123,7 +124,8 @@ class Usage(Settings):
     def text(self) -> str:
         """Write it as the JSON of its file, with its digest; of turns and chosen shots only where there are any."""
         absent = set() if self.scoring.chat else {"chat_template_sha256", "before"}
-        absent |= {name for name in ("num_chosen", "embedder_sha256", "decoding") if getattr(self, name) is None}
+        unset = ("num_chosen", "embedder_sha256", "decoding", "load")
+        absent |= {name for name in unset if getattr(self, name) is None}
         absent |= set() if self.calibration_rows else {"calibration_rows"}
         absent |= set() if self.classifier else {"classifier", "classifier_config"}
         return sealed(self.model_dump_json(indent=2, exclude=absent))
@@ -198,6 +200,7 @@ def of(trial: Trial) -> Usage:
         fingerprint=backbone.fingerprint,
         model_sha256=backbone.model_sha256,
         dtype=cell.dtype,
+        load=cell.load,
         task=plan.task.name,
         label=plan.templates[0].label,
         classes=plan.task.classes,

@@ -258,6 +258,7 @@ def _attach(tuning: Tuning, backbone: Backbone, scoring: Scoring) -> tuple[list[
     """
     head_names = backbone.set_classes(head.num_classes(tuning.examples)) if scoring.answer == "head" else []
     names: list[str] = registry.method(tuning.method).attach(backbone, tuning.config)
+    backbone.check_changes(names)
     names += [name for name in head_names if name not in names]
     own_names = [name for name in backbone.base_names if name not in names] if tuning.training.train_backbone else []
     if own_names and backbone.has_overlays:

@@ -20,6 +20,7 @@ from transformers.pytorch_utils import Conv1D
 
 from peftbench.errors import MethodError
 from peftbench.methods.base import Added, Method, MethodConfig
+from peftbench.models import quantized
 from peftbench.models.backbone import Backbone
 from peftbench.models.shapes import Sizes
 from peftbench.registry import PEFT
@@ -75,8 +76,10 @@ class PeftMethod(Method):
         """Wrap the model's layers by peft.
 
         Raises:
-            MethodError: peft cannot put this method, with these settings, on this model.
+            MethodError: peft cannot put this method, with these settings, on this model, or its weights are packed.
         """
+        if backbone.is_packed:
+            raise quantized.refusal(backbone.name, "is peft's, which reads the model's own weights")
         own = list(backbone.parameters_named(backbone.base_names).values())
         before = [_storage(parameter) for parameter in own]
         backbone.on_take_out(_restorer(backbone.model))

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 import torch
 from torch import Tensor, nn
 
-from peftbench.models import class_head, devices, hooks
+from peftbench.models import class_head, devices, hooks, quantized
 from peftbench.models.attention import PREFIX
 from peftbench.models.family import Family
 from peftbench.models.shapes import Attention, Layer, Role, Site
@@ -42,13 +42,15 @@ class Backbone:
             backbone, over what the server says and answers.
         model_sha256: SHA-256 over the config and the tokenizer's files; None for embedded models, which cannot change
             without a word (`weights.check_sums`), and for GGUF files, whose fingerprint covers both.
-        quantization: Type that the weights had in the file, before they were dequantised: Q4_1; None of others.
+        quantization: Type that the weights had in the file, before they were dequantised: Q4_1; or that they are packed
+            in: NF4; None of others.
         model: The transformers model, loaded with this package's attention.
         tokenizer: A fast tokenizer (character offsets are needed).
         family: What is known of this kind of model: sizes, sites, windows, head.
         tables: The tables of the model folder's peftbench.toml.
         has_head: Whether it predicts words; an encoder may come without what does.
         pooling: Which state of a text stands for it, where it is classified: the first token's, or the mean of all.
+        is_packed: Whether its layers' matrices are packed: methods may add to it, and change nothing of its own.
     """
 
     remote: "Remote | None" = None
@@ -70,16 +72,18 @@ class Backbone:
         tables: Mapping[str, Any] | None = None,
         has_head: bool = True,
         pooling: Pooling = "first",
+        is_packed: bool = False,
     ) -> None:
         self.name, self.revision, self.fingerprint, self.model_sha256 = name, revision, fingerprint, model_sha256
-        self.quantization = quantization
+        self.quantization, self.is_packed = quantization, is_packed
         self.model, self.tokenizer, self.tables = model, tokenizer, dict(tables or {})
         self.family, self.has_head, self.pooling = family, has_head, pooling
         family.rewire(model)
         self.sizes = family.sizes(model.config)
         self.max_positions = family.max_positions(model.config)
         self.is_encoder_decoder = self.sizes.is_encoder_decoder
-        self.num_parameters = sum(parameter.numel() for parameter in model.parameters())
+        self.num_parameters = sum(map(quantized.num_values, model.parameters()))
+        self.weight_bytes = quantized.num_bytes(model) if is_packed else None
         self._sites = family.sites(self.sizes)
         self._attentions = family.attentions(self.sizes)
         self._layers = family.layers(self.sizes)
@@ -124,6 +128,7 @@ class Backbone:
             "dtype": str(self.dtype).removeprefix("torch."),
             "device": self.device.type if len(self.devices) == 1 else self.device_names,
             "quantization": self.quantization,
+            **({"weight_bytes": self.weight_bytes} if self.is_packed else {}),
         }
 
     @property
@@ -249,7 +254,12 @@ class Backbone:
         Args:
             name: Full name of the parameter.
             module: forward(weight), of the same shape; called at each use.
+
+        Raises:
+            MethodError: The weights are packed.
         """
+        if self.is_packed:
+            raise quantized.refusal(self.name, "computes with a change of the model's weights")
         weight = self.model.get_parameter(name)
         self._overlays[name] = module
         self._undo.append(partial(self._overlays.__delitem__, name))
@@ -364,8 +374,19 @@ class Backbone:
         for parameter in self.parameters_named(names).values():
             parameter.requires_grad_(True)
 
+    def check_changes(self, names: Iterable[str]) -> None:
+        """Refuse to change base weights that are packed.
+
+        Raises:
+            MethodError: They are, and some of the names are theirs.
+        """
+        if self.is_packed and set(self._base).intersection(names):
+            raise quantized.refusal(self.name, "changes the model's own weights")
+
     def keep(self, names: Iterable[str]) -> None:
         """Copy base weights that are about to change (training, merging), so that `detach_all` can put them back."""
+        names = list(names)
+        self.check_changes(names)
         for name in set(self._base).intersection(names).difference(self._loaded):
             self._loaded[name] = self.model.get_parameter(name).detach().clone()
 

@@ -23,7 +23,7 @@ from transformers.utils import logging
 
 from peftbench import registry
 from peftbench.errors import ModelError
-from peftbench.models import attention, devices, foreign, source, weights
+from peftbench.models import attention, devices, foreign, quantized, source, weights
 from peftbench.models.backbone import Backbone, Pooling
 from peftbench.models.family import Family
 from peftbench.models.gguf import config as gguf_config
@@ -51,6 +51,22 @@ class Parts:
     placement: devices.Placement | None = None
 
 
+@dataclass(frozen=True)
+class Loading:
+    """How weights are loaded; see `load`."""
+
+    dtype: torch.dtype
+    device: str
+    device_map: str | None
+    bits: quantized.Bits | None
+    allow_pickle: bool
+
+    @property
+    def is_placed(self) -> bool:
+        """Whether weights are read to where they stay."""
+        return self.device_map is not None or self.bits is not None
+
+
 def load(
     name: str,
     *,
@@ -59,6 +75,7 @@ def load(
     dtype: str = "float32",
     allow_pickle: bool = False,
     device_map: str | None = None,
+    bits: quantized.Bits | None = None,
 ) -> Backbone:
     """Load a backbone, frozen and in eval mode, and set torch's threads to suit its size.
 
@@ -69,22 +86,27 @@ def load(
         dtype: "float32", "bfloat16" or "float16".
         allow_pickle: Read .bin weights where there are no safetensors, by torch's weights_only loading.
         device_map: Spread the model over devices: "auto", "balanced", or a JSON file of module -> device.
+        bits: Pack the layers' matrices by bitsandbytes: "4bit", "8bit"; None: they are of `dtype`.
 
     Raises:
         ModelError: Nothing of that name, no or damaged weights, weights that do not fit the config, an unknown
-            family, no fast tokenizer, an unknown device, a device map that cannot be used.
+            family, no fast tokenizer, an unknown device, a device map that cannot be used, a model that cannot be
+            packed.
         MethodError: A package is missing.
     """
     if device_map is not None:
         devices.check(device_map, device)
+    if bits is not None:
+        quantized.check(bits)
     place = None if device_map is not None else devices.find(device)
+    loading = Loading(getattr(torch, dtype), device, device_map, bits, allow_pickle)
     path = source.find(name, revision, allow_pickle)
     tables = read_tables(source.settings(name, path))
     if header.is_gguf(path):
-        parts = _from_file(path, getattr(torch, dtype), device_map)
+        parts = _from_file(path, loading)
     else:
         is_embedded = name in registry.embedded_models()  # its checksums cover all files
-        parts = _from_folder(path, getattr(torch, dtype), allow_pickle, is_embedded, device_map)
+        parts = _from_folder(path, loading, is_embedded)
     THREADS.suit(parts.model.num_parameters())
     backbone = Backbone(
         name=name,
@@ -92,32 +114,32 @@ def load(
         fingerprint=parts.fingerprint,
         model_sha256=parts.model_sha256,
         quantization=parts.quantization,
-        model=parts.model if place is None else parts.model.to(place),
+        model=parts.model if loading.is_placed else parts.model.to(place),
         tokenizer=parts.tokenizer,
         family=parts.family,
         tables=tables,
         has_head=parts.has_head,
         pooling=parts.pooling,
+        is_packed=bits is not None,
     )
     if parts.placement is not None:  # now that all modules have the forward pass that hooks go around
         devices.dispatch(backbone.model, parts.placement)
     return backbone
 
 
-def _from_folder(
-    folder: Path, dtype: torch.dtype, allow_pickle: bool, is_embedded: bool, device_map: str | None
-) -> Parts:
+def _from_folder(folder: Path, loading: Loading, is_embedded: bool) -> Parts:
     foreign.check_folder(folder)
     config = read_config(folder)
+    quantized.check_config(loading.bits, config, str(folder))
     family = registry.family(config.model_type)
-    paths = weights.files(folder, allow_pickle)
+    paths = weights.files(folder, loading.allow_pickle)
     weights.check(paths)
     weights.check_sums(folder)
     _check_bytes(folder, family, config, paths)
     model_sha256 = None if is_embedded else weights.model_sha256(folder)
     with quiet():
-        placement = None if device_map is None else _placement(device_map, folder, config, dtype)
-        model, has_head = _model(folder, family, config, paths, dtype, placement)
+        placement = None if loading.device_map is None else _placement(folder, config, loading)
+        model, has_head = _model(folder, family, config, paths, loading, placement)
         tokenizer = read_tokenizer(folder)
     _check_vocabulary(folder, config, tokenizer)
     _check_start(folder, family, config)
@@ -127,23 +149,31 @@ def _from_folder(
         family,
         weights.fingerprint(paths),
         model_sha256,
+        quantization=None if loading.bits is None else quantized.KINDS[loading.bits],
         has_head=has_head,
         pooling=_pooling(folder),
         placement=placement,
     )
 
 
-def _from_file(path: Path, dtype: torch.dtype, device_map: str | None) -> Parts:
-    """Load a GGUF file; its SHA-256 covers config and tokenizer, which lie in it."""
+def _from_file(path: Path, loading: Loading) -> Parts:
+    """Load a GGUF file; its SHA-256 covers config and tokenizer, which lie in it.
+
+    Raises:
+        ModelError: It is damaged, or is to be packed, which it has been.
+    """
     head = header.read(path)
+    if loading.bits is not None:
+        message = f"--load {loading.bits} packs the weights of a model's folder, and '{path}' is a GGUF file"
+        raise ModelError(message, hint="without --load: it is read by itself; or the model that it was made of")
     config = _gguf_config(head)
     with quiet():
         tokenizer = gguf_tokenizer.tokenizer(head)
-        model = tensors.model(head, config, dtype)
+        model = tensors.model(head, config, loading.dtype)
     _check_vocabulary(path, config, tokenizer)
     family = registry.family(config.model_type)
     layers = family.layers(family.sizes(config))
-    placement = None if device_map is None else devices.plan(device_map, model, layers)
+    placement = None if loading.device_map is None else devices.plan(loading.device_map, model, layers)
     return Parts(model, tokenizer, family, weights.fingerprint([path]), None, head.quantization, placement=placement)
 
 
@@ -232,13 +262,14 @@ def auto_class(sizes: Sizes) -> Any:
     return AutoModelForSeq2SeqLM if sizes.is_encoder_decoder else AutoModelForCausalLM
 
 
-def _placement(device_map: str, folder: Path, config: Any, dtype: torch.dtype) -> devices.Placement:
+def _placement(folder: Path, config: Any, loading: Loading) -> devices.Placement:
     """Choose where modules go before weights are read, so that each is read to where it stays."""
     family = registry.family(config.model_type)
     sizes = family.sizes(config)
     with torch.device("meta"), foreign.reading(folder / CONFIG):
-        empty = auto_class(sizes).from_config(config, dtype=dtype)
-    return devices.plan(device_map, empty, family.layers(sizes))
+        empty = auto_class(sizes).from_config(config, dtype=loading.dtype)
+    assert loading.device_map is not None
+    return devices.plan(loading.device_map, empty, family.layers(sizes))
 
 
 def _model(
@@ -246,7 +277,7 @@ def _model(
     family: Family,
     config: Any,
     paths: list[Path],
-    dtype: torch.dtype,
+    loading: Loading,
     placement: devices.Placement | None,
 ) -> tuple[PreTrainedModel, bool]:
     """Load a model, and tell whether it has its head: an encoder may come without one, and has an empty one then."""
@@ -257,14 +288,15 @@ def _model(
             model, loading_info = auto.from_pretrained(
                 folder,
                 config=config,
-                dtype=dtype,
+                dtype=loading.dtype,
                 attn_implementation=attention.NAME,
                 trust_remote_code=False,
                 use_safetensors=paths[0].suffix == ".safetensors",
                 weights_only=True,
                 ignore_mismatched_sizes=True,  # they are listed and refused below
                 output_loading_info=True,
-                device_map=placement,
+                device_map={"": devices.find(loading.device)} if loading.bits and placement is None else placement,
+                quantization_config=quantized.config(loading.bits, loading.dtype),
             )
         except pickle.UnpicklingError:
             hint = "convert it to safetensors where you trust it"
@@ -275,6 +307,8 @@ def _model(
         setattr(model, name, nn.Identity())
     if placement is not None:
         devices.release(model)
+    if loading.bits is not None:
+        quantized.settle(model)
     return model, has_head
 
 

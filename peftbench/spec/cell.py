@@ -404,6 +404,7 @@ class Cell(Settings):
         sweep: Choose the learning rate by cross-validation on the shots, before all of them are trained on.
         server: Who answers for a model called served:NAME; None of models that are loaded here.
         device_map: Spread the model over devices: "auto", "balanced", or a JSON file of module -> device; None: one.
+        load: Pack the layers' matrices into so many bits, by bitsandbytes; None: they are of `dtype`.
     """
 
     learner: Literal["icl", "tune"]
@@ -428,6 +429,7 @@ class Cell(Settings):
     device: str = "auto"
     device_map: str | None = None
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+    load: Literal["4bit", "8bit"] | None = None
     allow_pickle: bool = False
 
     @model_validator(mode="after")
@@ -488,8 +490,8 @@ class Cell(Settings):
             (own_states, f"select = embedding reads {states}", "--embedder FOLDER reads texts in its place; or bm25"),
             (self.device_map is not None, "device_map spreads weights, and a server has its own", "without it"),
             (
-                self.dtype != "float32" or self.revision is not None,
-                "dtype and revision are the server's",
+                self.dtype != "float32" or self.revision is not None or self.load is not None,
+                "dtype, revision and load are the server's",
                 "without them: the server was started with its own",
             ),
         ]

@@ -52,6 +52,7 @@ class Run(Settings):
     server: Server | None = None
     revision: str | None = None
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+    load: Literal["4bit", "8bit"] | None = None
 
     @model_validator(mode="after")
     def _group_goes_with_folds(self) -> "Run":

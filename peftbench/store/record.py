@@ -157,7 +157,8 @@ class ModelInfo(Part):
     Args:
         num_parameters: Of the frozen backbone; None of a served one whose server does not say, and nobody else.
         quantization: Type that most weights had in a GGUF file before they were dequantised: Q4_1; of a served model as
-            its server says; None of others.
+            its server says; NF4 or INT8 where `--load` packed them; None of others.
+        weight_bytes: Of all tensors in memory, where `--load` packed them; None of others.
         server: Who ran it; None where it was loaded.
     """
 
@@ -170,6 +171,7 @@ class ModelInfo(Part):
     dtype: str
     device: str
     quantization: str | None = None
+    weight_bytes: int | None = None
     server: ServerInfo | None = None
 
 

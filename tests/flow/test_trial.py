@@ -34,6 +34,24 @@ def test_the_cells_of_a_recipe_have_the_ids_of_the_records_that_were_made_of_it_
         assert {made.id for made in trial.trials(plans(chosen))} <= known
 
 
+def test_packed_weights_are_another_trial_and_weights_as_they_are_leave_no_trace():
+    task = TaskSpec(name="lab-sense")
+    plain, packed = (Cell(learner="icl", model="mini-gpt", task=task, load=load) for load in (None, "4bit"))
+    whole = trial.trials([plan(plain)])[0]
+    assert "load" not in whole.identity
+    other = trial.on(whole.backbone, [plan(packed)])[0]
+    assert other.identity == whole.identity | {"load": "4bit"}
+    assert trial.weights(other.plan) != trial.weights(whole.plan)
+
+
+def test_where_a_model_stands_is_no_part_of_its_identity():
+    task = TaskSpec(name="lab-sense")
+    plain, mapped = (Cell(learner="icl", model="mini-gpt", task=task, device_map=name) for name in (None, "auto"))
+    whole = trial.trials([plan(plain)])[0]
+    assert trial.on(whole.backbone, [plan(mapped)])[0].id == whole.id
+    assert trial.weights(plan(mapped)) != trial.weights(plan(plain))
+
+
 def identity(folder):
     """Return the identity of a cell on a model's folder."""
     rows = folder.parent / "rows.jsonl"

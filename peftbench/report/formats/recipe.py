@@ -11,7 +11,7 @@ from peftbench.store.record import Record
 NAME = "report"
 PLAIN = (
     "learner", "model", "revision", "shots", "method", "source_task", "templates", "limit", "draw", "folds", "group",
-    "dtype",
+    "dtype", "load",
 )  # fmt: skip
 TABLES = ("training", "icl", "scoring")
 

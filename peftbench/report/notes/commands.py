@@ -46,7 +46,7 @@ def transfer(record: Record, model: Record, tasks: Sequence[str]) -> str:
     words = options.learner(record.learned.method, model.model.name, num_shots)
     if record.learned.method and num_shots == DEFAULT_SHOTS:
         words += ["--shots", str(num_shots)]
-    of_model = ("revision", "dtype")
+    of_model = ("revision", "dtype", "load")
     settings = [part for part in options.shared(model) if part.name in of_model]
     settings += [part for part in options.shared(record) if part.name not in of_model and part.path[0] != "scoring"]
     return shlex.join([*words, *options.data(tasks, record)[0], *options.typed(settings)])

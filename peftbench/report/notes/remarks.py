@@ -21,6 +21,7 @@ MARGIN = 0.005
 """Half a point: by so much the most frequent answer has to be more than chance to be worth a line."""
 FEW = 30
 """Examples below which a bootstrap's intervals are too narrow: by simulation they cover 90 to 93 %, not 95."""
+PACKED = "of bitsandbytes, packed on loading (--load)"
 PLAIN = ("F32", "F16", "BF16")
 """Types in GGUF files that weights are published in."""
 TITLES = {
@@ -286,8 +287,9 @@ def _unequal_models(table: Table) -> Iterator[str]:
 def _dequantized(table: Table) -> Iterator[str]:
     """Write which models have quantised weights: they are not those that their makers published."""
     models = [record.model for row in table.rows for record in row.records]
-    facts = ((model.name, model.quantization, model.server is not None) for model in models)
-    for name, quantization, is_served in dict.fromkeys(facts):
+    facts = ((model.name, model.quantization, model.server is not None, model.weight_bytes) for model in models)
+    for name, quantization, is_served, weight_bytes in dict.fromkeys(facts):
         if quantization and quantization not in PLAIN:
             how = "as its server runs them" if is_served else "of a GGUF file, dequantised on loading"
+            how = how if weight_bytes is None else f"{PACKED}, {units.size(weight_bytes)}"
             yield f"{name}: {quantization} weights {how}: another model than the published one"

@@ -11,7 +11,7 @@ from peftbench.spec.cell import SERVED, Cell, IclOptions, Scoring
 from peftbench.store.record import Record
 from peftbench.tasks import own
 
-PLAIN = ("revision", "dtype", "templates", "limit", "draw")
+PLAIN = ("revision", "dtype", "load", "templates", "limit", "draw")
 """Fields of a cell with an option of their own name."""
 OF_SPLIT = ("folds", "group")
 """What all folds of a split share; options of their own names, too."""

@@ -42,7 +42,14 @@ TRAINING = {
     "label_smoothing": 0.25, "activation_checkpointing": True, "accumulate": 2,
     "train_backbone": True, "backbone_lr": 2e-5,
 }  # fmt: skip
-PLAIN = {"revision": "a branch", "templates": [0, 2], "limit": 50, "draw": "balanced", "dtype": "bfloat16"}
+PLAIN = {
+    "revision": "a branch",
+    "templates": [0, 2],
+    "limit": 50,
+    "draw": "balanced",
+    "dtype": "bfloat16",
+    "load": "4bit",
+}
 CONFIGS = (
     {"rank": 4, "alpha": 8.0, "roles": ["q", "v"], "layer_norms": True},
     {"places": "paper"},

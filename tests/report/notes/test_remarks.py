@@ -215,6 +215,16 @@ def test_a_model_that_was_dequantised_is_said_once_to_be_another_than_the_publis
     assert not [note for note in compose([plain, published]).findings if "GGUF" in note]
 
 
+def test_packed_weights_are_said_with_their_bytes():
+    plain = record("lora", "mini-gpt")
+    model = plain.model.model_copy(update={"quantization": "NF4", "weight_bytes": 1_767_266})
+    (note,) = [text for text in compose([plain.model_copy(update={"model": model})]).findings if "NF4" in text]
+    assert note == (
+        "mini-gpt: NF4 weights of bitsandbytes, packed on loading (--load), 1.77 MB: another model than the published "
+        "one"
+    )
+
+
 def test_templates_that_skip_rows_are_counted_and_have_no_interval():
     made = record(used=20)
     results = [made.results[0], made.results[1].model_copy(update={"num_examples": 250, "num_skipped": 50})]
