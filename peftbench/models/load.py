@@ -132,6 +132,7 @@ def _from_folder(folder: Path, loading: Loading, is_embedded: bool) -> Parts:
     config = read_config(folder)
     quantized.check_config(loading.bits, config, str(folder))
     family = registry.family(config.model_type)
+    _check_dtype(folder, family, loading.dtype)
     paths = weights.files(folder, loading.allow_pickle)
     weights.check(paths)
     weights.check_sums(folder)
@@ -213,6 +214,13 @@ def _gguf_config(head: header.Header) -> Any:
         family = registry.family(config.model_type)
         family.sizes(config), family.max_positions(config), family.window(config)  # they interpret its values
         return config
+
+
+def _check_dtype(folder: Path, family: Family, dtype: torch.dtype) -> None:
+    """Refuse a type that a family's activations do not fit."""
+    option = f"--dtype {str(dtype).removeprefix('torch.')}"
+    if reason := family.UNDEFINED.get(option):
+        raise ModelError(f"'{folder}' cannot be used with {option}: {reason}", hint="--dtype bfloat16, or float32")
 
 
 def _check_bytes(folder: Path, family: Family, config: Any, paths: list[Path]) -> None:

@@ -22,6 +22,8 @@ def lacks(backbone):
         check_prefix(backbone)
     except MethodError:
         yield "icl --as-prefix"
+    if backbone.model._keep_in_fp32_modules:  # transformers knows that they overflow
+        yield "--dtype float16"
     if not backbone.sites("ff_gate"):
         yield "role ff_gate"
     if {role for role in LINEAR if backbone.sites(role)} - set(sizes.biased):

@@ -63,6 +63,14 @@ def test_a_backbone_comes_frozen_quiet_and_in_eval_mode(folder, capfd):
     assert capfd.readouterr() == ("", "")
 
 
+def test_t5_in_float16_is_refused_and_others_are_not(folder):
+    with pytest.raises(ModelError, match="cannot be used with --dtype float16: its activations overflow") as caught:
+        load("mini-t0", device="cpu", dtype="float16")
+    assert caught.value.hint.startswith("--dtype bfloat16")
+    assert load("mini-t0", device="cpu", dtype="bfloat16").dtype == torch.bfloat16
+    assert load(str(folder), device="cpu", dtype="float16").dtype == torch.float16
+
+
 def test_embedded_models_go_by_name(folder, monkeypatch):
     monkeypatch.setattr(registry, "MODEL_FOLDER", folder.parent)
     assert load("model", device="cpu").name == "model"

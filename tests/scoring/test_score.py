@@ -111,15 +111,20 @@ def test_sharing_keys_and_values_changes_no_score(family, num_shots, make):
     assert not any(shape.cached_tokens for shape in plain.work.passes)
 
 
-@pytest.mark.parametrize("family", DECODERS)
-def test_in_bfloat16_sharing_strays_no_further_than_the_plain_path_does(family):
+@pytest.mark.parametrize("budget", [None, 1])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_in_bfloat16_sharing_strays_no_further_than_the_plain_path_does(family, budget):
+    """Twice as far at most, in batches of any size; the same choice is best where the margin is larger than that."""
     backbone, batch = tiny_backbone(family), prompts(8)
     exact = score(backbone, batch, Scoring(end="none", separator=SEPARATOR, cache=False))
     backbone.model.to(torch.bfloat16)
-    shared, plain = (
-        score(backbone, batch, Scoring(end="none", separator=SEPARATOR, cache=cache)) for cache in (True, False)
-    )
-    assert largest_difference(shared, exact) <= 2 * largest_difference(plain, exact)
+    plain = score(backbone, batch, Scoring(end="none", separator=SEPARATOR, cache=False))
+    shared = score(backbone, batch, Scoring(end="none", separator=SEPARATOR), token_budget=budget)
+    most = 2 * largest_difference(plain, exact)
+    assert 0 < largest_difference(shared, exact) <= most
+    for found, expected in zip(log_probs(shared), log_probs(exact), strict=True):
+        first, second, *_ = sorted(expected, reverse=True)
+        assert first - second <= 2 * most or found.index(max(found)) == expected.index(first)
 
 
 def largest_difference(found, expected):

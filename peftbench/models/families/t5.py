@@ -13,6 +13,7 @@ UNDEFINED = {
     "icl --as-prefix": "its encoder reads shots and query together",
     "role ff_gate": "v1.0 has no gate",
     "export --to merged of bitfit": "its layers have no biases",
+    "--dtype float16": "its activations overflow it; bfloat16 has as many bytes",
 }
 """What is not defined on this family -> why: `peftbench list models` shows it."""
 
