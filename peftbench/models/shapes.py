@@ -1,7 +1,7 @@
 """Shapes of a transformer, and the named places where methods can act: no tensor and no torch."""
 
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import ClassVar, Literal
 
 Role = Literal["q", "k", "v", "o", "ff_gate", "ff_up", "ff_out", "ff_hidden", "norm"]
 
@@ -236,8 +236,12 @@ class EncoderSizes:
         num_layers: Layers with attention of each token to all.
         d_model: Width of the hidden states, and of all heads together.
         num_parameters: Of the whole model.
+
+    Attributes:
+        is_encoder_only: False: it makes vectors, and no mask in a text is filled by it.
     """
 
+    is_encoder_only: ClassVar[bool] = False
     num_weights: int
     num_layers: int
     d_model: int

@@ -80,8 +80,10 @@ def test_what_was_saved_answers_new_rows_alike_without_the_model_that_it_came_fr
     store = Store(tmp_path / "results")
     moved = tmp_path / "moved"
     folder.rename(moved)
-    (outcome,) = run([cell.model_copy(update={"model": str(moved)})], store)
-    moved.rename(folder)
+    try:
+        (outcome,) = run([cell.model_copy(update={"model": str(moved)})], store)
+    finally:
+        moved.rename(folder)
     path = store.adapters / outcome.record.id
     usage = predict.open_usage(path)
     predictor = predict.load({"": path}, [usage], None, "adapter")
