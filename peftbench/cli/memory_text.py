@@ -52,7 +52,11 @@ def fit_text(fits: Fits, work: Workload, room: int, console: Console) -> str:
         parts += [_title(model)]
         parts += _fit_table(uses, room, console) if uses else [f"nothing of it fits in {_room(room)}", ""]
         parts += [*(note(remark, "") for remark in model.remarks), *([""] if model.remarks else [])]
-    notes = [*_conventions(work), *_room_notes(room), "batch: the largest power of two up to 1,024 that fits"]
+    notes = [
+        *_conventions(work),
+        *_room_notes(room),
+        "batch: the largest power of two up to 1,024 that fits; --set accumulate=N runs one in N parts of its size",
+    ]
     return draw(console, [*parts, *(note(line, "dim") for line in notes)])
 
 
@@ -74,7 +78,7 @@ def models_text(models: Sequence[ModelMemory], work: Workload, room: int, consol
         columns.append(Column((dtype,), cells))
     title = Text(f"Peak memory of what fits in {_room(room)}", style="bold")
     notes = [
-        "where - stands it does not fit, with * it fits with checkpointed activations alone; n/a: is not "
+        "where - stands it does not fit, with * it fits with --set activation_checkpointing=true alone; n/a: is not "
         "there in 4 bits",
         *_conventions(work),
         *_room_notes(room),

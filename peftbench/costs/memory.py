@@ -165,7 +165,8 @@ def moments(model: Model, run: Pass, how: Training) -> list[Peak]:
     around, stays = kept_masks(model, run, added, blocks) + over, sum(layer.stays for layer in layers)
     logits = stream.head * sizes.vocab_size * FLOAT32_BYTES
     embedded = sizes.vocab_size * sizes.d_model * size if is_own and added.head else 0
-    again = 2 * embedded if added.embeddings else 0  # of what is used twice: a second gradient, and the sum of both
+    # Embeddings are used twice: a second gradient, the sum of both, and what earlier parts of the batch have left.
+    again = (2 + how.accumulates) * embedded if added.embeddings else 0
     # What is added has few gradients, which count from the start.
     first = loaded if how.accumulates or not is_own else 0
     step = FLOAT32_BYTES * trained.largest if how.optimizer == "adafactor" else 0
