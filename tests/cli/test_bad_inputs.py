@@ -59,7 +59,7 @@ def inputs(tmp_path_factory):
     run = 'name = "x"\ndescription = "x"\n[[run]]\nlearner = "icl"\nmodel = "mini-gpt"\ntask = "sst2"\n'
     (root / "sst2.toml").write_text(run)
     (root / "three-words.toml").write_text(THREE_WORDS)
-    for family in ("t5", "gpt2"):
+    for family in ("t5", "gpt2", "bert"):
         tiny_folder(family, root / family)
     for name in ("no-weights", "cut-weights"):
         shutil.copytree(root / "gpt2", root / name)
@@ -100,7 +100,25 @@ def refused(capsys, words):
     return error.removeprefix("error: "), hint.removeprefix("hint: ")
 
 
+BERT, PLACE = "--model IN/bert", '--template "{{text}} It was [[answer]]. ||| {{label}}" --choices good,bad --shots 2'
 CASES = {
+    "label words of several tokens": (
+        f"tune --method ia3 {BERT} {ROWS} {OWN} --no-pll",
+        "answer choice 'good' is",
+        "label words of one token",
+    ),
+    "a pattern with two masks": (
+        f"tune --method ia3 {BERT} {ROWS} {PLACE.replace('It was', '[[answer]]')}",
+        "has 2 places",
+        "one, or none",
+    ),
+    "a mask of a decoder": (f"tune --method ia3 {GPT} {ROWS} {PLACE}", "answers behind it", "an encoder-only model"),
+    "a layer without training": (f"icl {BERT} {ROWS} {OWN} --answer head", "icl trains nothing", "learner 'tune'"),
+    "a layer of a decoder": (
+        f"tune --method ia3 {GPT} {ROWS} {OWN} --answer head",
+        "--answer head goes with encoder-only models",
+        "BERT",
+    ),
     "model": (f"icl --model mini-gtp {ROWS} {OWN}", "unknown model 'mini-gtp'", "did you mean 'mini-gpt'?"),
     "method": ("tune --method lorra", "unknown method 'lorra'", "did you mean 'lora'?"),
     "task": ("icl --task rtee", "unknown task 'rtee'", "did you mean 'rte'?"),
