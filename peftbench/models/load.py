@@ -130,8 +130,8 @@ def load(
 def _from_folder(folder: Path, loading: Loading, is_embedded: bool) -> Parts:
     foreign.check_folder(folder)
     config = read_config(folder)
-    quantized.check_config(loading.bits, config, str(folder))
     family = registry.family(config.model_type)
+    quantized.check_config(loading.bits, config, family.sizes(config), str(folder))
     _check_dtype(folder, family, loading.dtype)
     paths = weights.files(folder, loading.allow_pickle)
     weights.check(paths)

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from peftbench.errors import MethodError, ModelError
+from peftbench.models.shapes import Sizes
 from peftbench.spec.packages import require
 
 Bits = Literal["4bit", "8bit"]
@@ -36,7 +37,7 @@ def check(bits: Bits) -> None:
     logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # it names faster kernels that one could install
 
 
-def check_config(bits: Bits | None, config: Any, name: str) -> None:
+def check_config(bits: Bits | None, config: Any, sizes: Sizes, name: str) -> None:
     """Refuse a model that is packed already, or that cannot be.
 
     Raises:
@@ -45,10 +46,10 @@ def check_config(bits: Bits | None, config: Any, name: str) -> None:
     if getattr(config, "quantization_config", None) is not None:
         message = f"the weights of '{name}' are quantised in their files, which is not read here"
         raise ModelError(message, hint="the model that it was made of, with --load 4bit")
-    if bits and config.is_encoder_decoder:
-        message = f"--load {bits} is for decoder-only models, and '{name}' is an encoder-decoder"
-        hint = "--dtype bfloat16 halves it: T5's layers are kept in other types than packed ones can be"
-        raise ModelError(message, hint=hint)
+    if bits and (sizes.is_encoder_decoder or sizes.is_encoder_only):
+        kind = "encoder-decoder" if sizes.is_encoder_decoder else "encoder-only model"
+        message = f"--load {bits} is for decoder-only models, and '{name}' is an {kind}"
+        raise ModelError(message, hint="--dtype bfloat16 halves it")
 
 
 def config(bits: Bits | None, dtype: torch.dtype) -> Any:

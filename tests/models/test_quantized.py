@@ -177,6 +177,12 @@ def test_encoder_decoders_are_refused(bits, installed):
         load("mini-t0", device="cpu", bits=bits)
 
 
+def test_encoder_only_models_are_refused(tmp_path, installed):
+    folder = tiny_folder("bert", tmp_path / "model")
+    with pytest.raises(ModelError, match=r"is for decoder-only models, and .* is an encoder-only model"):
+        load(str(folder), device="cpu", bits="4bit")
+
+
 def test_a_file_of_quantised_weights_is_refused(tmp_path, installed):
     path = write(tmp_path / "tiny.gguf", tiny_backbone("llama").model)
     with pytest.raises(ModelError, match="is a GGUF file"):
