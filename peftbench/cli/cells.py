@@ -119,14 +119,19 @@ def carry_out(
     from peftbench.report.notes.document import compose
 
     progress = watch(quiet=output.quiet)
+    store = Store(output.results)
+    engine = None if workers is None else workers.engine(len(cells), store.root)  # its processes load meanwhile
     with progress.waiting("loading torch and transformers"):
+        from peftbench.flow.engines.dealing import run_on
         from peftbench.flow.run import run as run_cells
         from peftbench.models.threads import THREADS
 
     THREADS.number = run.threads
-    store = Store(output.results)
-    outcomes = None if workers is None else workers.run(cells, store, progress, run)
-    outcomes = outcomes or run_cells(cells, store, progress, force=run.force, strict=run.strict)
+    how: dict[str, Any] = {"force": run.force, "strict": run.strict}
+    if engine is None:
+        outcomes = run_cells(cells, store, progress, **how)
+    else:
+        outcomes = run_on(engine, cells, store, progress, **how, threads=run.threads)
     records, failed = _said(outcomes, len(cells), store, progress)
     if failed is not None and not records:
         raise failed

@@ -1,20 +1,16 @@
 """Options of `run` that say how many cells run at a time, and where."""
 
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from typer import Option
 
-from peftbench.cli.options import RUNNING, RunOptions
+from peftbench.cli.options import RUNNING
 from peftbench.spec import limits
 
 if TYPE_CHECKING:
-    from peftbench.flow.run import Outcome
-    from peftbench.learners.progress import Watch
-    from peftbench.spec.cell import Cell
-    from peftbench.store.results import Store
+    from peftbench.flow.engines.engine import Engine
 
 
 @dataclass(frozen=True)
@@ -48,19 +44,12 @@ class Workers:
         ),
     ] = None
 
-    def run(
-        self, cells: "Sequence[Cell]", store: "Store", watch: "Watch", options: RunOptions
-    ) -> "Iterator[Outcome] | None":
-        """Run cells there; None where the options name nothing but this process.
+    def engine(self, num_cells: int, results: Path) -> "Engine | None":
+        """Choose where cells are run; None where the options name nothing but this process.
 
         Raises:
-            PeftbenchError: As `flow.engines.dealing.run_on`; or there is no such engine.
+            PeftbenchError: There is no such engine.
         """
         from peftbench.flow.engines.choice import engine
-        from peftbench.flow.engines.dealing import run_on
 
-        chosen = engine(self.jobs, self.on, self.slurm, store.root)
-        if chosen is None:
-            return None
-        force, strict = options.force, options.strict
-        return run_on(chosen, cells, store, watch, force=force, strict=strict, threads=options.threads)
+        return engine(self.jobs and min(self.jobs, num_cells), self.on, self.slurm, results)

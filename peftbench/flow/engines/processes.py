@@ -3,8 +3,10 @@
 import os
 import signal
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import BrokenExecutor, Future, ProcessPoolExecutor
+from contextlib import contextmanager
+from importlib import import_module
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
 
@@ -18,6 +20,11 @@ def _work(job: Job) -> list[Answer]:
     from peftbench.flow.engines.work import work
 
     return work(job)
+
+
+def _load() -> None:
+    """Import what work needs, while the driver does so."""
+    import_module("peftbench.flow.engines.work")
 
 
 class Processes:
@@ -37,25 +44,36 @@ class Processes:
         self._context = get_context("spawn")  # a process that has used CUDA cannot be forked
         self._reader, self._writer = self._context.Pipe(duplex=False)
         self._pools: list[tuple[ProcessPoolExecutor, Future[list[Answer]]]] = []
+        self._new = [self._begun() for _ in range(number)] if work is _work else []
 
     def submit(self, job: Job) -> "Future[list[Answer]]":
         """Run a job in a process that has nothing else to do."""
-        pool = self._idle() or ProcessPoolExecutor(1, self._context, _begin, (self._reader,))
-        # Ctrl-C reaches all processes of a terminal; this one alone answers it.
-        signals = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-        try:
-            future = pool.submit(self._work, job)
-        finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, signals)
+        pool = (self._new.pop() if self._new else self._idle()) or self._pool()
+        with _without_interrupts():
+            try:
+                future = pool.submit(self._work, job)
+            except BrokenExecutor:  # it was killed while it had nothing to do
+                pool = self._pool()
+                future = pool.submit(self._work, job)
         self._pools.append((pool, future))
         return future
 
     def close(self) -> None:
         """End all processes, by closing the pipe that they watch."""
         self._writer.close()
-        for pool, _ in self._pools:
+        for pool in [*self._new, *(pool for pool, _ in self._pools)]:
             pool.shutdown(wait=True, cancel_futures=True)
         self._reader.close()
+
+    def _pool(self) -> ProcessPoolExecutor:
+        return ProcessPoolExecutor(1, self._context, _begin, (self._reader,))
+
+    def _begun(self) -> ProcessPoolExecutor:
+        """Make a pool whose process begins at once."""
+        pool = self._pool()
+        with _without_interrupts():
+            pool.submit(_load)
+        return pool
 
     def _idle(self) -> ProcessPoolExecutor | None:
         """Take out a pool that is done with its job, and drop those whose process was killed."""
@@ -65,6 +83,16 @@ class Processes:
                 return entry[0]
             entry[0].shutdown(wait=True)
         return None
+
+
+@contextmanager
+def _without_interrupts() -> Iterator[None]:
+    """Let processes that are begun now hear no Ctrl-C: it reaches all of a terminal, and the driver answers it."""
+    signals = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, signals)
 
 
 def _begin(reader: Connection) -> None:

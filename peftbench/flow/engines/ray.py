@@ -43,8 +43,8 @@ class Ray:
         local = {"object_store_memory": OBJECT_STORE_BYTES, "include_dashboard": False} if address is None else {}
         try:
             ray.init(address or "local", logging_level="ERROR", log_to_driver=False, **local)
-        except (ConnectionError, TimeoutError, RuntimeError, ValueError) as error:
-            raise _unreachable(address, str(error).splitlines()[0]) from None
+        except Exception as error:  # Ray raises all kinds, plain ones among them
+            raise _unreachable(address, (str(error).splitlines() or [type(error).__name__])[0]) from None
         self._ray, resources = ray, ray.cluster_resources()
         num_cpus, num_gpus = int(resources.get("CPU", 1)), int(resources.get("GPU", 0))
         self._device = "cuda" if num_gpus else "cpu"
