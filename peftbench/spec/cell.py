@@ -474,6 +474,7 @@ class Cell(Settings):
     def _unserved(self) -> dict[str, str]:
         """List what of this cell no server does, each with what would do."""
         states = "hidden states, which a server does not give"
+        masks = "an encoder's masks, which a server does not give"
         cached = "keys and values, which a server does not give"
         options, is_tuned, is_named = self.icl, self.learner == "tune", self.model.startswith(SERVED)
         own_states = options.select == "embedding" and options.embedder is None
@@ -488,6 +489,7 @@ class Cell(Settings):
             (options.as_prefix, f"as_prefix saves {cached}", loadable),
             (self.draw == "kmeans", f"draw = kmeans reads {states}", "draw = plain or balanced"),
             (own_states, f"select = embedding reads {states}", "--embedder FOLDER reads texts in its place; or bm25"),
+            (self.scoring.answer is not None or not self.scoring.pll, f"answer and pll read {masks}", "without them"),
             (self.device_map is not None, "device_map spreads weights, and a server has its own", "without it"),
             (
                 self.dtype != "float32" or self.revision is not None or self.load is not None,

@@ -15,6 +15,7 @@ from tests.tiny import tiny_folder
 @pytest.fixture(autouse=True)
 def folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "100")  # of the terminal that the tests are run from, where there is one
 
 
 def cost(words, capsys):

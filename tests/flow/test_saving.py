@@ -124,7 +124,7 @@ def test_f17_results_that_may_not_be_written_are_shown_where_the_record_is_there
     def read_only(*_, **__):
         raise OSError(30, "Read-only file system")
 
-    monkeypatch.setattr("peftbench.store.results.tempfile.TemporaryFile", read_only)
+    monkeypatch.setattr("peftbench.store.local.tempfile.TemporaryFile", read_only)
     again = only(flow.run([cells["prompt"]], store, Watch()))
     assert (again.is_new, again.record) == (False, record)
     watch = Watch()

@@ -20,8 +20,7 @@ def _as_before():
     ("number", "num_parameters", "expected"), [(None, SMALL - 1, 1), (None, SMALL, 3), (2, 10, 2), (1, SMALL, 1)]
 )
 def test_threads_by_size_or_as_they_are_set(number, num_parameters, expected, monkeypatch):
-    monkeypatch.setattr(threads, "ALL_THREADS", 3)
-    Threads(number).suit(num_parameters)
+    Threads(number, most=3).suit(num_parameters)
     assert torch.get_num_threads() == expected
 
 

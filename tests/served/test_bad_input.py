@@ -24,7 +24,7 @@ SERVED, LOADABLE = "icl --model served:mini-gpt --server http://127.0.0.1:1", "l
         (f"{SERVED} --attention block", "keys and values, which a server does not give", LOADABLE),
         (f"{SERVED} --select embedding", "hidden states, which a server does not give", "--embedder FOLDER"),
         (f"{SERVED} --select kmeans", "hidden states, which a server does not give", "balanced"),
-        (f"{SERVED} --dtype bfloat16", "dtype and revision are the server's", "the server was started"),
+        (f"{SERVED} --dtype bfloat16", "dtype, revision and load are the server's", "the server was started"),
         ("tune --method ia3 --model served:x", "a server gives no weights to tune", "icl --model served:x"),
         ("tune --method knn --model served:x", "a server gives no weights to tune", "icl --model served:x"),
     ],

@@ -39,7 +39,11 @@ REFUSED = [
     {"icl": {"as_prefix": True}},
     {"icl": {"attention": "block", "block_shots": 1}},
     {"icl": {"select": "embedding"}},
+    {"scoring": {"answer": "cloze"}},
+    {"scoring": {"pll": False}},
 ]
+# Of tuning, served or not.
+NO_ICL = ({"scoring": {"answer": "head"}},)
 
 
 def names(tables):
@@ -56,7 +60,7 @@ def test_each_option_is_served_or_refused():
             values = {value for part in choices for value in get_args(part) if isinstance(value, str)}
             expected |= {(name, value) for value in values if value != field.default} or {name}
     assert len(expected) > 15
-    assert expected <= names([*OPTIONS.values(), *SERVED, *REFUSED])
+    assert expected <= names([*OPTIONS.values(), *SERVED, *REFUSED, *NO_ICL])
 
 
 @pytest.fixture(scope="module")

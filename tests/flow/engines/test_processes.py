@@ -17,12 +17,13 @@ from tests.flow.engines.light import job, work
 
 CELL = Cell(learner="icl", model="answers", task={"name": "t"})
 DRIVER = """
-    import pathlib, sys
+    import pathlib, signal, sys
     from peftbench.flow.engines.processes import Processes
     from tests.flow.engines.light import job, work
     from tests.flow.engines.test_processes import SLEEPS
 
     if __name__ == "__main__":
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores it
         engine = Processes(2, work)
         try:
             futures = [engine.submit(job(SLEEPS, pathlib.Path(sys.argv[1]), number)) for number in range(2)]
