@@ -91,7 +91,7 @@ def carry_out(
         CellsFailed: A cell failed.
     """
     records: list[Record] = []
-    outcomes = attempts(schedule.cells, store, watch, force=force, strict=strict, is_timed=True)
+    outcomes = attempts(schedule.cells, store, watch, force=force, strict=strict, is_timed=True, in_order=True)
     for step in schedule.chosen:
         if not schedule.has_time_for(step):
             names = "; ".join(later.strategy.name for later in schedule.stop_before(step))

@@ -109,8 +109,21 @@ def attempts(
     force: bool = False,
     strict: bool = False,
     is_timed: bool = False,
+    in_order: bool = False,
 ) -> Iterator[Outcome | Failure]:
     """Run cells as `run` does, with a failure in the place of each that failed.
+
+    Of the cells of one model those come last that another process is at work on (`store.claims`); if it has written
+    their records by then, they are there.
+
+    Args:
+        cells: What to run.
+        store: As of `run`.
+        watch: As of `run`.
+        force: As of `run`.
+        strict: As of `run`.
+        is_timed: As of `run`.
+        in_order: Whether outcomes come in the order of the cells, whoever is at work on them.
 
     Raises:
         PeftbenchError: As `run`.
@@ -133,13 +146,23 @@ def attempts(
         notes += [] if is_timed else long
         for note in notes:  # once, and not above an error
             say(note)
-        for place, (trial, record) in enumerate(to_try, num_before):
-            if record is not None:
-                failures.forget(trial.cell, trial.id, store)  # of a worker that was killed after it wrote the record
-                yield Outcome(record, is_new=False, place=place)
-            else:
-                yield _attempt(trial, store, timetable.cell(trial), place, force=force)
+        numbered = list(enumerate(to_try, num_before))
+        for place, (trial, known) in numbered if in_order else store.claims.others_last(numbered, _id):
+            record = known or (None if force else finished(trial, store))
+            if record is None:
+                with store.claims.claim(trial.id):
+                    outcome = _attempt(trial, store, timetable.cell(trial), place, force=force)
+                yield outcome
+                continue
+            if known is None:
+                timetable.skip(trial)
+            failures.forget(trial.cell, trial.id, store)  # of a worker that was killed after it wrote the record
+            yield Outcome(record, is_new=False, place=place)
         num_before += len(to_try)
+
+
+def _id(numbered: tuple[int, tuple[Trial, Record | None]]) -> str:
+    return numbered[1][0].id
 
 
 def finished(trial: Trial, store: Store) -> Record | None:

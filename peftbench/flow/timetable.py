@@ -39,8 +39,8 @@ class Timetable:
         self._watch, self._clock, self._began = watch, clock, clock()
         self._num_cells, self._num_entered, self._num_done = num_cells, 0, 0
         self._rates: dict[tuple[torch.device, torch.dtype], Rate] = {}
-        self._forecasts: list[Forecast] = []
-        """Of the trials that remain, in their order."""
+        self._forecasts: list[tuple[Trial, Forecast]] = []
+        """Of the trials that remain."""
         self._running: CellWatch | None = None
         self._later = 0.0
 
@@ -54,19 +54,33 @@ class Timetable:
         trials = [trial for trial, record in to_try if record is None]
         self._num_entered += len(to_try)
         self._num_done += len(to_try) - len(trials)
-        self._forecasts = forecasts(trials)
+        self._forecasts = list(zip(trials, forecasts(trials), strict=True))
         if not trials:
             return []
-        seconds = self._rate(trials[0]).total(self._forecasts)
+        seconds = self._rate(trials[0]).total(self._remaining)
         return [_remark(trials, seconds)] if seconds.total > LONG_SECONDS else []
 
     def cell(self, trial: Trial) -> "CellWatch":
-        """Begin the next of the trials without a record; the one before it has come to its end."""
+        """Begin a trial without a record; the one before it has come to its end."""
         self._end()
-        rate, forecast = self._rate(trial), self._forecasts.pop(0)
-        self._later = rate.total(self._forecasts).total
+        rate, forecast = self._rate(trial), self._taken(trial)
+        self._later = rate.total(self._remaining).total
         self._running = CellWatch(trial, forecast, rate, self._watch, self._clock, self._show)
         return self._running
+
+    def skip(self, trial: Trial) -> None:
+        """Take out a trial of which another process has made the record by now."""
+        self._end()
+        self._taken(trial)
+        self._num_done += 1
+
+    @property
+    def _remaining(self) -> list[Forecast]:
+        return [forecast for _, forecast in self._forecasts]
+
+    def _taken(self, trial: Trial) -> Forecast:
+        place = next(place for place, (entered, _) in enumerate(self._forecasts) if entered is trial)
+        return self._forecasts.pop(place)[1]
 
     def _end(self) -> None:
         if self._running is not None:
@@ -79,7 +93,7 @@ class Timetable:
         device, dtype = trial.backbone.device, trial.backbone.dtype
         if (device, dtype) not in self._rates:
             rate = Rate()
-            if sum(forecast.flops for forecast in self._forecasts) > MEASURED_FLOPS:
+            if sum(forecast.flops for forecast in self._remaining) > MEASURED_FLOPS:
                 is_slow = device.type == "cpu" and dtype != torch.float32
                 size = {"size": HALF_SIZE} if is_slow else {}
                 rate = Rate(matmul_flops_per_second(device, dtype, **size))

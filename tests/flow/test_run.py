@@ -70,14 +70,14 @@ def tuned(cell, folders, model="t5", **fields):
     return Cell(**{**dict(cell), "learner": "tune", "model": str(folders / model), **fields})
 
 
-def test_what_remains_is_told_of_each_cell_even_of_one_that_comes_twice(cell, folders, tmp_path):
+def test_what_remains_is_told_of_each_cell_and_one_that_comes_twice_is_run_once(cell, folders, tmp_path):
     store, watch = Store(tmp_path / "results"), Watch()
     list(run([cell], store))
-    cells = [cell, tuned(cell, folders, "llama"), tuned(cell, folders, "llama")]
-    list(run(cells, store, watch))
+    cells = [cell, *(tuned(cell, folders, "llama").model_copy(update={"seed": seed}) for seed in (0, 0, 1))]
+    assert [outcome.is_new for outcome in run(cells, store, watch)] == [False, True, False, True]
     assert [remaining.num_done for remaining in watch.remained] == sorted(r.num_done for r in watch.remained)
-    assert {remaining.num_done for remaining in watch.remained} == {1, 2}
-    assert {remaining.num_cells for remaining in watch.remained} == {3}
+    assert {remaining.num_done for remaining in watch.remained} == {1, 3}
+    assert {remaining.num_cells for remaining in watch.remained} == {4}
     assert watch.remained[-1].seconds == 0
 
 
