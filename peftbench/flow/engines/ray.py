@@ -14,12 +14,14 @@ SECONDS_TO_ANSWER = 5.0
 OBJECT_STORE_BYTES = 100_000_000
 """Of a Ray of our own: ids are all that workers return."""
 PORT = "6379"
+SECONDS_OF_NEW, SECONDS_OF_WARM = 30.0, 5.0
+"""Of a batch, at least: where each begins a process, and where processes are there already."""
 AUTO = "auto"
 """Ray's word for the cluster that this machine is in."""
 
 
 class Ray:
-    """Tasks of Ray; each has a process of its own, which ends with it and frees its GPU.
+    """Tasks of Ray. With GPUs each has a process of its own, whose end frees its GPU; else they share some.
 
     Args:
         address: Of a cluster; None begins one on this machine, which ends with the run.
@@ -30,7 +32,7 @@ class Ray:
         RunError: No cluster answers.
     """
 
-    least_seconds = 30.0
+    least_seconds: float
 
     def __init__(self, address: str | None, jobs: int | None) -> None:
         require("ray", "ray", "--on ray")
@@ -52,7 +54,9 @@ class Ray:
         self.num_submitted = jobs or 10**6
         self.share = max(1, num_cpus // self.num_workers)
         # Torch sees a GPU that a task has not asked for.
-        options = {"num_cpus": self.share, "num_gpus": 1 if num_gpus else 0, "max_retries": 0, "max_calls": 1}
+        options = {"num_cpus": self.share, "num_gpus": 1 if num_gpus else 0, "max_retries": 0}
+        options["max_calls"] = 1 if num_gpus else 0  # 0: as many as come
+        self.least_seconds = SECONDS_OF_NEW if num_gpus or address is not None else SECONDS_OF_WARM
         self._task = ray.remote(**options)(work)
 
     def submit(self, job: Job) -> "Future[list[Answer]]":
