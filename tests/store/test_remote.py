@@ -50,7 +50,7 @@ def endpoint(tmp_path_factory):
         server.wait()
 
 
-@pytest.fixture(params=["memory", pytest.param("s3", marks=[pytest.mark.s3, pytest.mark.xdist_group("s3")])])
+@pytest.fixture(params=["memory", pytest.param("s3", marks=pytest.mark.s3)])
 def address(request, tmp_path, monkeypatch):
     """An empty folder at an address; each of its readers has a cache of its own."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "here"))
@@ -325,7 +325,6 @@ def test_a_password_is_not_shown(monkeypatch, tmp_path):
 
 
 @pytest.mark.s3
-@pytest.mark.xdist_group("s3")
 @pytest.mark.parametrize("address", ["s3"], indirect=True)
 def test_four_processes_that_write_the_same_cells_at_once(address, tmp_path, elsewhere):
     """Two processes on each of two machines."""
