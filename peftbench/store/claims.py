@@ -98,11 +98,7 @@ class Claims:
     def is_others(self, record_id: str) -> bool:
         """Tell whether another process that lives is at work on a cell."""
         claim = self._read(record_id)
-        if claim is None or not _is_fresh(claim):
-            return False
-        if claim["host"] != os.uname().nodename:
-            return True
-        return claim["pid"] != os.getpid() and _lives(claim["pid"])
+        return claim is not None and _counts(claim) and not _is_own(claim)
 
     def others_last(self, items: Iterable[Item], record_id: Callable[[Item], str]) -> Iterator[Item]:
         """Return items in their order, but those last that another process is at work on when their turn comes."""
@@ -132,11 +128,11 @@ class Claims:
                     self._remove(record_id)
 
     def sweep(self) -> None:
-        """Remove claims that are stale by their beats."""
+        """Remove claims that are stale by their beats, and those of processes that have gone from this host."""
         with suppress(Exception):
             for name in self._notes.names():
                 claim = self._read(name)
-                if claim is None or not _is_fresh(claim):
+                if claim is None or not _counts(claim):
                     self._remove(name)
 
     def _read(self, record_id: str) -> dict[str, Any] | None:
@@ -179,6 +175,15 @@ def _content(claim: dict[str, Any]) -> bytes:
 
 def _is_fresh(claim: dict[str, Any]) -> bool:
     return abs(time.time() - float(claim["beat"])) < NUM_MISSED * BEAT
+
+
+def _is_own(claim: dict[str, Any]) -> bool:
+    return bool(claim["host"] == os.uname().nodename and claim["pid"] == os.getpid())
+
+
+def _counts(claim: dict[str, Any]) -> bool:
+    """Tell whether a claim is fresh, and its process lives as far as that can be seen from here."""
+    return _is_fresh(claim) and (claim["host"] != os.uname().nodename or _lives(claim["pid"]))
 
 
 def _lives(pid: int) -> bool:
