@@ -81,8 +81,8 @@ PER_SEED = 4
 """Cells: tasks of the group `lab`."""
 ROUNDS = 3
 SECONDS_TO_END = 60
-WORKERS = ("multiprocessing.spawn", "ray::", "submitit.core._submit")
-"""What the command lines of workers have in them."""
+WORKERS = ("multiprocessing.spawn", "ray::work", "submitit.core._submit")
+"""What the command lines of workers have in them; agents of Ray's own outlive a driver that is killed."""
 
 
 def command(recipe: Path, results: Path, *options: str) -> list[str]:
