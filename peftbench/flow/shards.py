@@ -46,6 +46,6 @@ class Shard:
         """
         of_model: dict[tuple[object, ...], list[Cell]] = {}
         for cell in cells:
-            of_model.setdefault((cell.model, cell.revision, cell.dtype, cell.load, cell.server), []).append(cell)
+            of_model.setdefault(cell.weights, []).append(cell)
         in_order = itertools.chain.from_iterable(of_model.values())
         return [cell for place, cell in enumerate(in_order) if place % self.of == self.number - 1]

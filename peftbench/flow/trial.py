@@ -273,9 +273,7 @@ def on(backbone: Backbone, plans: Sequence[Plan]) -> list[Trial]:
 
 def weights(plan: Plan) -> tuple[Any, ...]:
     """Return what decides which weights are loaded, and how."""
-    cell = plan.cell
-    where = cell.device, cell.device_map, cell.server
-    return cell.model, cell.revision, cell.dtype, cell.load, cell.allow_pickle, _reads_only(cell), *where
+    return *plan.cell.weights, _reads_only(plan.cell)
 
 
 def _resolved(learner: Learner, plan: Plan, backbone: Backbone) -> Learner:

@@ -432,6 +432,12 @@ class Cell(Settings):
     load: Literal["4bit", "8bit"] | None = None
     allow_pickle: bool = False
 
+    @property
+    def weights(self) -> tuple[Any, ...]:
+        """What decides which weights are loaded, and how and where: cells that have it in common share a model."""
+        where = self.device, self.device_map, self.server
+        return self.model, self.revision, self.dtype, self.load, self.allow_pickle, *where
+
     @model_validator(mode="after")
     def _method_goes_with_tune(self) -> "Cell":
         if (self.learner == "tune") != (self.method is not None):

@@ -54,7 +54,7 @@ def batches(cells: Sequence[Cell], num_workers: int, least_seconds: float) -> li
     longest = min(MOST_SECONDS, max(least_seconds, total / (BATCHES_PER_WORKER * num_workers)), total / num_workers)
     of_weights: dict[tuple[Any, ...], list[int]] = {}
     for place, cell in enumerate(cells):
-        of_weights.setdefault(_weights(cell), []).append(place)
+        of_weights.setdefault(cell.weights, []).append(place)
     parts: list[list[int]] = []
     for places in of_weights.values():
         part: list[int] = []
@@ -74,7 +74,3 @@ def _seconds(cells: Sequence[Cell]) -> list[float]:
     known = [number / ASSUMED_FLOPS_PER_SECOND for number in flops if number is not None]
     mean = sum(known) / len(known) if known else UNKNOWN_SECONDS
     return [mean if number is None else number / ASSUMED_FLOPS_PER_SECOND for number in flops]
-
-
-def _weights(cell: Cell) -> tuple[Any, ...]:
-    return cell.model, cell.revision, cell.device, cell.dtype, cell.allow_pickle, cell.server
