@@ -222,7 +222,7 @@ def _encode_decoder_only(
     for query, prompt in zip(queries, prompts, strict=True):
         border = len(prompt) - length
         pairs = [_ids_and_answer(next(encodings), border, tail) for _ in query.choices]
-        first = start or _first_of_nothing(backbone, min(answer for _, answer in pairs))
+        first = start or first_of_nothing(backbone, min(answer for _, answer in pairs))
         shared = min(*(answer for _, answer in pairs), num_common([ids for ids, _ in pairs]))
         context = (*first, *pairs[0][0][:shared])
         choices = tuple(tuple(ids[shared:]) for ids, _ in pairs)
@@ -270,7 +270,7 @@ def opening(backbone: Backbone) -> tuple[int, ...]:
     return tuple(opening[:1]) if opening and opening[0] == backbone.tokenizer.bos_token_id else ()
 
 
-def _first_of_nothing(backbone: Backbone, num_context: int) -> tuple[int, ...]:
+def first_of_nothing(backbone: Backbone, num_context: int) -> tuple[int, ...]:
     """Return what an answer without any prompt is predicted from: the first token, or else the end token."""
     if num_context:
         return ()

@@ -22,7 +22,7 @@ from peftbench.models.backbone import Backbone
 from peftbench.scoring import prefill
 from peftbench.scoring.batches import token_budget
 from peftbench.scoring.encoded import num_common, tokenized
-from peftbench.scoring.encoding import cut_input, layout_of, num_virtual_tokens, opening
+from peftbench.scoring.encoding import cut_input, first_of_nothing, layout_of, num_virtual_tokens, opening
 from peftbench.scoring.layout import Shot
 from peftbench.scoring.soft_prompt import absent_virtual, virtual_tokens
 from peftbench.spec.cell import Scoring
@@ -140,9 +140,7 @@ def contexts(
         return [list(encoding.ids) for encoding in tokenized(backbone, texts, special=True)]
     start = [] if scoring.chat else list(opening(backbone))
     ids = [[*start, *encoding.ids] for encoding in tokenized(backbone, texts)]
-    end = backbone.tokenizer.eos_token_id
-    nothing = backbone.tokenizer.bos_token_id if backbone.tokenizer.bos_token_id is not None else end
-    return [row or [nothing] for row in ids]
+    return [row or list(first_of_nothing(backbone, 0)) for row in ids]
 
 
 def write(
