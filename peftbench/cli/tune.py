@@ -88,6 +88,7 @@ def tune(
     from peftbench import registry
     from peftbench.cli import kept
     from peftbench.cli.cells import carry_out, requested_cells, transfer_targets
+    from peftbench.models import source
     from peftbench.spec.cell import Training
 
     registry.known_to_tune(method)
@@ -111,7 +112,7 @@ def tune(
     targets = [] if transfer_to is None else transfer_targets(task, transfer_to)
     shared |= {"targets": targets, "as_mixture": True}
     cells = requested_cells(task, weights, run, learner="tune", **tuning, **shared)
-    reads_only = registry.is_classifier(method) and (Path(model) / "modules.json").is_file()  # it answers no prompt
+    reads_only = registry.is_classifier(method) and source.is_sentence_model(model)  # which answers no prompt
     if not reads_only and scoring.answer != "head":  # a layer that answers nothing before it is trained
         cells = [*requested_cells(task, weights, run, learner="icl", shots=0, **shared), *cells]
     carry_out(cells, run, output, form, f"peftbench report{output.typed()}")

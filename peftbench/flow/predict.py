@@ -15,7 +15,7 @@ from peftbench.flow import usage
 from peftbench.flow.usage import Usage
 from peftbench.learners import classify, icl
 from peftbench.learners.classify import ClassifierPredictor
-from peftbench.models import devices, foreign, sentence_backbone, sentence_model
+from peftbench.models import devices, foreign, sentence_backbone, sentence_model, source
 from peftbench.models.backbone import Backbone
 from peftbench.models.chat_template import chat_template
 from peftbench.models.load import load as load_model
@@ -310,7 +310,7 @@ def load(
     name = model or first.model
     if first.classifier is not None and next(iter(paths.values())).is_dir():
         return _saved_classifier(paths, usages, templates, device)
-    if first.classifier is not None and sentence_model.is_folder(name):
+    if first.classifier is not None and source.is_sentence_model(name):
         backbone: Backbone = sentence_backbone.load(name, device)
     elif server is None:
         weights: dict[str, Any] = {"revision": first.revision, "dtype": first.dtype, "bits": first.load}

@@ -15,7 +15,7 @@ from peftbench.learners.classify import Classifying
 from peftbench.learners.learn import Learned, Learner
 from peftbench.learners.progress import Watch
 from peftbench.learners.tune import Tuning
-from peftbench.models import chat_template, sentence_backbone, sentence_model
+from peftbench.models import chat_template, sentence_backbone, sentence_model, source
 from peftbench.models.backbone import Backbone
 from peftbench.models.load import load
 from peftbench.models.unloaded import Unloaded
@@ -249,7 +249,7 @@ def _loaded(cell: Cell) -> Backbone:
 
 def _reads_only(cell: Cell) -> bool:
     """Whether a classifier reads texts by a sentence model, which is no model for anything else."""
-    return registry.is_classifier(cell.method) and sentence_model.is_folder(cell.model)
+    return registry.is_classifier(cell.method) and source.is_sentence_model(cell.model)
 
 
 def on(backbone: Backbone, plans: Sequence[Plan]) -> list[Trial]:

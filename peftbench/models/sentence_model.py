@@ -24,9 +24,10 @@ from peftbench.errors import ModelError
 from peftbench.models import foreign, weights
 from peftbench.models.load import CONFIG, TOGETHER, quiet, read_tokenizer
 from peftbench.models.shapes import EncoderSizes
+from peftbench.models.source import MODULES
 from peftbench.models.threads import SMALL
 
-MODULES, LENGTH, PROMPTS = "modules.json", "sentence_bert_config.json", "config_sentence_transformers.json"
+LENGTH, PROMPTS = "sentence_bert_config.json", "config_sentence_transformers.json"
 LIBRARY = "sentence_transformers."
 AFTER = "pooler"
 """Name of what comes after the hidden states, which is not run."""
@@ -135,11 +136,6 @@ class SentenceModel:
                 shutil.copyfile(source / name, folder / name)
         tensors = {name: value.cpu().contiguous() for name, value in self._model.state_dict().items()}
         save_file(tensors, folder / encoder / weights.SAFE, metadata={"format": "pt"})
-
-
-def is_folder(name: str) -> bool:
-    """Whether a name is that of a folder that says to hold a sentence model."""
-    return (Path(name) / MODULES).is_file()
 
 
 def fingerprint(folder: Path) -> str:

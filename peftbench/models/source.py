@@ -9,10 +9,15 @@ from peftbench.errors import ModelError
 from peftbench.models import foreign, weights
 from peftbench.models.gguf.header import SUFFIX
 
-SETTINGS = "peftbench.toml"
+SETTINGS, MODULES = "peftbench.toml", "modules.json"
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 # The top folder only: many repositories hold further formats in subfolders.
 TEXTS, TENSORS, PICKLES = ["*.json", "*.model", "*.txt", "*.toml", "*.jinja"], ["*.safetensors"], ["*.bin"]
+
+
+def is_sentence_model(name: str) -> bool:
+    """Whether a name is that of a folder that says to hold a sentence model."""
+    return (Path(name) / MODULES).is_file()
 
 
 def find(name: str, revision: str | None = None, allow_pickle: bool = False, *, with_weights: bool = True) -> Path:
