@@ -1,6 +1,5 @@
 """Weight files of a model folder: which there are, whether they are whole, and their fingerprint."""
 
-import hashlib
 import json
 import re
 import struct
@@ -11,6 +10,7 @@ from safetensors import SafetensorError, safe_open
 
 from peftbench.errors import ModelError
 from peftbench.models import fingerprints, foreign
+from peftbench.store import digest
 
 SAFE, PICKLE, SUMS = "model.safetensors", "pytorch_model.bin", "SHA256SUMS"
 SUM = re.compile(r"([0-9a-fA-F]{64}) [ *](.+)")
@@ -68,8 +68,7 @@ def model_sha256(folder: Path) -> str:
         paths = {path.name: path for pattern in DECIDING for path in folder.glob(pattern) if not path.is_dir()}
         for path in paths.values():
             foreign.check_regular(path)
-        lines = [f"{fingerprint([paths[name]])}  {name}\n" for name in sorted(paths)]
-        return hashlib.sha256("".join(lines).encode()).hexdigest()
+        return digest.of_sums({name: fingerprint([path]) for name, path in paths.items()})
 
 
 def header(path: Path) -> dict[str, Any]:

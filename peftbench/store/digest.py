@@ -1,6 +1,7 @@
 """SHA-256 of files and folders, by which what lies beside a record is known to be the record's own."""
 
 import hashlib
+from collections.abc import Mapping
 from pathlib import Path
 
 
@@ -15,7 +16,11 @@ def of_folder(folder: Path) -> str:
 
     Names are paths inside of the folder, separated by slashes. Hidden files are left out: file managers make such.
     """
-    names = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+    names = [path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()]
     shown = [name for name in names if not any(part.startswith(".") for part in name.split("/"))]
-    lines = [f"{of_file(folder / name)}  {name}\n" for name in shown]
-    return hashlib.sha256("".join(lines).encode()).hexdigest()
+    return of_sums({name: of_file(folder / name) for name in shown})
+
+
+def of_sums(sums: Mapping[str, str]) -> str:
+    """Hash the lines that `sha256sum` writes for files, in the order of names: name -> the file's SHA-256."""
+    return hashlib.sha256("".join(f"{sums[name]}  {name}\n" for name in sorted(sums)).encode()).hexdigest()
