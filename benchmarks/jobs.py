@@ -3,7 +3,7 @@
 Run: python benchmarks/jobs.py [--quick]                        40 cells of the lab, one process and the engines in turn
      python benchmarks/jobs.py kills CELLS KILLS [OPTION ...]   kill -9 of workers, drivers or both at random moments
 
-On a machine with other work a rate alone is worth nothing: all are run in turn, several times, and the load is shown.
+On a machine with other work a rate alone is worth nothing: all are run in turn, twice, and the load is shown.
 After the kills the same command ends the work; its results have to be those of a run that nobody disturbed. OPTION is
 --jobs 2 unless it names another engine.
 """
@@ -32,7 +32,7 @@ model = "mini-gpt"
 task = "lab"
 shots = [4, 16]
 seeds = [0, 1, 2]
-limit = 60
+limit = 200
 [[run]]
 learner = "tune"
 method = "ia3"
@@ -40,9 +40,9 @@ model = "mini-t0"
 task = "lab"
 shots = [4]
 seeds = [0, 1]
-limit = 60
+limit = 200
 [run.training]
-num_steps = 60
+num_steps = 200
 [[run]]
 learner = "tune"
 method = "lora"
@@ -50,9 +50,9 @@ model = "mini-gpt"
 task = "lab"
 shots = [4]
 seeds = [0, 1]
-limit = 60
+limit = 200
 [run.training]
-num_steps = 60
+num_steps = 200
 """
 KILLS = """
 name = "kills"
@@ -79,9 +79,9 @@ num_steps = 2
 """
 PER_SEED = 4
 """Cells: tasks of the group `lab`."""
-ROUNDS = 3
+ROUNDS = 2
 SECONDS_TO_END = 60
-WORKERS = ("multiprocessing.spawn", "ray::work", "submitit.core._submit")
+WORKERS = ("multiprocessing.forkserver", "ray::work", "submitit.core._submit")
 """What the command lines of workers have in them; agents of Ray's own outlive a driver that is killed."""
 
 

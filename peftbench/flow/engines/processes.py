@@ -2,12 +2,12 @@
 
 import os
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import BrokenExecutor, Future, ProcessPoolExecutor
 from contextlib import contextmanager
-from importlib import import_module
-from multiprocessing import get_context
+from multiprocessing import forkserver, get_context
 from multiprocessing.connection import Connection
 
 from peftbench.flow.engines.engine import Answer, Job
@@ -16,19 +16,16 @@ Work = Callable[[Job], list[Answer]]
 
 
 def _work(job: Job) -> list[Answer]:
-    """Run a job; torch is imported in the worker, once."""
+    """Run a job; torch is imported where it is not yet."""
     from peftbench.flow.engines.work import work
 
     return work(job)
 
 
-def _load() -> None:
-    """Import what work needs, while the driver does so."""
-    import_module("peftbench.flow.engines.work")
-
-
 class Processes:
     """So many processes, each a pool of its own: one that is killed takes no other with it, and is made again.
+
+    They are forked off a process that begins at once, and imports torch while the driver does: once for all of them.
 
     Args:
         number: Of processes.
@@ -41,14 +38,17 @@ class Processes:
         self._work = work
         self.num_workers = self.num_submitted = number
         self.share = max(1, (os.cpu_count() or 1) // number)
-        self._context = get_context("spawn")  # a process that has used CUDA cannot be forked
+        self._context = get_context("forkserver")  # the driver may have used CUDA, and cannot be forked then
         self._reader, self._writer = self._context.Pipe(duplex=False)
         self._pools: list[tuple[ProcessPoolExecutor, Future[list[Answer]]]] = []
-        self._new = [self._begun() for _ in range(number)] if work is _work else []
+        if work is _work and sys.platform == "linux":  # elsewhere libraries may not bear a fork once they are loaded
+            self._context.set_forkserver_preload(["peftbench.flow.engines.work"])
+        with _without_interrupts():
+            forkserver.ensure_running()
 
     def submit(self, job: Job) -> "Future[list[Answer]]":
         """Run a job in a process that has nothing else to do."""
-        pool = (self._new.pop() if self._new else self._idle()) or self._pool()
+        pool = self._idle() or self._pool()
         with _without_interrupts():
             try:
                 future = pool.submit(self._work, job)
@@ -61,19 +61,12 @@ class Processes:
     def close(self) -> None:
         """End all processes, by closing the pipe that they watch."""
         self._writer.close()
-        for pool in [*self._new, *(pool for pool, _ in self._pools)]:
+        for pool, _ in self._pools:
             pool.shutdown(wait=True, cancel_futures=True)
         self._reader.close()
 
     def _pool(self) -> ProcessPoolExecutor:
         return ProcessPoolExecutor(1, self._context, _begin, (self._reader,))
-
-    def _begun(self) -> ProcessPoolExecutor:
-        """Make a pool whose process begins at once."""
-        pool = self._pool()
-        with _without_interrupts():
-            pool.submit(_load)
-        return pool
 
     def _idle(self) -> ProcessPoolExecutor | None:
         """Take out a pool that is done with its job, and drop those whose process was killed."""

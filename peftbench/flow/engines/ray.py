@@ -4,6 +4,7 @@ import os
 import socket
 from concurrent.futures import Future
 from dataclasses import replace
+from importlib import import_module
 
 from peftbench.errors import RunError
 from peftbench.flow.engines.engine import Answer, Job
@@ -58,6 +59,10 @@ class Ray:
         options["max_calls"] = 1 if num_gpus else 0  # 0: as many as come
         self.least_seconds = SECONDS_OF_NEW if num_gpus or address is not None else SECONDS_OF_WARM
         self._task = ray.remote(**options)(work)
+        if address is None and not num_gpus:  # its processes stay, and import torch while the driver does
+            load = ray.remote(num_cpus=self.share, max_retries=0)(_load)
+            for _ in range(self.num_workers):
+                load.remote()
 
     def submit(self, job: Job) -> "Future[list[Answer]]":
         """Run a job as a task, on a GPU where the cluster has any."""
@@ -70,6 +75,11 @@ class Ray:
     def close(self) -> None:
         """End the tasks, and the Ray that was begun for them."""
         self._ray.shutdown()
+
+
+def _load() -> None:
+    """Import what work needs."""
+    import_module(work.__module__)
 
 
 def _check_answers(address: str) -> None:
