@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from peftbench.cli.progress import watch
+from peftbench.cli.screen import say_next
 from peftbench.errors import RecipeError
 from peftbench.spec.cell import Cell
 
@@ -33,6 +34,7 @@ def keep(cells: Sequence[Cell], folder: Path, *, threads: int | None, quiet: boo
         num_shots = len(load(cell.task, as_pool=True).train) if cell.learner == "tune" else cell.shots
         part = kept.keep(cell.model_copy(update={"shots": num_shots}), folder / name, progress)
         progress.say(f"[{number}/{len(alone)}] {name}: learned from {num_shots} rows, in {part.folder}")
+    say_next(progress, part.command)
 
 
 def by_task(cells: Sequence[Cell]) -> dict[str, Cell]:

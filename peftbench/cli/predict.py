@@ -109,10 +109,11 @@ def _sink(
     """Open the output; a part of it that follows from the same adapters, rows and template is continued."""
     from peftbench.adapters import saved
     from peftbench.classifiers import saved as classifiers
-    from peftbench.store.growing import Output
+    from peftbench.store.growing import CHOSEN, WRITTEN, Output
 
+    columns = CHOSEN if usages[0].decoding is None else WRITTEN
     if rows == STDIN:
-        return Output(output, None)
+        return Output(output, None, columns)
     digest = hashlib.sha256(json.dumps([template, column]).encode())
     for (name, path), used in zip(named.items(), usages, strict=True):
         card = ""
@@ -124,7 +125,7 @@ def _sink(
             digest.update(hashlib.file_digest(file, "sha256").digest())
     except OSError as error:
         raise RecordError(f"cannot read '{rows}': {error.strerror}", hint="--input FILE, or - for stdin") from None
-    return Output(output, digest.hexdigest())
+    return Output(output, digest.hexdigest(), columns)
 
 
 def _rows(path: Path) -> Iterator[dict[str, Any]]:
@@ -189,6 +190,8 @@ def _shown(prediction: "Prediction") -> dict[str, Any]:
         row["adapter"] = prediction.adapter
     if prediction.fault is not None:
         return row | {"error": prediction.fault}
+    if prediction.is_cut is not None:
+        return row | {"prediction": prediction.answer, "is_cut": prediction.is_cut}
     scores = {choice: round(score, 6) for choice, score in prediction.scores.items()}
     return row | {"prediction": prediction.answer, "scores": scores}
 

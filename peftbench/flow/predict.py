@@ -3,7 +3,7 @@
 import itertools
 import shlex
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -15,11 +15,13 @@ from peftbench.flow import usage
 from peftbench.flow.usage import Usage
 from peftbench.learners import classify, icl
 from peftbench.learners.classify import ClassifierPredictor
+from peftbench.learners.predictor import Prompting
 from peftbench.models import devices, foreign, sentence_backbone, sentence_model, source
 from peftbench.models.backbone import Backbone
 from peftbench.models.chat_template import chat_template
 from peftbench.models.load import load as load_model
 from peftbench.scoring.encoding import cut_input
+from peftbench.scoring.generate import Output, generate
 from peftbench.scoring.ranking import ChoiceScore, normalized
 from peftbench.scoring.score import score
 from peftbench.served import backbone as served
@@ -41,8 +43,10 @@ class Prediction:
     Args:
         row: Its number in the input, from 1.
         adapter: Name of the adapter that answered; None where it was the only one.
-        answer: The class, or the choice's text where rows bring their own choices; None where `fault` says why.
-        scores: Choice -> log-probability per token, in nats.
+        answer: The class, or the choice's text where rows bring their own choices, or what was written; None where
+            `fault` says why.
+        scores: Choice -> log-probability per token, in nats; none where answers are written.
+        is_cut: Of a written answer, whether it had not ended after `max_new_tokens`; None where answers are chosen.
     """
 
     row: int
@@ -50,6 +54,7 @@ class Prediction:
     answer: str | None
     scores: dict[str, float]
     fault: str | None = None
+    is_cut: bool | None = None
 
 
 class Scorer(Protocol):
@@ -121,6 +126,39 @@ class ClassifierScorer:
         return self._predictor.score(examples).choices
 
 
+class Writer:
+    """Writes answers, through one adapter or after the shots of a record.
+
+    Args:
+        backbone: With nothing attached.
+        path: The adapter's folder, or the record.
+        template: Renders shots and queries.
+        used: What lies beside it.
+
+    Raises:
+        MethodError: The adapter is damaged, or was made for other weights.
+    """
+
+    def __init__(self, backbone: Backbone, path: Path, template: Template, used: Usage) -> None:
+        assert used.decoding is not None
+        self._backbone, self._scoring, self._decoding = backbone, used.scoring, used.decoding
+        self._prompt: Prompting | None = None
+        if path.is_dir():
+            saved.load(path, backbone)
+        else:
+            self._prompt = icl.learn(backbone, template, used.prompts(template), used.scoring)
+            # Nobody knows how long an answer gets: the first shot's stands for it where shots are to fit.
+            self._answers = template.render(used.rows()[0]).choices[:1]
+
+    def write(self, examples: Sequence[Example]) -> list[Output]:
+        """Write an answer to each example."""
+        queries = [cut_input(self._backbone, example, self._scoring.max_input_tokens)[0] for example in examples]
+        if self._prompt is None:
+            return generate(self._backbone, queries, self._scoring, self._decoding)
+        icl.fit([self._prompt], [[replace(query, choices=self._answers) for query in queries]])
+        return self._prompt.generate(queries, self._decoding)
+
+
 @dataclass(frozen=True)
 class RowPredictor:
     """Predicts rows with adapters, or with shots in the prompt.
@@ -130,14 +168,14 @@ class RowPredictor:
         usages: What each does with rows.
         templates: The template of each.
         column: Of the rows: names each row's adapter; None where there is only one.
-        scorer: Scores through all of them.
+        scorer: Scores through all of them, or writes.
     """
 
     names: Sequence[str]
     usages: Sequence[Usage]
     templates: Sequence[Template]
     column: str | None
-    scorer: Scorer
+    scorer: Scorer | Writer
 
     def predict(self, rows: Iterable[Fields], first: int = 1) -> Iterator[list[Prediction]]:
         """Predict row after row, some hundred at a time.
@@ -163,7 +201,7 @@ class RowPredictor:
             )
         template = self.templates[0 if self.column is None else self._number(fields)]
         if template.absent(fields):
-            template.render(Row(0, fields, 0))
+            template.query(Row(0, fields, 0))
 
     def _chunk(self, chunk: Sequence[tuple[int, Fields]]) -> list[Prediction]:
         predictions: dict[int, Prediction] = {}
@@ -171,7 +209,7 @@ class RowPredictor:
         for row, fields in chunk:
             try:
                 number = self._number(fields)
-                rendered.append((row, self.templates[number].render(Row(row - 1, fields, 0)), number))
+                rendered.append((row, self.templates[number].query(Row(row - 1, fields, 0)), number))
             except PeftbenchError as fault:
                 predictions[row] = Prediction(row, None, None, {}, fault.message)
         for prediction in self._answers(rendered):
@@ -190,11 +228,11 @@ class RowPredictor:
         return self.names.index(str(name))
 
     def _answers(self, rendered: Sequence[tuple[int, Example, int]]) -> Iterator[Prediction]:
-        """Score rows together; where that fails, halves of them, until the rows that are at fault stand alone."""
+        """Answer rows together; where that fails, halves of them, until the rows that are at fault stand alone."""
         if not rendered:
             return
         try:
-            scores = self.scorer.score([example for _, example, _ in rendered], [number for *_, number in rendered])
+            predictions = self._predicted(rendered)
         except PeftbenchError as fault:
             if len(rendered) == 1:
                 row, _, number = rendered[0]
@@ -204,12 +242,26 @@ class RowPredictor:
             yield from self._answers(rendered[:half])
             yield from self._answers(rendered[half:])
             return
-        for (row, example, number), choices in zip(rendered, scores, strict=True):
-            values = normalized(choices)
-            best = values.index(max(values))
-            classes = self.usages[number].classes
-            answer = classes[best] if classes else example.choices[best]
-            yield Prediction(row, self._name(number), answer, dict(zip(example.choices, values, strict=True)))
+        yield from predictions
+
+    def _predicted(self, rendered: Sequence[tuple[int, Example, int]]) -> list[Prediction]:
+        examples, numbers = [example for _, example, _ in rendered], [number for *_, number in rendered]
+        if isinstance(self.scorer, Writer):
+            outputs = self.scorer.write(examples)
+            return [
+                Prediction(row, self._name(number), output.text, {}, is_cut=output.is_cut)
+                for (row, _, number), output in zip(rendered, outputs, strict=True)
+            ]
+        scores = self.scorer.score(examples, numbers)
+        return [self._chosen(*part, choices) for part, choices in zip(rendered, scores, strict=True)]
+
+    def _chosen(self, row: int, example: Example, number: int, choices: list[ChoiceScore]) -> Prediction:
+        """Take the choice that ranks highest."""
+        values = normalized(choices)
+        best = values.index(max(values))
+        classes = self.usages[number].classes
+        answer = classes[best] if classes else example.choices[best]
+        return Prediction(row, self._name(number), answer, dict(zip(example.choices, values, strict=True)))
 
     def _name(self, number: int) -> str | None:
         return None if self.column is None else self.names[number]
@@ -219,9 +271,15 @@ def check_together(names: Sequence[str], usages: Sequence[Usage]) -> None:
     """Check that adapters can answer in one batch.
 
     Raises:
-        MethodError: They are of different models, their answers end differently, or some of their prompts are turns
-            and some are not.
+        MethodError: They are of different models, their answers end differently, or are written, or some of their
+            prompts are turns and some are not.
     """
+    writing = [name for name, used in zip(names, usages, strict=True) if used.decoding is not None]
+    if writing and len(usages) > 1:
+        raise MethodError(
+            f"adapters of one batch give one of several choices, and '{writing[0]}' writes its answers",
+            hint="predict with each of them by itself",
+        )
     for name, other in zip(names, usages, strict=True):
         if (other.fingerprint, other.load) != (usages[0].fingerprint, usages[0].load):
             raise MethodError(
@@ -267,9 +325,6 @@ def open_usage(path: Path) -> Usage:
         beside = path.parent.parent / "prompts" / path.name
         used = usage.read(beside if path.parent.name == "records" else path)
     fit.check(path)
-    if used.decoding is not None:
-        message = f"'{path}' writes answers to task '{used.task}', and `predict` gives one of several choices"
-        raise RecordError(message, hint="in Python: peftbench.learners.predictor.Predictor.generate")
     return used
 
 
@@ -340,18 +395,25 @@ def load(
             f"the sentence model in '{folder}' is another one than texts were read by when this was learned",
             hint="put back what was there; or learn again",
         )
-    folders = list(paths.values())
-    scorer: Scorer
-    if folders[0].is_dir():
-        scorer = AdapterScorer(backbone, folders, usages)
-    elif first.classifier is not None:
-        (relearned,) = first.classifying(templates[0]).learn(backbone, first.scoring)
-        scorer = ClassifierScorer(relearned)
-    else:
-        scorer = PromptScorer(backbone, templates[0], first)
+    scorer = _scorer(backbone, list(paths.values()), templates[0], usages)
     pairs = zip(templates, usages, strict=True)
     templates = [template.without_description() if used.is_prompted else template for template, used in pairs]
     return RowPredictor(list(paths), usages, templates, column if len(paths) > 1 else None, scorer)
+
+
+def _scorer(
+    backbone: Backbone, folders: Sequence[Path], template: Template, usages: Sequence[Usage]
+) -> Scorer | Writer:
+    """Attach adapters, or learn again from a record's shots."""
+    first = usages[0]
+    if first.decoding is not None:
+        return Writer(backbone, folders[0], template, first)
+    if folders[0].is_dir():
+        return AdapterScorer(backbone, folders, usages)
+    if first.classifier is None:
+        return PromptScorer(backbone, template, first)
+    (relearned,) = first.classifying(template).learn(backbone, first.scoring)
+    return ClassifierScorer(relearned)
 
 
 def _saved_classifier(

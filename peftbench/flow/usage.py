@@ -21,6 +21,7 @@ from peftbench.store.seal import FIELD, broken, sealed
 from peftbench.tasks.schema import Wording
 from peftbench.tasks.task import Row
 from peftbench.tasks.template import Template
+from peftbench.tasks.text_template import TextTemplate
 from peftbench.tasks.wording import template_of
 
 FORMAT_VERSION = 3
@@ -60,6 +61,7 @@ class Usage(Settings):
         model_sha256: Of its config and tokenizer; None for embedded models.
         task: Name of the task.
         label: Name of the label's column, which inputs do not see.
+        references: Columns of the references, where answers are written; inputs do not see them, either.
         classes: Names of the classes; None where each row brings its own choices.
         templates: Those that were evaluated, in their order.
         scoring: How answers are scored; `end` is resolved.
@@ -86,6 +88,7 @@ class Usage(Settings):
     load: Literal["4bit", "8bit"] | None = None
     task: str
     label: str
+    references: tuple[str, ...] = ()
     classes: tuple[str, ...] | None
     templates: Annotated[tuple[NumberedWording, ...], Field(min_length=1)]
     scoring: Scoring
@@ -126,7 +129,7 @@ class Usage(Settings):
         absent = set() if self.scoring.chat else {"chat_template_sha256", "before"}
         unset = ("num_chosen", "embedder_sha256", "decoding", "load")
         absent |= {name for name in unset if getattr(self, name) is None}
-        absent |= set() if self.calibration_rows else {"calibration_rows"}
+        absent |= {name for name in ("calibration_rows", "references") if not getattr(self, name)}
         absent |= set() if self.classifier else {"classifier", "classifier_config"}
         return sealed(self.model_dump_json(indent=2, exclude=absent))
 
@@ -156,7 +159,9 @@ class Usage(Settings):
                 hint="known: " + ", ".join(f"{index} ({wording.name})" for index, wording in known.items()),
             )
         wording = self.templates[0] if number is None else known[number]
-        return template_of(wording, wording.index, self.label)
+        # What was written before `references` were kept has the column that holds them as its label's.
+        columns = () if self.decoding is None else self.references or (self.label,)
+        return template_of(wording, wording.index, self.label, references=columns)
 
     def rows(self) -> list[Row]:
         """Return the shots as rows."""
@@ -203,6 +208,7 @@ def of(trial: Trial) -> Usage:
         load=cell.load,
         task=plan.task.name,
         label=plan.templates[0].label,
+        references=plan.templates[0].columns if isinstance(plan.templates[0], TextTemplate) else (),
         classes=plan.task.classes,
         templates=tuple(
             NumberedWording.model_validate({"name": t.name, "index": t.index, "text": t.text} | _rest(t))

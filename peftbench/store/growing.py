@@ -8,7 +8,7 @@ import hashlib
 import io
 import json
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from itertools import islice
 from pathlib import Path
@@ -19,19 +19,23 @@ from peftbench.store import files
 from peftbench.store.seal import broken, sealed
 
 Rows = Iterable[dict[str, Any]]
-COLUMNS = ("row", "adapter", "prediction", "scores", "error")
+Columns = Sequence[str]
+CHOSEN = ("row", "adapter", "prediction", "scores", "error")
+"""Columns where answers are chosen."""
+WRITTEN = ("row", "adapter", "prediction", "is_cut", "error")
+"""Columns where answers are written."""
 BLOCK = 1 << 20
 GROUP = 8192
 """Rows of a Parquet file that are in memory at once."""
 
 
-def _jsonl(rows: Rows, first: bool) -> str:
+def _jsonl(rows: Rows, columns: Columns, first: bool) -> str:
     return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
 
 
-def _csv(rows: Rows, first: bool) -> str:
+def _csv(rows: Rows, columns: Columns, first: bool) -> str:
     text = io.StringIO()
-    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
+    writer = csv.DictWriter(text, columns, lineterminator="\n")
     if first:
         writer.writeheader()
     for row in rows:
@@ -40,13 +44,14 @@ def _csv(rows: Rows, first: bool) -> str:
     return text.getvalue()
 
 
-def _parquet(lines: Path, path: Path) -> None:
+def _parquet(lines: Path, path: Path, columns: Columns) -> None:
     """Write finished JSON lines as Parquet; scores are a map from the choice to its score."""
     import pyarrow
     from pyarrow import parquet
 
-    types = (pyarrow.int64(), *[pyarrow.string()] * 2, pyarrow.map_(pyarrow.string(), pyarrow.float64()))
-    schema = pyarrow.schema(list(zip(COLUMNS, (*types, pyarrow.string()), strict=True)))
+    scores = pyarrow.map_(pyarrow.string(), pyarrow.float64())
+    types = {"row": pyarrow.int64(), "scores": scores, "is_cut": pyarrow.bool_()}
+    schema = pyarrow.schema([(name, types.get(name, pyarrow.string())) for name in columns])
     with lines.open(encoding="utf-8") as file, parquet.ParquetWriter(path, schema) as writer:
         rows = map(json.loads, file)
         while group := list(islice(rows, GROUP)):
@@ -54,7 +59,7 @@ def _parquet(lines: Path, path: Path) -> None:
             writer.write_table(pyarrow.Table.from_pylist(table, schema))
 
 
-WRITERS: dict[str, Callable[[Rows, bool], str]] = {".jsonl": _jsonl, ".csv": _csv, ".parquet": _jsonl}
+WRITERS: dict[str, Callable[[Rows, Columns, bool], str]] = {".jsonl": _jsonl, ".csv": _csv, ".parquet": _jsonl}
 
 
 class Output:
@@ -66,6 +71,7 @@ class Output:
     Args:
         path: Ends in .jsonl, .csv or .parquet.
         source: What the rows follow from; a part of something else is not continued. None: never continued.
+        columns: Of a table; lines of JSON have those that a row has.
 
     Attributes:
         num_rows: Rows that are there already.
@@ -76,10 +82,10 @@ class Output:
             another run is writing it, or what lies in its place is a part of something else or was cut.
     """
 
-    def __init__(self, path: Path, source: str | None) -> None:
+    def __init__(self, path: Path, source: str | None, columns: Columns = CHOSEN) -> None:
         if path.suffix not in WRITERS:
             raise RecordError(f"cannot write predictions to '{path}'", hint=f"files end in {', '.join(WRITERS)}")
-        self.path, self._source = path, source
+        self.path, self._source, self._columns = path, source, columns
         self._write_rows = WRITERS[path.suffix]
         self._partial = path.with_name(path.name + ".partial")
         self._note = path.with_name(path.name + ".partial.json")
@@ -120,7 +126,7 @@ class Output:
         Raises:
             RecordError: The disk is full, or the folder went away, or something else wrote to the file.
         """
-        text = self._write_rows(rows, not self._num_bytes).encode()
+        text = self._write_rows(rows, self._columns, not self._num_bytes).encode()
         try:
             self._check_length()
             self._file.truncate(self._num_bytes)
@@ -144,7 +150,7 @@ class Output:
         try:
             if self.path.suffix == ".parquet":
                 with files.temporary(self.path.parent) as temporary:
-                    _parquet(self._partial, temporary)
+                    _parquet(self._partial, temporary, self._columns)
                     self._place(temporary)
             else:
                 self._place(self._partial)

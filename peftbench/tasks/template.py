@@ -136,6 +136,14 @@ class Template:
         targets = choices if self._is_plain else self._targets(choices, fields, row)
         return Example(row.id, text, targets, row.label, row)
 
+    def query(self, row: Row) -> Example:
+        """Turn a row whose answer nobody knows into an example; its label is not looked at.
+
+        Raises:
+            TaskError: As `render`.
+        """
+        return self.render(row)
+
     def _targets(self, choices: Sequence[str], fields: dict[str, Any], row: Row) -> tuple[str, ...]:
         targets = [self._render(self._target, fields | {CHOICE: choice, self.label: choice}, row) for choice in choices]
         if len(set(targets)) < len(targets) or not all(targets):

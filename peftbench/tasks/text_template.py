@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from peftbench.errors import TaskError
@@ -92,12 +93,20 @@ class TextTemplate(Template):
             TaskError: As `Template.render`; no reference.
         """
         assert content is None, "nothing calibrates written answers"
+        return replace(self.query(row), choices=self.choices_of(row))
+
+    def query(self, row: Row) -> Example:
+        """Turn a row into an example without choices: its references are not looked at, and need not be there.
+
+        Raises:
+            TaskError: As `Template.render`.
+        """
         self.environment.start(self._num_chars)
         text = self._render(self._input, self._visible(row), row)
         if not text:
             hint = f"the part before '{SEPARATOR}' needs some text in every row"
             raise TaskError(f"template '{self.name}' gives an empty input{place(row)}", hint=hint)
-        return Example(row.id, text, self.choices_of(row), 0, row)
+        return Example(row.id, text, (), 0, row)
 
     def _visible(self, row: Row) -> dict[str, Any]:
         hidden = self._hidden

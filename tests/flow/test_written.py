@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from peftbench import registry
@@ -19,7 +20,9 @@ from peftbench.models.load import load
 from peftbench.report.rows import folds
 from peftbench.report.rows.table import build
 from peftbench.spec.cell import Cell, Fold, IclOptions, ScoringOptions, TaskSpec
+from peftbench.store.growing import WRITTEN, Output
 from peftbench.store.results import Store
+from tests.row_files import write
 from tests.tasks.test_text_rows import toml
 from tests.tiny import tiny_folder
 
@@ -174,7 +177,45 @@ def test_folds_are_joined_and_the_metric_is_of_all_rows(folders, tmp_path):
     assert result.written.statistics == statistics.tolist()
 
 
-def test_a_metric_has_tables_of_its_own_and_predict_refuses_what_was_tuned(folders, tmp_path, capsys):
+@pytest.mark.parametrize("family", ["llama", "t5"])
+@pytest.mark.parametrize("learner", [{"shots": 2}, {"learner": "tune", "method": "prefix_tuning", "shots": 3}])
+def test_predict_writes_what_the_record_has_without_looking_for_references(folders, tmp_path, family, learner):
+    asked = cell(folders, toml(tmp_path, ROWS), family, **learner)
+    record, store = record_of(asked, tmp_path / "results"), Store(tmp_path / "results")
+    path = store.adapters / record.id if "method" in learner else store.location(record.id)
+    write(tmp_path / "new.jsonl", [{"mr": row["mr"]} for row in ROWS])
+    use = ["--adapter" if "method" in learner else "--shots-from", str(path), "--input", str(tmp_path / "new.jsonl")]
+    assert main(["predict", *use, "-q", "--output", str(tmp_path / "out.parquet")]) == 0
+    out, scores = pd.read_parquet(tmp_path / "out.parquet"), store.read_scores(record.id)
+    assert list(out) == list(WRITTEN)
+    assert out["prediction"].tolist() == scores["output"].tolist()
+    assert out["is_cut"].tolist() == scores["is_cut"].tolist()
+
+
+def test_a_stopped_predict_of_texts_goes_on_and_names_rows_that_do_not_fit(folders, tmp_path, capsys, monkeypatch):
+    record = record_of(cell(folders, toml(tmp_path, ROWS), shots=2), tmp_path / "results")
+    write(tmp_path / "new.jsonl", [{"mr": "soup"}, {"mr": "beds " * 600}, {"mr": "days"}])
+    path = Store(tmp_path / "results").location(record.id)
+    words = ["predict", "--shots-from", str(path), "--input", str(tmp_path / "new.jsonl"), "--output"]
+    monkeypatch.setattr("peftbench.flow.predict.CHUNK", 2)
+    assert main([*words, str(tmp_path / "whole.csv")]) == 1
+    assert "1 of 3 rows have no prediction: row 2: 2 shots and the longest query have" in capsys.readouterr().err
+    append = Output.append
+
+    def stopped(output, rows):
+        append(output, rows)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Output, "append", stopped)
+        assert main([*words, str(tmp_path / "out.csv")]) == 130
+    assert main([*words, str(tmp_path / "out.csv")]) == 1
+    assert "2 of 3 rows are there already" in capsys.readouterr().err
+    assert (tmp_path / "out.csv").read_bytes() == (tmp_path / "whole.csv").read_bytes()
+    assert (tmp_path / "out.csv").read_text().startswith("row,adapter,prediction,is_cut,error\n1,,")
+
+
+def test_a_metric_has_tables_of_its_own_and_adapters_that_write_share_no_batch(folders, tmp_path, capsys):
     one, other = tmp_path / "one", tmp_path / "other"
     one.mkdir()
     other.mkdir()
@@ -185,8 +226,9 @@ def test_a_metric_has_tables_of_its_own_and_predict_refuses_what_was_tuned(folde
     assert [table.metric.title for table in tables] == ["contains", "token F1"]
     assert all(row.accuracy is None for table in tables for row in table.rows)
     adapter = tmp_path / "results" / "adapters" / records[0].id
-    assert main(["predict", "--adapter", str(adapter), "--input", str(one / "rows.jsonl")]) == 2
-    assert "writes answers to task 'toy'" in capsys.readouterr().err
+    use = ["--adapter", str(adapter), "--adapter", f"again={adapter}"]
+    assert main(["predict", *use, "--input", str(one / "rows.jsonl")]) == 2
+    assert f"'{records[0].id}' writes its answers" in capsys.readouterr().err
     assert main(["report", "--results", str(tmp_path / "results"), "--format", "json"]) == 0
     assert {table["metric"]["name"] for table in json.loads(capsys.readouterr().out)["tables"]} == {
         "contains",
