@@ -23,7 +23,21 @@ WORKLOAD = Workload()
 
 def flops(cell: Cell) -> int | None:
     """Estimate the FLOPs of a cell; None where the shape of its model is not known on this machine."""
-    model = None if cell.server is not None else _described(cell.model)
+    model, scoring = _model(cell), scoring_flops(cell)
+    if model is None or scoring is None or not registry.is_method(cell.method or ""):
+        return scoring
+    return scoring + rule.training_flops(
+        model.num_parameters,
+        WORKLOAD.query_tokens,
+        num_steps=_setting(cell, "num_steps", WORKLOAD.num_steps),
+        batch_size=_setting(cell, "batch_size", WORKLOAD.batch_size),
+        is_encoder_decoder=model.shape.sizes.is_encoder_decoder,
+    )
+
+
+def scoring_flops(cell: Cell) -> int | None:
+    """Estimate the FLOPs of a cell that come after training; None as `flops`."""
+    model = _model(cell)
     if model is None:
         return None
     is_encoder_decoder = model.shape.sizes.is_encoder_decoder
@@ -32,18 +46,11 @@ def flops(cell: Cell) -> int | None:
     shot_tokens = cell.shots * WORKLOAD.tokens_per_shot if cell.learner == "icl" else 0
     is_shared = not is_encoder_decoder and not cell.icl.is_chosen
     num_tokens = num_queries * WORKLOAD.query_tokens + shot_tokens * (1 if is_shared else num_queries)
-    scoring = rule.inference_flops(
-        model.num_parameters, num_templates * num_tokens, is_encoder_decoder=is_encoder_decoder
-    )
-    if not registry.is_method(cell.method or ""):
-        return scoring
-    return scoring + rule.training_flops(
-        model.num_parameters,
-        WORKLOAD.query_tokens,
-        num_steps=_setting(cell, "num_steps", WORKLOAD.num_steps),
-        batch_size=_setting(cell, "batch_size", WORKLOAD.batch_size),
-        is_encoder_decoder=is_encoder_decoder,
-    )
+    return rule.inference_flops(model.num_parameters, num_templates * num_tokens, is_encoder_decoder=is_encoder_decoder)
+
+
+def _model(cell: Cell) -> Described | None:
+    return None if cell.server is not None else _described(cell.model)
 
 
 def _setting(cell: Cell, name: str, default: int) -> int:

@@ -86,12 +86,19 @@ def forecast(trial: Trial) -> Forecast:
 def forecasts(trials: Sequence[Trial]) -> list[Forecast]:
     """Forecast trials on one loaded model that passed their checks; nothing is run, nothing is attached.
 
-    What several of them have in common is encoded once.
+    What several of them have in common is encoded once; what several would tune alike costs the first one alone.
     """
     texts: dict[str, Texts] = {}
+    tuned: set[str] = set()
+    costs = []
     for trial in trials:
-        texts.setdefault(_scoring_of(trial), Texts(trial.backbone, trial.scoring))
-    return [_of(trial, texts[_scoring_of(trial)]) for trial in trials]
+        plain = _of(trial, texts.setdefault(_scoring_of(trial), Texts(trial.backbone, trial.scoring)))
+        if isinstance(trial.learner, Tuning):
+            is_tuned = trial.cell.learning in tuned
+            plain = replace(plain, learn_flops=0, num_learn_passes=0) if is_tuned else plain
+            tuned.add(trial.cell.learning)
+        costs.append(plain)
+    return costs
 
 
 def _scoring_of(trial: Trial) -> str:

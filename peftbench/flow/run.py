@@ -11,6 +11,7 @@ from functools import cache
 
 from peftbench.errors import ModelError, RecordError, TaskError
 from peftbench.flow import failures, usage, written
+from peftbench.flow.attached import Attached
 from peftbench.flow.evaluation import Evaluation
 from peftbench.flow.failures import CellsFailed, Failure
 from peftbench.flow.outcome import to_frame, to_record
@@ -113,8 +114,8 @@ def attempts(
 ) -> Iterator[Outcome | Failure]:
     """Run cells as `run` does, with a failure in the place of each that failed.
 
-    Of the cells of one model those come last that another process is at work on (`store.claims`); if it has written
-    their records by then, they are there.
+    Cells of one model that learn the same follow each other, so that it is learned once (`flow.attached`). Those come
+    last that another process is at work on (`store.claims`); if it has written their records by then, they are there.
 
     Args:
         cells: What to run.
@@ -147,21 +148,45 @@ def attempts(
         for note in notes:  # once, and not above an error
             say(note)
         numbered = list(enumerate(to_try, num_before))
-        for place, (trial, known) in numbered if in_order else store.claims.others_last(numbered, _id):
+        in_turn = numbered if in_order else store.claims.others_last(_together(numbered), _id)
+        yield from _in_turn(in_turn, store, timetable, force=force)
+        num_before += len(to_try)
+
+
+Numbered = tuple[int, tuple[Trial, Record | None]]
+"""Which of the cells, from 0; its trial, and its record where there is one."""
+
+
+def _together(numbered: Sequence[Numbered]) -> list[Numbered]:
+    """Put trials that learn the same behind each other, at the place of the first of them."""
+    alike: dict[str, list[Numbered]] = {}
+    for place, (trial, record) in numbered:
+        alike.setdefault(trial.cell.learning, []).append((place, (trial, record)))
+    return list(itertools.chain(*alike.values()))
+
+
+def _in_turn(
+    numbered: Iterable[Numbered], store: Store, timetable: Timetable, *, force: bool
+) -> Iterator[Outcome | Failure]:
+    """Run the trials on one model that have no record when their turn comes; the model is left as it was loaded."""
+    attached = Attached()
+    try:
+        for place, (trial, known) in numbered:
             record = known or (None if force else finished(trial, store))
             if record is None:
                 with store.claims.claim(trial.id):
-                    outcome = _attempt(trial, store, timetable.cell(trial), place, force=force)
+                    outcome = _attempt(trial, attached, store, timetable.cell(trial), place, force=force)
                 yield outcome
                 continue
             if known is None:
                 timetable.skip(trial)
             failures.forget(trial.cell, trial.id, store)  # of a worker that was killed after it wrote the record
             yield Outcome(record, is_new=False, place=place)
-        num_before += len(to_try)
+    finally:
+        attached.detach()
 
 
-def _id(numbered: tuple[int, tuple[Trial, Record | None]]) -> str:
+def _id(numbered: Numbered) -> str:
     return numbered[1][0].id
 
 
@@ -171,7 +196,9 @@ def finished(trial: Trial, store: Store) -> Record | None:
     return record if record is not None and store.is_complete(record) else None
 
 
-def _attempt(trial: Trial, store: Store, watch: CellWatch, place: int, *, force: bool) -> Outcome | Failure:
+def _attempt(
+    trial: Trial, attached: Attached, store: Store, watch: CellWatch, place: int, *, force: bool
+) -> Outcome | Failure:
     """Run a trial; whatever it raises is its failure, unless it concerns the cells after it as well.
 
     Raises:
@@ -180,7 +207,7 @@ def _attempt(trial: Trial, store: Store, watch: CellWatch, place: int, *, force:
     """
     began = time.perf_counter()
     try:
-        record = _run(trial, store, watch, force=force)
+        record = _run(trial, attached, store, watch, force=force)
     except RecordError:
         raise
     except Exception as error:
@@ -193,16 +220,15 @@ def _attempt(trial: Trial, store: Store, watch: CellWatch, place: int, *, force:
     return Outcome(record, is_new=True, seconds=time.perf_counter() - began, place=place)
 
 
-def _run(trial: Trial, store: Store, watch: CellWatch, *, force: bool) -> Record:
-    """Learn, evaluate, and write down what came out; the backbone is left as it was loaded.
+def _run(trial: Trial, attached: Attached, store: Store, watch: CellWatch, *, force: bool) -> Record:
+    """Learn, evaluate, and write down what came out; what was tuned stays attached for the next trial.
 
     Returns:
         The record that is there now: another process may have been first, and then its record stays.
     """
-    try:
-        trial = trial.drawn()
+    with attached.on(trial.backbone):
         with trial.backbone.session(store.answers(trial.id)):
-            learned = trial.learn(watch.learning)
+            trial, learned = attached.learn(trial, watch.learning)
             evaluations = list(_evaluate(trial, learned, watch.scoring))
         with store.staging() as staged:
             adapter = save(learned, staged / "adapter", usage.beside_adapters(trial))
@@ -210,8 +236,6 @@ def _run(trial: Trial, store: Store, watch: CellWatch, *, force: bool) -> Record
             record = store.write(record, to_frame(evaluations), usage.prompt(trial, learned), adapter, force=force)
         store.forget_answers(trial.id)
         return record
-    finally:
-        trial.backbone.detach_all()
 
 
 def _evaluate(trial: Trial, learned: Learned, watch: Watch) -> Iterator[Evaluation]:

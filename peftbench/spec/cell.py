@@ -438,6 +438,12 @@ class Cell(Settings):
         where = self.device, self.device_map, self.server
         return self.model, self.revision, self.dtype, self.load, self.allow_pickle, *where
 
+    @property
+    def learning(self) -> str:
+        """What is learned, as JSON: cells of tuning that have it in common differ in what is asked alone."""
+        learned = {"task": self.source_task or self.task, "source_task": None, "limit": None}
+        return self.model_copy(update=learned).model_dump_json()
+
     @model_validator(mode="after")
     def _method_goes_with_tune(self) -> "Cell":
         if (self.learner == "tune") != (self.method is not None):

@@ -42,7 +42,7 @@ class Batch:
 
 
 def batches(cells: Sequence[Cell], num_workers: int, least_seconds: float) -> list[Batch]:
-    """Cut cells into batches, each with the same weights, the longest first.
+    """Cut cells into batches, each with the same weights, the longest first; what tunes the same stays together.
 
     Args:
         cells: All cells.
@@ -52,25 +52,37 @@ def batches(cells: Sequence[Cell], num_workers: int, least_seconds: float) -> li
     seconds = _seconds(cells)
     total = sum(seconds)
     longest = min(MOST_SECONDS, max(least_seconds, total / (BATCHES_PER_WORKER * num_workers)), total / num_workers)
-    of_weights: dict[tuple[Any, ...], list[int]] = {}
-    for place, cell in enumerate(cells):
-        of_weights.setdefault(cell.weights, []).append(place)
+    of_weights: dict[tuple[Any, ...], list[list[int]]] = {}
+    for places in _alike(cells):
+        of_weights.setdefault(cells[places[0]].weights, []).append(places)
     parts: list[list[int]] = []
-    for places in of_weights.values():
+    for groups in of_weights.values():
         part: list[int] = []
-        for place in places:
-            if part and sum(seconds[index] for index in part) + seconds[place] > longest:
+        for places in groups:
+            if part and sum(seconds[place] for place in (*part, *places)) > longest:
                 parts.append(part)
                 part = []
-            part.append(place)
+            part = [*part, *places]
         parts.append(part)
     cut = [Batch(tuple(part), tuple(cells[i] for i in part), tuple(seconds[i] for i in part)) for part in parts]
     return sorted(cut, key=lambda batch: -batch.total)
 
 
+def _alike(cells: Sequence[Cell]) -> list[list[int]]:
+    """List the places of cells that tune the same, by turns of the first of them; of others each by itself."""
+    alike: dict[str | int, list[int]] = {}
+    for place, cell in enumerate(cells):
+        alike.setdefault(cell.learning if cell.learner == "tune" else place, []).append(place)
+    return list(alike.values())
+
+
 def _seconds(cells: Sequence[Cell]) -> list[float]:
-    """Estimate what cells take; those of models with unknown shapes take as long as the others at mean."""
-    flops = [effort.flops(cell) for cell in cells]
+    """Estimate what cells take; those of models with unknown shapes take as long as the others at mean.
+
+    What several cells tune alike takes its time in the first of them.
+    """
+    first = {places[0] for places in _alike(cells)}
+    flops = [effort.flops(cell) if place in first else effort.scoring_flops(cell) for place, cell in enumerate(cells)]
     known = [number / ASSUMED_FLOPS_PER_SECOND for number in flops if number is not None]
     mean = sum(known) / len(known) if known else UNKNOWN_SECONDS
     return [mean if number is None else number / ASSUMED_FLOPS_PER_SECOND for number in flops]
