@@ -26,7 +26,8 @@ def folder() -> Path:
 
 
 def read(name: str) -> list[Fields]:
-    return [json.loads(line) for line in (folder() / name).read_text(encoding="utf-8").splitlines()]
+    with (folder() / name).open(encoding="utf-8") as lines:  # splitlines cuts at marks inside of texts, too
+        return [json.loads(line) for line in lines]
 
 
 def renamed(**names: str) -> Callable[[Fields], Fields]:
@@ -47,6 +48,7 @@ def ending(row: Fields) -> Fields:
 
 SOURCES: dict[str, tuple[str, str, Callable[[Fields], Fields]]] = {
     "sst2": ("sst2/train.jsonl", "sst2/validation.jsonl", renamed(sentence="text")),
+    "mr": ("mr/train.jsonl", "mr/test.jsonl", renamed()),
     "ag_news": ("agnews/train.jsonl", "agnews/test.jsonl", news),
     "trec": ("trec/train.jsonl", "trec/test.jsonl", renamed(coarse_label="label")),
     "rte": ("rte/train.jsonl", "rte/validation.jsonl", renamed()),

@@ -71,9 +71,20 @@ def test_the_rounds_of_anli_are_worded_alike():
     assert [LIBRARY[f"anli-r{number}"].data.test for number in (1, 2, 3)] == ["test_r1", "test_r2", "test_r3"]
 
 
+@pytest.mark.parametrize("name", ["mr", "cr"])
+def test_reviews_of_films_and_of_products_are_answered_in_the_words_of_sst2(name):
+    """What is tuned on one of them is asked the others' rows: the answers stay what they were."""
+    own, source = LIBRARY[name], LIBRARY["sst2"]
+    assert own.label.names == source.label.names
+    assert [wording.choices for wording in own.templates] == [wording.choices for wording in source.templates]
+    if name == "mr":
+        of_sst2 = [wording.text.replace("sentence | trim", "text | trim") for wording in source.templates]
+        assert [wording.text for wording in own.templates] == of_sst2
+
+
 @pytest.mark.parametrize("name", [name for name in LIBRARY if name not in real.SOURCES])
 def test_tasks_without_real_rows_here_are_known(name):
-    assert name in {"dbpedia", "subj", "storycloze", "mrpc"}
+    assert name in {"dbpedia", "subj", "storycloze", "mrpc", "cr"}
 
 
 # -- traps of real data ------------------------------------------------------------------------------------------------
@@ -147,6 +158,7 @@ def test_a_regression_is_refused_in_one_line(name, capsys):
 
 ENCODINGS = {
     "sst2": ("sst2", "0 negative, 1 positive"),
+    "mr": ("mr", "0 negative, 1 positive"),
     "ag_news": ("agnews", "0 World, 1 Sports, 2 Business, 3 Sci/Tech"),
     "trec": ("trec", "index into ABBR, ENTY, DESC, HUM, LOC, NUM"),
     "rte": ("rte", "0 entailment, 1 not_entailment"),
@@ -176,7 +188,9 @@ def test_the_fine_classes_of_trec_begin_with_the_coarse_ones():
 @pytest.mark.real_data
 @pytest.mark.parametrize("name", real.SOURCES)
 def test_each_wording_renders_real_rows(name, tmp_path):
-    every = {"boolq": 8, "sst2": 4, "trec": 4, "banking77": 10, "ag_news": 5, "hellaswag": 5, "cola": 40}.get(name, 3)
+    every = {"boolq": 8, "sst2": 4, "mr": 10, "trec": 4, "banking77": 10, "ag_news": 5, "hellaswag": 5, "cola": 40}.get(
+        name, 3
+    )
     if name in ("cb", "copa", "rte", "wsc", "winogrande"):
         every = 1
     task = load(TaskSpec(name=name, data=real.write(name, tmp_path, every=every)))
