@@ -49,6 +49,9 @@ CLASSIFIERS = {
     "setfit": "peftbench.classifiers.setfit",
 }
 
+# What `tune --method` takes, too: several trainings of a model by one method, whose answers are joined.
+ENSEMBLES = {"pet": "peftbench.learners.pet"}
+
 PEFT = "peft:"
 """Prefix of the name of a method of the peft library."""
 PEFT_LIBRARY = "peftbench.methods.peft_library"
@@ -228,14 +231,19 @@ def is_classifier(name: str | None) -> bool:
     return name in CLASSIFIERS
 
 
+def is_ensemble(name: str | None) -> bool:
+    """Whether this is the name of several trainings whose answers are joined."""
+    return name in ENSEMBLES
+
+
 def known_to_tune(name: str) -> None:
-    """Check a name that `tune --method` takes: a method's, or a classifier's.
+    """Check a name that `tune --method` takes: a method's, an ensemble's, or a classifier's.
 
     Raises:
-        MethodError: Neither; the hint names the nearest and all known ones.
+        MethodError: None of them; the hint names the nearest and all known ones.
     """
     if not is_method(name):
-        known(name, (*METHODS, *CLASSIFIERS), "method", MethodError)
+        known(name, (*METHODS, *ENSEMBLES, *CLASSIFIERS), "method", MethodError)
 
 
 def classifier(name: str) -> "Classifier":

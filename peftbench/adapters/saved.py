@@ -106,14 +106,39 @@ def load(folder: Path, backbone: Backbone) -> list[str]:
     """
     card = read(folder)
     check_model(folder, card.model, card.fingerprint, backbone, card.model_sha256)
-    method = registry.method(card.method)
-    config = checked(method.Config, card.config, f"adapter '{folder}'", MethodError)
-    values = tensors(folder, card)
-    head = {name: shape for name, shape in card.parameters.items() if name.startswith(f"{class_head.NAME}.")}
+    config = checked(registry.method(card.method).Config, card.config, f"adapter '{folder}'", MethodError)
+    return attach(backbone, card.method, config, card.parameters, tensors(folder, card), folder)
+
+
+def attach(
+    backbone: Backbone,
+    method_name: str,
+    config: MethodConfig,
+    shapes: Mapping[str, tuple[int, ...]],
+    values: Mapping[str, Tensor],
+    folder: Path,
+) -> list[str]:
+    """Attach a method as it was when training had ended, and copy its parameters in.
+
+    Args:
+        backbone: With nothing attached.
+        method_name: As in the registry.
+        config: The method's settings.
+        shapes: Full name -> shape of all that was trained, in the order in which the method gave them.
+        values: Full name -> tensor of the same.
+        folder: The adapter's, for messages.
+
+    Returns:
+        Names of the parameters, as the method's `attach` gave them.
+
+    Raises:
+        MethodError: They are not those of the method and its settings.
+    """
+    head = {name: shape for name, shape in shapes.items() if name.startswith(f"{class_head.NAME}.")}
     head_names = backbone.set_classes(_num_classes(folder, head)) if head else []
-    own = {name: shape for name, shape in card.parameters.items() if name not in head}
-    names = method.restore(backbone, config, own)
-    own_names = [name for name in backbone.base_names if name in card.parameters]  # of a model that was trained, too
+    own = {name: shape for name, shape in shapes.items() if name not in head}
+    names = registry.method(method_name).restore(backbone, config, own)
+    own_names = [name for name in backbone.base_names if name in shapes]  # of a model that was trained, too
     names = list(dict.fromkeys([*names, *head_names, *own_names]))
     _copy(folder, backbone, names, values)
     return names
@@ -201,7 +226,7 @@ def check_model(
 
 
 @torch.no_grad()
-def _copy(folder: Path, backbone: Backbone, names: Sequence[str], values: dict[str, Tensor]) -> None:
+def _copy(folder: Path, backbone: Backbone, names: Sequence[str], values: Mapping[str, Tensor]) -> None:
     targets = backbone.tensors_named(names)
     expected = {name: target.shape for name, target in targets.items()}
     if expected != {name: value.shape for name, value in values.items()}:

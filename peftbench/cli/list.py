@@ -67,7 +67,7 @@ def show_list(kind: Annotated[Kind, Argument(help="What to list.", metavar="KIND
 def methods() -> Listing:
     """Read each method's docstring and paper from its source."""
     lines = []
-    for name, module in (registry.METHODS | registry.CLASSIFIERS).items():
+    for name, module in (registry.METHODS | registry.ENSEMBLES | registry.CLASSIFIERS).items():
         tree = _source(module)
         about = (ast.get_docstring(tree) or "").partition("\n")[0]
         lines.append({"method": name, "paper": _constant(tree, "PAPER"), "what it does": about})

@@ -95,11 +95,12 @@ def _learned(folder: Path) -> list[Path]:
     from peftbench.adapters import saved as adapters
     from peftbench.classifiers import saved as classifiers
     from peftbench.flow.usage import FILE
+    from peftbench.learners import pet_folder
 
     inside = [folder] if (folder / FILE).is_file() else sorted(path.parent for path in folder.glob(f"*/{FILE}"))
     if not inside:
         raise RecordError(f"'{folder}' has nothing that was learned: no {FILE}", hint=KEEP)
-    cards = (adapters.CARD, classifiers.CARD)
+    cards = (adapters.CARD, classifiers.CARD, pet_folder.CARD)
     return [path if any((path / card).is_file() for card in cards) else path / FILE for path in inside]
 
 

@@ -80,6 +80,8 @@ def tune(
 ) -> None:
     """Evaluate few-shot tuning, beside the same model's zero-shot.
 
+    pet trains a model that fills masks once and again for each template, and averages the answers of all of them.
+
     A classifier of embeddings (knn, logistic_regression) tunes nothing of the model: it is what tuning should beat.
     With one, --model may be a sentence model's folder; setfit trains it.
 

@@ -12,7 +12,7 @@ from peftbench.costs.of_written import Written
 from peftbench.costs.traced_cell import Traced
 from peftbench.methods.base import Added
 from peftbench.models.shapes import Sizes
-from peftbench.scoring.work import Length, Pass, SelectionWork, SweepWork, TrainingWork, rows_of
+from peftbench.scoring.work import ForwardWork, Length, Pass, SelectionWork, SweepWork, TrainingWork, rows_of
 from peftbench.store.record import Cost
 
 EXACT = "all matmuls incl. attention and LM head, multiply-add = 2, choices share the query, no padding"
@@ -74,6 +74,7 @@ class Facts:
         added: What the method adds; None for in-context learning, and for a method without closed form.
         left: What is left of that when training has ended, where it may be less.
         traced: What was seen of a method that has no closed form.
+        weighing: What scored the shots before any training, to weigh the models of an ensemble; None where nothing did.
         written: For each template, the answers that were written; nothing where choices were scored.
     """
 
@@ -90,6 +91,7 @@ class Facts:
     added: Added | None = None
     left: Added | None = None
     traced: Traced | None = None
+    weighing: ForwardWork | None = None
     written: Sequence[Written] = ()
 
     @property
@@ -255,7 +257,7 @@ def _learning(facts: Facts) -> list[Cost]:
     if facts.trained is None or facts.added is None:
         return [_flops("training_flops", 0, "nothing is trained")]
     sweep = _sweep(facts, facts.swept, facts.added) if facts.swept else Flops()
-    total = _training(facts, facts.trained, facts.added) + sweep
+    total = _training(facts, facts.trained, facts.added) + sweep + _weighing(facts)
     learning = [
         _flops("training_flops", total.counted, TRAINED),
         _flops("training_flops", total.by_rule, RULED, "estimated"),
@@ -321,6 +323,16 @@ def _sweep(facts: Facts, swept: SweepWork, added: Added) -> Flops:
     )
 
 
+def _weighing(facts: Facts) -> Flops:
+    """Count what scored the shots with nothing attached."""
+    work = facts.weighing or ForwardWork()
+    counted = 0
+    for length, times in work.lengths.items():
+        counted += times * count.forward_flops(facts.sizes, count.Query(0, length.context, length.choices))
+    run = count.passes_flops(facts.sizes, work.passes)
+    return Flops(counted=counted, run=run, by_rule=_by_rule(facts, work.lengths))
+
+
 def _alone(facts: Facts, length: Length) -> Pass:
     """Return the shape of an example that is run by itself; what has several rows pads them to the longest."""
     fed = sum(length.choices)
@@ -379,12 +391,14 @@ def _disk(facts: Facts) -> list[Cost]:
 
 
 def _adapter_bytes(facts: Facts, adapter: Path) -> list[Cost]:
-    """Measure what was saved: one adapter, or for shots as a prefix the mean of one for each template."""
+    """Measure what was saved: all adapters, or for shots as a prefix the mean of one for each template."""
     paths = sorted(adapter.rglob(TENSORS))
     over = f"; {MEAN}" if facts.reads_prefix else ""
     whole = _mean([storage.file_bytes(path.parent) for path in paths])
-    files = _mean([storage.file_bytes(path) for path in paths])
-    tensors = _mean([storage.stored_tensor_bytes(path) for path in paths])
+    whole = whole if facts.reads_prefix else storage.file_bytes(adapter)
+    joined = _mean if facts.reads_prefix else sum
+    files = joined([storage.file_bytes(path) for path in paths])
+    tensors = joined([storage.stored_tensor_bytes(path) for path in paths])
     return [
         _bytes("disk_bytes", whole, f"all files of the adapter{over}", "measured"),
         _bytes("tensor_file_bytes", files, f"{TENSORS}, header included{over}", "measured"),

@@ -17,6 +17,8 @@ from peftbench.spec.cell import Cell
 
 NUM_TEMPLATES, NUM_QUERIES = 5, 200
 """Of a cell that takes all there are: no rows are read."""
+REPETITIONS = 3
+"""Of PET."""
 WORKLOAD = Workload()
 """Its token counts stand for those of all tasks."""
 
@@ -24,15 +26,9 @@ WORKLOAD = Workload()
 def flops(cell: Cell) -> int | None:
     """Estimate the FLOPs of a cell; None where the shape of its model is not known on this machine."""
     model, scoring = _model(cell), scoring_flops(cell)
-    if model is None or scoring is None or not registry.is_method(cell.method or ""):
-        return scoring
-    return scoring + rule.training_flops(
-        model.num_parameters,
-        WORKLOAD.query_tokens,
-        num_steps=_setting(cell, "num_steps", WORKLOAD.num_steps),
-        batch_size=_setting(cell, "batch_size", WORKLOAD.batch_size),
-        is_encoder_decoder=model.shape.sizes.is_encoder_decoder,
-    )
+    if model is None or scoring is None:
+        return None
+    return scoring + _num_trainings(cell) * _training(cell, model)
 
 
 def scoring_flops(cell: Cell) -> int | None:
@@ -41,12 +37,38 @@ def scoring_flops(cell: Cell) -> int | None:
     if model is None:
         return None
     is_encoder_decoder = model.shape.sizes.is_encoder_decoder
-    num_templates = NUM_TEMPLATES if cell.templates is None else len(cell.templates)
     num_queries = NUM_QUERIES if cell.limit is None else min(cell.limit, NUM_QUERIES)
     shot_tokens = cell.shots * WORKLOAD.tokens_per_shot if cell.learner == "icl" else 0
     is_shared = not is_encoder_decoder and not cell.icl.is_chosen
     num_tokens = num_queries * WORKLOAD.query_tokens + shot_tokens * (1 if is_shared else num_queries)
-    return rule.inference_flops(model.num_parameters, num_templates * num_tokens, is_encoder_decoder=is_encoder_decoder)
+    num_prompts = _num_templates(cell) * _repetitions(cell)
+    return rule.inference_flops(model.num_parameters, num_prompts * num_tokens, is_encoder_decoder=is_encoder_decoder)
+
+
+def _num_templates(cell: Cell) -> int:
+    return NUM_TEMPLATES if cell.templates is None else len(cell.templates)
+
+
+def _repetitions(cell: Cell) -> int:
+    """Count the models that answer each template."""
+    return _number(cell.method_config.get("repetitions"), REPETITIONS) if registry.is_ensemble(cell.method) else 1
+
+
+def _num_trainings(cell: Cell) -> int:
+    if registry.is_ensemble(cell.method):
+        return _num_templates(cell) * _repetitions(cell)
+    return int(registry.is_method(cell.method or ""))
+
+
+def _training(cell: Cell, model: Described) -> int:
+    """Estimate one training."""
+    return rule.training_flops(
+        model.num_parameters,
+        WORKLOAD.query_tokens,
+        num_steps=_setting(cell, "num_steps", WORKLOAD.num_steps),
+        batch_size=_setting(cell, "batch_size", WORKLOAD.batch_size),
+        is_encoder_decoder=model.shape.sizes.is_encoder_decoder,
+    )
 
 
 def _model(cell: Cell) -> Described | None:
@@ -54,7 +76,10 @@ def _model(cell: Cell) -> Described | None:
 
 
 def _setting(cell: Cell, name: str, default: int) -> int:
-    value = {**_tuning(cell.model), **cell.training}.get(name)
+    return _number({**_tuning(cell.model), **cell.training}.get(name), default)
+
+
+def _number(value: Any, default: int) -> int:
     return value if isinstance(value, int) and value >= 0 else default
 
 

@@ -16,9 +16,11 @@ from dataclasses import dataclass, replace
 from peftbench import registry
 from peftbench.costs import backward, count
 from peftbench.flow.trial import Trial
-from peftbench.learners import icl, parts, sweep, tune
+from peftbench.learners import icl, parts, pet, sweep, tune
 from peftbench.learners.classify import Classifying
 from peftbench.learners.icl import Icl
+from peftbench.learners.learn import Queries
+from peftbench.learners.pet import Pet
 from peftbench.learners.predictor import Reading, Round
 from peftbench.learners.tune import Tuning
 from peftbench.methods.base import Added
@@ -111,8 +113,12 @@ def _of(trial: Trial, texts: "Texts") -> Forecast:
         return Forecast()
     if isinstance(learner, Classifying):
         plain = _classified(learner, trial, texts)
+    elif isinstance(learner, Pet):
+        plain = _ensembled(learner, trial, texts)
+    elif isinstance(learner, Tuning):
+        plain = _tuned(learner, trial, texts, trial.plan.queries)
     else:
-        plain = _prompted(learner, trial, texts) if isinstance(learner, Icl) else _tuned(learner, trial, texts)
+        plain = _prompted(learner, trial, texts)
     if trial.cell.draw != "kmeans":
         return plain
     tokens = texts.read_once(embedder_of(trial.backbone), trial.pool()[1])
@@ -270,7 +276,26 @@ def _after_prefix(part: Round, counts: Counts, trial: Trial) -> tuple[Pass, list
     return prefill, [replace(shape, cached_tokens=shape.cached_tokens + num_keys) for shape in passes]
 
 
-def _tuned(tuning: Tuning, trial: Trial, texts: Texts) -> Forecast:
+def _ensembled(learner: Pet, trial: Trial, texts: Texts) -> Forecast:
+    """Forecast the models of PET, and what their weights take."""
+    sizes, shown = trial.backbone.sizes, pet.rows(trial.plan.queries[0])
+    parts, weighing = [], Counter[Pass]()
+    for place, pattern in enumerate(learner.patterns):
+        queries = [pet.render(pattern, shown)]
+        parts += [_tuned(tuning, trial, texts, queries) for tuning in learner.trainings_of(place)]
+        if learner.config.combine == "weighted":
+            weighing.update(_scoring(Shapes(sizes), texts.counts(learner.examples_of(place)), trial))
+    return replace(
+        parts[0],
+        learn_flops=sum(part.learn_flops for part in parts) + count.passes_flops(sizes, weighing),
+        score_flops=sum(part.score_flops for part in parts),
+        num_learn_passes=sum(part.num_learn_passes for part in parts) + weighing.total(),
+        num_score_passes=sum(part.num_score_passes for part in parts),
+        learner=trial.cell.method or "",
+    )
+
+
+def _tuned(tuning: Tuning, trial: Trial, texts: Texts, shown: Queries) -> Forecast:
     sizes, added = trial.backbone.sizes, _added(tuning, trial.backbone)
     if trial.scoring.answer == "head":
         sizes = replace(sizes, num_classes=head.num_classes(tuning.examples))
@@ -289,7 +314,7 @@ def _tuned(tuning: Tuning, trial: Trial, texts: Texts) -> Forecast:
         below += _times(times, _below(training, shots, shapes, trial.backbone, layers))
         looks += _times(times, _looks(training, shots, shapes, added))
     scored: Counter[Pass] = Counter()
-    for queries in trial.plan.queries:
+    for queries in shown:
         scored.update(_scoring(shapes, texts.counts(_sample(queries)).spread_to(len(queries)), trial))
     again = tuning.training.activation_checkpointing
     num_frozen = frozen.num_layers(layers)

@@ -19,7 +19,7 @@ from peftbench.flow.written import WrittenEvaluation
 from peftbench.learners import tune
 from peftbench.learners.classify import Classifying
 from peftbench.learners.icl import Icl
-from peftbench.learners.learn import Classified, Learned, Learner, Tuned
+from peftbench.learners.learn import Classified, Ensembled, Learned, Learner, Tuned
 from peftbench.models.backbone import Backbone
 from peftbench.scoring.work import Usage, Work
 from peftbench.selection import kmeans
@@ -110,6 +110,7 @@ def _learned(trial: Trial, learned: Learned) -> store.Learned:
         embedder=None if trial.embedder is None else str(trial.embedder),
         **(_tuned(learned) if isinstance(learned, Tuned) else {}),
         **(_classified(trial, learned) if isinstance(learned, Classified) else {}),
+        **(_ensembled(trial, learned) if isinstance(learned, Ensembled) else {}),
     )
 
 
@@ -134,6 +135,18 @@ def _tuned(tuned: Tuned) -> dict[str, Any]:
         "num_head_parameters": predictor.num_head_parameters or None,
         "start_from": start and StartingPoint(path=str(start.path), sha256=start.sha256, model=start.model),
         "sweep": tuned.swept and tuned.swept.part(),
+    }
+
+
+def _ensembled(trial: Trial, ensembled: Ensembled) -> dict[str, Any]:
+    members, trained = ensembled.predictor.members, ensembled.predictor.trained
+    return {
+        "method": trial.cell.method,
+        "config": trial.identity["method_config"],
+        "training": ensembled.learner.tuning.training.model_dump(mode="json"),
+        "num_trained_parameters": sum(predictor.num_trained_parameters for predictor in trained),
+        "num_saved_parameters": sum(member.num_saved for member in members),
+        "num_unreached_parameters": sum(predictor.num_unreached_parameters for predictor in trained),
     }
 
 
@@ -184,7 +197,19 @@ def _facts(trial: Trial, learned: Learned, evaluations: Sequence[Evaluation], ad
         learn_seconds=learned.seconds,
         score_seconds=sum(evaluation.scores.seconds for evaluation in evaluations),
         **(_tuning_facts(learned, evaluations) if isinstance(learned, Tuned) else {}),
+        **(_ensemble_facts(learned) if isinstance(learned, Ensembled) else {}),
     )
+
+
+def _ensemble_facts(ensembled: Ensembled) -> dict[str, Any]:
+    tuning, predictor = ensembled.learner.tuning, ensembled.predictor
+    method, sizes = registry.method(tuning.method), predictor.backbone.sizes
+    return {
+        "trained": predictor.work,
+        "weighing": predictor.weighing,
+        "added": tune.added(tuning, sizes, method.added(sizes, tuning.config)),
+        "left": tune.added(tuning, sizes, method.added_finished(sizes, tuning.config, predictor.members[0].shapes)),
+    }
 
 
 def _tuning_facts(tuned: Tuned, evaluations: Sequence[Evaluation]) -> dict[str, Any]:
@@ -261,9 +286,10 @@ def _work(learned: Learned, evaluations: Sequence[Evaluation]) -> dict[str, int]
     work |= _written(evaluations)
     if any(evaluation.scores.selection for evaluation in evaluations):
         work["scoring_saved_tokens"] = scoring.saved_tokens
-    if isinstance(learned, Tuned):
+    if isinstance(learned, Tuned | Ensembled):
+        training = learned.tuning.training if isinstance(learned, Tuned) else learned.learner.tuning.training
         work["training_tokens"] = learned.predictor.work.num_tokens
         work["training_padding_tokens"] = learned.predictor.work.num_padding_tokens
-        if learned.tuning.training.stop != "never":
+        if training.stop != "never":
             work["training_steps"] = learned.predictor.work.num_steps
     return work

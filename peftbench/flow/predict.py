@@ -13,8 +13,9 @@ from peftbench.adapters.side_by_side import SideBySide
 from peftbench.errors import MethodError, PeftbenchError, RecordError
 from peftbench.flow import usage
 from peftbench.flow.usage import Usage
-from peftbench.learners import classify, icl
+from peftbench.learners import classify, icl, pet_folder
 from peftbench.learners.classify import ClassifierPredictor
+from peftbench.learners.pet import PetPredictor
 from peftbench.learners.predictor import Prompting
 from peftbench.models import devices, foreign, sentence_backbone, sentence_model, source
 from peftbench.models.backbone import Backbone
@@ -111,14 +112,14 @@ class PromptScorer:
         return self._predictor.score(examples).choices
 
 
-class ClassifierScorer:
-    """A classifier: a record's, which learned again from its shots, or one that was saved.
+class WholeScorer:
+    """A predictor that needs nothing else.
 
     Args:
-        predictor: What it is.
+        predictor: A classifier: a record's, which learned again from its shots, or one that was saved; or PET's models.
     """
 
-    def __init__(self, predictor: ClassifierPredictor) -> None:
+    def __init__(self, predictor: ClassifierPredictor | PetPredictor) -> None:
         self._predictor = predictor
 
     def score(self, examples: Sequence[Example], numbers: Sequence[int]) -> list[list[ChoiceScore]]:
@@ -404,16 +405,27 @@ def load(
 def _scorer(
     backbone: Backbone, folders: Sequence[Path], template: Template, usages: Sequence[Usage]
 ) -> Scorer | Writer:
-    """Attach adapters, or learn again from a record's shots."""
+    """Put what was learned on its backbone."""
     first = usages[0]
     if first.decoding is not None:
         return Writer(backbone, folders[0], template, first)
+    if any((path / pet_folder.CARD).is_file() for path in folders):
+        return WholeScorer(_pet(folders, first, backbone))
     if folders[0].is_dir():
         return AdapterScorer(backbone, folders, usages)
     if first.classifier is None:
         return PromptScorer(backbone, template, first)
     (relearned,) = first.classifying(template).learn(backbone, first.scoring)
-    return ClassifierScorer(relearned)
+    return WholeScorer(relearned)
+
+
+def _pet(folders: Sequence[Path], used: Usage, backbone: Backbone) -> PetPredictor:
+    """Load PET's models, which answer by all templates, whichever one rows come in."""
+    if len(folders) > 1:
+        message = f"'{folders[0]}' and others: one is several models of PET, which answer by themselves"
+        raise MethodError(message, hint="predict with each of them by itself")
+    templates = {wording.index: used.template(wording.index) for wording in used.templates}
+    return pet_folder.load(folders[0], backbone, templates, used.scoring)
 
 
 def _saved_classifier(
@@ -424,5 +436,5 @@ def _saved_classifier(
         message = f"'{next(iter(paths))}' is a trained sentence model, and no adapter that shares a model with others"
         raise MethodError(message, hint="predict with each of them by itself")
     (path,), (used,) = paths.values(), usages
-    scorer = ClassifierScorer(classify.load(path, used.config, used.scoring, devices.find(device)))
+    scorer = WholeScorer(classify.load(path, used.config, used.scoring, devices.find(device)))
     return RowPredictor(list(paths), usages, templates, None, scorer)

@@ -46,7 +46,8 @@ def _faults(cell: Cell) -> dict[str, bool]:
         f"--select {options.select} chooses shots for choices": options.is_chosen,
         "--draw balanced takes rows of each choice": cell.draw == "balanced",
         "--sweep chooses by the choices that are right": cell.sweep is not None,
-        f"--method {cell.method} chooses a class": registry.is_classifier(cell.method),
+        f"--method {cell.method} chooses a class": registry.is_classifier(cell.method)
+        or registry.is_ensemble(cell.method),
         "--answer and --no-pll say how choices are scored": cell.scoring.answer is not None or not cell.scoring.pll,
         "a server scores choices": cell.server is not None,
     }

@@ -12,6 +12,7 @@ from peftbench.flow.rate import Rate, Seconds
 from peftbench.flow.trial import Trial
 from peftbench.learners import sweep
 from peftbench.learners.classify import Classifying
+from peftbench.learners.pet import Pet
 from peftbench.learners.progress import Advance, Remaining, Watch, duration
 from peftbench.learners.tune import Tuning
 from peftbench.store.record import Record
@@ -202,6 +203,8 @@ class Part:
 
 def _num_steps(trial: Trial) -> int:
     learner = trial.learner
+    if isinstance(learner, Pet):
+        return learner.num_models * learner.tuning.training.num_steps
     if not isinstance(learner, Tuning):
         return 0
     return learner.training.num_steps + (sweep.num_steps(learner.training) if learner.sweep else 0)

@@ -10,9 +10,10 @@ from peftbench import registry
 from peftbench.errors import MethodError
 from peftbench.flow import text_task
 from peftbench.flow.plan import Plan
-from peftbench.learners import learn, sweep
+from peftbench.learners import learn, pet, sweep
 from peftbench.learners.classify import Classifying
 from peftbench.learners.learn import Learned, Learner
+from peftbench.learners.pet import Pet
 from peftbench.learners.progress import Watch
 from peftbench.learners.tune import Tuning
 from peftbench.models import chat_template, sentence_backbone, sentence_model, source
@@ -164,6 +165,9 @@ class Trial:
             embedder = {} if self.embedder is None else {"embedder": self.embedder_sha256}
             settings = learner.config.model_dump(mode="json", exclude={"embedder"})
             return {"method_config": settings | embedder, "training": None}
+        if isinstance(learner, Pet):  # one table: the settings of the method that trains have names of their own
+            settings = learner.config.model_dump(mode="json") | learner.tuning.config.model_dump(mode="json")
+            return {"method_config": settings, "training": learner.tuning.training.model_dump(mode="json")}
         if not isinstance(learner, Tuning):
             return {"method_config": None, "training": None}
         return {
@@ -278,6 +282,8 @@ def weights(plan: Plan) -> tuple[Any, ...]:
 
 def _resolved(learner: Learner, plan: Plan, backbone: Backbone) -> Learner:
     """Resolve training settings: command line > the model folder's settings > the method's defaults."""
+    if isinstance(learner, Pet):
+        return replace(learner, tuning=_resolved_pet(learner.tuning, plan, backbone))
     if not isinstance(learner, Tuning):
         return learner
     cell = plan.cell
@@ -285,5 +291,16 @@ def _resolved(learner: Learner, plan: Plan, backbone: Backbone) -> Learner:
     if cell.scoring.answer == "head":  # of classes the losses of answers are all this one, or push it up again
         table |= {"unlikelihood_loss": 0.0, "length_norm_loss": 0.0}
     table |= text_task.training(cell, plan.source)
-    what = f"training settings of '{backbone.name}'"
-    return replace(learner, training=checked(Training, table, what, MethodError))
+    return replace(learner, training=_training(table, backbone))
+
+
+def _resolved_pet(tuning: Tuning, plan: Plan, backbone: Backbone) -> Tuning:
+    """Resolve the settings of PET's trainings, whose losses are PET's whatever a model's folder says."""
+    defaults = {**registry.method(tuning.method).DEFAULTS, **pet.DEFAULTS}
+    defaults |= pet.OF_FULL if tuning.method == "full" else {}
+    table = defaults | backbone.settings(tuning.method) | pet.LOSSES | plan.cell.training
+    return replace(tuning, training=_training(table, backbone))
+
+
+def _training(table: dict[str, Any], backbone: Backbone) -> Training:
+    return checked(Training, table, f"training settings of '{backbone.name}'", MethodError)

@@ -12,7 +12,8 @@ from peftbench.errors import RecordError
 from peftbench.flow.trial import Trial
 from peftbench.learners.classify import Classifying
 from peftbench.learners.icl import Icl
-from peftbench.learners.learn import Learned, Prompted, Tuned
+from peftbench.learners.learn import Ensembled, Learned, Prompted, Tuned
+from peftbench.learners.pet import Pet
 from peftbench.learners.tune import Tuning
 from peftbench.spec.cell import IclOptions, Scoring
 from peftbench.spec.decoding import Decoding
@@ -198,7 +199,8 @@ def of(trial: Trial) -> Usage:
     """Describe what a trial does with rows."""
     cell, plan, backbone = trial.cell, trial.plan, trial.backbone
     learner = trial.learner
-    shots = () if isinstance(learner, Tuning) else learner.shots
+    shots = () if isinstance(learner, Tuning | Pet) else learner.shots
+    templates = learner.patterns if isinstance(learner, Pet) else plan.templates
     return Usage(
         model=backbone.name,
         revision=backbone.revision,
@@ -207,12 +209,12 @@ def of(trial: Trial) -> Usage:
         dtype=cell.dtype,
         load=cell.load,
         task=plan.task.name,
-        label=plan.templates[0].label,
-        references=plan.templates[0].columns if isinstance(plan.templates[0], TextTemplate) else (),
+        label=templates[0].label,
+        references=templates[0].columns if isinstance(templates[0], TextTemplate) else (),
         classes=plan.task.classes,
         templates=tuple(
             NumberedWording.model_validate({"name": t.name, "index": t.index, "text": t.text} | _rest(t))
-            for t in plan.templates
+            for t in templates
         ),
         scoring=trial.scoring,
         shots=tuple(map(Shot.of, shots)),
@@ -236,7 +238,7 @@ def _rest(template: Template) -> dict[str, Any]:
 
 def prompt(trial: Trial, learned: Learned) -> str | None:
     """Write what prompts of shots, or a classifier of them, leave beside their record; None for other trials."""
-    if isinstance(learned, Tuned) or not trial.cell.shots:
+    if isinstance(learned, Tuned | Ensembled) or not trial.cell.shots:
         return None
     before: tuple[tuple[str, ...], ...] = ()
     if trial.scoring.chat and isinstance(learned, Prompted):

@@ -1,4 +1,7 @@
-"""The ways to learn, as one: in-context learning writes prompts, tuning trains an adapter, classifying fits vectors."""
+"""The ways to learn, as one: in-context learning writes prompts, tuning trains an adapter, classifying fits vectors.
+
+PET trains several adapters, whose answers are averaged.
+"""
 
 import time
 from collections.abc import Mapping, Sequence
@@ -6,9 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from peftbench.adapters import saved
-from peftbench.learners import classify, shots_as_prefix, tune
+from peftbench.learners import classify, pet, pet_folder, shots_as_prefix, tune
 from peftbench.learners.classify import ClassifierPredictor, Classifying
 from peftbench.learners.icl import Icl
+from peftbench.learners.pet import Pet, PetPredictor
 from peftbench.learners.predictor import Predictor, Prompting
 from peftbench.learners.progress import Watch
 from peftbench.learners.sweep import Swept, num_steps, sweep
@@ -18,7 +22,7 @@ from peftbench.spec.cell import Scoring
 from peftbench.spec.decoding import Decoding
 from peftbench.tasks.task import Example
 
-Learner = Icl | Tuning | Classifying
+Learner = Icl | Tuning | Classifying | Pet
 Queries = Sequence[Sequence[Example]]
 """The test rows, as each template renders them: queries[template][row]."""
 
@@ -97,7 +101,32 @@ class Classified:
         return sum(predictor.num_cut_tokens for predictor in self.predictors)
 
 
-Learned = Prompted | Tuned | Classified
+@dataclass(frozen=True)
+class Ensembled:
+    """What PET trained.
+
+    Args:
+        learner: What was trained, and how.
+        predictor: Scores rows under all patterns.
+        seconds: Wall time of learning.
+    """
+
+    learner: Pet
+    predictor: PetPredictor
+    seconds: float
+
+    @property
+    def predictors(self) -> Sequence[Predictor]:
+        """The predictor: whatever the template that a query comes in, all patterns answer it."""
+        return [self.predictor]
+
+    @property
+    def num_cut_tokens(self) -> int:
+        """Tokens that were cut from the shots."""
+        return self.predictor.num_cut_tokens
+
+
+Learned = Prompted | Tuned | Classified | Ensembled
 
 
 def check(
@@ -112,6 +141,8 @@ def check(
         tune.check(learner, backbone, scoring, [query for of_template in queries for query in of_template], decoding)
     elif isinstance(learner, Classifying):
         learner.check(backbone)
+    elif isinstance(learner, Pet):
+        learner.check(backbone, scoring, queries[0])
     else:
         learner.check(backbone, scoring, queries, decoding)
 
@@ -141,6 +172,8 @@ def learn(
     if isinstance(learner, Classifying):
         predictors = learner.learn(backbone, scoring)
         return Classified(learner, predictors, time.perf_counter() - started)
+    if isinstance(learner, Pet):
+        return _ensembled(learner, backbone, scoring, watch, title)
     swept = None
     if learner.sweep:
         stage = f"{title}: sweeping the learning rate of {learner.method}, seed {learner.seed}"
@@ -155,6 +188,18 @@ def learn(
         if rest := learner.training.num_steps - len(predictor.log):
             advance(rest, f"stopped at step {len(predictor.log)}: the loss falls no more")
     return Tuned(learner, predictor, time.perf_counter() - started, len(queries), swept)
+
+
+def _ensembled(learner: Pet, backbone: Backbone, scoring: Scoring, watch: Watch, title: str) -> Ensembled:
+    started, total = time.perf_counter(), learner.num_models * learner.tuning.training.num_steps
+    stage = f"{title}: PET, {learner.num_models} trainings of {learner.tuning.method}, seed {learner.tuning.seed}"
+    with watch.stage(stage, total) as advance:
+        predictor = pet.learn(
+            learner, backbone, scoring, lambda number, loss: advance(1, f"model {number + 1}, loss {loss:.3f}")
+        )
+        if rest := total - predictor.work.num_steps:
+            advance(rest, "the loss falls no more")
+    return Ensembled(learner, predictor, time.perf_counter() - started)
 
 
 def save(learned: Learned, folder: Path, files: Mapping[str, Mapping[str, str]]) -> Path | None:
@@ -175,6 +220,8 @@ def save(learned: Learned, folder: Path, files: Mapping[str, Mapping[str, str]])
         tuning, predictor = learned.tuning, learned.predictor
         backbone = predictor.backbone
         return saved.save(folder, backbone, tuning.method, tuning.config, predictor.names, files[""])
+    if isinstance(learned, Ensembled):
+        return pet_folder.save(learned.predictor, folder, files[""])
     if isinstance(learned, Prompted) and learned.as_prefix:
         return shots_as_prefix.save(learned.predictors, folder, files)
     if isinstance(learned, Classified) and learned.is_trained:

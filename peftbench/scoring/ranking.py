@@ -1,6 +1,7 @@
 """Rank classification: choices by their log-probabilities, normalised by length, joined over members, or voted on."""
 
 import math
+import operator
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -61,6 +62,25 @@ def mean(members: Sequence[Sequence[ChoiceScore]]) -> list[ChoiceScore]:
     log_probs = [[score.log_prob for score in scores] for scores in members]  # (members, choices)
     means = [log_sum_exp(values) - math.log(len(members)) for values in zip(*log_probs, strict=True)]
     return [replace(score, log_prob=value, ranked=None) for score, value in zip(members[0], means, strict=True)]
+
+
+def mean_score(members: Sequence[Sequence[ChoiceScore]], weights: Sequence[float]) -> list[ChoiceScore]:
+    """Average what members rank choices by, and make one distribution of it; each choice is of length 1 then.
+
+    s(y) = sum_j w_j s_j(y) / sum_j w_j        log p(y) = s(y) - log sum_y' exp s(y')
+
+    s_j is the log-probability per token. Of an answer of one token that is a mask's logit less what all choices have in
+    common, which p does not depend on: the mean of log-probabilities is the mean of logits.
+
+    Args:
+        members: Scores of the same choices.
+        weights: w_j of each, of which at least one is above 0.
+    """
+    values = [normalized(scores) for scores in members]  # (members, choices)
+    total = math.fsum(weights)
+    means = [math.fsum(map(operator.mul, weights, of_choice)) / total for of_choice in zip(*values, strict=True)]
+    common = log_sum_exp(means)
+    return [ChoiceScore(value - common, num_tokens=1, num_chars=1, num_bytes=1) for value in means]
 
 
 def vote(members: Sequence[Sequence[ChoiceScore]]) -> list[ChoiceScore]:

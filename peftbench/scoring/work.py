@@ -224,6 +224,24 @@ class TrainingWork:
 
 
 @dataclass
+class ForwardWork:
+    """Examples that learning put through the model forward alone, with nothing attached.
+
+    Args:
+        lengths: Length of an example -> how often one of it was scored.
+        passes: The forward passes.
+    """
+
+    lengths: Counter[Length] = field(default_factory=Counter)
+    passes: Counter[Pass] = field(default_factory=Counter)
+
+    def add(self, lengths: Iterable[Length], passes: Iterable[Pass]) -> None:
+        """Count examples, and the passes that scored them."""
+        self.lengths.update(lengths)
+        self.passes.update(passes)
+
+
+@dataclass
 class SweepWork:
     """What a sweep put through the model beside the training that followed.
 

@@ -34,6 +34,8 @@ MAX_STOPS = 100
 MAX_SETTING = 1_000_000
 """Of a method's whole numbers: ranks, widths, virtual tokens."""
 MAX_SEED = 2**32 - 1
+MAX_REPETITIONS = 100
+"""Of a training, by other seeds."""
 
 # Of a file of prices.
 MAX_PRICES = 20

@@ -7,7 +7,7 @@ from typing import Any
 
 from peftbench import registry
 from peftbench.metrics.base import Scale
-from peftbench.registry import CLASSIFIERS, METHODS, is_classifier, is_method
+from peftbench.registry import CLASSIFIERS, ENSEMBLES, METHODS, is_classifier, is_ensemble, is_method
 from peftbench.report.rows import confidence, costs, setting, strata
 from peftbench.report.rows.confidence import MIXTURE, Draws
 from peftbench.report.rows.setting import Setting
@@ -106,7 +106,7 @@ class Row:
     @property
     def is_tuned(self) -> bool:
         """Whether parameters were trained."""
-        return is_method(self.method)
+        return is_method(self.method) or is_ensemble(self.method)
 
     @property
     def is_classified(self) -> bool:
@@ -263,7 +263,7 @@ def _task(record: Record) -> Task:
 def _order(row: Row) -> tuple[Any, ...]:
     """Sort by model, then zero-shot, ICL by shots, classifiers, methods in the registry's order, those of peft."""
     learns = row.is_tuned or row.is_classified
-    place = 1 + [*CLASSIFIERS, *METHODS, row.method].index(row.method) if learns else 0
+    place = 1 + [*CLASSIFIERS, *METHODS, *ENSEMBLES, row.method].index(row.method) if learns else 0
     return row.model, place, row.num_shots, row.method, setting.sort_key(row.settings)
 
 
