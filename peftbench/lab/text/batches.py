@@ -7,7 +7,7 @@ batches it would have seen.
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -96,9 +96,9 @@ def seq2seq_stream(
 
 
 def _seq2seq_batch(rows: list[tuple[list[int], list[int]]], max_tokens: int) -> Batch:
-    inputs = _pad([row[0][:max_tokens] for row in rows], 0)
-    targets = _pad([row[1][:max_tokens] for row in rows], IGNORED)
-    mask = _pad([[1] * len(row[0][:max_tokens]) for row in rows], 0)
+    inputs = pad([row[0][:max_tokens] for row in rows], 0)
+    targets = pad([row[1][:max_tokens] for row in rows], IGNORED)
+    mask = pad([[1] * len(row[0][:max_tokens]) for row in rows], 0)
     decoder = targets.roll(1, dims=1).masked_fill(targets.roll(1, dims=1) == IGNORED, 0)
     decoder[:, 0] = 0  # T5 starts its decoder with the padding token
     valid = targets != IGNORED
@@ -117,7 +117,7 @@ def causal_batch(rows: list[list[int]], weights: list[list[float]]) -> Batch:
         rows: Token ids, all rows of one length (short ones are padded at the end with weight 0).
         weights: The weight of each token's loss where it is the target; the first has none to give.
     """
-    ids = _pad(rows, 0)
+    ids = pad(rows, 0)
     weight = torch.zeros(ids.shape)
     for i, row in enumerate(weights):
         weight[i, : len(row)] = torch.tensor(row)
@@ -125,6 +125,7 @@ def causal_batch(rows: list[list[int]], weights: list[list[float]]) -> Batch:
     return Batch({"input_ids": ids[:, :-1]}, targets, weight[:, 1:], sum(map(len, rows)))
 
 
-def _pad(rows: list[list[int]], value: int) -> Tensor:
+def pad(rows: Sequence[Sequence[float]], value: int) -> Tensor:
+    """Make one tensor of rows, (rows, length of the longest), with a value behind the shorter ones."""
     length = max(map(len, rows))
-    return torch.tensor([row + [value] * (length - len(row)) for row in rows])
+    return torch.tensor([[*row, *[value] * (length - len(row))] for row in rows])

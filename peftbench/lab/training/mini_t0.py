@@ -35,7 +35,13 @@ def material(data: dict[str, Any], seed: int) -> Material:
     def stream(tokenizer: PreTrainedTokenizerFast) -> Stream:
         return seq2seq_stream(draw, tokenizer, seed, data["examples_per_step"], data["num_micro_batches"])
 
-    return Material(corpus(world, draw, seed, data["corpus_rows"]), stream, zero_shot)
+    return Material(
+        corpus(world, draw, seed, data["corpus_rows"]),
+        stream,
+        lambda model, tokenizer: zero_shot(
+            lambda examples: [_is_right(model, tokenizer, example) for example in examples]
+        ),
+    )
 
 
 def corpus(world: World, draw: Callable[[random.Random], tuple[str, str]], seed: int, num_rows: int) -> list[str]:
@@ -46,8 +52,11 @@ def corpus(world: World, draw: Callable[[random.Random], tuple[str, str]], seed:
     return texts + sorted(words | set(lexicon().reserved)) * COPIES_OF_A_WORD
 
 
-def zero_shot(model: Any, tokenizer: PreTrainedTokenizerFast) -> dict[str, float]:
+def zero_shot(are_right: Callable[[list[Example]], list[bool]]) -> dict[str, float]:
     """Measure zero-shot accuracy, length-normalised, on the training and validation tasks (sentences never trained on).
+
+    Args:
+        are_right: Tells of each example whether the model's answer is right.
 
     Returns:
         Task -> share right, over all templates and the first rows of its test file.
@@ -56,7 +65,7 @@ def zero_shot(model: Any, tokenizer: PreTrainedTokenizerFast) -> dict[str, float
     for name in (task for group in MEASURED for task in expand(group)):
         task = load(TaskSpec(name=name))
         rows = task.test[:ROWS_PER_TEMPLATE]
-        hits = [_is_right(model, tokenizer, template.render(row)) for template in task.templates for row in rows]
+        hits = are_right([template.render(row) for template in task.templates for row in rows])
         accuracies[f"zero-shot {name}, chance {task.chance:.2f}"] = sum(hits) / len(hits)
     return accuracies
 

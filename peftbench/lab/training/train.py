@@ -19,6 +19,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from peftbench import registry
 from peftbench.lab.text.batches import Batch, Stream
 from peftbench.lab.training.muon import Muon
 
@@ -129,8 +130,8 @@ def lr_factor(step: int, settings: TrainSettings) -> float:
 
 
 def body_of(model: Any) -> Callable[..., Any]:
-    """Return the part that runs on all positions: all of an encoder-decoder, a decoder's layers without its head."""
-    body: Callable[..., Any] = model if model.config.is_encoder_decoder else model.model
+    """Return the part that runs on all positions: all of an encoder-decoder, else the layers without the head."""
+    body: Callable[..., Any] = model if model.config.is_encoder_decoder else model.base_model
     return body
 
 
@@ -162,7 +163,7 @@ def _step(
 def weighted_loss(model: Any, batch: Batch, device: str, body: Callable[..., Any] | None = None) -> Tensor:
     """Return the sum over positions of weight x cross-entropy, in nats.
 
-    A decoder's output layer runs on the positions with a loss only: in an episode one token in ten has one.
+    The head of a decoder or an encoder runs on the positions with a loss only: in an episode one token in ten has one.
 
     Args:
         model: What `body` belongs to.
@@ -174,9 +175,13 @@ def weighted_loss(model: Any, batch: Batch, device: str, body: Callable[..., Any
     inputs = {name: tensor.to(device) for name, tensor in batch.inputs.items()}
     with torch.autocast(device_type=device.split(":")[0], dtype=torch.bfloat16, enabled=device != "cpu"):
         out = (body_of(model) if body is None else body)(**inputs, use_cache=False)
-        logits = out.logits[keep] if model.config.is_encoder_decoder else model.lm_head(out.last_hidden_state[keep])
+        logits = out.logits[keep] if model.config.is_encoder_decoder else _head(model, out.last_hidden_state[keep])
     losses = nn.functional.cross_entropy(logits.float(), batch.targets.to(device)[keep], reduction="none")
     return (losses * batch.weights.to(device)[keep]).sum()
+
+
+def _head(model: Any, hidden: Tensor) -> Tensor:
+    return registry.family(model.config.model_type).head(model, hidden)
 
 
 def save_checkpoint(

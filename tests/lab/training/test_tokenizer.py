@@ -13,6 +13,7 @@ from peftbench.lab.training.tokenizer import train_tokenizer
 
 TEXTS = ["the cat sat on the mat.\n\nthe dog is red.\nLabel: yes", "does it follow that the cat sat?"] * 50
 CAUSAL = train_tokenizer(TEXTS, vocab_size=400, num_merges=100, append_eos=False, max_length=64)
+MASKED = train_tokenizer(TEXTS, vocab_size=400, num_merges=100, append_eos=True, has_mask=True, max_length=64)
 
 
 @settings(max_examples=200, deadline=None)
@@ -46,3 +47,18 @@ def test_a_saved_tokenizer_loads_as_an_ordinary_one_with_t5s_special_tokens(tmp_
     assert (loaded.pad_token_id, loaded.eos_token_id, loaded.unk_token_id) == (0, 1, 2)
     assert loaded("the cat")["input_ids"] == [*CAUSAL("the cat")["input_ids"], 1]
     assert loaded.model_max_length == 64
+
+
+@pytest.mark.parametrize("text", ["the cat sat.", "sat", "the cat\nsat on, the mat", "sat\n\nthe dog"])
+def test_a_mask_in_the_place_of_a_word_changes_that_tokens_id_alone(text: str, tmp_path: Path) -> None:
+    MASKED.save_pretrained(tmp_path)
+    loaded = AutoTokenizer.from_pretrained(tmp_path)
+    ids, masked = (loaded(part)["input_ids"] for part in (text, text.replace("sat", "<mask>")))
+    (sat,) = loaded("sat", add_special_tokens=False)["input_ids"]
+    assert [sat if token == loaded.mask_token_id else token for token in masked] == ids
+    assert (ids[0], ids[-1]) == (loaded.cls_token_id, loaded.sep_token_id) == (3, 1)
+
+
+def test_a_tokenizer_with_a_mask_spells_a_word_alike_behind_a_blank_and_at_the_start() -> None:
+    assert MASKED(" the cat")["input_ids"] == MASKED("the cat")["input_ids"]
+    assert MASKED.decode(MASKED("the cat sat.")["input_ids"], skip_special_tokens=True) == "the cat sat."
