@@ -95,7 +95,17 @@ def _task_info(plan: Plan) -> TaskInfo:
         metric=task.metric,
         labels=" ".join(str(row.label) for row in task.test) if is_stratified else None,
         clusters=" ".join(map(str, clusters)) if len(set(clusters)) < len(clusters) else None,
+        subsets=_subsets(plan),
     )
+
+
+def _subsets(plan: Plan) -> dict[str, str] | None:
+    """List the examples of each subset of the test rows; None where a template skips rows, or there are none."""
+    num_rows = len(plan.task.test[: plan.cell.limit])
+    if plan.cell.fold is not None or any(len(rows) < num_rows for rows in plan.queries):
+        return None
+    places = {name: [place for place in ids if place < num_rows] for name, ids in plan.task.subsets.items()}
+    return {name: " ".join(map(str, of_name)) for name, of_name in places.items() if of_name} or None
 
 
 def _learned(trial: Trial, learned: Learned) -> store.Learned:

@@ -186,6 +186,8 @@ class TaskInfo(Part):
             label counts are fixed, or where not all of its test rows were scored.
         clusters: Where folds are tested, the number of each row's cluster (see `tasks.folds`), of all rows in their
             order, separated by spaces; None where each row is its own.
+        subsets: Name -> the places of its examples among those of each template, from 0, separated by spaces; None
+            where there are no subsets, or where templates skip rows.
     """
 
     name: str
@@ -196,6 +198,13 @@ class TaskInfo(Part):
     metric: str
     labels: Numbers | None = None
     clusters: Numbers | None = None
+    subsets: dict[str, Numbers] | None = None
+
+    @model_serializer(mode="wrap")
+    def _without_subsets(self, serialize: Any) -> dict[str, Any]:
+        """Leave out `subsets` of tasks without: their records are as they always were."""
+        table: dict[str, Any] = serialize(self)
+        return {name: value for name, value in table.items() if (name, value) != ("subsets", None)}
 
 
 class SweepPoint(Part):
@@ -326,6 +335,15 @@ class Record(Part):
     work: dict[str, int]
     versions: dict[str, str]
     files: Files | None = None
+
+    @model_validator(mode="after")
+    def _subsets_are_of_examples(self) -> "Record":
+        places = [int(place) for text in (self.task.subsets or {}).values() for place in text.split()]
+        if places and max(places) >= min(result.num_examples for result in self.results):
+            raise ValueError("subsets name examples that are not there")
+        if places and any(result.written is None for result in self.results):
+            raise ValueError("subsets are of answers that were written")
+        return self
 
     @field_validator("identity")
     @classmethod

@@ -9,7 +9,7 @@ from typing import Any
 from peftbench import registry
 from peftbench.errors import TaskError
 from peftbench.spec.cell import TaskSpec
-from peftbench.tasks import fitting, labels, rows, schema, text_rows
+from peftbench.tasks import fitting, labels, rows, schema, subsets, text_rows
 from peftbench.tasks.data_folder import Split, split_file
 from peftbench.tasks.faults import refuse
 from peftbench.tasks.formats import read as formats
@@ -107,6 +107,7 @@ def load(spec: TaskSpec, *, as_pool: bool = False) -> Task:
         left_out=left_out,
         remark=_remark(file, left_out, len(of_train[1]), len(train)),
         writing=file.writing if file.answer == "text" else None,
+        subsets=subsets.of(file.subsets, test, of_test[0]),
     )
 
 

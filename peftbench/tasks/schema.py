@@ -1,7 +1,7 @@
 """The fields of a task's TOML file."""
 
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, field_validator, model_validator
 
@@ -107,6 +107,18 @@ class Wording(Settings):
         return self
 
 
+class Subsets(Settings):
+    """Parts of the test rows, whose scores stand beside that of all.
+
+    Args:
+        column: Says which part a row is of.
+        names: Value of the column, as text -> the part's name.
+    """
+
+    column: str
+    names: dict[str, Annotated[str, Field(min_length=1, max_length=40)]] = Field(min_length=1, max_length=20)
+
+
 class TaskFile(Settings):
     """A task as its TOML describes it.
 
@@ -120,6 +132,7 @@ class TaskFile(Settings):
         answer: Whether an answer is one of several choices, or text that is written.
         references: Of text: the column, or the columns, of what it is compared with (`tasks.references`).
         writing: Of text: how it is written.
+        subsets: Of text: parts of the test rows that are scored apart, too.
     """
 
     name: str = Field(min_length=1)
@@ -138,6 +151,7 @@ class TaskFile(Settings):
     answer: Literal["choices", "text"] = "choices"
     references: str | tuple[str, ...] = ()
     writing: DecodingOptions = DecodingOptions()
+    subsets: Subsets | None = None
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -181,6 +195,7 @@ class TaskFile(Settings):
             in registry.TEXT_METRICS,
             "'references' and 'writing' go with answer = \"text\"": bool(self.columns)
             or self.writing != DecodingOptions(),
+            "'subsets' go with answer = \"text\"": self.subsets is not None,
         }
 
 

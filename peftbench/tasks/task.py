@@ -77,6 +77,7 @@ class Task:
             (see `tasks.folds`); None of other tasks.
         remark: What of the task's file is not used, or used otherwise than where it comes from; None for nothing.
         writing: How answers are written; None where they are chosen.
+        subsets: Name -> `Row.id` of the test rows that are scored apart, too.
     """
 
     name: str
@@ -98,6 +99,7 @@ class Task:
     remark: str | None = None
     clusters: tuple[int, ...] | None = None
     writing: DecodingOptions | None = None
+    subsets: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
 
     @property
     def is_text(self) -> bool:

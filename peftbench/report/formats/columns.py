@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from peftbench.report.rows import fields, transfer
+from peftbench.report.rows import fields, subsets, transfer
 from peftbench.report.rows.field import Field
 from peftbench.report.rows.table import Row, Table, common_model
 
@@ -72,6 +72,12 @@ def against_full(table: Table) -> list[Column]:
     pairs = transfer.against_full(table.rows)
     keys = [field for field in fields.of_tasks(table) if field.is_key]
     return _columns([*keys, *transfer.differences(table.tasks, pairs)], [row for row, _ in pairs]) if pairs else []
+
+
+def of_subsets(table: Table) -> list[Column]:
+    """Lay out the scores on parts of the test rows, those on all rows before them; nothing where no task has parts."""
+    parts = subsets.of_tasks(table)
+    return _columns([*fields.of_tasks(table), *parts], table.rows) if parts else []
 
 
 def select(rows: Sequence[Row], *names: str) -> list[Column]:

@@ -14,7 +14,7 @@ from rich.text import Text
 from peftbench.costs.prices.quotes import Quote
 from peftbench.report.evidence.money import PricedRows
 from peftbench.report.formats import escape, money_text
-from peftbench.report.formats.columns import Column, against_full, per_task, summary
+from peftbench.report.formats.columns import Column, against_full, of_subsets, per_task, summary
 from peftbench.report.formats.drawing import draw
 from peftbench.report.notes import money as notes
 from peftbench.report.notes.document import Document
@@ -112,9 +112,10 @@ def _place(row: Row) -> int:
 
 
 def _layouts(table: Table) -> list[list[Column]]:
-    """Lay out the means over tasks, where there are several the tasks, and what transfer is beside full fine-tuning."""
-    tasks = [per_task(table)] if len(table.tasks) > 1 else []
-    return [columns for columns in (summary(table.rows), *tasks, against_full(table)) if columns]
+    """Lay out the means over tasks, where there are several the tasks, their parts, and transfer beside full tuning."""
+    parts = of_subsets(table)  # which repeats the tasks
+    tasks = [per_task(table)] if len(table.tasks) > 1 and not parts else []
+    return [columns for columns in (summary(table.rows), *tasks, parts, against_full(table)) if columns]
 
 
 def _fitted(columns: Sequence[Column], width: int) -> list[list[Column]]:
