@@ -1,7 +1,7 @@
 """Answers that are written, token by token, by transformers' own search on the model with what is attached to it.
 
 Greedy search, beams and their rules are transformers'. Here stand what goes around it: keys and values of what all
-prompts begin with, computed once for all; batches of prompts of about one length; soft prompts, which are embeddings.
+prompts begin with, computed once for all; batches that are worth their padding; soft prompts, which are embeddings.
 
 Shapes: ids (rows, tokens), padded on the left; embeddings (rows, tokens, d_model); keys and values of a cache (rows,
 num_kv_heads, tokens, d_kv).
@@ -33,8 +33,10 @@ MIN_SHARED = 16
 """Tokens that prompts must have in common for their keys and values to be kept."""
 MAX_ROWS = 64
 """Of a batch, beams included."""
-MOST_PADDING = 8
-"""An eighth of a batch's longest prompt is what the shortest may lack."""
+MAX_KEPT_TOKENS = 8192
+"""Tokens of a batch whose keys and values are kept on a CPU: 0.4 GB of a model of 135 M parameters."""
+TOKENS_PER_STEP = 40
+"""What a step costs whatever its rows, in tokens of a prompt: it reads all weights."""
 
 Contexts = Sequence[Sequence[int]]
 
@@ -148,8 +150,7 @@ def write(
 ) -> list[Output]:
     """Write an answer after each prompt of token ids; see `generate`.
 
-    What all prompts begin with is run once, where it is not little and the model reads from left to right. Prompts of
-    about one length share a batch.
+    What all prompts begin with is run once, where it is not little and the model reads from left to right.
     """
     _check_fits(backbone, prompts, decoding)
     shared = _num_shared(backbone, prompts)
@@ -202,18 +203,40 @@ def _num_shared(backbone: Backbone, prompts: Contexts) -> int:
     return common if common >= MIN_SHARED else 0
 
 
-def _batches(backbone: Backbone, prompts: Contexts, decoding: Decoding, is_shared: bool) -> Iterator[list[int]]:
-    """Take prompts together that are about equally long; equally, where padding would move what a window sees."""
+def _batches(backbone: Backbone, prompts: Contexts, decoding: Decoding, is_shared: bool) -> list[list[int]]:
+    """Cut prompts into batches that cost least: padding is run, and each batch takes the steps of its answers.
+
+    cost = sum over batches (rows * longest prompt + TOKENS_PER_STEP * max_new_tokens)
+
+    Of prompts in the order of their lengths the best cut is found from the front, best[n] = min_m best[m] + cost of
+    m..n. Where padding would move what a window sees, only prompts of one length share a batch.
+    """
     order = sorted(range(len(prompts)), key=lambda index: -len(prompts[index]))
-    budget, most = token_budget(backbone), max(1, MAX_ROWS // decoding.num_beams)
+    lengths = [len(prompts[index]) for index in order]
     is_exact = is_shared and backbone.is_windowed
-    while order:
-        longest = len(prompts[order[0]])
-        rows = min(most, max(1, budget // ((longest + decoding.max_new_tokens) * decoding.num_beams)))
-        least = longest if is_exact else longest - longest // MOST_PADDING
-        batch = [index for index in order[:rows] if len(prompts[index]) >= least]
-        yield batch
-        order = order[len(batch) :]
+    best, starts = [0], [0]
+    for end in range(1, len(order) + 1):
+        cuts = []
+        for start in range(end - 1, -1, -1):
+            longest, rows = lengths[start], end - start
+            if rows > _most_rows(backbone, longest, decoding) or (is_exact and longest != lengths[end - 1]):
+                break
+            cuts.append((best[start] + rows * longest + TOKENS_PER_STEP * decoding.max_new_tokens, start))
+        cost, start = min(cuts)
+        best.append(cost)
+        starts.append(start)
+    batches, end = [], len(order)
+    while end:
+        batches.append(order[starts[end] : end])
+        end = starts[end]
+    return batches[::-1]
+
+
+def _most_rows(backbone: Backbone, longest: int, decoding: Decoding) -> int:
+    """Count the prompts of a batch: one at least, and no more than whose keys and values there is room for."""
+    most_tokens = max(MAX_KEPT_TOKENS, token_budget(backbone))
+    most_rows = min(MAX_ROWS, most_tokens // (longest + decoding.max_new_tokens))
+    return max(1, most_rows // decoding.num_beams)
 
 
 def _search(
@@ -311,14 +334,11 @@ def _written(backbone: Backbone, row: Sequence[int], context: int, shared: int, 
 
 
 def _num_until(backbone: Backbone, ids: Sequence[int], stops: Sequence[str]) -> int:
-    """Count the tokens up to the one with which a stop stands in the text."""
-    numbers = (number for number in range(1, len(ids)) if _has(backbone, ids[:number], stops))
-    return next(numbers, len(ids))
-
-
-def _decoded(backbone: Backbone, ids: Sequence[int]) -> str:
-    text: str = backbone.tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
-    return text
+    """Count the tokens up to the one with which a stop stands in the text: mostly all, as that one ended the row."""
+    number = len(ids)
+    while number > 1 and _has(backbone, ids[: number - 1], stops):
+        number -= 1
+    return number
 
 
 def _has(backbone: Backbone, ids: Sequence[int], stops: Sequence[str]) -> bool:
@@ -326,8 +346,13 @@ def _has(backbone: Backbone, ids: Sequence[int], stops: Sequence[str]) -> bool:
     return any(stop in text for stop in stops)
 
 
+def _decoded(backbone: Backbone, ids: Sequence[int]) -> str:
+    text: str = backbone.tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+    return text
+
+
 class Stop(StoppingCriteria):
-    """Ends a row where one of the texts stands in what was written.
+    """Ends a row with the token that completes one of the texts in what was written.
 
     Args:
         backbone: Its tokenizer reads tokens.
@@ -338,11 +363,23 @@ class Stop(StoppingCriteria):
     def __init__(self, backbone: Backbone, texts: Sequence[str], num_before: int) -> None:
         self._backbone, self._texts, self._num_before = backbone, texts, num_before
         self._tail = 1 + max(len(text.encode()) for text in texts)  # a token has a byte at least
+        self._known: dict[int, bool] = {}
 
     def __call__(self, input_ids: Tensor, scores: Any, **_: Any) -> Tensor:
-        """Tell of each row whether it has ended, (rows,) bool."""
+        """Tell of each row whether it ends now, (rows,) bool."""
         rows = input_ids[:, self._num_before :][:, -self._tail :].tolist()
-        return torch.tensor([_has(self._backbone, row, self._texts) for row in rows], device=input_ids.device)
+        ends = [self._may_complete(row[-1]) and _has(self._backbone, row, self._texts) for row in rows]
+        return torch.tensor(ends, device=input_ids.device)
+
+    def _may_complete(self, token: int) -> bool:
+        """Tell whether a token may bring a text's last character; most do not, and their rows are not read.
+
+        Of a blank nothing is known, which is lost where a token is read alone, nor of a part of a character.
+        """
+        if token not in self._known:
+            alone, last = _decoded(self._backbone, [token]), {text[-1] for text in self._texts}
+            self._known[token] = " " in last or "\ufffd" in alone or not last.isdisjoint(alone)
+        return self._known[token]
 
 
 @contextmanager

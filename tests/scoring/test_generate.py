@@ -9,6 +9,7 @@ from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM
 from peftbench import registry
 from peftbench.errors import MethodError, ModelError
 from peftbench.methods.stages import Stages
+from peftbench.scoring import generate as generation
 from peftbench.scoring.encoded import Encoded
 from peftbench.scoring.forward import choice_log_probs
 from peftbench.scoring.generate import contexts, generate, write
@@ -124,6 +125,35 @@ def test_beams_are_those_of_plain_transformers(family, tmp_path):
     assert found.text != write(backbone, [prompt], Decoding(max_new_tokens=9))[0].text
 
 
+@pytest.mark.parametrize("num_new", [1, 4])
+def test_no_other_cut_into_batches_costs_less(num_new):
+    """Against all ways to cut prompts in the order of their lengths."""
+    backbone, rng = tiny_backbone("llama"), random.Random(num_new)
+    prompts = [[5] * rng.choice([2, 3, 40, 60, 90, 100]) for _ in range(9)]
+    lengths = sorted(map(len, prompts), reverse=True)
+
+    def cost(parts):
+        return sum(len(part) * part[0] + generation.TOKENS_PER_STEP * num_new for part in parts)
+
+    def cuts(rest):
+        yield [rest]
+        for end in range(1, len(rest)):
+            yield from ([rest[:end], *others] for others in cuts(rest[end:]))
+
+    found = generation._batches(backbone, prompts, Decoding(max_new_tokens=num_new), is_shared=False)
+    assert sorted(index for batch in found for index in batch) == list(range(9))
+    best = min(map(cost, cuts(lengths)))
+    assert cost([[len(prompts[index]) for index in batch] for batch in found]) == best < cost([lengths])
+
+
+@pytest.mark.parametrize("num_beams", [1, 3])
+def test_a_batch_has_no_more_rows_than_there_is_room_for(num_beams, monkeypatch):
+    monkeypatch.setattr(generation, "MAX_KEPT_TOKENS", 1200)
+    decoding = Decoding(max_new_tokens=10, num_beams=num_beams)
+    found = generation._batches(tiny_backbone("llama"), [[5] * 90] * 30, decoding, is_shared=False)
+    assert {len(batch) for batch in found[1:]} == {12 // num_beams}
+
+
 @pytest.mark.parametrize("family", ["llama", "t5"])
 def test_an_answer_ends_before_the_first_stop_and_counts_tokens_up_to_it(family):
     backbone = tiny_backbone(family)
@@ -136,6 +166,20 @@ def test_an_answer_ends_before_the_first_stop_and_counts_tokens_up_to_it(family)
         assert after.is_cut == (before.is_cut and stop not in before.text)
         assert after.num_tokens <= before.num_tokens
     assert found[0].num_tokens < whole[0].num_tokens
+
+
+@pytest.mark.parametrize("family", ["llama", "t5"])
+def test_whatever_ends_an_answer_is_seen_with_the_token_that_completes_it(family, monkeypatch):
+    """As where each row is read after each token; blanks, which a token that is read alone may lose, are among them."""
+    backbone = tiny_backbone(family)
+    (prompt,) = contexts(backbone, examples(1, seed=2), PLAIN)
+    (whole,) = write(backbone, [prompt], Decoding(max_new_tokens=8))
+    stops = {whole.text[start:end] for start in (0, 3, 5) for end in (start + 1, start + 4)} | {" "}
+    decodings = [Decoding(max_new_tokens=8, stop=(stop,)) for stop in sorted(stops) if stop]
+    found = [write(backbone, [prompt], decoding) for decoding in decodings]
+    monkeypatch.setattr(generation.Stop, "_may_complete", lambda *_: True)
+    assert found == [write(backbone, [prompt], decoding) for decoding in decodings]
+    assert sum(part.num_tokens < whole.num_tokens for (part,) in found) > 2
 
 
 def test_the_separator_between_shots_ends_an_answer_in_plain_text():
