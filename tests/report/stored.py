@@ -3,7 +3,7 @@
 import pandas as pd
 
 from peftbench import registry
-from peftbench.store.record import TemplateResult, identify
+from peftbench.store.record import TemplateResult, WrittenResult, identify
 from peftbench.store.results import Store
 from tests.report.records import record
 
@@ -85,3 +85,27 @@ def stored(root, right, method="ICL", model="mini-gpt", task="nli", *, sha256="d
     told = {"id": identify(made.identity), "results": results}
     made = made.model_copy(update=told | {"task": made.task.model_copy(update={"sha256": sha256, "metric": metric})})
     return Store(root).write(made, table)
+
+
+def wrote(root, outputs, references, method="ICL", model="mini-gpt", task="data", *, metric="token_f1", **facts):
+    """Write a record that has these outputs, {template: [text, ...]}, compared with the references of each row."""
+    made = record(method, model, task, **facts)
+    texts, scale = registry.text_metric(metric), registry.text_metric(metric).scale
+    results = []
+    for template, of_template in outputs.items():
+        rows = texts.statistics_of(of_template, references)
+        value = texts.of_sums(rows.sum(0))
+        counts = {"num_tokens": 9, "num_empty": sum(not text for text in of_template), "num_cut": 0}
+        worth = WrittenResult(value=value, scale=scale, statistics=rows.tolist(), **counts)
+        kept = {"num_examples": len(of_template), "num_correct": {}, "written": worth}
+        results.append(TemplateResult(template=template, name=str(template), **kept))
+    table = pd.DataFrame(
+        [
+            {"template": template, "row_id": row, "output": text, "num_references": len(references[row])}
+            for template, of_template in outputs.items()
+            for row, text in enumerate(of_template)
+        ]
+    )
+    of_task = made.task.model_copy(update={"metric": metric, "chance": 0.0})
+    changes = {"id": identify(made.identity), "results": results, "task": of_task}
+    return Store(root).write(made.model_copy(update=changes), table)

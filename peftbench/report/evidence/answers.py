@@ -14,7 +14,10 @@ if TYPE_CHECKING:
 Condition = tuple[int, int]
 """Template and seed."""
 Answers = Mapping[Condition, "pd.DataFrame"]
-"""By row_id: `right`, 1.0 or 0.0; and as indices of choices `prediction` and `label`, where records say them."""
+"""By row_id: `right`, 1.0 or 0.0; and as indices of choices `prediction` and `label`, where records say them.
+
+Of written answers: `statistics`, what the metric is made of.
+"""
 RANKED_BY = "ranked_by"
 AGAIN = "type the command that made it again, with --force"
 
@@ -57,6 +60,8 @@ def _answered(stored: Stored) -> "pd.DataFrame":
 
         return pd.concat([_answered(fold) for fold in stored.folds]).sort_index()
     record, path = stored.record, stored.store.scores_file(stored.record.id)
+    if record.results[0].written is not None:
+        return _of_record(record)
     if not path.exists() and stored.store.is_packed(record.id):
         return _of_record(record)
     if not path.exists():
@@ -76,7 +81,9 @@ def _answered(stored: Stored) -> "pd.DataFrame":
 
 
 def _of_record(record: Record) -> "pd.DataFrame":
-    """Read what the record itself says of each (template, row_id): of those that were packed, the scores are not kept.
+    """Read what the record itself says of each (template, row_id): of packed ones the scores are not kept.
+
+    Written answers are compared by what the record says of each alone: the texts are not read again.
 
     Raises:
         RecordError: It does not say it: it was written by version 1.
@@ -88,6 +95,8 @@ def _of_record(record: Record) -> "pd.DataFrame":
         columns: dict[str, Any] = {"right": [float(digit) for digit in result.right or ""]}
         if result.predictions is not None:
             columns |= {"prediction": result.predictions, "label": result.labels}
+        if result.written is not None:
+            columns = {"statistics": result.written.statistics}
         rows = None if result.row_ids is None else [int(number) for number in result.row_ids.split()]
         by_template[result.template] = pd.DataFrame(columns, index=rows).rename_axis("row_id")
     answered = pd.concat(by_template, names=["template"])

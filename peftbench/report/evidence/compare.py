@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from peftbench.metrics.base import Metric
+from peftbench.metrics.base import Scale
 from peftbench.report.evidence import randomisation, significance
 from peftbench.report.evidence.pairs import Pairs, pair
 from peftbench.report.evidence.significance import ALPHA, MCNEMAR, RANDOMISATION, SIGN_FLIP, Draws
@@ -22,7 +22,7 @@ class Line:
         num_templates: Under which they did; None for the mean, as the next.
         num_seeds: Of the side that draws shots.
         metric: Of which the scores are.
-        score_a: Mean over (template, seed) of the metric over examples, as a fraction of 1.
+        score_a: Mean over (template, seed) of the metric over examples, in hundredths of what is shown.
         score_b: The same for B.
         difference: score_b - score_a.
         interval: 95 %; None where all draws of the difference are equal.
@@ -30,7 +30,7 @@ class Line:
         p_corrected: By Holm over the tasks; of the mean, and where there is one task, p_value itself.
         test: Which gave p_value.
         num_a_ahead: Examples that A gets right under more of the (template, seed) than B; with one, those that A alone
-            gets right.
+            gets right; None where answers are written, of which a metric speaks as a whole.
         num_b_ahead: The same for B.
         is_stratified: Whether examples are drawn within each label, whose counts are fixed; of the mean, whether those
             of a task are.
@@ -41,7 +41,7 @@ class Line:
     num_examples: int
     num_templates: int | None
     num_seeds: int | None
-    metric: Metric
+    metric: Scale
     score_a: float
     score_b: float
     difference: float
@@ -49,8 +49,8 @@ class Line:
     p_value: float
     p_corrected: float
     test: str
-    num_a_ahead: int
-    num_b_ahead: int
+    num_a_ahead: int | None
+    num_b_ahead: int | None
     is_stratified: bool
 
     @property
@@ -86,7 +86,7 @@ class Comparison:
         return self.lines[0] if len(self.lines) == 1 else self.mean
 
     @property
-    def metrics(self) -> list[Metric]:
+    def metrics(self) -> list[Scale]:
         """The metrics of its tasks."""
         return list(dict.fromkeys(line.metric for line in self.lines))
 
@@ -116,33 +116,36 @@ def compare(a: Selection, b: Selection) -> Comparison:
 
 def _drawn(pairs: Pairs) -> Draws:
     name = pairs.task + pairs.sha256
-    if pairs.predictions:
-        return randomisation.draw(pairs.metric, pairs.predictions, name, labels=pairs.labels, clusters=pairs.clusters)
+    if pairs.sides is not None:
+        return randomisation.draw(pairs.metric, pairs.sides, name, labels=pairs.labels, clusters=pairs.clusters)
+    assert pairs.num_right_a is not None
+    assert pairs.num_right_b is not None
     sums = pairs.num_right_b - pairs.num_right_a
     return significance.draw(sums, pairs.num_pairs, name, labels=pairs.labels, clusters=pairs.clusters)
 
 
 def _scores(pairs: Pairs) -> tuple[float, float, float]:
     """Compute A's score, B's score and their difference."""
-    if pairs.predictions:
-        a, b = (float(score) for score in randomisation.scores(pairs.metric, pairs.predictions).mean(axis=1))
+    if pairs.sides is not None:
+        a, b = (float(score) for score in randomisation.scores(pairs.metric, pairs.sides).mean(axis=1))
         return a, b, b - a
-    num_answers = len(pairs.num_right_a) * pairs.num_pairs
+    assert pairs.num_right_a is not None
+    assert pairs.num_right_b is not None
+    num_answers = pairs.num_examples * pairs.num_pairs
     right_a, right_b = int(pairs.num_right_a.sum()), int(pairs.num_right_b.sum())
     return right_a / num_answers, right_b / num_answers, (right_b - right_a) / num_answers
 
 
 def _line(pairs: Pairs, draws: Draws) -> Line:
-    a_ahead = int((pairs.num_right_a > pairs.num_right_b).sum())
-    b_ahead = int((pairs.num_right_b > pairs.num_right_a).sum())
+    ahead = _ahead(pairs)
     score_a, score_b, difference = _scores(pairs)
     is_drawn_alone = pairs.labels is None and pairs.clusters is None
-    is_single = pairs.num_pairs == 1 and pairs.predictions is None and is_drawn_alone
-    p = significance.mcnemar(a_ahead, b_ahead) if is_single else significance.p_value(difference, draws)
+    is_single = pairs.num_pairs == 1 and pairs.sides is None and is_drawn_alone
+    p = significance.mcnemar(*ahead) if ahead and is_single else significance.p_value(difference, draws)
     return Line(
         task=pairs.task,
         sha256=pairs.sha256,
-        num_examples=len(pairs.num_right_a),
+        num_examples=pairs.num_examples,
         num_templates=len(pairs.templates),
         num_seeds=len(pairs.seeds),
         metric=pairs.metric,
@@ -152,11 +155,17 @@ def _line(pairs: Pairs, draws: Draws) -> Line:
         interval=significance.interval(draws),
         p_value=p,
         p_corrected=p,
-        test=MCNEMAR if is_single else SIGN_FLIP if pairs.predictions is None else RANDOMISATION,
-        num_a_ahead=a_ahead,
-        num_b_ahead=b_ahead,
+        test=MCNEMAR if is_single else SIGN_FLIP if pairs.sides is None else RANDOMISATION,
+        num_a_ahead=ahead[0] if ahead else None,
+        num_b_ahead=ahead[1] if ahead else None,
         is_stratified=pairs.labels is not None,
     )
+
+
+def _ahead(pairs: Pairs) -> tuple[int, int] | None:
+    """Count the examples that A gets right under more of the (template, seed), and those that B does."""
+    a, b = pairs.num_right_a, pairs.num_right_b
+    return None if a is None or b is None else (int((a > b).sum()), int((b > a).sum()))
 
 
 def _mean(lines: Sequence[Line], draws: Draws) -> Line:
@@ -176,7 +185,13 @@ def _mean(lines: Sequence[Line], draws: Draws) -> Line:
         p_value=p,
         p_corrected=p,
         test=RANDOMISATION if lines[0].test == RANDOMISATION else SIGN_FLIP,
-        num_a_ahead=sum(line.num_a_ahead for line in lines),
-        num_b_ahead=sum(line.num_b_ahead for line in lines),
+        num_a_ahead=_total([line.num_a_ahead for line in lines]),
+        num_b_ahead=_total([line.num_b_ahead for line in lines]),
         is_stratified=any(line.is_stratified for line in lines),
     )
+
+
+def _total(numbers: Sequence[int | None]) -> int | None:
+    """Add numbers; None where one is not known."""
+    known = [number for number in numbers if number is not None]
+    return sum(known) if len(known) == len(numbers) else None

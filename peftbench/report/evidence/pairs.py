@@ -1,5 +1,6 @@
 """The answers of A and B -> those to the same examples, side by side."""
 
+import functools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -7,9 +8,10 @@ from typing import TYPE_CHECKING
 from peftbench import registry
 from peftbench.errors import RecordError
 from peftbench.metrics.base import Metric
+from peftbench.metrics.text import TextMetric
 from peftbench.report.evidence import answers, randomisation
 from peftbench.report.evidence.answers import Answers, Condition
-from peftbench.report.evidence.randomisation import Predictions
+from peftbench.report.evidence.randomisation import AnyMetric, Predictions, Sides, Statistics
 from peftbench.report.rows import setting, strata
 from peftbench.report.rows.confidence import MIXTURE
 from peftbench.report.rows.metric import ACCURACY
@@ -29,33 +31,35 @@ class Pairs:
         metric: Of the task.
         seeds: Of the side that draws shots; a zero-shot side's answers stand beside each.
         num_pairs: (template, seed) under which an example was answered.
-        num_right_a: (examples,) int; under how many of them A is right.
+        num_examples: That both sides answered.
+        num_right_a: (examples,) int; under how many of them A is right; None where answers are written.
         num_right_b: The same for B.
         by_seed: B's score minus A's with each seed alone.
         left_out: What one side has and the other has not.
-        predictions: Of both sides; None for accuracy, which needs no more than what is right.
+        sides: What both answered; None for accuracy, which needs no more than what is right.
         labels: (examples,) int; None where their counts are not fixed, or these are not all test rows.
         clusters: (examples,) int, of rows with one text or of one group; None where each is its own.
     """
 
     task: str
     sha256: str
-    metric: Metric
+    metric: AnyMetric
     templates: tuple[int, ...]
     seeds: tuple[int, ...]
     num_pairs: int
-    num_right_a: "np.ndarray"
-    num_right_b: "np.ndarray"
+    num_examples: int
+    num_right_a: "np.ndarray | None"
+    num_right_b: "np.ndarray | None"
     by_seed: tuple[float, ...]
     left_out: tuple[str, ...]
-    predictions: Predictions | None
+    sides: Sides | None
     labels: "np.ndarray | None"
     clusters: "np.ndarray | None" = None
 
     @property
     def num_clusters(self) -> int:
         """How many examples, or clusters of them, are independent of each other."""
-        return len(self.num_right_a) if self.clusters is None else len(set(self.clusters.tolist()))
+        return self.num_examples if self.clusters is None else len(set(self.clusters.tolist()))
 
 
 def pair(a: Selection, b: Selection) -> tuple[list[Pairs], list[str]]:
@@ -78,7 +82,7 @@ def pair(a: Selection, b: Selection) -> tuple[list[Pairs], list[str]]:
     tasks_in_order = sorted(common.items(), key=lambda item: (item[1], item[0]))
     by_task = [_pair_task(a, b, sha256, name) for sha256, name in tasks_in_order]
     left_out = [*_tasks_alone(names_a, names_b), *_reordered("A", a), *_reordered("B", b), *_gathered(by_task)]
-    paired = [pairs for pairs in by_task if pairs.num_pairs and len(pairs.num_right_a)]
+    paired = [pairs for pairs in by_task if pairs.num_pairs and pairs.num_examples]
     if not paired:
         raise RecordError(
             "A and B have no example under the same template and seed in common", hint="; ".join(left_out)
@@ -138,7 +142,7 @@ def _check_data(names_a: Mapping[str, str], names_b: Mapping[str, str]) -> None:
             )
 
 
-def _metric(a: Selection, b: Selection, sha256: str, task: str) -> Metric:
+def _metric(a: Selection, b: Selection, sha256: str, task: str) -> AnyMetric:
     """Return the metric of a task, which both sides' records have to share.
 
     Raises:
@@ -155,31 +159,29 @@ def _metric(a: Selection, b: Selection, sha256: str, task: str) -> Metric:
             hint="type the command that made the older records again: it scores them by the task's metric of now",
         )
     name = names["A"].pop()
-    if name in registry.TEXT_METRICS:
-        message = f"task '{task}' has answers that are written, and `compare` pairs answers that were chosen"
-        raise RecordError(message, hint="`peftbench report` has a 95 % interval of each side")
-    return registry.metric(name)
+    return registry.text_metric(name) if name in registry.TEXT_METRICS else registry.metric(name)
 
 
 def _pair_task(a: Selection, b: Selection, sha256: str, name: str) -> Pairs:
+    import numpy as np
+
     of_task = _metric(a, b, sha256, name)
     of_a, of_b = _repeated(a, b, answers.read(a, sha256), answers.read(b, sha256))
-    right_a, right_b = _right(of_a), _right(of_b)
     conditions = [condition for condition in of_a if condition in of_b]
     left_out = [*_alone(of_a, of_b, "A"), *_alone(of_b, of_a, "B")]
-    # A row that was not answered under each condition would weigh some of them more than others.
-    right_a, right_b = right_a[conditions], right_b[conditions]
-    num_all = len(right_a.index.union(right_b.index))
-    rows = right_a.dropna().index.intersection(right_b.dropna().index).sort_values()
-    right_a, right_b = right_a.loc[rows], right_b.loc[rows]
+    rows, num_all = _rows(of_a, of_b, conditions)
     if conditions and len(rows) < num_all:
+        _check_part(of_task, name, len(rows), num_all)
         left_out.append(f"{num_all - len(rows)} of {num_all} examples that not all of these have answered")
     records = [record for side in (a, b) for record in side.records if record.task.sha256 == sha256]
-    differences, predictions = (right_b - right_a).to_numpy(), None  # (examples, conditions)
+    right, sides, differences = None, None, np.zeros((1, 0))  # (1, conditions)
+    if isinstance(of_task, Metric):
+        right = [_column(of_side, conditions, rows, "right") for of_side in (of_a, of_b)]  # (examples, conditions) each
+        differences = right[1] - right[0]
     if of_task.name != ACCURACY and conditions and len(rows):
-        predictions = _predictions(of_a, of_b, conditions, rows)
-        scores_a, scores_b = randomisation.scores(of_task, predictions)
-        differences = (scores_b - scores_a)[None]  # (1, conditions)
+        sides = _sides(of_a, of_b, conditions, rows)
+        scores_a, scores_b = randomisation.scores(of_task, sides)
+        differences = (scores_b - scores_a)[None]
     return Pairs(
         task=name,
         sha256=sha256,
@@ -187,11 +189,12 @@ def _pair_task(a: Selection, b: Selection, sha256: str, name: str) -> Pairs:
         templates=tuple(sorted({template for template, _ in conditions})),
         seeds=tuple(sorted({seed for _, seed in conditions})),
         num_pairs=len(conditions),
-        num_right_a=right_a.sum(axis=1).to_numpy().astype(int),
-        num_right_b=right_b.sum(axis=1).to_numpy().astype(int),
+        num_examples=len(rows),
+        num_right_a=None if right is None else right[0].sum(axis=1).astype(int),
+        num_right_b=None if right is None else right[1].sum(axis=1).astype(int),
         by_seed=tuple(_by_seed(conditions, differences)),
         left_out=tuple(left_out),
-        predictions=predictions,
+        sides=sides,
         labels=_labels(records, rows),
         clusters=_clusters(records, rows),
     )
@@ -214,21 +217,47 @@ def _clusters(records: Sequence[Record], rows: "pd.Index") -> "np.ndarray | None
     return of_rows if len(set(of_rows.tolist())) < len(of_rows) else None
 
 
-def _right(of_side: Answers) -> "pd.DataFrame":
-    """Line up which answers are right: (examples, conditions), 1.0 right, 0.0 wrong, NaN not asked."""
+def _rows(of_a: Answers, of_b: Answers, conditions: Sequence[Condition]) -> tuple["pd.Index", int]:
+    """Find the rows that both sides answered under each condition, and how many a side answered under any.
+
+    A row that was not answered under each condition would weigh some of them more than others.
+    """
     import pandas as pd
 
-    return pd.DataFrame({condition: of_condition["right"] for condition, of_condition in of_side.items()})
+    every = [frame.index for side in (of_a, of_b) for frame in side.values()]
+    shared = [side[condition].index for side in (of_a, of_b) for condition in conditions] or [pd.Index([], dtype=int)]
+    rows = functools.reduce(pd.Index.intersection, shared).sort_values()
+    return rows, len(functools.reduce(pd.Index.union, every))
 
 
-def _predictions(of_a: Answers, of_b: Answers, conditions: Sequence[Condition], rows: "pd.Index") -> Predictions:
-    """Line up both sides' predictions, and the labels, of some rows."""
+def _check_part(metric: AnyMetric, task: str, num_rows: int, num_all: int) -> None:
+    """Refuse a part of the rows where the metric is of all of them.
+
+    Raises:
+        RecordError: It is.
+    """
+    if isinstance(metric, TextMetric) and metric.needs_all is not None:
+        message = f"A and B share {num_rows} of {num_all} rows of task '{task}', and {metric.title} is of all of them"
+        raise RecordError(f"{message}: {metric.needs_all}", hint="both sides with the same rows")
+
+
+def _sides(of_a: Answers, of_b: Answers, conditions: Sequence[Condition], rows: "pd.Index") -> Sides:
+    """Line up what both sides answered to some rows."""
     import numpy as np
 
-    def of(side: Answers, column: str) -> "np.ndarray":
-        return np.array([side[condition].loc[rows, column] for condition in conditions], int)
+    if "statistics" in of_a[conditions[0]]:
+        parts = ([np.array(side[key].loc[rows, "statistics"].tolist()) for key in conditions] for side in (of_a, of_b))
+        return Statistics(*map(tuple, parts))
+    a, b = (_column(side, conditions, rows, "prediction").T.astype(int) for side in (of_a, of_b))
+    return Predictions(a, b, _column(of_a, conditions, rows, "label").T.astype(int))
 
-    return Predictions(of(of_a, "prediction"), of(of_b, "prediction"), of(of_a, "label"))
+
+def _column(side: Answers, conditions: Sequence[Condition], rows: "pd.Index", name: str) -> "np.ndarray":
+    """Line up a column of some rows: (examples, conditions)."""
+    import numpy as np
+
+    values = [side[condition].loc[rows, name].to_numpy() for condition in conditions]
+    return np.array(values, float).reshape(len(values), len(rows)).T
 
 
 def _by_seed(conditions: Sequence[Condition], differences: "np.ndarray") -> Iterator[float]:

@@ -74,8 +74,8 @@ def to_json(comparison: Comparison, findings: Sequence[str]) -> dict[str, Any]:
 def paired(comparison: Comparison) -> str:
     """Write what stands beside what."""
     by_task = comparison.pairs
-    num_examples = sum(len(pairs.num_right_a) for pairs in by_task)
-    num_answers = sum(len(pairs.num_right_a) * pairs.num_pairs for pairs in by_task)
+    num_examples = sum(pairs.num_examples for pairs in by_task)
+    num_answers = sum(pairs.num_examples * pairs.num_pairs for pairs in by_task)
     templates = [len(pairs.templates) for pairs in by_task]
     seeds = list(dict.fromkeys(pairs.seeds for pairs in by_task))
     named = f" ({', '.join(map(str, seeds[0]))})" if len(seeds) == 1 else ""
@@ -164,6 +164,8 @@ def _columns(lines: Sequence[Line], *, has_several: bool) -> list[Column]:
 
 
 def _ahead(lines: Sequence[Line]) -> list[Column]:
+    if lines[0].num_a_ahead is None:
+        return []
     is_single = all(line.num_templates == line.num_seeds == 1 for line in lines if line.task)
     headers = (("only A", "right"), ("only B", "right")) if is_single else (("A", "ahead"), ("B", "ahead"))
     counts = [tuple(f"{line.num_a_ahead:,}" for line in lines), tuple(f"{line.num_b_ahead:,}" for line in lines)]

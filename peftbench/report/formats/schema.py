@@ -188,15 +188,17 @@ class LineFields(Strict):
     num_templates: Annotated[int | None, _is("under which both did; null for the mean")]
     num_seeds: Annotated[int | None, _is("of the side that draws shots; null for the mean")]
     metric: MetricFields
-    score_a: Annotated[float, _is("mean over templates and seeds of the metric over examples, a fraction of 1")]
+    score_a: Annotated[float, _is("mean over templates and seeds of the metric over examples, x 100 as shown")]
     score_b: float
     difference: Annotated[float, _is("score_b - score_a")]
     interval: Annotated[tuple[float, float] | None, _is("95 %; null where all draws of the difference are equal")]
     p_value: Annotated[float, _is("two-sided")]
     p_corrected: Annotated[float, _is("by Holm over the tasks; of the mean, and of a single task, p_value itself")]
     test: Literal["exact McNemar", "sign-flip permutation", "approximate randomisation"]
-    num_a_ahead: Annotated[int, _is("examples that A gets right under more templates and seeds than B")]
-    num_b_ahead: int
+    num_a_ahead: Annotated[
+        int | None, _is("examples that A gets right under more templates and seeds than B; null of written answers")
+    ]
+    num_b_ahead: int | None
     is_stratified: Annotated[bool, _is("whether rows are drawn within each label, whose counts are fixed")]
     is_different: Annotated[bool, _is("whether p_corrected is below alpha")]
 

@@ -4,6 +4,7 @@ import shlex
 from collections.abc import Iterator, Mapping, Sequence
 
 from peftbench.metrics.base import Scale
+from peftbench.metrics.text import TextMetric
 from peftbench.report.evidence.compare import Comparison
 from peftbench.report.evidence.significance import MCNEMAR, NUM_DRAWS, RANDOMISATION, SIGN_FLIP
 from peftbench.report.notes import commands, remarks
@@ -113,10 +114,11 @@ def _scored(metric: Scale) -> str:
             "accuracy: mean over examples, templates and seeds (the report shows medians); answers ranked by "
             "log-probability per token; difference: accuracy of B minus accuracy of A, in percentage points"
         )
-    return (
-        f"{metric.title}: over all examples, mean over templates and seeds (the report shows medians); answers ranked "
-        f"by log-probability per token; difference: {metric.title} of B minus that of A, in points, hundredths of it"
-    )
+    mean = f"{metric.title}: over all examples, mean over templates and seeds (the report shows medians)"
+    difference = f"difference: {metric.title} of B minus that of A"
+    if isinstance(metric, TextMetric):
+        return f"{mean}; {difference}"
+    return f"{mean}; answers ranked by log-probability per token; {difference}, in points, hundredths of it"
 
 
 def conventions(comparison: Comparison) -> Iterator[str]:
@@ -124,11 +126,13 @@ def conventions(comparison: Comparison) -> Iterator[str]:
     tests = [line.test for line in comparison.lines]
     ahead = (
         "ahead: examples that one side gets right under more of the templates and seeds than the other (with one of "
-        "each: that it alone gets right); shown: a difference with (corrected) p < 0.05"
+        "each: that it alone gets right); "
+        if any(line.num_a_ahead is not None for line in comparison.lines)
+        else ""
     )
     *others, last = map(_scored, comparison.metrics)
     yield from others
-    yield f"{last}; {ahead}"
+    yield f"{last}; {ahead}shown: a difference with (corrected) p < 0.05"
     over = "; over several tasks the mean of their differences, the tasks kept fixed" if comparison.mean else ""
     yield (
         f"interval: {CONFIDENCE:.0%} percentile, cluster bootstrap over examples within tasks, {NUM_DRAWS:,} draws, "

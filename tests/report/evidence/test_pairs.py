@@ -219,10 +219,10 @@ def test_of_packed_records_of_another_metric_the_predictions_are_the_records_own
         path.unlink()
     (((a,), _), ((b,), _)) = (paired(folder) for folder in (one, other))
     # example i has label i % 2
-    assert a.predictions.labels.tolist() == [[0, 1, 0]] * 2
-    assert (a.predictions.a.tolist(), a.predictions.b.tolist()) == ([[0, 0, 0], [1, 0, 0]], [[0, 1, 1], [1, 1, 0]])
+    assert a.sides.labels.tolist() == [[0, 1, 0]] * 2
+    assert (a.sides.a.tolist(), a.sides.b.tolist()) == ([[0, 0, 0], [1, 0, 0]], [[0, 1, 1], [1, 1, 0]])
     for part in ("a", "b", "labels"):
-        assert getattr(a.predictions, part).tolist() == getattr(b.predictions, part).tolist()
+        assert getattr(a.sides, part).tolist() == getattr(b.sides, part).tolist()
 
 
 def test_edited_scores_that_keep_the_number_of_right_answers_are_found_where_the_record_has_predictions(tmp_path):
