@@ -12,6 +12,7 @@ from peftbench.cli.options import TASK, Format, OutputOptions, RunOptions, TaskO
 from peftbench.cli.progress import Watch, watch
 from peftbench.errors import RecipeError
 from peftbench.report.rows import setting, units
+from peftbench.report.rows.metric import has_chance
 from peftbench.spec import limits
 from peftbench.spec.cell import Cell, TaskSpec
 from peftbench.spec.recipe import folds
@@ -178,9 +179,11 @@ def _said(
 def _line(record: Record) -> str:
     values = [result.value() for result in record.results]
     run = f"{setting.method(record)} on {record.model.name}, {_shots(record)}, seed {record.seed}{_fold(record)}"
-    metric, value = registry.scale(record.metric).title, units.percent(statistics.median(values))
+    metric = registry.scale(record.metric)
+    value = f"{metric.title} {units.percent(statistics.median(values), metric.decimals)}"
     over = f"median of {len(values)} templates" if len(values) > 1 else "one template"
-    return f"{record.task.name}: {run}: {metric} {value}, {over}, chance {units.percent(record.task.chance)}"
+    chance = f", chance {units.percent(record.task.chance, metric.decimals)}" if has_chance(metric) else ""
+    return f"{record.task.name}: {run}: {value}, {over}{chance}"
 
 
 def _fold(record: Record) -> str:

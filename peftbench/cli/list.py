@@ -233,5 +233,9 @@ def _text(name: str, value: Any) -> str:
 
     if value is None:
         return "-"
-    forms = {"num_parameters": units.number, "disk_bytes": units.size, "chance": units.percent}
+    forms: dict[str, Callable[[Any], str]] = {
+        "num_parameters": units.number,
+        "disk_bytes": units.size,
+        "chance": units.percent,
+    }
     return forms.get(name, str)(value)

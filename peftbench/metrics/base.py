@@ -25,6 +25,7 @@ class Scale:
         higher_is_better: Its direction.
         lowest: Its least value.
         scale: What a value is multiplied by where it is shown: 100 for a share that is shown in per cent.
+        decimals: With which it is shown, as papers do.
     """
 
     name: str
@@ -34,6 +35,12 @@ class Scale:
     _: KW_ONLY
     lowest: float = 0.0
     scale: float = 100.0
+    decimals: int = 1
+
+    @property
+    def difference_unit(self) -> str:
+        """Of what one value is more than another: points, or the metric itself, as in "0.3 more CIDEr"."""
+        return "points" if self.unit in ("%", "points") else self.title
 
 
 @dataclass(frozen=True)

@@ -33,6 +33,7 @@ METRIC = TextMetric(
     statistics,
     mean,
     scale=1.0,
+    decimals=2,
     needs_all="an n-gram's weight is counted in the references of all test rows",
     packages=ptb.PACKAGES,
 )

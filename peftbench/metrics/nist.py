@@ -86,6 +86,7 @@ METRIC = TextMetric(
     statistics,
     value,
     scale=1.0,
+    decimals=2,
     needs_all="an n-gram's information is counted in the references of all test rows",
     packages=("sacrebleu",),
 )

@@ -45,4 +45,6 @@ def value(sums: Array) -> Array:
     return rate
 
 
-METRIC = TextMetric("ter", "TER", "edits/token", False, statistics, value, scale=1.0, packages=("sacrebleu",))
+METRIC = TextMetric(
+    "ter", "TER", "edits/token", False, statistics, value, scale=1.0, decimals=2, packages=("sacrebleu",)
+)

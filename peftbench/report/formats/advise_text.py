@@ -56,9 +56,9 @@ def question(advice: Advice) -> str:
     score = advice.table.metric
     if advice.min_score is not None:
         bound = "at least" if score.higher_is_better else "at most"
-        what = f"{bound} {units.percent(advice.min_score)} {score.unit} {score.title}"
+        what = f"{bound} {units.percent(advice.min_score, score.decimals)} {score.unit} {score.title}"
     else:
-        best = f"{names.full(advice.best)} ({units.percent(advice.best.score)} {score.unit})"
+        best = f"{names.full(advice.best)} ({units.percent(advice.best.score, score.decimals)} {score.unit})"
         what = f"not shown to be worse than {best}"
     return f"{advice.num_queries:,} queries, {what}"
 
@@ -127,8 +127,8 @@ def _columns(advice: Advice) -> list[Column]:
     rows = [choice.row for choice in choices]
     return [
         *columns.select(rows),
-        Column((*wrapped(score.title), score.unit), tuple(units.percent(row.score) for row in rows)),
-        Column(("95 %", "interval"), tuple(texts.interval(row.interval) for row in rows)),
+        Column((*wrapped(score.title), score.unit), tuple(units.percent(row.score, score.decimals) for row in rows)),
+        Column(("95 %", "interval"), tuple(texts.interval(row.interval, score.decimals) for row in rows)),
         Column(("enough",), tuple(choice.is_enough for choice in choices), is_text=True),
         Column(("total", "FLOPs"), tuple(_flops(choice, choice.flops) for choice in choices)),
         Column(("shots", "cached"), tuple(_flops(choice, choice.cached_flops) for choice in choices)),

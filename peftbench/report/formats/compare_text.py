@@ -100,19 +100,19 @@ def verdict(comparison: Comparison) -> str:
         return f"No verdict over all {num_tasks} tasks: their metrics differ ({titles}). Each task has its own line."
     where = f"on the mean over {num_tasks} tasks" if num_tasks > 1 else f"on {line.task}"
     evidence = f"p = {probability(line.p_value)}".replace("= <", "< ")
+    difference = f"{points(line.difference, line.metric.decimals)} {line.metric.difference_unit}"
     if line.interval:
-        evidence = f"95 % interval {points(line.interval[0])} to {points(line.interval[1])}, {evidence}"
+        evidence = f"95 % interval {_interval(line)}, {evidence}"
     if not line.is_different:
         return (
             f"No difference shown {where} between A ({a.title}) and B ({b.title}): B minus A is "
-            f"{points(line.difference)} points ({evidence})."
+            f"{difference} ({evidence})."
         )
     better, worse = f"A ({a.title})", f"B ({b.title})"
     if line.is_b_better:
         better, worse = worse, better
     how = "is right more often" if line.metric.name == ACCURACY else f"has the better {line.metric.title}"
-    by = f"B minus A is {points(line.difference)} points"
-    return f"Different {where}: {better} {how} than {worse}: {by} ({evidence})."
+    return f"Different {where}: {better} {how} than {worse}: B minus A is {difference} ({evidence})."
 
 
 def _selection(selection: Selection) -> str:
@@ -142,7 +142,7 @@ def _grids(comparison: Comparison, width: int) -> Iterator[RenderableType]:
 
 def _columns(lines: Sequence[Line], *, has_several: bool) -> list[Column]:
     """Lay out the lines of one metric."""
-    unit = lines[0].metric.unit
+    unit, decimals = lines[0].metric.unit, lines[0].metric.decimals
 
     def column(*header: str, of: Callable[[Line], str], is_text: bool = False) -> Column:
         return Column(header, tuple(of(line) for line in lines), is_text=is_text)
@@ -152,9 +152,9 @@ def _columns(lines: Sequence[Line], *, has_several: bool) -> list[Column]:
     return [
         Column(("task",), names, is_text=True, is_key=True, fold_at=TASK_WIDTH),
         column("n", of=lambda line: f"{line.num_examples:,}"),
-        column(f"A {unit}", of=lambda line: units.percent(line.score_a)),
-        column(f"B {unit}", of=lambda line: units.percent(line.score_b)),
-        column("B - A", "points", of=lambda line: points(line.difference)),
+        column(f"A {unit}", of=lambda line: units.percent(line.score_a, decimals)),
+        column(f"B {unit}", of=lambda line: units.percent(line.score_b, decimals)),
+        column("B - A", lines[0].metric.difference_unit, of=lambda line: points(line.difference, decimals)),
         column("95 %", "interval", of=_interval),
         *_ahead(lines),
         column("p", of=lambda line: probability(line.p_value)),
@@ -173,7 +173,9 @@ def _ahead(lines: Sequence[Line]) -> list[Column]:
 
 
 def _interval(line: Line) -> str:
-    return f"{points(line.interval[0])} to {points(line.interval[1])}" if line.interval else units.ABSENT
+    if not line.interval:
+        return units.ABSENT
+    return " to ".join(points(end, line.metric.decimals) for end in line.interval)
 
 
 def _shown(line: Line) -> str:

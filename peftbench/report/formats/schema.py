@@ -45,7 +45,7 @@ class TaskFields(Strict):
     """A task as it was evaluated: the same rows, templates and number of examples."""
 
     name: str
-    chance: Annotated[float, _is("score of guessing")]
+    chance: Annotated[float, _is("score of guessing; of written answers that of empty ones")]
     num_examples: int
     sha256: Annotated[str, _is("of its rows and templates; empty where published")]
     is_mixture: Annotated[bool, _is("whether it is several tasks mixed, to tune on and start from")]

@@ -35,7 +35,8 @@ def caveats(advice: Advice) -> Iterator[str]:
     if advice.min_score is None:
         yield "not shown to be worse is no proof of being as good: see the intervals"
     elif unclear:
-        line = f"{units.percent(advice.min_score)} {advice.table.metric.unit}"
+        metric = advice.table.metric
+        line = f"{units.percent(advice.min_score, metric.decimals)} {metric.unit}"
         yield f"unclear whether they reach {line}: {'; '.join(unclear)}"
     if any(choice.is_estimated for choice in advice.choices):
         yield "~ training FLOPs by the paper's rule come out too high: the answer then errs against tuning"

@@ -47,9 +47,11 @@ def _other_shots(comparison: Comparison) -> Iterator[str]:
     if len(means) > 1:
         above, below = sum(value > 0 for value in means), sum(value < 0 for value in means)
         if comparison.overall:
+            metric = comparison.overall.metric
+            low, high = (points(end, metric.decimals) for end in (min(means), max(means)))
             yield (
-                f"seed by seed B minus A is {points(min(means))} to {points(max(means))} points: above 0 with {above} "
-                f"of {len(means)} seeds, below with {below}"
+                f"seed by seed B minus A is {low} to {high} {metric.difference_unit}: above 0 with {above} of "
+                f"{len(means)} seeds, below with {below}"
             )
         yield "the test is over examples, for these tasks, templates and seeds: it does not speak of other shots"
     else:

@@ -134,15 +134,16 @@ def _counted(costed: Sequence[tuple[str, Cost]]) -> Iterator[tuple[str, str]]:
 
 def sensitivity(table: Table) -> Iterator[str]:
     """Write for each row that was run in several orders how far each factor moves its score."""
+    decimals = table.metric.decimals
     for row in sensitivities(table):
         name = f"{names.title(row.row)}, {names.shots(row.row)} shots"
         variations = [
-            f"{units.percent(variation.deviation)} over {variation.number} {variation.factor}"
+            f"{units.percent(variation.deviation, decimals)} over {variation.number} {variation.factor}"
             for variation in row.variations
         ]
-        means = [f"{by} {units.percent(mean)}" for by, mean in row.by_normalization.items()]
-        title = table.metric.title
-        yield f"{name}: standard deviation of {title}, in points, the others held: {', '.join(variations)}"
+        means = [f"{by} {units.percent(mean, decimals)}" for by, mean in row.by_normalization.items()]
+        title, unit = table.metric.title, table.metric.difference_unit
+        yield f"{name}: standard deviation of {title}, in {unit}, the others held: {', '.join(variations)}"
         yield f"{name}: mean {title} by length normalisation: {', '.join(means)}"
 
 

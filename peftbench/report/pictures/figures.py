@@ -7,7 +7,7 @@ from typing import Literal
 
 from peftbench.report.rows import names, units
 from peftbench.report.rows.curves import curves
-from peftbench.report.rows.metric import heading
+from peftbench.report.rows.metric import has_chance, heading
 from peftbench.report.rows.table import Interval, Row, Table, best
 from peftbench.report.rows.texts import flops, have_orders, interval, pool, pool_with_orders
 
@@ -137,10 +137,11 @@ def figures(table: Table) -> list[Figure]:
 def details(row: Row) -> str:
     """Describe a row in full: what was run, what came out, what it cost."""
     metric = row.metric
-    chance = "" if row.chance is None else f", chance {units.percent(row.chance)}"
-    lines = [names.full(row), f"{metric.title} {units.percent(row.score)} {metric.unit}{chance}"]
+    is_guessed = row.chance is not None and has_chance(metric)
+    chance = f", chance {units.percent(row.chance or 0, metric.decimals)}" if is_guessed else ""
+    lines = [names.full(row), f"{metric.title} {units.percent(row.score, metric.decimals)} {metric.unit}{chance}"]
     if row.interval:
-        lines.append(f"95 % interval {interval(row.interval)}")
+        lines.append(f"95 % interval {interval(row.interval, metric.decimals)}")
     if row.num_seeds:
         if have_orders([row]):
             pooled = f"seeds x orders x templates {pool_with_orders(row)}"
@@ -321,7 +322,8 @@ def _scores(points: Iterable[Point], table: Table, levels: Sequence[tuple[float,
 def scores(title: str, points: Iterable[Point], levels: Sequence[tuple[float, str]], lowest: float = 0) -> Axis:
     """Make a linear axis of scores, not below the lowest that there can be, with room for all points and levels."""
     values = [*_ends(points), *(value for value, _ in levels)]
-    step = 0.05 if max(values) - min(values) < 0.35 else 0.1
+    unit = magnitude(values)
+    step = unit * (0.05 if max(values) - min(values) < 0.35 * unit else 0.1)
     low = max(lowest, step * math.floor(min(values) / step - 0.2))
     high = min(1.0, step * math.ceil(max(values) / step + 0.2))
     count = round((high - low) / step)
@@ -329,9 +331,15 @@ def scores(title: str, points: Iterable[Point], levels: Sequence[tuple[float, st
     return Axis(title, "linear", low, high, ticks)
 
 
+def magnitude(scores: Sequence[float]) -> float:
+    """Return the power of ten, at most 1, that is above all scores: a hundredth of CIDEr is small."""
+    highest = max(map(abs, scores))
+    return 10.0 ** min(0, math.floor(math.log10(highest)) + 1) if highest else 1.0
+
+
 def tick(score: float) -> str:
-    """Write a hundred times a score, without decimals."""
-    text = f"{100 * score:.0f}"
+    """Write a hundred times a score, without more decimals than it takes."""
+    text = f"{round(100 * score, 6):g}"
     return "0" if text == "-0" else text
 
 
@@ -343,4 +351,4 @@ def _ends(points: Iterable[Point]) -> Iterator[float]:
 
 def _chance(table: Table) -> tuple[tuple[float, str], ...]:
     chance = [row.chance for row in table.rows if row.chance is not None]
-    return ((chance[0], CHANCE),) if chance else ()
+    return ((chance[0], CHANCE),) if chance and has_chance(table.metric) else ()

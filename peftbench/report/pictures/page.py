@@ -99,7 +99,7 @@ def _section(table: Table, priced: PricedRows | None = None) -> dict[str, Any]:
         "strips": [
             {
                 "title": strip.task,
-                "note": f"chance {units.percent(strip.chance)}",
+                "note": "" if strip.chance is None else f"chance {units.percent(strip.chance)}",
                 "svg": Markup(svg.draw_strip(strip, hues)),
             }
             for strip in strips.strips(table)

@@ -198,7 +198,8 @@ def _legend(part: Any, hues: Mapping[str, int], shapes: Mapping[str, int]) -> No
 def _strip(panel: Any, strip: Strip, hues: Mapping[str, int]) -> None:
     panel.set_title(strip.task, fontsize=9, loc="left", fontweight="bold")
     _set_axis(panel.xaxis, panel.set_xlim, strip.axis)
-    panel.axvline(strip.chance, color=SOFT, linestyle="--", linewidth=0.9)
+    if strip.chance is not None:
+        panel.axvline(strip.chance, color=SOFT, linestyle="--", linewidth=0.9)
     panel.set_yticks(range(len(strip.bands)), [band.label for band in strip.bands], fontsize=7.5)
     panel.set_ylim(len(strip.bands) - 0.4, -0.6)
     for place, band in enumerate(strip.bands):

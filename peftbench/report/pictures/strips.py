@@ -6,9 +6,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from peftbench.metrics.base import Scale
-from peftbench.report.pictures.figures import Axis, tick
+from peftbench.report.pictures.figures import Axis, magnitude, tick
 from peftbench.report.rows import names, setting, units
-from peftbench.report.rows.metric import heading
+from peftbench.report.rows.metric import has_chance, heading
 from peftbench.report.rows.table import Row, Spread, Table, Task
 from peftbench.store.record import Record, TemplateResult
 
@@ -45,11 +45,15 @@ class Band:
 
 @dataclass(frozen=True)
 class Strip:
-    """All rows on one task."""
+    """All rows on one task.
+
+    Args:
+        chance: Score of guessing; None where answers are written.
+    """
 
     task: str
     metric: Scale
-    chance: float
+    chance: float | None
     axis: Axis
     bands: tuple[Band, ...]
 
@@ -59,13 +63,15 @@ def strips(table: Table) -> list[Strip]:
     rows = [row for row in table.rows if not row.published]
     has_models = len({row.model for row in rows}) > 1
     has_shots = len({row.num_shots for row in rows if row.is_tuned}) > 1
+    chance = has_chance(table.metric)
     by_task = [
         (task, tuple(_band(row, row.spreads[task], _label(row, has_models, has_shots)) for row in rows))
         for task in table.tasks
         if rows
     ]
     return [
-        Strip(task.name, table.metric, task.chance, _axis(task, bands, table.metric), bands) for task, bands in by_task
+        Strip(task.name, table.metric, task.chance if chance else None, _axis(task, bands, table.metric), bands)
+        for task, bands in by_task
     ]
 
 
@@ -89,7 +95,7 @@ def _band(row: Row, spread: Spread, label: str) -> Band:
 
 
 def _details(row: Row, record: Record, result: TemplateResult) -> str:
-    score = f"{row.metric.title} {units.percent(result.value())} {row.metric.unit}"
+    score = f"{row.metric.title} {units.percent(result.value(), row.metric.decimals)} {row.metric.unit}"
     number = f"{result.num_correct['token']} of {result.num_examples} right"
     if result.written is not None:
         number = f"{result.num_examples} written"
@@ -116,9 +122,10 @@ def _label(row: Row, has_models: bool, has_shots: bool) -> str:
 
 def _axis(task: Task, bands: Iterable[Band], metric: Scale) -> Axis:
     values = [answer.score for band in bands for answer in band.answers] + [task.chance]
-    low, high = math.floor(10 * min(values)) / 10, math.ceil(10 * max(values)) / 10
-    low, high = max(low - 0.02, metric.lowest - 0.02), min(high + 0.02, 1.02)
-    step = 0.1 if high - low < 0.6 else 0.2
+    unit = magnitude(values)
+    low, high = unit * math.floor(10 * min(values) / unit) / 10, unit * math.ceil(10 * max(values) / unit) / 10
+    low, high = max(low - 0.02 * unit, metric.lowest - 0.02 * unit), min(high + 0.02 * unit, 1.02)
+    step = unit * (0.1 if high - low < 0.6 * unit else 0.2)
     first = math.ceil(low / step)
     ticks = [step * k for k in range(first, math.floor(high / step + 1e-9) + 1)]
     return Axis(heading(metric), "linear", low, high, tuple((value, tick(value)) for value in ticks))

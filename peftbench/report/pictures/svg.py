@@ -63,7 +63,7 @@ def draw_strip(strip: Strip, hues: Mapping[str, int]) -> str:
     bottom = tops[-1]
     parts = [
         *(_tick(_across(strip.axis, value), bottom, text) for value, text in strip.axis.ticks),
-        _upright(_across(strip.axis, strip.chance), bottom),
+        *([] if strip.chance is None else [_upright(_across(strip.axis, strip.chance), bottom)]),
     ]
     for band, top, end in zip(strip.bands, tops, tops[1:], strict=False):
         parts += _band(band, strip.axis, top, end, hues[band.series])

@@ -11,7 +11,7 @@ from peftbench import registry
 from peftbench.metrics.base import Scale
 from peftbench.report.rows import names, setting, texts, units
 from peftbench.report.rows.field import Field, Heading, TaskField
-from peftbench.report.rows.metric import ACCURACY, has_accuracy_beside, heading, wrapped
+from peftbench.report.rows.metric import ACCURACY, has_accuracy_beside, has_chance, heading, wrapped
 from peftbench.report.rows.table import Interval, Row, Table, Task
 from peftbench.report.rows.units import Range
 
@@ -272,7 +272,7 @@ def _scores(metric: Scale) -> Iterator[Field]:
         title=metric.title,
         unit=metric.unit,
         hint="median over templates x seeds; over several tasks the mean of their medians",
-        text=lambda row: units.percent(row.score),
+        text=lambda row: units.percent(row.score, metric.decimals),
         sort_by=lambda row: row.score,
         best_is_high=metric.higher_is_better,
         heading=Heading((*wrapped(heading(metric)), "(IQR)"), spread=_iqr),
@@ -283,7 +283,7 @@ def _scores(metric: Scale) -> Iterator[Field]:
         type=float | None,
         about="mean over tasks of the interquartile range",
         title="IQR",
-        unit="points",
+        unit=metric.difference_unit,
         hint="interquartile range over templates x seeds",
         text=lambda row: _iqr(row) or units.ABSENT,
         sort_by=lambda row: row.iqr,
@@ -296,7 +296,7 @@ def _scores(metric: Scale) -> Iterator[Field]:
         title="interval",
         unit="95 %",
         hint=f"of the {metric.title}: cluster bootstrap over examples",
-        text=lambda row: texts.interval(row.interval),
+        text=lambda row: texts.interval(row.interval, metric.decimals),
         sort_by=lambda row: row.interval[0] if row.interval else None,
         best_is_high=metric.higher_is_better,
         heading=Heading(("95 %", "interval"), spare=1),
@@ -304,7 +304,7 @@ def _scores(metric: Scale) -> Iterator[Field]:
 
 
 def _iqr(row: Row) -> str:
-    return "" if row.iqr is None else units.percent(row.iqr)
+    return "" if row.iqr is None else units.percent(row.iqr, row.metric.decimals)
 
 
 def _chance(metric: Scale) -> Field:
@@ -312,13 +312,14 @@ def _chance(metric: Scale) -> Field:
         "chance",
         value=lambda row: rounded(row.chance),
         type=float | None,
-        about="score of guessing, mean over tasks",
+        about="score of guessing, of written answers that of empty ones, mean over tasks",
         of_record=lambda record: record.task.chance,
         title="chance",
         unit=metric.unit,
         hint=f"{metric.title} of guessing",
-        text=lambda row: units.ABSENT if row.chance is None else units.percent(row.chance),
+        text=lambda row: units.ABSENT if row.chance is None else units.percent(row.chance, metric.decimals),
         sort_by=lambda row: row.chance,
+        is_shown=lambda rows: has_chance(metric),
         heading=Heading(("chance",)),
     )
 
@@ -353,25 +354,26 @@ def of_tasks(table: Table) -> list[Field]:
 
 
 def _of_task(task: Task, metric: Scale) -> Field:
-    chance, number = f"chance {units.percent(task.chance)}", f"n {task.num_examples:,}"
+    number = f"n {task.num_examples:,}"
+    facts = [f"chance {units.percent(task.chance, metric.decimals)}", number] if has_chance(metric) else [number]
 
     def median(row: Row) -> str:
-        return units.percent(row.spreads[task].median)
+        return units.percent(row.spreads[task].median, metric.decimals)
 
     def iqr(row: Row) -> str:
         spread = row.spreads[task].iqr
-        return "" if spread is None else units.percent(spread)
+        return "" if spread is None else units.percent(spread, metric.decimals)
 
     return Field(
         task.name,
         value=lambda row: row.spreads[task].median,
         title=task.name,
         unit=metric.unit,
-        hint=f"{chance}, {number}",
+        hint=", ".join(facts),
         text=lambda row: f"{median(row)} ({iqr(row)})" if iqr(row) else median(row),
         sort_by=lambda row: row.spreads[task].median,
         best_is_high=metric.higher_is_better,
-        heading=Heading((task.name, chance, number), text=median, spread=iqr),
+        heading=Heading((task.name, *facts), text=median, spread=iqr),
     )
 
 

@@ -15,9 +15,14 @@ def heading(metric: Scale) -> str:
     return f"{metric.title} {metric.unit}".rstrip()
 
 
+def has_chance(metric: Scale) -> bool:
+    """Whether a metric is of choices, which can be guessed; of written answers `chance` is what empty ones have."""
+    return metric.name in registry.METRICS
+
+
 def has_accuracy_beside(metric: Scale) -> bool:
     """Whether a metric is of choices and another one than accuracy, which then stands beside it."""
-    return metric.name in registry.METRICS and metric.name != ACCURACY
+    return has_chance(metric) and metric.name != ACCURACY
 
 
 def wrapped(text: str) -> list[str]:

@@ -34,11 +34,11 @@ def _product(*ranges: Range | None) -> str:
     return " x ".join(spans) if spans else units.ABSENT
 
 
-def interval(ends: Interval | None) -> str:
+def interval(ends: Interval | None, decimals: int = 1) -> str:
     """Write an interval of scores, times a hundred: 59.1-64.2; -3.1 to 4.2 where a minus would be two things."""
     if ends is None:
         return units.ABSENT
-    return (" to " if ends[0] < 0 else "-").join(map(units.percent, ends))
+    return (" to " if ends[0] < 0 else "-").join(units.percent(end, decimals) for end in ends)
 
 
 def trained(row: Row) -> str:

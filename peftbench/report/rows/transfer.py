@@ -5,6 +5,7 @@ Paper: 2104.08691, section 5 and table 1 (prompt tuning keeps more than full fin
 
 from collections.abc import Sequence
 
+from peftbench import registry
 from peftbench.report.rows import units
 from peftbench.report.rows.field import Field, Heading
 from peftbench.report.rows.table import Row, Task
@@ -39,6 +40,8 @@ def differences(tasks: Sequence[Task], pairs: Sequence[tuple[Row, Row]]) -> list
 
 
 def _difference(task: Task, pairs: Sequence[tuple[Row, Row]]) -> Field:
+    metric = registry.scale(task.metric)
+
     def value(row: Row) -> float:
         peer = next(peer for other, peer in pairs if other is row)
         return row.spreads[task].median - peer.spreads[task].median
@@ -47,10 +50,10 @@ def _difference(task: Task, pairs: Sequence[tuple[Row, Row]]) -> Field:
         f"{task.name}_minus_{FULL}",
         value=value,
         title=f"{task.name} - {FULL}",
-        unit="points",
+        unit=metric.difference_unit,
         hint=f"n {task.num_examples:,}",
-        text=lambda row: units.points(value(row)),
-        heading=Heading((task.name, f"minus {FULL},", "points")),
+        text=lambda row: units.points(value(row), metric.decimals),
+        heading=Heading((task.name, f"minus {FULL},", metric.difference_unit)),
     )
 
 

@@ -60,16 +60,16 @@ def money(value: float | None) -> str:
     return f"{value:,.2f}" if value < 1000 else f"{value:,.0f}"
 
 
-def percent(share: float) -> str:
-    """Write a hundred times a share, or another score, with one decimal and no unit: 0.724 is 72.4."""
-    text = f"{100 * share:.1f}"
-    return "0.0" if text == "-0.0" else text
+def percent(share: float, decimals: int = 1) -> str:
+    """Write a hundred times a share, or another score, without a unit: 0.724 is 72.4."""
+    text = f"{100 * share:.{decimals}f}"
+    return text.lstrip("-") if float(text) == 0 else text
 
 
-def points(share: float) -> str:
-    """Write a difference of shares in percentage points: 0.123 is +12.3."""
-    text = f"{100 * share:+.1f}"
-    return "0.0" if text in {"+0.0", "-0.0"} else text
+def points(share: float, decimals: int = 1) -> str:
+    """Write a difference of shares in percentage points, or of other scores: 0.123 is +12.3."""
+    text = f"{100 * share:+.{decimals}f}"
+    return text.lstrip("+-") if float(text) == 0 else text
 
 
 def probability(p_value: float) -> str:
