@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 from typer import Option
 
-from peftbench.cli.options import OUTPUT, RESULTS, OutputOptions, PriceSource
+from peftbench.cli.options import OUTPUT, RESULTS, DataFolder, OutputOptions, PriceSource
 from peftbench.store.place import named
 
 if TYPE_CHECKING:
@@ -30,6 +30,18 @@ def report(
         str | None, Option(help="Sort rows by a column: accuracy, inference, disk, ...", metavar="COLUMN")
     ] = None,
     prices: PriceSource = None,
+    metrics: Annotated[
+        str | None,
+        Option(
+            help="Instead: outputs of written answers scored anew, a column for each: bleu,nist,rouge_l,cider.",
+            metavar="NAME,NAME",
+        ),
+    ] = None,
+    task: Annotated[
+        list[str] | None,
+        Option(help="With --metrics: TOML of a task of your own, for its references; repeatable.", metavar="FILE"),
+    ] = None,
+    data: DataFolder = None,
     form: Annotated[
         Format, Option("--format", help="html: one page with pictures. png: its pictures.", rich_help_panel=OUTPUT)
     ] = "table",
@@ -50,13 +62,24 @@ def report(
     from peftbench.cli.screen import say_next
     from peftbench.costs.prices.read import read
     from peftbench.errors import RecordError
-    from peftbench.report.formats import data
+    from peftbench.report.formats.data import to_csv
     from peftbench.report.notes import steps
     from peftbench.report.notes.document import compose
     from peftbench.report.rows.reference import published
     from peftbench.report.rows.sort import ordered
     from peftbench.store.collector import uncollected
 
+    if metrics is not None:
+        _by_metrics(
+            metrics,
+            output,
+            task or [],
+            data,
+            form,
+            out,
+            options={"--sort": sort, "--reference": reference, "--prices": prices},
+        )
+        return
     if prices is not None and form in WITHOUT_MONEY:
         raise RecordError(f"--format {form} has no place for money", hint="--prices goes with table, md, json and html")
     priced = None if prices is None else read(prices)
@@ -77,13 +100,45 @@ def report(
     else:
         typer.echo(content, nl=False)
     if records and is_own:
-        failed = _write(output.results / FILE, data.to_csv(document), progress.say) or failed
+        failed = _write(output.results / FILE, to_csv(document), progress.say) or failed
     if failed:
         raise failed
     step = _first(output)
     if records:
         step = steps.step(document.tables[0], output.results / "adapters") + output.typed()
     say_next(progress, step)
+
+
+def _by_metrics(
+    metrics: str,
+    output: OutputOptions,
+    tasks: list[str],
+    data: Path | None,
+    form: Format,
+    out: Path | None,
+    options: dict[str, object],
+) -> None:
+    """Show outputs by several metrics.
+
+    Raises:
+        RecordError: Options that go with a report's own tables.
+    """
+    from peftbench.cli import report_metrics
+    from peftbench.cli.progress import watch
+    from peftbench.errors import RecordError
+
+    wrong = [name for name, value in options.items() if value is not None]
+    if form not in report_metrics.FORMS:
+        wrong.append(f"--format {form}")
+    if wrong:
+        message = f"--metrics shows outputs by several metrics, and does not go with {', '.join(wrong)}"
+        raise RecordError(message, hint="--format table, md, latex, json or csv")
+    progress = watch(quiet=output.quiet)
+    content = report_metrics.tables(metrics, output, tasks, data, form, progress)
+    if out is None:
+        typer.echo(content, nl=False)
+    elif fault := _write(out, content, progress.say):
+        raise fault
 
 
 def _beside_records(results: Path, form: Format, *, is_own: bool) -> Path:

@@ -87,7 +87,18 @@ def stored(root, right, method="ICL", model="mini-gpt", task="nli", *, sha256="d
     return Store(root).write(made, table)
 
 
-def wrote(root, outputs, references, method="ICL", model="mini-gpt", task="data", *, metric="token_f1", **facts):
+def wrote(
+    root,
+    outputs,
+    references,
+    method="ICL",
+    model="mini-gpt",
+    task="data",
+    *,
+    metric="token_f1",
+    sha256="s" * 64,
+    **facts,
+):
     """Write a record that has these outputs, {template: [text, ...]}, compared with the references of each row."""
     made = record(method, model, task, **facts)
     texts, scale = registry.text_metric(metric), registry.text_metric(metric).scale
@@ -106,6 +117,6 @@ def wrote(root, outputs, references, method="ICL", model="mini-gpt", task="data"
             for row, text in enumerate(of_template)
         ]
     )
-    of_task = made.task.model_copy(update={"metric": metric, "chance": 0.0})
+    of_task = made.task.model_copy(update={"metric": metric, "chance": 0.0, "sha256": sha256})
     changes = {"id": identify(made.identity), "results": results, "task": of_task}
     return Store(root).write(made.model_copy(update=changes), table)

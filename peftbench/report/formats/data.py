@@ -3,7 +3,7 @@
 import csv
 import io
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import zip_longest
 from typing import Any
@@ -47,8 +47,12 @@ def to_csv(document: Document) -> str:
 
     What a table says of its metric has columns of that metric's name, so that none holds two metrics.
     """
+    return csv_of([line for table in document.tables for row in table.rows for line in lines_of(table, row)])
+
+
+def csv_of(lines: Sequence[dict[str, Any]]) -> str:
+    """Write lines by the names of their columns; what a line does not have is empty."""
     file = io.StringIO()
-    lines = [line for table in document.tables for row in table.rows for line in _lines(table, row)]
     writer = csv.DictWriter(file, list(dict.fromkeys(name for line in lines for name in line)), lineterminator="\n")
     writer.writeheader()
     writer.writerows({name: escape.csv(value) for name, value in line.items()} for line in lines)
@@ -96,7 +100,8 @@ def _row(row: Row) -> dict[str, Any]:
     return over_tasks | {"tasks": tasks, "costs": [cost.model_dump() for cost in row.costs.values()]}
 
 
-def _lines(table: Table, row: Row) -> list[dict[str, Any]]:
+def lines_of(table: Table, row: Row) -> list[dict[str, Any]]:
+    """Make the lines of a row: of each task, and of the mean where there are several."""
     on_tasks = [_on_task(row, task, has_costs=len(table.tasks) == 1) for task in row.spreads]
     lines = [_line(row.metric, partial(_over_tasks, row), MEAN), *on_tasks] if len(table.tasks) > 1 else on_tasks
     return [{_column(name, table.metric): value for name, value in line.items()} for line in lines]

@@ -85,7 +85,7 @@ def latex(document: Document) -> str:
         ordered = replace(table, rows=tuple(sorted(table.rows, key=_place)))
         parts.append(f"% {escape.line(table.title)}\n")
         layouts = _layouts(ordered)
-        parts += [_latex_table([column for column in columns if column.name != INTERVALS]) for columns in layouts]
+        parts += [latex_table([column for column in columns if column.name != INTERVALS]) for columns in layouts]
     notes = (*document.findings, *_conventions(document, {INTERVALS}))
     parts.append("".join(f"% {escape.line(text)}\n" for text in notes))
     return "\n".join(parts)
@@ -210,7 +210,8 @@ def _escaped(text: str) -> str:
     return escape.markdown(text).replace("|", "\\|").replace("~", "\\~")
 
 
-def _latex_table(columns: Sequence[Column]) -> str:
+def latex_table(columns: Sequence[Column]) -> str:
+    """Write columns as a table of LaTeX's."""
     rows = zip(*(_latex_cells(column) for column in columns), strict=True)
     spec = "".join("l" if column.is_text else "r" for column in columns)
     return "\n".join(
