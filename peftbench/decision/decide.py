@@ -1,11 +1,13 @@
 """One file of rows in, the answer out: what is assumed, what fits into the time, what it says."""
 
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
 from peftbench.decision import MODEL, QUERIES
 from peftbench.decision.schedule import Schedule, scheduled
 from peftbench.decision.strategies import Split
+from peftbench.errors import TaskError
 from peftbench.flow.failures import CellsFailed, Failure
 from peftbench.flow.run import attempts
 from peftbench.learners.progress import SILENT, Watch
@@ -16,7 +18,7 @@ from peftbench.report.rows.folds import Joined
 from peftbench.spec.cell import Cell, TaskSpec
 from peftbench.store.record import Record
 from peftbench.store.results import Store
-from peftbench.tasks import one_file
+from peftbench.tasks import one_file, schema
 from peftbench.tasks.assumed import Assumed
 
 
@@ -71,12 +73,29 @@ def read(
     """Read rows, or a task TOML, for which nothing has to be assumed.
 
     Raises:
-        TaskError: No task can be made of them.
+        TaskError: No task can be made of them, or its answers are written.
     """
     if rows.suffix == ".toml":
+        _check_choices(rows)
         return TaskSpec(name=str(rows)), None
     assumed = one_file.assume(rows, label, text, template, choices)
     return assumed.spec, assumed
+
+
+def _check_choices(path: Path) -> None:
+    """Refuse a task whose answers are written.
+
+    Raises:
+        TaskError: It is one.
+    """
+    file = schema.read(path)
+    if file.answer == "text":
+        message = f"task '{file.name}' has answers that are written, and `decide` is between answers that are chosen"
+        task = f"--task {shlex.quote(str(path))}"
+        hint = (
+            f"`peftbench icl --shots 4 {task}` and `peftbench tune {task}` test both ways, `peftbench advise` chooses"
+        )
+        raise TaskError(message, hint=hint)
 
 
 def carry_out(

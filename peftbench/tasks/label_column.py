@@ -153,7 +153,8 @@ def _faults(label: Column, classes: Classes) -> list[TaskError]:
         return [TaskError(message, hint=f"rows of at least two classes are needed; {PICK}")]
     if not label.can_be_label:
         message = f"{shown} has {len(label.counts):,} different values in {num_rows:,} rows: too many for classes"
-        return [TaskError(f"{message}, which need two rows or more", hint=PICK)]
+        hint = f'{PICK}; answers that are texts go with a task\'s TOML that says answer = "text"'
+        return [TaskError(f"{message}, which need two rows or more", hint=hint)]
     single = {name: places[0] + 1 for name, places in classes.items() if len(places) == 1}
     return [_single_rows(single, classes)] if single else []
 

@@ -234,3 +234,17 @@ def test_a_metric_has_tables_of_its_own_and_adapters_that_write_share_no_batch(f
         "contains",
         "token_f1",
     }
+
+
+def test_decide_is_between_chosen_answers_and_names_what_tests_written_ones(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    toml(tmp_path, ROWS)
+    assert main(["decide", "toy.toml", "--model", "mini-t0"]) == 2
+    error, _, hint = capsys.readouterr().err.splitlines()
+    assert "task 'toy' has answers that are written, and `decide` is between answers that are chosen" in error
+    assert "`peftbench tune --task toy.toml`" in hint
+    write(
+        tmp_path / "free.csv", [{"question": f"where is inn {number}", "answer": "x" * number} for number in range(9)]
+    )
+    assert main(["decide", "free.csv", "--label", "answer"]) == 2
+    assert 'a task\'s TOML that says answer = "text"' in capsys.readouterr().err
