@@ -5,11 +5,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import typer
+
 from peftbench import registry
 from peftbench.cli.options import OutputOptions
 from peftbench.cli.progress import Watch
 from peftbench.cli.screen import stdout
-from peftbench.errors import RecordError
+from peftbench.errors import PeftbenchError, RecordError
 from peftbench.store.place import named
 
 if TYPE_CHECKING:
@@ -32,8 +34,8 @@ def tables(names: str, output: OutputOptions, tasks: Sequence[str], data: Path |
         watch: Is told of progress.
 
     Raises:
-        PeftbenchError: An unknown metric, or one whose packages are missing; no written answers; rows that are not
-            those of the records, or outputs that are missing.
+        PeftbenchError: An unknown metric, or one whose packages are missing; no written answers; outputs that are
+            missing; or no task's rows are here, and are those of its records.
     """
     from peftbench.report.evidence import rescored
     from peftbench.report.rows import select
@@ -43,13 +45,10 @@ def tables(names: str, output: OutputOptions, tasks: Sequence[str], data: Path |
     if not groups:
         message = f"no record in '{named(output.results)}' has answers that were written"
         raise RecordError(message, hint="without --metrics `peftbench report` shows those that were chosen")
-    references = _references(groups, tasks, data)
-    number = len(metrics) * sum(len(group.stored) for group in groups)
+    pairs = _with_references(groups, tasks, data)
+    number = len(metrics) * sum(len(group.stored) for group, _ in pairs)
     with watch.stage("scoring outputs", number) as advance:
-        scored = [
-            rescored.score(group, of_group, metrics, lambda: advance(1, ""))
-            for group, of_group in zip(groups, references, strict=True)
-        ]
+        scored = [rescored.score(group, texts, metrics, lambda: advance(1, "")) for group, texts in pairs]
     return _written(scored, form)
 
 
@@ -64,16 +63,29 @@ def _metrics(names: str) -> "list[TextMetric]":
     return metrics
 
 
-def _references(groups: "Sequence[Group]", files: Sequence[str], data: Path | None) -> "list[References]":
-    """Read the references of each group's rows.
+def _with_references(
+    groups: "Sequence[Group]", files: Sequence[str], data: Path | None
+) -> "list[tuple[Group, References]]":
+    """Read the references of each group's rows, and name on stderr the groups that are left out, and why.
 
     Raises:
-        RecordError: Rows are not those of the records.
+        PeftbenchError: All of them are.
     """
+    from peftbench.report.formats import escape
     from peftbench.spec.cell import TaskSpec
 
     own = {_named(file): TaskSpec(name=file, data=data) for file in files}
-    return [_of_group(group, own.get(group.name, TaskSpec(name=group.name, data=data))) for group in groups]
+    pairs, faults = [], []
+    for group in groups:
+        try:
+            pairs.append((group, _of_group(group, own.get(group.name, TaskSpec(name=group.name, data=data)))))
+        except PeftbenchError as fault:
+            faults.append(fault)
+    if not pairs:
+        raise faults[0]
+    for reason in faults:
+        typer.echo(f"left out: {escape.line(reason.message)}\nhint: {escape.line(str(reason.hint))}", err=True)
+    return pairs
 
 
 def _named(file: str) -> str:

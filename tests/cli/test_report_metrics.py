@@ -97,6 +97,16 @@ def test_what_is_of_all_rows_is_left_out_with_the_reason_where_a_limit_cut_them(
     assert "NIST bits" not in text
 
 
+def test_a_task_whose_rows_are_not_here_is_left_out_with_the_reason_where_others_are(task, capsys):
+    records(task)
+    wrote("results", {0: OUTPUTS[0][0]}, REFERENCES, task="e2e", metric="bleu")
+    assert report("token_f1", "--data", "nowhere") == 0
+    out, err = capsys.readouterr()
+    assert "Task: toy" in out
+    assert "e2e" not in out
+    assert err == "left out: 'nowhere' is no folder\nhint: --data DIR or PEFTBENCH_DATA, with DIR/TASK/train.jsonl\n"
+
+
 def refused(capsys, part, *words):
     assert report("token_f1", *words) == 2
     error, _, hint = capsys.readouterr().err.splitlines()
