@@ -19,7 +19,8 @@ def advise(
     min_score: Annotated[
         float | None,
         Option(
-            help="Good enough in the task's metric: 0.6, or 60. \\[default: not shown to be worse than the best]",
+            help="Good enough in the task's metric: 0.6, or 60; of NIST, CIDEr and TER as tables show it. "
+            "\\[default: not shown to be worse than the best]",
             metavar="S",
             min=0,
             max=100,
@@ -35,15 +36,15 @@ def advise(
     from peftbench.report.evidence.advise import advise as judge
     from peftbench.report.formats import advise_text
     from peftbench.report.notes.document import compose
+    from peftbench.report.rows.metric import hundredths
 
     if queries is None and prices is None:
         raise RecipeError("Missing option '--queries'", hint="`peftbench advise --help` shows the options")
     priced = None if prices is None else read(prices, queries)
-    share = min_score / 100 if min_score and min_score > 1 else min_score
     records, _ = readable(output)
     document = compose(records)
     number = queries or (priced.traffic.num_queries if priced else 1)
-    tables = [judge(table, number, share, priced) for table in document.tables]
+    tables = [judge(table, number, hundredths(min_score, table.metric), priced) for table in document.tables]
     if form == "json":
         typer.echo(json.dumps(advise_text.to_json(tables, output.typed()), indent=2))
     else:

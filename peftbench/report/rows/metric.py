@@ -25,6 +25,17 @@ def has_accuracy_beside(metric: Scale) -> bool:
     return has_chance(metric) and metric.name != ACCURACY
 
 
+def hundredths(score: float | None, metric: Scale) -> float | None:
+    """Read a score as people type it, into hundredths of what tables show.
+
+    0.6 and 60 are the same share; a TER of 0.6 is as tables show it.
+    """
+    if score is None:
+        return None
+    is_share = metric.difference_unit == "points" and score <= 1
+    return score if is_share else score / 100
+
+
 def wrapped(text: str) -> list[str]:
     """Break a title where a table has little room."""
     return textwrap.wrap(text, WIDTH, break_long_words=False)

@@ -4,8 +4,10 @@ import re
 
 import pytest
 
+from peftbench import registry
 from peftbench.cli.app import main
 from peftbench.report.pictures.figures import magnitude, tick
+from peftbench.report.rows.metric import hundredths
 from peftbench.report.rows.units import percent, points
 from tests.metrics.needs import needs
 from tests.report.stored import wrote
@@ -47,3 +49,11 @@ def test_a_score_is_written_without_a_negative_zero(value, decimals, text):
 def test_axes_of_small_scores_have_ticks_of_their_own_size():
     assert (magnitude([0.022, 0.01]), magnitude([0.2]), magnitude([1.0]), magnitude([0.0])) == (0.1, 1, 1, 1)
     assert (tick(0.005), tick(0.1 + 0.2), tick(-0.0)) == ("0.5", "30", "0")
+
+
+@pytest.mark.parametrize(
+    ("score", "metric", "share"),
+    [(0.6, "accuracy", 0.6), (60, "accuracy", 0.6), (65, "bleu", 0.65), (0.45, "ter", 0.0045), (2.2, "cider", 0.022)],
+)
+def test_a_score_is_read_as_people_type_it(score, metric, share):
+    assert hundredths(score, registry.scale(metric)) == pytest.approx(share)
