@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from peftbench.errors import ModelError
 from peftbench.models.backbone import Backbone
 from peftbench.scoring.encoded import Cloze, Encoded, tokenized
-from peftbench.scoring.layout import Layout
+from peftbench.scoring.layout import MARK, Layout
 from peftbench.spec.cell import Scoring
 from peftbench.tasks.task import Example
 
@@ -29,7 +29,8 @@ def encode(backbone: Backbone, queries: Sequence[Example], scoring: Scoring, lay
                 f"a row has {len(query.choices)} answer choices, and the layer on the pooled state {number} classes",
                 hint="--answer head takes tasks whose rows all have the same choices; --answer cloze takes any",
             )
-    encodings = tokenized(backbone, [layout.prompt(query.input) for query in queries], special=True)
+    texts = [layout.prompt(query.input.replace(MARK, "")) for query in queries]  # no answer has a place in it
+    encodings = tokenized(backbone, texts, special=True)
     return [
         Encoded(
             tuple(encoding.ids),

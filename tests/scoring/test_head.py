@@ -79,6 +79,14 @@ def test_classes_have_the_softmax_of_the_layer_on_the_state_of_each_text_alone(f
         assert {choice.num_tokens for choice in choices} == {1}
 
 
+def test_a_place_for_the_answer_is_no_part_of_the_text():
+    backbone = tiny_backbone("bert")
+    marked, bare = encode(
+        backbone, [example(text, CLASSES) for text in ("it does [[answer]]. no", "it does . no")], HEAD
+    )
+    assert marked.context == bare.context
+
+
 def test_a_model_without_a_head_is_loaded_to_be_classified_and_fills_no_mask(headless):
     backbone = load(str(headless), device="cpu")
     reference = BertModel.from_pretrained(headless, add_pooling_layer=False)
