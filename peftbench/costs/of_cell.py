@@ -75,6 +75,8 @@ class Facts:
         left: What is left of that when training has ended, where it may be less.
         traced: What was seen of a method that has no closed form.
         weighing: What scored the shots before any training, to weigh the models of an ensemble; None where nothing did.
+        teachers: Of what answers here: the models that taught it, and what they were asked for that; None where nobody
+            taught.
         written: For each template, the answers that were written; nothing where choices were scored.
     """
 
@@ -92,6 +94,7 @@ class Facts:
     left: Added | None = None
     traced: Traced | None = None
     weighing: ForwardWork | None = None
+    teachers: "Facts | None" = None
     written: Sequence[Written] = ()
 
     @property
@@ -257,11 +260,12 @@ def _learning(facts: Facts) -> list[Cost]:
     if facts.trained is None or facts.added is None:
         return [_flops("training_flops", 0, "nothing is trained")]
     sweep = _sweep(facts, facts.swept, facts.added) if facts.swept else Flops()
-    total = _training(facts, facts.trained, facts.added) + sweep + _weighing(facts)
+    total = _training(facts, facts.trained, facts.added) + sweep + _weighing(facts) + _teaching(facts.teachers)
+    whole = "" if facts.teachers is None else "; with the teachers, and what they were asked"
     learning = [
-        _flops("training_flops", total.counted, TRAINED),
-        _flops("training_flops", total.by_rule, RULED, "estimated"),
-        _flops("learning_flops", total.run, AS_TRAINED),
+        _flops("training_flops", total.counted, f"{TRAINED}{whole}"),
+        _flops("training_flops", total.by_rule, f"{RULED}{whole}", "estimated"),
+        _flops("learning_flops", total.run, f"{AS_TRAINED}{whole}"),
     ]
     if facts.swept is not None:
         convention = (
@@ -321,6 +325,19 @@ def _sweep(facts: Facts, swept: SweepWork, added: Added) -> Flops:
         run=count.passes_flops(facts.sizes, Counter(swept.passes), added),
         by_rule=_by_rule(facts, swept.held_out),
     )
+
+
+def _teaching(teachers: Facts | None) -> Flops:
+    """Count the trainings of teachers, and their answers."""
+    if teachers is None or teachers.trained is None or teachers.added is None:
+        return Flops()
+    queries = [_query(teachers, length) for scored in teachers.scored for length in scored.lengths]
+    answers = Flops(
+        counted=sum(_forward(teachers, query) for query in queries),
+        run=count.passes_flops(teachers.sizes, Counter(teachers.passes), teachers.used),
+        by_rule=sum(_rule(teachers, query) for query in queries),
+    )
+    return _training(teachers, teachers.trained, teachers.added) + _weighing(teachers) + answers
 
 
 def _weighing(facts: Facts) -> Flops:

@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from peftbench import registry
 from peftbench.costs import backward, count
 from peftbench.flow.trial import Trial
-from peftbench.learners import icl, parts, pet, sweep, tune
+from peftbench.learners import distil, icl, parts, pet, sweep, tune
 from peftbench.learners.classify import Classifying
 from peftbench.learners.icl import Icl
 from peftbench.learners.learn import Queries
@@ -277,21 +277,49 @@ def _after_prefix(part: Round, counts: Counts, trial: Trial) -> tuple[Pass, list
 
 
 def _ensembled(learner: Pet, trial: Trial, texts: Texts) -> Forecast:
-    """Forecast the models of PET, and what their weights take."""
-    sizes, shown = trial.backbone.sizes, pet.rows(trial.plan.queries[0])
-    parts, weighing = [], Counter[Pass]()
+    """Forecast the models of PET and what their weights take; with a student its training, for which they answer."""
+    shown = learner.unlabelled if learner.config.distil else pet.rows(trial.plan.queries[0])
+    parts = []
     for place, pattern in enumerate(learner.patterns):
         queries = [pet.render(pattern, shown)]
         parts += [_tuned(tuning, trial, texts, queries) for tuning in learner.trainings_of(place)]
-        if learner.config.combine == "weighted":
-            weighing.update(_scoring(Shapes(sizes), texts.counts(learner.examples_of(place)), trial))
+    models = replace(_joined(parts), learner=trial.cell.method or "")
+    if learner.config.combine == "weighted":
+        models = _with_weights(models, learner, trial, texts)
+    if not learner.config.distil:
+        return models
+    scoring = distil.scoring_of(trial.scoring)
+    texts = Texts(trial.backbone, scoring)
+    student = _tuned(distil.tuning_of(learner), replace(trial, scoring=scoring), texts, trial.plan.queries)
+    return replace(
+        models,
+        learn_flops=models.flops + student.learn_flops,
+        score_flops=student.score_flops,
+        num_learn_passes=models.num_learn_passes + models.num_score_passes + student.num_learn_passes,
+        num_score_passes=student.num_score_passes,
+    )
+
+
+def _joined(parts: Sequence[Forecast]) -> Forecast:
+    """Add up the work of several trainings by one method."""
     return replace(
         parts[0],
-        learn_flops=sum(part.learn_flops for part in parts) + count.passes_flops(sizes, weighing),
+        learn_flops=sum(part.learn_flops for part in parts),
         score_flops=sum(part.score_flops for part in parts),
-        num_learn_passes=sum(part.num_learn_passes for part in parts) + weighing.total(),
+        num_learn_passes=sum(part.num_learn_passes for part in parts),
         num_score_passes=sum(part.num_score_passes for part in parts),
-        learner=trial.cell.method or "",
+    )
+
+
+def _with_weights(models: Forecast, learner: Pet, trial: Trial, texts: Texts) -> Forecast:
+    """Add what it takes that the bare model answers the shots under each pattern."""
+    sizes, weighing = trial.backbone.sizes, Counter[Pass]()
+    for place in range(len(learner.patterns)):
+        weighing.update(_scoring(Shapes(sizes), texts.counts(learner.examples_of(place)), trial))
+    return replace(
+        models,
+        learn_flops=models.learn_flops + count.passes_flops(sizes, weighing),
+        num_learn_passes=models.num_learn_passes + weighing.total(),
     )
 
 

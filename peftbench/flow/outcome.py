@@ -12,6 +12,7 @@ from peftbench import registry
 from peftbench.costs import of_classifier
 from peftbench.costs.of_cell import Facts, ScoredRows, costs, drawing_costs
 from peftbench.costs.traced_cell import Traced, trace_cell
+from peftbench.flow import of_pet
 from peftbench.flow.evaluation import Evaluation
 from peftbench.flow.plan import Plan
 from peftbench.flow.trial import Trial
@@ -19,7 +20,7 @@ from peftbench.flow.written import WrittenEvaluation
 from peftbench.learners import tune
 from peftbench.learners.classify import Classifying
 from peftbench.learners.icl import Icl
-from peftbench.learners.learn import Classified, Ensembled, Learned, Learner, Tuned
+from peftbench.learners.learn import Classified, Distilled, Ensembled, Learned, Learner, Tuned
 from peftbench.models.backbone import Backbone
 from peftbench.scoring.work import Usage, Work
 from peftbench.selection import kmeans
@@ -120,7 +121,7 @@ def _learned(trial: Trial, learned: Learned) -> store.Learned:
         embedder=None if trial.embedder is None else str(trial.embedder),
         **(_tuned(learned) if isinstance(learned, Tuned) else {}),
         **(_classified(trial, learned) if isinstance(learned, Classified) else {}),
-        **(_ensembled(trial, learned) if isinstance(learned, Ensembled) else {}),
+        **(_ensembled(trial, learned) if isinstance(learned, Ensembled | Distilled) else {}),
     )
 
 
@@ -148,16 +149,9 @@ def _tuned(tuned: Tuned) -> dict[str, Any]:
     }
 
 
-def _ensembled(trial: Trial, ensembled: Ensembled) -> dict[str, Any]:
-    members, trained = ensembled.predictor.members, ensembled.predictor.trained
-    return {
-        "method": trial.cell.method,
-        "config": trial.identity["method_config"],
-        "training": ensembled.learner.tuning.training.model_dump(mode="json"),
-        "num_trained_parameters": sum(predictor.num_trained_parameters for predictor in trained),
-        "num_saved_parameters": sum(member.num_saved for member in members),
-        "num_unreached_parameters": sum(predictor.num_unreached_parameters for predictor in trained),
-    }
+def _ensembled(trial: Trial, ensembled: Ensembled | Distilled) -> dict[str, Any]:
+    settings = {"method": trial.cell.method, "config": trial.identity["method_config"]}
+    return settings | of_pet.learned(ensembled)
 
 
 def _classified(trial: Trial, classified: Classified) -> dict[str, Any]:
@@ -207,19 +201,8 @@ def _facts(trial: Trial, learned: Learned, evaluations: Sequence[Evaluation], ad
         learn_seconds=learned.seconds,
         score_seconds=sum(evaluation.scores.seconds for evaluation in evaluations),
         **(_tuning_facts(learned, evaluations) if isinstance(learned, Tuned) else {}),
-        **(_ensemble_facts(learned) if isinstance(learned, Ensembled) else {}),
+        **(of_pet.facts(learned, backbone) if isinstance(learned, Ensembled | Distilled) else {}),
     )
-
-
-def _ensemble_facts(ensembled: Ensembled) -> dict[str, Any]:
-    tuning, predictor = ensembled.learner.tuning, ensembled.predictor
-    method, sizes = registry.method(tuning.method), predictor.backbone.sizes
-    return {
-        "trained": predictor.work,
-        "weighing": predictor.weighing,
-        "added": tune.added(tuning, sizes, method.added(sizes, tuning.config)),
-        "left": tune.added(tuning, sizes, method.added_finished(sizes, tuning.config, predictor.members[0].shapes)),
-    }
 
 
 def _tuning_facts(tuned: Tuned, evaluations: Sequence[Evaluation]) -> dict[str, Any]:
@@ -296,10 +279,11 @@ def _work(learned: Learned, evaluations: Sequence[Evaluation]) -> dict[str, int]
     work |= _written(evaluations)
     if any(evaluation.scores.selection for evaluation in evaluations):
         work["scoring_saved_tokens"] = scoring.saved_tokens
-    if isinstance(learned, Tuned | Ensembled):
-        training = learned.tuning.training if isinstance(learned, Tuned) else learned.learner.tuning.training
+    if isinstance(learned, Ensembled | Distilled):
+        work |= of_pet.work(learned)
+    if isinstance(learned, Tuned):
         work["training_tokens"] = learned.predictor.work.num_tokens
         work["training_padding_tokens"] = learned.predictor.work.num_padding_tokens
-        if training.stop != "never":
+        if learned.tuning.training.stop != "never":
             work["training_steps"] = learned.predictor.work.num_steps
     return work

@@ -224,7 +224,7 @@ def _learner(cell: Cell, task: Task, rows: tuple[Row, ...], templates: tuple[Tem
     if registry.is_classifier(cell.method):
         return _classifying(cell.method, cell, templates, rows)
     if registry.is_ensemble(cell.method):
-        return _pet(cell, templates, rows)
+        return _pet(cell, task, templates, rows)
     start = None
     if cell.start_from is not None:
         start = starts.read(cell.start_from, lambda: read.describe(cell.model, cell.revision, cell.allow_pickle))
@@ -304,12 +304,12 @@ def _classifying(name: str, cell: Cell, templates: tuple[Template, ...], shots: 
     return Classifying(name, config, templates, shots, cell.seed)
 
 
-def _pet(cell: Cell, patterns: tuple[Template, ...], shots: tuple[Row, ...]) -> pet.Pet:
+def _pet(cell: Cell, task: Task, patterns: tuple[Template, ...], shots: tuple[Row, ...]) -> pet.Pet:
     """Plan PET.
 
     Raises:
         MethodError: Settings that neither it nor the method that trains has, or options that are of one training.
-        TaskError: Several tasks are one, or a pattern makes nothing of a shot.
+        TaskError: Several tasks are one, a pattern makes nothing of a shot, or no row is without label for a student.
     """
     faults = {
         "--transfer-to takes one tuned model to other tasks, and it trains several": cell.source_task is not None,
@@ -338,7 +338,11 @@ def _pet(cell: Cell, patterns: tuple[Template, ...], shots: tuple[Row, ...]) -> 
         examples=list(map(list, zip(*(pet.render(pattern, shots) for pattern in patterns), strict=True))),
         seed=cell.seed,
     )
-    return pet.Pet(config, tuning, patterns)
+    unlabelled = others(task, shots, cell.seed, config.num_unlabelled) if config.distil else ()
+    if config.distil and not unlabelled:
+        message = f"distil = true learns from training rows that are no shots, and all {len(task.train)} are shots"
+        raise TaskError(message, hint="fewer --shots, more rows with --train (their labels are not read), or no distil")
+    return pet.Pet(config, tuning, patterns, unlabelled)
 
 
 def _config(method: str, cell: Cell, start: starts.Start | None) -> MethodConfig:

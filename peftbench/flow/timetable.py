@@ -204,7 +204,8 @@ class Part:
 def _num_steps(trial: Trial) -> int:
     learner = trial.learner
     if isinstance(learner, Pet):
-        return learner.num_models * learner.tuning.training.num_steps
+        of_student = learner.config.distil_steps if learner.config.distil else 0
+        return learner.num_models * learner.tuning.training.num_steps + of_student
     if not isinstance(learner, Tuning):
         return 0
     return learner.training.num_steps + (sweep.num_steps(learner.training) if learner.sweep else 0)

@@ -10,9 +10,10 @@ from peftbench import registry
 from peftbench.classifiers.base import ClassifierConfig
 from peftbench.errors import RecordError
 from peftbench.flow.trial import Trial
+from peftbench.learners import distil
 from peftbench.learners.classify import Classifying
 from peftbench.learners.icl import Icl
-from peftbench.learners.learn import Ensembled, Learned, Prompted, Tuned
+from peftbench.learners.learn import Distilled, Ensembled, Learned, Prompted, Tuned
 from peftbench.learners.pet import Pet
 from peftbench.learners.tune import Tuning
 from peftbench.spec.cell import IclOptions, Scoring
@@ -200,7 +201,11 @@ def of(trial: Trial) -> Usage:
     cell, plan, backbone = trial.cell, trial.plan, trial.backbone
     learner = trial.learner
     shots = () if isinstance(learner, Tuning | Pet) else learner.shots
-    templates = learner.patterns if isinstance(learner, Pet) else plan.templates
+    templates, scoring = plan.templates, trial.scoring
+    if isinstance(learner, Pet) and learner.config.distil:
+        templates, scoring = learner.patterns[:1], distil.scoring_of(scoring)
+    elif isinstance(learner, Pet):
+        templates = learner.patterns
     return Usage(
         model=backbone.name,
         revision=backbone.revision,
@@ -216,7 +221,7 @@ def of(trial: Trial) -> Usage:
             NumberedWording.model_validate({"name": t.name, "index": t.index, "text": t.text} | _rest(t))
             for t in templates
         ),
-        scoring=trial.scoring,
+        scoring=scoring,
         shots=tuple(map(Shot.of, shots)),
         num_chosen=learner.num_chosen if isinstance(learner, Icl) else None,
         calibration_rows=tuple(map(Shot.of, learner.calibration_rows)) if isinstance(learner, Icl) else (),
@@ -238,7 +243,7 @@ def _rest(template: Template) -> dict[str, Any]:
 
 def prompt(trial: Trial, learned: Learned) -> str | None:
     """Write what prompts of shots, or a classifier of them, leave beside their record; None for other trials."""
-    if isinstance(learned, Tuned | Ensembled) or not trial.cell.shots:
+    if isinstance(learned, Tuned | Ensembled | Distilled) or not trial.cell.shots:
         return None
     before: tuple[tuple[str, ...], ...] = ()
     if trial.scoring.chat and isinstance(learned, Prompted):

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from peftbench.adapters import saved
-from peftbench.learners import classify, pet, pet_folder, shots_as_prefix, tune
+from peftbench.learners import classify, distil, pet, pet_folder, shots_as_prefix, tune
 from peftbench.learners.classify import ClassifierPredictor, Classifying
+from peftbench.learners.distil import Student
 from peftbench.learners.icl import Icl
 from peftbench.learners.pet import Pet, PetPredictor
 from peftbench.learners.predictor import Predictor, Prompting
@@ -126,7 +127,32 @@ class Ensembled:
         return self.predictor.num_cut_tokens
 
 
-Learned = Prompted | Tuned | Classified | Ensembled
+@dataclass(frozen=True)
+class Distilled:
+    """What PET's models taught a student, which is attached to the backbone.
+
+    Args:
+        learner: What was trained, and how.
+        student: What answers in their place.
+        seconds: Wall time of learning, that of the models included.
+    """
+
+    learner: Pet
+    student: Student
+    seconds: float
+
+    @property
+    def predictors(self) -> Sequence[Predictor]:
+        """The student, as the first pattern shows it rows."""
+        return [self.student.predictor]
+
+    @property
+    def num_cut_tokens(self) -> int:
+        """Tokens that were cut from the shots, and from the rows without labels."""
+        return self.student.teachers.num_cut_tokens + self.student.predictor.num_cut_tokens
+
+
+Learned = Prompted | Tuned | Classified | Ensembled | Distilled
 
 
 def check(
@@ -143,6 +169,8 @@ def check(
         learner.check(backbone)
     elif isinstance(learner, Pet):
         learner.check(backbone, scoring, queries[0])
+        if learner.config.distil:
+            tune.check(distil.tuning_of(learner), backbone, distil.scoring_of(scoring), queries[0])
     else:
         learner.check(backbone, scoring, queries, decoding)
 
@@ -190,16 +218,22 @@ def learn(
     return Tuned(learner, predictor, time.perf_counter() - started, len(queries), swept)
 
 
-def _ensembled(learner: Pet, backbone: Backbone, scoring: Scoring, watch: Watch, title: str) -> Ensembled:
-    started, total = time.perf_counter(), learner.num_models * learner.tuning.training.num_steps
+def _ensembled(learner: Pet, backbone: Backbone, scoring: Scoring, watch: Watch, title: str) -> Ensembled | Distilled:
+    started, num_steps = time.perf_counter(), learner.tuning.training.num_steps
     stage = f"{title}: PET, {learner.num_models} trainings of {learner.tuning.method}, seed {learner.tuning.seed}"
-    with watch.stage(stage, total) as advance:
+    with watch.stage(stage, learner.num_models * num_steps) as advance:
         predictor = pet.learn(
             learner, backbone, scoring, lambda number, loss: advance(1, f"model {number + 1}, loss {loss:.3f}")
         )
-        if rest := total - predictor.work.num_steps:
+        if rest := learner.num_models * num_steps - predictor.work.num_steps:
             advance(rest, "the loss falls no more")
-    return Ensembled(learner, predictor, time.perf_counter() - started)
+    if not learner.config.distil:
+        return Ensembled(learner, predictor, time.perf_counter() - started)
+    with watch.stage(f"{title}: PET, a student of {len(learner.unlabelled)} rows", learner.config.distil_steps) as step:
+        student = distil.learn(learner, predictor, backbone, lambda _, loss: step(1, f"loss {loss:.3f}"))
+        if rest := learner.config.distil_steps - len(student.predictor.log):
+            step(rest, "the loss falls no more")
+    return Distilled(learner, student, time.perf_counter() - started)
 
 
 def save(learned: Learned, folder: Path, files: Mapping[str, Mapping[str, str]]) -> Path | None:
@@ -216,8 +250,9 @@ def save(learned: Learned, folder: Path, files: Mapping[str, Mapping[str, str]])
     Raises:
         MethodError: The folder cannot be written.
     """
-    if isinstance(learned, Tuned):
-        tuning, predictor = learned.tuning, learned.predictor
+    if isinstance(learned, Tuned | Distilled):
+        part = learned if isinstance(learned, Tuned) else learned.student
+        tuning, predictor = part.tuning, part.predictor
         backbone = predictor.backbone
         return saved.save(folder, backbone, tuning.method, tuning.config, predictor.names, files[""])
     if isinstance(learned, Ensembled):

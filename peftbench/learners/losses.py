@@ -1,4 +1,4 @@
-"""The three losses of T-Few: pure functions of the answer tokens' log-probabilities.
+"""The three losses of T-Few, and that of a student: pure functions of the answer tokens' log-probabilities.
 
 All take `log_probs` (batch, choices, length) float, `mask` (batch, choices, length) bool, true at answer tokens, and
 `label` (batch,) int64, the index of the right choice. Examples may differ in their number of choices: a choice without
@@ -60,9 +60,30 @@ def length_norm_loss(log_probs: Tensor, mask: Tensor, label: Tensor) -> Tensor:
     beta(x, y) = 1/T sum_t log p(y_t | x, y_<t)
     L_LN = -log(exp beta(x, y) / (exp beta(x, y) + sum_n exp beta(x, y^(n))))
     """
+    return torch.nn.functional.cross_entropy(_beta(log_probs, mask), label)
+
+
+def distillation_loss(log_probs: Tensor, mask: Tensor, soft: Tensor, temperature: float) -> Tensor:
+    """Compute how far rank classification is from soft labels, in place of the right choice.
+
+    L = T^2 KL(q || p_T),  p_T = softmax(beta / T)
+
+    Args:
+        log_probs: As all losses.
+        mask: Likewise; all examples have the same choices.
+        soft: q (batch, choices) float, each row's sum 1: made at the same temperature.
+        temperature: T, at least 1 where it softens.
+
+    Paper: 1503.02531, section 2; 2001.07676, section 3.3.
+    """
+    log_p = torch.log_softmax(_beta(log_probs, mask) / temperature, -1)
+    return temperature**2 * torch.nn.functional.kl_div(log_p, soft, reduction="batchmean")
+
+
+def _beta(log_probs: Tensor, mask: Tensor) -> Tensor:
+    """Average each choice's log-probability over its tokens, (batch, choices); of an absent choice -inf."""
     beta = log_probs.where(mask, 0).sum(-1) / mask.sum(-1).clamp(min=1)
-    beta = beta.masked_fill(~mask.any(-1), -torch.inf)
-    return torch.nn.functional.cross_entropy(beta, label)
+    return beta.masked_fill(~mask.any(-1), -torch.inf)
 
 
 def _at(values: Tensor, label: Tensor) -> Tensor:

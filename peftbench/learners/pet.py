@@ -22,7 +22,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, model_serializer, model_validator
 from torch import Tensor
 
 from peftbench.adapters import saved
@@ -59,11 +59,34 @@ class Config(Settings):
         combine: Weights of the models' answers: "uniform", or "weighted" by the accuracy of their pattern on the shots
             before training.
         method: Trains each model; the paper trains all weights.
+        distil: Whether one classifier learns from the models, and answers in their place (`learners.distil`).
+        temperature: Of the soft labels that it learns from.
+        distil_steps: Its optimiser steps.
+        num_unlabelled: Rows that it learns from, at most.
     """
 
     repetitions: int = Field(3, ge=1, le=limits.MAX_REPETITIONS)
     combine: Literal["uniform", "weighted"] = "uniform"
     method: str = "full"
+    distil: bool = False
+    temperature: float = Field(2.0, gt=0, le=1_000, allow_inf_nan=False)
+    distil_steps: int = Field(5_000, ge=0, le=limits.MAX_STEPS_OF_TRAINING)
+    num_unlabelled: int = Field(10_000, ge=1, le=limits.MAX_SHOTS)
+
+    @model_validator(mode="after")
+    def _student_is_on(self) -> "Config":
+        fields = ("temperature", "distil_steps", "num_unlabelled")
+        idle = [name for name in fields if getattr(self, name) != type(self).model_fields[name].default]
+        if idle and not self.distil:
+            raise ValueError(f"{', '.join(idle)}: it goes with distil, which is off")
+        return self
+
+    @model_serializer(mode="wrap")
+    def _without_student(self, serialize: Any) -> dict[str, Any]:
+        """Leave out what is of a student where there is none."""
+        table: dict[str, Any] = serialize(self)
+        of_student = () if self.distil else ("distil", "temperature", "distil_steps", "num_unlabelled")
+        return {name: value for name, value in table.items() if name not in of_student}
 
 
 @dataclass(frozen=True)
@@ -74,11 +97,13 @@ class Pet:
         config: Its settings.
         tuning: How each model is trained; `examples` has each shot as each pattern renders it.
         patterns: The templates.
+        unlabelled: Rows whose labels nobody looks at, for a student; none where there is no student.
     """
 
     config: Config
     tuning: Tuning
     patterns: tuple[Template, ...]
+    unlabelled: tuple[Row, ...] = ()
 
     @property
     def num_models(self) -> int:
@@ -107,7 +132,8 @@ class Pet:
             message = f"--method pet trains models that fill masks, and '{backbone.name}' writes its answers"
             raise MethodError(message, hint="a BERT, RoBERTa, DeBERTa or ModernBERT; here, --method ia3 or lora")
         for place, pattern in enumerate(self.patterns):
-            tune.check(self.trainings_of(place)[0], backbone, scoring, render(pattern, rows(queries)))
+            shown = [*rows(queries), *self.unlabelled]
+            tune.check(self.trainings_of(place)[0], backbone, scoring, render(pattern, shown))
 
 
 def _seed(seed: int, repetition: int) -> int:

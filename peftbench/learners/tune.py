@@ -26,6 +26,7 @@ from peftbench.models.backbone import Backbone
 from peftbench.models.shapes import Sizes
 from peftbench.scoring import encoding, frozen, head
 from peftbench.scoring.batches import memory_for
+from peftbench.scoring.encoded import SoftLabel
 from peftbench.scoring.encoding import Encoded, check_fits, encode
 from peftbench.scoring.forward import choice_log_probs, of_members
 from peftbench.scoring.frozen import FrozenLayers
@@ -56,6 +57,8 @@ class Tuning:
         seed: Of initial values, dropout, batches and templates.
         start: A saved adapter of the same method and settings, whose values training starts from.
         sweep: Whether the learning rate is chosen by cross-validation on the shots, before all of them are trained on.
+        soft_labels: Of each shot, what `length_norm_loss` compares with in place of its label; None where labels are
+            known.
     """
 
     method: str
@@ -65,6 +68,7 @@ class Tuning:
     seed: int = 0
     start: Start | None = None
     sweep: bool = False
+    soft_labels: Sequence[SoftLabel] | None = None
 
     def at(self, lr: float) -> "Tuning":
         """Return the same tuning with another learning rate."""
@@ -171,7 +175,7 @@ def learn(tuning: Tuning, backbone: Backbone, scoring: Scoring, progress: Progre
         names, head_names, own_names = _attach(tuning, backbone, scoring)
         backbone.train_only(names)
         stages = Stages(registry.method(tuning.method), backbone, tuning.config, names)
-        encoded = _encode(tuning.examples, tuning.training, backbone, scoring)
+        encoded = _with_soft_labels(tuning, _encode(tuning.examples, tuning.training, backbone, scoring))
         num_cut = sum(tokens.num_cut_tokens for shot in encoded for tokens in shot)
         predictor = TunePredictor(
             backbone, scoring, names, len(tuning.examples), num_cut, head_names=head_names, own_names=own_names
@@ -280,6 +284,14 @@ def _encode(examples: Examples, training: Training, backbone: Backbone, scoring:
     check_fits(backbone, encoded)
     flat = iter(encoded)
     return [list(itertools.islice(flat, len(of_shot))) for of_shot in examples]
+
+
+def _with_soft_labels(tuning: Tuning, encoded: list[list[Encoded]]) -> list[list[Encoded]]:
+    """Give each shot its soft label, where there are any."""
+    if tuning.soft_labels is None:
+        return encoded
+    pairs = zip(encoded, tuning.soft_labels, strict=True)
+    return [[replace(tokens, soft_label=label) for tokens in of_shot] for of_shot, label in pairs]
 
 
 def _too_large(tuning: Tuning, backbone: Backbone) -> RunError:
@@ -403,11 +415,20 @@ def _losses(
     if training.unlikelihood_loss:
         terms["unlikelihood_loss"] = losses.unlikelihood_loss(log_probs, mask, label, training.loss_form)
     if training.length_norm_loss:
-        terms["length_norm_loss"] = losses.length_norm_loss(log_probs, mask, label)
+        terms["length_norm_loss"] = _rank_loss(batch, log_probs, mask, label)
     if share is not None:
         terms = {name: share[name] * term for name, term in terms.items()}
     total = torch.stack([getattr(training, name) * term for name, term in terms.items()]).sum()
     return {"loss": total, **terms}
+
+
+def _rank_loss(batch: Sequence[Encoded], log_probs: Tensor, mask: Tensor, label: Tensor) -> Tensor:
+    """Compute the loss of rank classification: of the right choices, or of soft labels."""
+    soft = [example.soft_label for example in batch if example.soft_label is not None]
+    if not soft:
+        return losses.length_norm_loss(log_probs, mask, label)
+    probabilities = log_probs.new_tensor([label.probabilities for label in soft])  # (batch, choices)
+    return losses.distillation_loss(log_probs, mask, probabilities, soft[0].temperature)
 
 
 def _preparation_loss(predictor: TunePredictor, batch: Sequence[Encoded], training: Training) -> Tensor:

@@ -29,6 +29,19 @@ class Cloze:
 
 
 @dataclass(frozen=True)
+class SoftLabel:
+    """What teachers say of an example's choices.
+
+    Args:
+        probabilities: Of each choice, at this temperature.
+        temperature: What logits are divided by.
+    """
+
+    probabilities: tuple[float, ...]
+    temperature: float
+
+
+@dataclass(frozen=True)
 class Encoded:
     """An example as token ids.
 
@@ -42,6 +55,7 @@ class Encoded:
         blocks: Where the context begins with blocks of shots that do not see each other: these (`scoring.blocks`).
         cloze: Where an encoder-only model predicts the answer in its place (`scoring.cloze`): what else stands there.
             `context` is what stands before the answer's place then, and `choices` what stands in it.
+        soft_label: What it is trained towards in place of the right choice; None where that is known.
     """
 
     context: tuple[int, ...]
@@ -51,6 +65,7 @@ class Encoded:
     num_cut_tokens: int = 0
     blocks: Blocks | None = None
     cloze: Cloze | None = None
+    soft_label: SoftLabel | None = None
 
     @property
     def num_around(self) -> int:

@@ -139,6 +139,45 @@ def test_new_rows_are_answered_alike(cell, tmp_path):
         predict.load({"": folder}, [usage], None, "adapter")
 
 
+STUDENT = {"repetitions": 1, "combine": "weighted", "distil": True, "distil_steps": 3}
+
+
+def test_a_student_is_one_model_and_all_that_taught_it_is_counted(cell, tmp_path):
+    one = changed(cell, method_config=STUDENT)
+    (trial,) = trials([plan(one)])
+    (foreseen,) = forecasts([trial])
+    assert len(trial.learner.unlabelled) == 2  # of six rows, four are shots
+    store = Store(tmp_path / "results")
+    student, models = (
+        outcome.record
+        for outcome in run([one, changed(cell, method_config={"repetitions": 1, "combine": "weighted"})], store)
+    )
+    found, of_models = counted(student), counted(models)
+    assert (foreseen.learn_flops, foreseen.score_flops) == (found["learning_flops"], found["scoring_flops"])
+    training = {**TRAINING, "num_steps": 3, "optimizer": "adamw", "weight_decay": 0.01, "warmup_ratio": 0.0}
+    plain = changed(cell, method="full", method_config={}, templates=(0,), shots=2, training=training)
+    (alone,) = (
+        part.record for part in run([changed(plain, scoring=ScoringOptions(answer="head"))], Store(tmp_path / "x"))
+    )
+    head = counted(alone)
+    assert found["inference_flops_per_example"] == head["inference_flops_per_example"]
+    labelling = 2 * of_models["inference_flops_per_example"]
+    expected = of_models["training_flops"] + labelling + head["training_flops"]
+    assert found["training_flops"] == pytest.approx(expected, rel=0.05)  # of rows of other lengths
+    assert student.learned.num_saved_parameters == alone.learned.num_saved_parameters
+    assert student.learned.num_head_parameters == alone.learned.num_head_parameters == 2 * 16 + 2
+    assert student.cost("tensor_bytes", "measured").value == alone.cost("tensor_bytes", "measured").value
+    assert student.results[0].num_shots == student.learned.num_shots == 4
+    assert student.work["unlabelled_rows"] == 2
+    folder = store.adapters / student.id
+    predictor = predict.load({"": folder}, [predict.open_usage(folder)], None, "adapter")
+    predictions = [part for chunk in predictor.predict([{"text": row["text"]} for row in ROWS]) for part in chunk]
+    scores = store.read_scores(student.id)
+    for row, prediction in enumerate(predictions):
+        expected = list(scores[scores.row_id == row].sort_values("choice").log_prob)
+        assert list(prediction.scores.values()) == pytest.approx(expected, abs=1e-6)
+
+
 @pytest.mark.parametrize(
     ("fields", "error", "fault"),
     [
@@ -147,6 +186,8 @@ def test_new_rows_are_answered_alike(cell, tmp_path):
         ({"method_config": {"repetition": 1}}, MethodError, "unknown setting of pet with full 'repetition'"),
         ({"method_config": {"repetitions": 0}}, MethodError, "greater than or equal to 1"),
         ({"method_config": {"method": "knn"}}, MethodError, "unknown method 'knn'"),
+        ({"method_config": {"temperature": 3.0}}, MethodError, "temperature: it goes with distil, which is off"),
+        ({"method_config": {"distil": True}, "shots": 6}, TaskError, "no shots, and all 6 are shots"),
         ({"task": TaskSpec(name="lab-train")}, TaskError, "--task is a mixture of several"),
     ],
 )
