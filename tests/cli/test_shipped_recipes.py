@@ -4,6 +4,8 @@ from peftbench import registry
 from peftbench.cli import kept
 from peftbench.cli.run import expanded
 from peftbench.errors import RecipeError
+from peftbench.learners import pet
+from peftbench.spec.cell import Training
 from peftbench.spec.recipe import find, shipped
 
 
@@ -43,6 +45,17 @@ def test_raft_tunes_each_task_by_itself_as_t_few_did_and_keeps_it_from_all_rows(
         (1000, 3e-3, 8)
     }
     assert set(kept.by_task(cells)) == set(registry.GROUP_TASKS["raft"])
+
+
+def test_pet_trains_as_its_authors_did():
+    cells = [cell for cell in expanded(find("pet")) if cell.learner == "tune"]
+    assert sum(cell.method_config.get("distil", False) for cell in cells) == len(cells) - 1 == 15
+    for cell in cells:
+        config = pet.Config(**cell.method_config)
+        assert (config.repetitions, config.temperature, config.distil_steps) == (3, 2, 5000)
+        training = Training(**cell.training)
+        assert (training.num_steps, training.batch_size, training.lr) == (250, 16, 1e-5)
+        assert training.model_dump().items() >= {**pet.LOSSES, **pet.DEFAULTS, **pet.OF_FULL}.items()
 
 
 def test_a_combination_that_cannot_be_is_an_error(tmp_path):
