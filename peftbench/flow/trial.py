@@ -297,7 +297,7 @@ def _resolved(learner: Learner, plan: Plan, backbone: Backbone) -> Learner:
 def _resolved_pet(tuning: Tuning, plan: Plan, backbone: Backbone) -> Tuning:
     """Resolve the settings of PET's trainings, whose losses are PET's whatever a model's folder says."""
     defaults = {**registry.method(tuning.method).DEFAULTS, **pet.DEFAULTS}
-    defaults |= pet.OF_FULL if tuning.method == "full" else {}
+    defaults |= pet.OF_FULL if tuning.method == pet.FULL else {}
     table = defaults | backbone.settings(tuning.method) | pet.LOSSES | plan.cell.training
     return replace(tuning, training=_training(table, backbone))
 

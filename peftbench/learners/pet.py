@@ -47,8 +47,11 @@ PAPER = "2001.07676, section 3"
 LOSSES: dict[str, Any] = {"lm_loss": 0.0, "unlikelihood_loss": 0.0, "length_norm_loss": 1.0}
 DEFAULTS: dict[str, Any] = {"num_steps": 250, "batch_size": 16, "warmup_ratio": 0.0}
 """Fields of spec.cell.Training, whatever is trained."""
+FULL = "full"
 OF_FULL: dict[str, Any] = {"optimizer": "adamw", "lr": 1e-5, "weight_decay": 0.01}
 """The same where all weights are; other methods keep their own."""
+OF_STUDENT = ("temperature", "distil_steps", "num_unlabelled")
+"""Settings that go with `distil`."""
 
 
 class Config(Settings):
@@ -67,7 +70,7 @@ class Config(Settings):
 
     repetitions: int = Field(3, ge=1, le=limits.MAX_REPETITIONS)
     combine: Literal["uniform", "weighted"] = "uniform"
-    method: str = "full"
+    method: str = FULL
     distil: bool = False
     temperature: float = Field(2.0, gt=0, le=1_000, allow_inf_nan=False)
     distil_steps: int = Field(5_000, ge=0, le=limits.MAX_STEPS_OF_TRAINING)
@@ -75,18 +78,17 @@ class Config(Settings):
 
     @model_validator(mode="after")
     def _student_is_on(self) -> "Config":
-        fields = ("temperature", "distil_steps", "num_unlabelled")
-        idle = [name for name in fields if getattr(self, name) != type(self).model_fields[name].default]
+        idle = [name for name in OF_STUDENT if getattr(self, name) != type(self).model_fields[name].default]
         if idle and not self.distil:
             raise ValueError(f"{', '.join(idle)}: it goes with distil, which is off")
         return self
 
     @model_serializer(mode="wrap")
-    def _without_student(self, serialize: Any) -> dict[str, Any]:
-        """Leave out what is of a student where there is none."""
+    def _without_what_is_off(self, serialize: Any) -> dict[str, Any]:
+        """Leave out what is of a student where there is none, and the method that the paper has."""
         table: dict[str, Any] = serialize(self)
-        of_student = () if self.distil else ("distil", "temperature", "distil_steps", "num_unlabelled")
-        return {name: value for name, value in table.items() if name not in of_student}
+        off = () if self.distil else ("distil", *OF_STUDENT)
+        return {name: value for name, value in table.items() if name not in off and (name, value) != ("method", FULL)}
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,7 @@
 """PET from a cell to its record, to what is saved of it, and to new rows."""
 
+import shlex
+
 import pytest
 
 from peftbench.cli.app import main
@@ -15,6 +17,7 @@ from peftbench.report.rows import options
 from peftbench.report.rows.table import build
 from peftbench.spec.cell import Cell, Fold, ScoringOptions, TaskSpec
 from peftbench.store.results import Store
+from peftbench.tasks.template import Template
 from tests.flow.test_run import ROWS
 from tests.row_files import write
 from tests.tiny import tiny_folder
@@ -104,12 +107,14 @@ def test_a_record_is_of_all_models(settings, cell, tmp_path):
     assert record.learned.num_saved_parameters == 2 * times * parts[0].learned.num_saved_parameters
     (result,) = record.results
     assert (result.name, result.num_examples) == ("2 patterns", len(ROWS))
-    assert {"combine": "uniform", **settings}.items() <= record.identity["method_config"].items()
+    settled = {name: value for name, value in settings.items() if value != "full"}
+    assert {"combine": "uniform", **settled}.items() <= record.identity["method_config"].items()
     assert [losses for name, losses in record.identity["training"].items() if name.endswith("_loss")] == [0, 0, 1]
     typed = options.typed(options.of_record(record))
-    assert f"method={settings['method']}" in typed
+    assert ("method=lora" in typed) == (settings["method"] == "lora")
     (row,) = build([record])[0].rows
     assert (row.method, row.is_tuned) == ("pet", True)
+    assert ("method=lora" in [setting.text for setting in row.settings]) == (settings["method"] == "lora")
     (again,) = run([one], store)
     assert not again.is_new
 
@@ -188,12 +193,17 @@ def test_a_student_is_one_model_and_all_that_taught_it_is_counted(cell, tmp_path
         ({"method_config": {"method": "knn"}}, MethodError, "unknown method 'knn'"),
         ({"method_config": {"temperature": 3.0}}, MethodError, "temperature: it goes with distil, which is off"),
         ({"method_config": {"distil": True}, "shots": 6}, TaskError, "no shots, and all 6 are shots"),
-        ({"task": TaskSpec(name="lab-train")}, TaskError, "--task is a mixture of several"),
     ],
 )
 def test_what_does_not_go_with_it_is_refused(fields, error, fault, cell):
     with pytest.raises(error, match=fault):
         plan(changed(cell, **fields))
+
+
+def test_a_mixture_has_templates_of_several_tasks(cell, monkeypatch):
+    monkeypatch.setattr(Template, "task", "another")
+    with pytest.raises(TaskError, match="--task is a mixture of several"):
+        plan(cell)
 
 
 def test_as_it_is_typed(cell, folders, tmp_path, capsys, monkeypatch):
@@ -204,6 +214,10 @@ def test_as_it_is_typed(cell, folders, tmp_path, capsys, monkeypatch):
     _, err = capsys.readouterr()
     assert "pet on" in err
     assert "adapter: results/adapters/" in err
+    (record,) = (record for record in Store("results").all() if record.learned.method)
+    again = options.again([record]).removeprefix("peftbench ").replace("PATH", str(tmp_path))
+    assert main(shlex.split(again)) == 0
+    assert "there already" in capsys.readouterr().err
     assert main([*words, folders["t5"], "--templates", "1", *sets]) == 2
     assert "--method pet trains models that fill masks" in capsys.readouterr().err
 

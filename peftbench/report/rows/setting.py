@@ -20,10 +20,11 @@ LOSSES = {"lm_loss": "L_LM", "unlikelihood_loss": "L_UL", "length_norm_loss": "L
 """Setting that weighs a loss -> the loss's name in 2205.05638, section 3.2."""
 BESIDE = {
     "layer_norms", "bias", "chat", "select", "pool", "attention", "embedder", "source_task", "answer", "train_backbone",
-    "load",
+    "load", "distil", "method",
 }  # fmt: skip
 """Settings that are shown even where all rows have them: they train some of the model beside the method, tell what
-stands in a prompt, that another model reads, how an encoder-only model answers, or that weights are packed."""
+stands in a prompt, that another model reads, how an encoder-only model answers, that weights are packed, or what
+answers and trains in an ensemble."""
 VERSIONS = {"draw_version", "label_draw_version", "chat_template_sha256", "source_task_sha256"}
 """Follow from the other settings, but for records of before: they are shown where nothing else tells rows apart."""
 OFF = (None, False, "none")
