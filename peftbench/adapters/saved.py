@@ -175,7 +175,8 @@ def read(folder: Path) -> Card:
         return Card.model_validate(table)
     except OSError:
         why = f"it has no {CARD}" if folder.exists() else "there is no such folder"
-        hint = "give a folder that `peftbench tune` wrote"
+        inside = next(iter(sorted(folder.glob(f"*/{CARD}"))), None)
+        hint = f"one of those in it: {inside.parent}" if inside else "give a folder that `peftbench tune` wrote"
         raise MethodError(f"'{folder}' is no adapter: {why}", hint=hint) from None
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         faults = f"{error.error_count()} faulty fields" if isinstance(error, ValidationError) else "no such JSON"

@@ -4,6 +4,7 @@ import shlex
 
 import pytest
 
+from peftbench.adapters import saved
 from peftbench.cli.app import main
 from peftbench.errors import MethodError, TaskError
 from peftbench.flow import predict
@@ -134,6 +135,9 @@ def test_new_rows_are_answered_alike(cell, tmp_path):
         assert prediction.answer in ("good", "bad")
     with pytest.raises(MethodError, match="several models of PET, which answer by themselves"):
         predict.load({"a": folder, "b": folder}, [usage, usage], None, "adapter")
+    with pytest.raises(MethodError, match=r"it has no adapter\.json") as caught:
+        saved.read(folder)
+    assert str(folder / "model-0") in caught.value.hint
     part = folder / "model-1" / "adapter.json"
     (folder / "model-0" / "adapter.json").write_text(part.read_text())
     (folder / "model-0" / "adapter.safetensors").write_bytes((part.parent / "adapter.safetensors").read_bytes())
