@@ -1,6 +1,5 @@
 """A plan: a cell with everything resolved that needs no model, so that faults show before anything is computed."""
 
-import copy
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -10,8 +9,7 @@ from peftbench import registry
 from peftbench.adapters import starts
 from peftbench.adapters.peft import read
 from peftbench.errors import MethodError, TaskError
-from peftbench.flow import text_task
-from peftbench.learners import pet
+from peftbench.flow import pet_plan, text_task
 from peftbench.learners.calibration import NUM_ROWS, NUM_TEXTS
 from peftbench.learners.classify import Classifying
 from peftbench.learners.icl import Icl
@@ -98,7 +96,7 @@ def _plan(cell: Cell, task: Task, source: Task, rendered: dict[tuple[Any, ...], 
         part.select("all" if cell.templates is None else cell.templates) for part in (task, source)
     )
     if registry.is_ensemble(cell.method):
-        templates = (_as_one(templates),)
+        templates = (pet_plan.as_one(templates),)
     check_number(source, cell.shots)
     if cell.draw == "kmeans":
         require(kmeans.PACKAGE, kmeans.EXTRA, "--draw kmeans")
@@ -113,13 +111,6 @@ def _plan(cell: Cell, task: Task, source: Task, rendered: dict[tuple[Any, ...], 
         rendered[key] = _queries(bare if is_after_shots else templates, task.test[: cell.limit])
     drawn = () if cell.draw == "kmeans" else shots
     return Plan(cell, task, templates, source, shot_templates, drawn, rendered[key], learner)
-
-
-def _as_one(patterns: Sequence[Template]) -> Template:
-    """Name the first template for all: what is answered is a row, whatever the template that it comes in."""
-    first = copy.copy(patterns[0])
-    first.name = f"{len(patterns)} patterns" if len(patterns) > 1 else first.name
-    return first
 
 
 class _Tasks:
@@ -224,7 +215,7 @@ def _learner(cell: Cell, task: Task, rows: tuple[Row, ...], templates: tuple[Tem
     if registry.is_classifier(cell.method):
         return _classifying(cell.method, cell, templates, rows)
     if registry.is_ensemble(cell.method):
-        return _pet(cell, task, templates, rows)
+        return pet_plan.learner(cell, task, templates, rows)
     start = None
     if cell.start_from is not None:
         start = starts.read(cell.start_from, lambda: read.describe(cell.model, cell.revision, cell.allow_pickle))
@@ -302,47 +293,6 @@ def _classifying(name: str, cell: Cell, templates: tuple[Template, ...], shots: 
         registry.known(key, schema.model_fields, f"setting of {name}", MethodError)
     config = checked(schema, cell.method_config, f"method '{name}'", MethodError)
     return Classifying(name, config, templates, shots, cell.seed)
-
-
-def _pet(cell: Cell, task: Task, patterns: tuple[Template, ...], shots: tuple[Row, ...]) -> pet.Pet:
-    """Plan PET.
-
-    Raises:
-        MethodError: Settings that neither it nor the method that trains has, or options that are of one training.
-        TaskError: Several tasks are one, a pattern makes nothing of a shot, or no row is without label for a student.
-    """
-    faults = {
-        "--transfer-to takes one tuned model to other tasks, and it trains several": cell.source_task is not None,
-        "--start-from goes on from one adapter, and it trains several": cell.start_from is not None,
-        "--sweep chooses the rate of one training, and it trains several": cell.sweep is not None,
-        "--answer head has no mask, and it fills masks": cell.scoring.answer == "head",
-    }
-    if any(faults.values()):
-        message = "; ".join(text for text, is_so in faults.items() if is_so)
-        raise MethodError(f"--method {cell.method}: {message}", hint="leave out what goes with other methods")
-    if any(pattern.task is not None for pattern in patterns):
-        message = f"{cell.method} averages over the templates of one task, and --task is a mixture of several"
-        raise TaskError(message, hint="one task, or another group")
-    own = {name: value for name, value in cell.method_config.items() if name in pet.Config.model_fields}
-    config = checked(pet.Config, own, f"method '{cell.method}'", MethodError)
-    registry.known(config.method, registry.METHODS, "method", MethodError)
-    rest = {name: value for name, value in cell.method_config.items() if name not in own}
-    schema = registry.method(config.method).Config
-    for key in rest:
-        names = (*pet.Config.model_fields, *schema.model_fields, *Training.model_fields)
-        registry.known(key, names, f"setting of {cell.method} with {config.method}", MethodError)
-    tuning = Tuning(
-        method=config.method,
-        config=checked(schema, rest, f"method '{config.method}'", MethodError),
-        training=checked(Training, pet.LOSSES | cell.training, "training", MethodError),
-        examples=list(map(list, zip(*(pet.render(pattern, shots) for pattern in patterns), strict=True))),
-        seed=cell.seed,
-    )
-    unlabelled = others(task, shots, cell.seed, config.num_unlabelled) if config.distil else ()
-    if config.distil and not unlabelled:
-        message = f"distil = true learns from training rows that are no shots, and all {len(task.train)} are shots"
-        raise TaskError(message, hint="fewer --shots, more rows with --train (their labels are not read), or no distil")
-    return pet.Pet(config, tuning, patterns, unlabelled)
 
 
 def _config(method: str, cell: Cell, start: starts.Start | None) -> MethodConfig:

@@ -58,7 +58,7 @@ class EnsemblePredictor:
 
     def score(self, examples: Sequence[Example], progress: Callable[[int], None] | None = None) -> Scores:
         """Score each example's choices after each shot; `lengths` are of all these prompts."""
-        advance = _fraction(len(self._members), progress)
+        advance = fraction(len(self._members), progress)
         members = [member.score(examples, advance) for member in self._members]
         of_example = zip(*(scores.choices for scores in members), strict=True)
         return Scores(
@@ -102,7 +102,7 @@ class EnsemblePredictor:
             member.take(member.num_fitting(examples), examples)
 
 
-def _fraction(num_members: int, progress: Callable[[int], None] | None) -> Callable[[int], None] | None:
+def fraction(num_members: int, progress: Callable[[int], None] | None) -> Callable[[int], None] | None:
     """Report an example as done when it was scored in all prompts, on the average."""
     if progress is None:
         return None

@@ -28,6 +28,7 @@ from torch import Tensor
 from peftbench.adapters import saved
 from peftbench.errors import MethodError, TaskError
 from peftbench.learners import tune
+from peftbench.learners.ensemble import fraction
 from peftbench.learners.predictor import no_text
 from peftbench.learners.tune import TunePredictor, Tuning
 from peftbench.methods.base import MethodConfig
@@ -240,9 +241,8 @@ class PetPredictor:
             TaskError: A pattern makes nothing of a row.
             RunError: As `scoring.score.score`.
         """
-        parts = [self._scored(member, examples) for member in self.members]
-        if progress is not None:
-            progress(len(examples))
+        advance = fraction(len(self.members), progress)
+        parts = [self._scored(member, examples, advance) for member in self.members]
         weights = [member.weight for member in self.members]
         of_examples = zip(*(scores.choices for scores in parts), strict=True)
         return Scores(
@@ -252,10 +252,10 @@ class PetPredictor:
             seconds=sum(scores.seconds for scores in parts),
         )
 
-    def _scored(self, member: Member, examples: Sequence[Example]) -> Scores:
+    def _scored(self, member: Member, examples: Sequence[Example], progress: Callable[[int], None] | None) -> Scores:
         try:
             member.attach(self.backbone)
-            return score(self.backbone, render(member.pattern, rows(examples)), self.scoring)
+            return score(self.backbone, render(member.pattern, rows(examples)), self.scoring, progress=progress)
         finally:
             self.backbone.detach_all()
 

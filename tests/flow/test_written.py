@@ -127,6 +127,7 @@ def test_tuning_learns_where_an_answer_ends(folders, tmp_path):
         ({"shots": 2, "icl": IclOptions(labels="random", ensemble="vote")}, "--labels random .*; --ensemble vote"),
         ({"shots": 2, "draw": "balanced"}, "--draw balanced"),
         ({"shots": 2, "learner": "tune", "method": "knn", "training": {}}, "--method knn chooses a class"),
+        ({"shots": 2, "learner": "tune", "method": "pet", "training": {}}, "--method pet chooses a class"),
         ({"shots": 2, "learner": "tune", "method": "ia3", "training": {"unlikelihood_loss": 1}}, "unlikelihood_loss"),
         ({"shots": 2, "learner": "tune", "method": "ia3", "sweep": "lr"}, "--sweep"),
     ],
