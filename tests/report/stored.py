@@ -65,7 +65,19 @@ def folded(root, right, num_folds, method="ICL", model="mini-gpt", *, skip=(), g
     ]
 
 
-def stored(root, right, method="ICL", model="mini-gpt", task="nli", *, sha256="d" * 64, metric="accuracy", **facts):
+def stored(
+    root,
+    right,
+    method="ICL",
+    model="mini-gpt",
+    task="nli",
+    *,
+    sha256="d" * 64,
+    metric="accuracy",
+    device="cpu",
+    dtype="float32",
+    **facts,
+):
     """Write a record that has these answers, and its scores; of a fold where `facts` has one."""
     made = record(method, model, task, task_sha256=sha256, **facts)
     counts = {template: list(some.values() if isinstance(some, dict) else some) for template, some in right.items()}
@@ -83,6 +95,7 @@ def stored(root, right, method="ICL", model="mini-gpt", task="nli", *, sha256="d
         for template, some in counts.items()
     ]
     told = {"id": identify(made.identity), "results": results}
+    told["model"] = made.model.model_copy(update={"device": device, "dtype": dtype})
     made = made.model_copy(update=told | {"task": made.task.model_copy(update={"sha256": sha256, "metric": metric})})
     return Store(root).write(made, table)
 

@@ -1,6 +1,7 @@
 """What must stand under a comparison so that nobody reads more into it than is there."""
 
 import shlex
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 
 from peftbench.metrics.base import Scale
@@ -14,6 +15,7 @@ from peftbench.report.rows.metric import ACCURACY
 from peftbench.report.rows.select import Selection, Stored
 from peftbench.report.rows.table import build
 from peftbench.report.rows.units import points
+from peftbench.store.record import Record
 
 FEW_EXAMPLES = 30
 
@@ -32,6 +34,7 @@ def findings(comparison: Comparison, all_stored: Sequence[Stored] = (), options:
         *(f"left out: {text}" for side in (comparison.a, comparison.b) for text in select.left_out(side, all_stored)),
         *_other_shots(comparison),
         *_unlike(comparison.a, comparison.b),
+        *_hardware(comparison.a, comparison.b),
         *_weak([pairs.num_clusters for pairs in comparison.pairs], [line.interval is not None for line in lines]),
         *_models(comparison, [f"{command}{options}" for command in _same_model(comparison, select.rows(all_stored))]),
     ]
@@ -70,6 +73,24 @@ def _unlike(a: Selection, b: Selection) -> Iterator[str]:
         yield f"{letter} is zero-shot, which draws no shots: its answers stand beside those of each seed"
     elif a.is_record and b.is_record and a.first.seed != b.first.seed:
         yield f"A has seed {a.first.seed} and B seed {b.first.seed}: their shots differ"
+
+
+def _hardware(a: Selection, b: Selection) -> Iterator[str]:
+    """Write that records were made on other kinds of device, with weights spread otherwise, or of another type."""
+    of_a, of_b = ({_place(part.record) for whole in side.stored for part in whole.folds or (whole,)} for side in (a, b))
+    if len(of_a | of_b) > 1:
+        sides = f"A ran on {' and '.join(sorted(of_a))}, B on {' and '.join(sorted(of_b))}"
+        yield f"{sides}: that alone gives other last digits, and after training other answers"
+
+
+def _place(record: Record) -> str:
+    """Write where a model's weights were: cpu in float32, 2 x cuda in bfloat16."""
+    model = record.model
+    if model.server is not None:
+        return "a server"
+    kinds = Counter(name.partition(":")[0] for name in model.device.split(", "))
+    devices = " + ".join(f"{number} x {kind}" if number > 1 else kind for kind, number in sorted(kinds.items()))
+    return f"{devices} in {model.dtype}"
 
 
 def _weak(nums_examples: Sequence[int], have_interval: Sequence[bool]) -> Iterator[str]:

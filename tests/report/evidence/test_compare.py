@@ -226,6 +226,31 @@ def test_what_the_sides_do_not_share_is_said(tmp_path):
     assert not any("shots differ" in text or "zero-shot" in text for text in findings_of(tmp_path))
 
 
+@pytest.mark.parametrize(
+    ("a", "b", "said"),
+    [
+        (("cpu", "float32"), ("cpu", "float32"), None),
+        (("cuda", "float32"), ("cuda:1", "float32"), None),
+        (("cpu", "float32"), ("cuda", "float32"), "A ran on cpu in float32, B on cuda in float32"),
+        (("cuda", "bfloat16"), ("cuda:0, cuda:1", "bfloat16"), "A ran on cuda in bfloat16, B on 2 x cuda in bfloat16"),
+        (("cpu", "float32"), ("cpu", "bfloat16"), "A ran on cpu in float32, B on cpu in bfloat16"),
+    ],
+)
+def test_other_devices_and_weights_spread_otherwise_are_said(tmp_path, a, b, said):
+    for method, (device, dtype) in (("ICL", a), ("ia3", b)):
+        stored(tmp_path, {0: [1, 0]}, method, device=device, dtype=dtype)
+    lines = [text.partition(":")[0] for text in findings_of(tmp_path) if " ran on " in text]
+    assert lines == ([] if said is None else [said])
+
+
+def test_a_row_of_several_devices_names_them_all(tmp_path):
+    for seed, device in enumerate(["cpu", "cuda"]):
+        pair_of(tmp_path, {0: [1, 0]}, {0: [1, 1]}, seed=seed, device=device)
+    places = "cpu in float32 and cuda in float32"
+    (text,) = [text for text in findings_of(tmp_path) if " ran on " in text]
+    assert text.startswith(f"A ran on {places}, B on {places}: ")
+
+
 @pytest.mark.parametrize(("num_examples", "are_few"), [(29, True), (30, False)])
 def test_few_examples_are_said(tmp_path, num_examples, are_few):
     pair_of(tmp_path, {0: [1, 0] + [0] * (num_examples - 2)}, {0: [1, 1] + [0] * (num_examples - 2)})
