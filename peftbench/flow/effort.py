@@ -1,7 +1,7 @@
 """How much work a cell is, before a model or rows are loaded: the paper's rule on the shape of its model."""
 
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -73,6 +73,30 @@ def _training(cell: Cell, model: Described) -> int:
 
 def _model(cell: Cell) -> Described | None:
     return None if cell.server is not None else _described(cell.model)
+
+
+def estimates(cells: Sequence[Cell], unknown: float) -> list[float]:
+    """Estimate the FLOPs of cells; those of models with unknown shapes take as many as the others at mean.
+
+    What several cells tune alike is counted with the first of them.
+
+    Args:
+        cells: All cells.
+        unknown: Of a cell, where the shape of no model is known.
+    """
+    first = {places[0] for places in alike(cells)}
+    numbers = [flops(cell) if place in first else scoring_flops(cell) for place, cell in enumerate(cells)]
+    known = [number for number in numbers if number is not None]
+    mean = sum(known) / len(known) if known else unknown
+    return [mean if number is None else float(number) for number in numbers]
+
+
+def alike(cells: Sequence[Cell]) -> list[list[int]]:
+    """List the places of cells that tune the same, by turns of the first of them; of others each by itself."""
+    places: dict[str | int, list[int]] = {}
+    for place, cell in enumerate(cells):
+        places.setdefault(cell.learning if cell.learner == "tune" else place, []).append(place)
+    return list(places.values())
 
 
 def _setting(cell: Cell, name: str, default: int) -> int:

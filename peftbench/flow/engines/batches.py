@@ -49,11 +49,12 @@ def batches(cells: Sequence[Cell], num_workers: int, least_seconds: float) -> li
         num_workers: Batches that are run at a time; there are as many at least, where there are cells enough.
         least_seconds: A batch is no shorter, where its cells and `num_workers` allow that.
     """
-    seconds = _seconds(cells)
+    estimates = effort.estimates(cells, unknown=UNKNOWN_SECONDS * ASSUMED_FLOPS_PER_SECOND)
+    seconds = [flops / ASSUMED_FLOPS_PER_SECOND for flops in estimates]
     total = sum(seconds)
     longest = min(MOST_SECONDS, max(least_seconds, total / (BATCHES_PER_WORKER * num_workers)), total / num_workers)
     of_weights: dict[tuple[Any, ...], list[list[int]]] = {}
-    for places in _alike(cells):
+    for places in effort.alike(cells):
         of_weights.setdefault(cells[places[0]].weights, []).append(places)
     parts: list[list[int]] = []
     for groups in of_weights.values():
@@ -66,23 +67,3 @@ def batches(cells: Sequence[Cell], num_workers: int, least_seconds: float) -> li
         parts.append(part)
     cut = [Batch(tuple(part), tuple(cells[i] for i in part), tuple(seconds[i] for i in part)) for part in parts]
     return sorted(cut, key=lambda batch: -batch.total)
-
-
-def _alike(cells: Sequence[Cell]) -> list[list[int]]:
-    """List the places of cells that tune the same, by turns of the first of them; of others each by itself."""
-    alike: dict[str | int, list[int]] = {}
-    for place, cell in enumerate(cells):
-        alike.setdefault(cell.learning if cell.learner == "tune" else place, []).append(place)
-    return list(alike.values())
-
-
-def _seconds(cells: Sequence[Cell]) -> list[float]:
-    """Estimate what cells take; those of models with unknown shapes take as long as the others at mean.
-
-    What several cells tune alike takes its time in the first of them.
-    """
-    first = {places[0] for places in _alike(cells)}
-    flops = [effort.flops(cell) if place in first else effort.scoring_flops(cell) for place, cell in enumerate(cells)]
-    known = [number / ASSUMED_FLOPS_PER_SECOND for number in flops if number is not None]
-    mean = sum(known) / len(known) if known else UNKNOWN_SECONDS
-    return [mean if number is None else number / ASSUMED_FLOPS_PER_SECOND for number in flops]
