@@ -4,6 +4,7 @@ import itertools
 import shlex
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -94,6 +95,31 @@ class AdapterScorer:
         return score(self._backbone, queries, scoring, row_adapters=row_adapters).choices
 
 
+class Prompts:
+    """The shots of a record, fitted to what is asked at once.
+
+    Args:
+        backbone: The model that the record is of.
+        template: Renders shots and queries.
+        used: The record's usage.
+    """
+
+    def __init__(self, backbone: Backbone, template: Template, used: Usage) -> None:
+        self._learn = partial(icl.learn, backbone, template, used.prompts(template), used.scoring)
+        self._leaves_out, self._learned = used.icl.fit_shots, self._learn()
+
+    def fit(self, examples: Sequence[Example]) -> Prompting:
+        """Let the shots stand before these examples; what was left out for others before them is there again.
+
+        Raises:
+            ModelError: As `icl.fit`.
+        """
+        if self._leaves_out:
+            self._learned = self._learn()
+        icl.fit([self._learned], [examples])
+        return self._learned
+
+
 class PromptScorer:
     """The shots of a record before each query.
 
@@ -104,12 +130,11 @@ class PromptScorer:
     """
 
     def __init__(self, backbone: Backbone, template: Template, used: Usage) -> None:
-        self._predictor = icl.learn(backbone, template, used.prompts(template), used.scoring)
+        self._prompts = Prompts(backbone, template, used)
 
     def score(self, examples: Sequence[Example], numbers: Sequence[int]) -> list[list[ChoiceScore]]:
         """Score each example's choices after the shots."""
-        icl.fit([self._predictor], [examples])
-        return self._predictor.score(examples).choices
+        return self._prompts.fit(examples).score(examples).choices
 
 
 class WholeScorer:
@@ -143,21 +168,21 @@ class Writer:
     def __init__(self, backbone: Backbone, path: Path, template: Template, used: Usage) -> None:
         assert used.decoding is not None
         self._backbone, self._scoring, self._decoding = backbone, used.scoring, used.decoding
-        self._prompt: Prompting | None = None
+        self._prompts: Prompts | None = None
         if path.is_dir():
             saved.load(path, backbone)
         else:
-            self._prompt = icl.learn(backbone, template, used.prompts(template), used.scoring)
+            self._prompts = Prompts(backbone, template, used)
             # Nobody knows how long an answer gets: the first shot's stands for it where shots are to fit.
             self._answers = template.render(used.rows()[0]).choices[:1]
 
     def write(self, examples: Sequence[Example]) -> list[Output]:
         """Write an answer to each example."""
         queries = [cut_input(self._backbone, example, self._scoring.max_input_tokens)[0] for example in examples]
-        if self._prompt is None:
+        if self._prompts is None:
             return generate(self._backbone, queries, self._scoring, self._decoding)
-        icl.fit([self._prompt], [[replace(query, choices=self._answers) for query in queries]])
-        return self._prompt.generate(queries, self._decoding)
+        prompt = self._prompts.fit([replace(query, choices=self._answers) for query in queries])
+        return prompt.generate(queries, self._decoding)
 
 
 @dataclass(frozen=True)
