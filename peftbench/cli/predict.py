@@ -4,9 +4,10 @@ import hashlib
 import json
 import sys
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import nullcontext
-from itertools import islice
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager, nullcontext
+from functools import partial
+from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -15,12 +16,16 @@ from typer import Option
 
 from peftbench.cli.options import FLAG, DeviceMap, ServerOptions, Threads
 from peftbench.errors import RecordError, RunError, TaskError
+from peftbench.spec import limits
 
 if TYPE_CHECKING:
     from peftbench.cli.progress import Watch
+    from peftbench.flow.engines.processes import Processes
     from peftbench.flow.predict import Prediction, RowPredictor
     from peftbench.flow.usage import Usage
     from peftbench.spec.cell import Server
+
+    PredictRows = Callable[[Iterator[dict[str, Any]], int], Iterator[list[Prediction]]]
 
 NUM_SHOWN = 5
 STDIN = Path("-")
@@ -55,27 +60,52 @@ def predict(
     device: Annotated[str, Option(help="auto, cpu, cuda, mps, ...", metavar="NAME")] = "auto",
     device_map: DeviceMap = None,
     threads: Threads = None,
+    jobs: Annotated[
+        int,
+        Option(help="Predict in so many processes, which share the threads.", metavar="N", min=1, max=limits.MAX_JOBS),
+    ] = 1,
     quiet: Annotated[bool, Option("--quiet", "-q", help="No progress, no remarks.", metavar=FLAG)] = False,
 ) -> None:
     """Predict the rows of a file with adapters, or with a record's shots."""
     from peftbench.cli.progress import watch
 
     progress = watch(quiet=quiet)
-    with progress.waiting("loading torch and transformers"):
-        from peftbench.flow import predict as flow
-        from peftbench.models.threads import THREADS
-    THREADS.number = threads
-    named = _named(adapter or [], shots_from)
-    usages = [flow.open_usage(path) for path in named.values()]
-    flow.check_together(list(named), usages)
-    sink = None if output is None else _sink(output, input, named, usages, template, adapter_column)
-    with sink or nullcontext():
-        with progress.waiting("loading the model"):
-            name = model or usages[0].model
-            remote = _server(server.table(name))
-            where: dict[str, Any] = {"server": remote, "device": device, "device_map": device_map}
-            predictor = flow.load(named, usages, template, adapter_column, model=model, **where)
-        _carry_out(predictor, input, sink, progress)
+    with _processes(jobs) as pool:
+        with progress.waiting("loading torch and transformers"):
+            from peftbench.flow import predict as flow
+            from peftbench.flow.engines.rows import Source, predicted
+            from peftbench.models.threads import THREADS
+        THREADS.number = threads
+        named = _named(adapter or [], shots_from)
+        usages = [flow.open_usage(path) for path in named.values()]
+        flow.check_together(list(named), usages)
+        sink = None if output is None else _sink(output, input, named, usages, template, adapter_column)
+        with sink or nullcontext():
+            where: dict[str, Any] = {"model": model, "device": device, "device_map": device_map}
+            where["server"] = _server(server.table(model or usages[0].model))
+            if pool is None:
+                with progress.waiting("loading the model"):
+                    predictor = flow.load(named, usages, template, adapter_column, **where)
+                predict_rows = partial(_predicted, predictor, is_table=_is_table(input))
+            else:
+                source = Source(named, template, adapter_column, where, threads, pool.share, Path.cwd())
+                predict_rows = partial(
+                    predicted, pool, source, size=flow.CHUNK, is_table=_is_table(input), say=progress.say
+                )
+            _carry_out(predict_rows, input, sink, progress)
+
+
+@contextmanager
+def _processes(number: int) -> "Iterator[Processes | None]":
+    """Begin processes, which import torch while this one does, and end them; None where this one is all."""
+    if number == 1:
+        yield None
+        return
+    from peftbench.flow.engines import rows
+    from peftbench.flow.engines.processes import Processes
+
+    with closing(Processes(number, rows.predict, rows.LOADS)) as pool:
+        yield pool
 
 
 def _server(table: dict[str, Any] | None) -> "Server | None":
@@ -140,17 +170,22 @@ def _rows(path: Path) -> Iterator[dict[str, Any]]:
         raise TaskError(f"stdin is no JSONL: {error}", hint=rows.EXPECTED[".jsonl"]) from None
 
 
-def _checked(predictor: "RowPredictor", path: Path, rows: Iterator[dict[str, Any]]) -> Iterator[dict[str, Any]]:
-    """Check the columns of a table's first row against the template's; lines of JSON may differ in theirs."""
-    first = list(islice(rows, 1))
-    if path.suffix.lower() in (".csv", ".tsv", ".parquet"):
-        for row in first:
-            predictor.check(row)
-    yield from first
-    yield from rows
+def _is_table(path: Path) -> bool:
+    """Whether all rows have the columns of the first one; lines of JSON may differ in theirs."""
+    return path.suffix.lower() in (".csv", ".tsv", ".parquet")
 
 
-def _carry_out(predictor: "RowPredictor", source: Path, sink: Any, progress: "Watch") -> None:
+def _predicted(
+    predictor: "RowPredictor", rows: Iterator[dict[str, Any]], first: int, *, is_table: bool
+) -> "Iterator[list[Prediction]]":
+    """Predict rows in this process; a table's columns are checked against the template's."""
+    head = list(islice(rows, 1))
+    for row in head if is_table else ():
+        predictor.check(row)
+    return predictor.predict(chain(head, rows), first)
+
+
+def _carry_out(predict_rows: "PredictRows", source: Path, sink: Any, progress: "Watch") -> None:
     from peftbench.tasks import rows
 
     num_done = sink.num_rows if sink else 0
@@ -162,9 +197,7 @@ def _carry_out(predictor: "RowPredictor", source: Path, sink: Any, progress: "Wa
     faults: list[Prediction] = []
     started, num_new, num_faults = time.perf_counter(), 0, 0
     with progress.stage("predicting", max(0, total - num_done)) as advance:
-        for chunk in predictor.predict(
-            _checked(predictor, source, islice(_rows(source), num_done, None)), num_done + 1
-        ):
+        for chunk in predict_rows(islice(_rows(source), num_done, None), num_done + 1):
             table = [_shown(prediction) for prediction in chunk]
             if sink is None:
                 for row in table:

@@ -37,6 +37,6 @@ def engine(jobs: int | None, on: str | None, slurm: Path | None, results: Path) 
         return Slurm(slurm, jobs, results)
     if jobs is None or jobs == 1:
         return None
-    from peftbench.flow.engines.processes import Processes
+    from peftbench.flow.engines import processes
 
-    return Processes(jobs)
+    return processes.Processes(jobs, processes.run_cells, processes.LOADS)

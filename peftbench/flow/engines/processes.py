@@ -9,13 +9,16 @@ from concurrent.futures import BrokenExecutor, Future, ProcessPoolExecutor
 from contextlib import contextmanager
 from multiprocessing import forkserver, get_context
 from multiprocessing.connection import Connection
+from typing import Any
 
 from peftbench.flow.engines.engine import Answer, Job
 
-Work = Callable[[Job], list[Answer]]
+Work = Callable[[Any], Any]
+LOADS = "peftbench.flow.engines.work"
+"""The module that cells need."""
 
 
-def _work(job: Job) -> list[Answer]:
+def run_cells(job: Job) -> list[Answer]:
     """Run a job; torch is imported where it is not yet."""
     from peftbench.flow.engines.work import work
 
@@ -30,23 +33,24 @@ class Processes:
     Args:
         number: Of processes.
         work: What they do with a job; a function of a module.
+        loads: The module that work needs, which is imported once for all of them; None where it needs none.
     """
 
     least_seconds = 5.0
 
-    def __init__(self, number: int, work: Work = _work) -> None:
+    def __init__(self, number: int, work: Work, loads: str | None = None) -> None:
         self._work = work
         self.num_workers = self.num_submitted = number
         self.share = max(1, (os.cpu_count() or 1) // number)
         self._context = get_context("forkserver")  # the driver may have used CUDA, and cannot be forked then
         self._reader, self._writer = self._context.Pipe(duplex=False)
-        self._pools: list[tuple[ProcessPoolExecutor, Future[list[Answer]]]] = []
-        if work is _work and sys.platform == "linux":  # elsewhere libraries may not bear a fork once they are loaded
-            self._context.set_forkserver_preload(["peftbench.flow.engines.work"])
+        self._pools: list[tuple[ProcessPoolExecutor, Future[Any]]] = []
+        if loads and sys.platform == "linux":  # elsewhere libraries may not bear a fork once they are loaded
+            self._context.set_forkserver_preload([loads])
         with _without_interrupts():
             forkserver.ensure_running()
 
-    def submit(self, job: Job) -> "Future[list[Answer]]":
+    def submit(self, job: Any) -> "Future[Any]":
         """Run a job in a process that has nothing else to do."""
         pool = self._idle() or self._pool()
         with _without_interrupts():

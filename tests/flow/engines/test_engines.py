@@ -1,12 +1,15 @@
 """All engines with their real workers: the same records; options that name none, and clusters that do not answer."""
 
 import importlib.metadata
+import json
 import os
 import sys
 from importlib.util import find_spec
+from pathlib import Path
 
 import pytest
 
+from peftbench.cli.app import main
 from peftbench.errors import MethodError, PeftbenchError, RecipeError
 from peftbench.flow.engines import choice
 from peftbench.flow.engines.dealing import run_on
@@ -21,10 +24,15 @@ def cells(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def alone(cells, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("alone")
-    list(run(cells, Store(folder)))
-    return results.snapshot(folder)
+def store(cells, tmp_path_factory):
+    store = Store(tmp_path_factory.mktemp("alone"))
+    list(run(cells, store))
+    return store
+
+
+@pytest.fixture(scope="module")
+def alone(store):
+    return results.snapshot(store.root)
 
 
 @pytest.mark.parametrize("name", ["processes", "ray", "submitit"])
@@ -43,6 +51,22 @@ def test_records_do_not_tell_which_engine_made_them(name, cells, alone, tmp_path
     outcomes = list(run_on(engine, cells, Store("results")))
     assert sorted(outcome.place for outcome in outcomes) == list(range(len(cells)))
     assert results.snapshot(tmp_path / "results") == alone
+
+
+def test_predictions_do_not_tell_how_many_processes_made_them(store, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("peftbench.flow.predict.CHUNK", 2)
+    prompt = min(store.root.glob("prompts/*.json"))
+    lines = [json.dumps({"other" if number == 3 else "text": f"day {number}"}) for number in range(9)]
+    Path("rows.jsonl").write_text("\n".join(lines))
+    said = []
+    for number in (1, 2):
+        options = ["--shots-from", str(prompt), "--input", "rows.jsonl", "--output", f"{number}.jsonl"]
+        assert main(["predict", *options, "--quiet", "--jobs", str(number)]) == 1
+        said.append(capsys.readouterr())
+    assert Path("1.jsonl").read_bytes() == Path("2.jsonl").read_bytes()
+    assert said[0] == said[1]
+    assert "1 of 9 rows have no prediction: row 4: " in said[0].err
 
 
 @pytest.mark.parametrize(
