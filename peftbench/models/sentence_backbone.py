@@ -1,12 +1,11 @@
 """A sentence model as a backbone: it makes vectors of texts, and writes none; classifiers of embeddings take it."""
 
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
-from peftbench.models import devices, sentence_model
+from peftbench.models import devices, sentence_model, source
 from peftbench.models.backbone import Backbone
 from peftbench.models.sentence_model import SentenceModel
 from peftbench.models.threads import THREADS
@@ -61,11 +60,11 @@ class SentenceBackbone(Backbone):
 
 
 def load(name: str, device: str = "auto") -> SentenceBackbone:
-    """Load the sentence model of a folder.
+    """Load the sentence model of a folder, or of an installed package.
 
     Raises:
         ModelError: It is damaged, or there is no such device.
     """
-    sentence = sentence_model.load(Path(name), devices.find(device))
+    sentence = sentence_model.load(source.find(name), devices.find(device))
     THREADS.suit(sentence.sizes.num_parameters)
     return SentenceBackbone(name, sentence)

@@ -16,8 +16,11 @@ TEXTS, TENSORS, PICKLES = ["*.json", "*.model", "*.txt", "*.toml", "*.jinja"], [
 
 
 def is_sentence_model(name: str) -> bool:
-    """Whether a name is that of a folder that says to hold a sentence model."""
-    return (Path(name) / MODULES).is_file()
+    """Whether a name is that of a sentence model: of a folder that says to hold one, or of an installed package."""
+    folder, packaged = Path(name), registry.SENTENCE_MODELS.get(name)
+    if packaged is not None and not folder.is_dir():
+        return packaged.path() is not None
+    return (folder / MODULES).is_file()
 
 
 def find(name: str, revision: str | None = None, allow_pickle: bool = False, *, with_weights: bool = True) -> Path:
@@ -40,11 +43,13 @@ def find(name: str, revision: str | None = None, allow_pickle: bool = False, *, 
         return _local(_packaged(name, registry.PACKAGED[name]), name, revision)
     if Path(name).is_dir() or name.lower().endswith(SUFFIX):
         return _local(_present(Path(name)), name, revision)
+    if name in registry.SENTENCE_MODELS:
+        return _local(_packaged(name, registry.SENTENCE_MODELS[name]).parent, name, revision)
     if HUB_ID.fullmatch(name) and not Path(name).exists():
         return _download(
             name, revision, [*TEXTS, *(TENSORS if with_weights else []), *(["*.bin"] if allow_pickle else [])]
         )
-    names = [*embedded, *registry.PACKAGED]
+    names = [*embedded, *registry.PACKAGED, *registry.SENTENCE_MODELS]
     near = difflib.get_close_matches(name, names, n=1)
     guess = f"did you mean '{near[0]}'? " if near else ""
     raise ModelError(

