@@ -2,6 +2,7 @@
 
 import os
 import shutil
+from collections.abc import Iterator
 from importlib.util import find_spec
 
 import pytest
@@ -12,6 +13,14 @@ from tests import real
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _no_sentence_model_is_installed() -> Iterator[None]:
+    """Decide alike on all machines: a sentence model that is installed would be compared unasked."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(registry, "SENTENCE_MODELS", {})
+        yield
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

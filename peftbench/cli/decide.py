@@ -28,8 +28,11 @@ from peftbench.errors import RecipeError, RecordError
 if TYPE_CHECKING:
     from peftbench.costs.prices.read import Prices
     from peftbench.decision.schedule import Schedule
+    from peftbench.learners.progress import Watch
     from peftbench.report.evidence.decide import Decision
     from peftbench.report.notes.decision import Answer
+    from peftbench.spec.cell import Cell
+    from peftbench.store.results import Store
     from peftbench.tasks.assumed import Assumed
 
 Format = Literal["table", "json", "md", "html"]
@@ -95,6 +98,14 @@ def decide(
     model: Annotated[
         str, Option(help="Name of `list models`, folder, GGUF file or hub id; or served:NAME.", metavar="NAME")
     ] = MODEL,
+    encoder: Annotated[
+        str | None,
+        Option(
+            help="An encoder to compare, too: a folder or a name; docs/deciding.md. \\[default: all-MiniLM-L6-v2 where "
+            "it is installed, by logistic regression alone; none for nothing]",
+            metavar="NAME",
+        ),
+    ] = None,
     queries: Annotated[
         int | None,
         Option(
@@ -132,6 +143,7 @@ def decide(
     with progress.waiting("loading torch and transformers"):
         from peftbench.cli import schedule_text
         from peftbench.decision import decide as decision
+        from peftbench.decision import encoders
         from peftbench.decision import keep as kept
         from peftbench.decision.schedule import scheduled
         from peftbench.decision.strategies import Split
@@ -146,14 +158,13 @@ def decide(
         progress.say(line)
     if save_task is not None:
         _save_task(save_task, rows, assumed)
-    store = Store(output.results)
+    store, rival = Store(output.results), encoders.find(encoder, scoring.max_input_tokens, progress)
     loaded = {"model": model, **weights.table()}
     settings = {**loaded, **run.where(), "scoring": scoring.table(), "server": server.table(model)}
-    schedule = scheduled(
-        task, settings, Split(split.folds, split.repeats, read.group), seconds, store, progress, force=run.force
-    )
+    parts = Split(split.folds, split.repeats, read.group)
+    schedule = scheduled(task, settings, parts, seconds, store, progress, encoder=rival, force=run.force)
     again = (read, split, scoring, weights, server, replace(run, force=False, strict=False))
-    command = _command(rows, model, queries, prices) + "".join(map(options.typed, again)) + output.typed()
+    command = _command(rows, model, encoder, queries, prices) + "".join(map(options.typed, again)) + output.typed()
     if plan:
         typer.echo(schedule_text.terminal(schedule, stdout()), nl=False)
         say_next(progress, command)
@@ -163,11 +174,19 @@ def decide(
     verdict = decision.answer(schedule, records, number)
     cell = decision.chosen_cell(verdict, schedule)
     step = f"{command} --keep my-{rows.stem}" if cell else "peftbench list models"
-    if keep is not None and cell is None:
-        progress.say(f"nothing is written to '{keep}': nothing is shown to be worth it")
-    elif keep is not None and cell is not None:
-        step = kept.keep(cell, keep, progress, store.served).command
+    if keep is not None:
+        step = _keep(cell, keep, progress, store) or step
     _write(_answer(verdict, step, schedule, priced), form, out)
+
+
+def _keep(cell: "Cell | None", folder: Path, progress: "Watch", store: "Store") -> str | None:
+    """Learn what was decided for from all rows, and return the command that uses it; None where nothing was."""
+    from peftbench.decision.keep import keep
+
+    if cell is None:
+        progress.say(f"nothing is written to '{folder}': nothing is shown to be worth it")
+        return None
+    return keep(cell, folder, progress, store.served).command
 
 
 def _priced(name: str | None, queries: int | None) -> "tuple[Prices | None, int]":
@@ -217,10 +236,11 @@ def _save_task(path: Path, rows: Path, assumed: "Assumed | None") -> None:
     save(path, assumed.to_toml(path), hint="--save-task FILE")
 
 
-def _command(rows: Path, model: str, queries: int | None, prices: str | None) -> str:
+def _command(rows: Path, model: str, encoder: str | None, queries: int | None, prices: str | None) -> str:
     """Write the beginning of the command as it is typed."""
     words = ["peftbench", "decide", str(rows)]
     words += [] if model == MODEL else ["--model", model]
+    words += [] if encoder is None else ["--encoder", encoder]
     words += [] if queries is None or (queries == QUERIES and prices is None) else ["--queries", str(queries)]
     words += [] if prices is None else ["--prices", prices]
     return shlex.join(words)

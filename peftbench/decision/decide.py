@@ -4,7 +4,7 @@ import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
-from peftbench.decision import MODEL, QUERIES
+from peftbench.decision import MODEL, QUERIES, encoders
 from peftbench.decision.schedule import Schedule, scheduled
 from peftbench.decision.strategies import Split
 from peftbench.errors import TaskError
@@ -26,6 +26,7 @@ def decide(
     rows: str | Path,
     *,
     model: str = MODEL,
+    encoder: str | None = None,
     queries: int = QUERIES,
     label: str | None = None,
     text: Sequence[str] = (),
@@ -44,6 +45,8 @@ def decide(
     Args:
         rows: CSV, TSV, JSONL or Parquet; or a task TOML.
         model: Name, folder, GGUF file or hub id.
+        encoder: Folder or name of an encoder that is compared; None: a sentence model that is installed, by logistic
+            regression on its embeddings; "none": nothing.
         queries: How many will be asked.
         label: The label's column; None: it is found.
         text: Columns that the model reads; none: they are found.
@@ -58,8 +61,8 @@ def decide(
         PeftbenchError: Faulty rows, no such model, or time for nothing.
     """
     task, _ = read(Path(rows), label=label, text=text)
-    store = Store(results)
-    schedule = scheduled(task, {"model": model}, Split(folds, repeats, group), budget, store, watch)
+    store, rival = Store(results), encoders.find(encoder, watch=watch)
+    schedule = scheduled(task, {"model": model}, Split(folds, repeats, group), budget, store, watch, encoder=rival)
     return answer(schedule, carry_out(schedule, store, watch), queries)
 
 

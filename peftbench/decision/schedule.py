@@ -3,19 +3,20 @@
 import itertools
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from peftbench.costs.clock import matmul_flops_per_second
+from peftbench.decision.encoders import Encoder
 from peftbench.decision.strategies import METHODS, Split, Strategy, cells, num_steps, strategies
 from peftbench.errors import RunError
 from peftbench.flow.forecast import Forecast, forecasts
 from peftbench.flow.plan import Plan, plans, remarks
 from peftbench.flow.rate import Rate, Seconds
 from peftbench.flow.run import Outcome, finished
-from peftbench.flow.trial import on, trials
+from peftbench.flow.trial import Trial, on, trials, weights
 from peftbench.learners.progress import Watch, duration
 from peftbench.models.backbone import Backbone
 from peftbench.spec.cell import Cell, TaskSpec
@@ -26,6 +27,8 @@ from peftbench.store.results import Store
 BUDGET = 20 * 60.0
 """Seconds, where nobody says how many: without searches for learning rates."""
 MEASURED = ("learn_seconds", "score_seconds")
+OF_ENCODERS = {"device", "allow_pickle"}
+"""Fields of the model's cells that hold for an encoder's, too."""
 LENIENCY = 1.1
 """How much longer than the budget what was chosen may last, once other cells have shown how fast things go."""
 
@@ -169,6 +172,7 @@ def scheduled(
     store: Store,
     watch: Watch,
     *,
+    encoder: Encoder | None = None,
     force: bool = False,
 ) -> Schedule:
     """Plan all strategies from rows, forecast them, and choose what fits into the time.
@@ -182,6 +186,7 @@ def scheduled(
         budget: Seconds; None for `BUDGET`, without searches for learning rates.
         store: Where records are, and what was chosen.
         watch: Is told of what is odd in the rows.
+        encoder: Is compared with the model; None: nothing is.
         force: Whether what has a record is run again, and takes time.
 
     Raises:
@@ -197,21 +202,44 @@ def scheduled(
     if backbone.remote is not None:  # a server gives no weights to tune
         compared = [strategy for strategy in compared if strategy.fields["learner"] == "icl"]
     planned = [(strategy, cells(strategy, task, split, settings)) for strategy in compared]
-    steps = _steps(backbone, planned, rate, None if force else store)
+    if encoder is not None and (encoder.is_asked_for or _has_classes(first[0])):
+        before, after = _of_encoder(encoder, task, split, settings, pool)
+        planned = [*before, *planned, *after]
+    steps = _steps(_trials(backbone, planned, encoder), planned, rate, None if force else store)
     budget = BUDGET if budget is None else budget
     name = identify({"cells": [record_id for step in steps for record_id in step.ids], "budget": budget})
     names = _remembered(store.root / "decisions" / f"{name}.json", steps, budget)
     return Schedule([replace(step, is_chosen=step.strategy.name in names) for step in steps], budget, pool, rate)
 
 
+Planned = list[tuple[Strategy, list[Cell]]]
+
+
+def _of_encoder(
+    encoder: Encoder, task: TaskSpec, split: Split, settings: dict[str, Any], pool: Pool
+) -> tuple[Planned, Planned]:
+    """Plan the strategies of an encoder, before and after those of the model, which so is loaded once."""
+    shared: dict[str, Any] = {name: value for name, value in settings.items() if name in OF_ENCODERS}
+    rows = pool.num_training_rows
+    before, after = (
+        [(strategy, cells(strategy, task, split, shared)) for strategy in part]
+        for part in (encoder.before(rows, num_steps(rows)), encoder.after(rows))
+    )
+    return before, after
+
+
+def _has_classes(plan: Plan) -> bool:
+    """Tell whether all rows have the same choices, as classifiers of embeddings want them."""
+    return all(template.fixed_choices is not None for template in plan.templates)
+
+
 def _steps(
-    backbone: Backbone, compared: Sequence[tuple[Strategy, list[Cell]]], rate: Rate, store: Store | None
+    planned: Iterator[Trial], compared: Sequence[tuple[Strategy, list[Cell]]], rate: Rate, store: Store | None
 ) -> list[Step]:
     """Plan the cells of each strategy, and forecast them; what has a record in the store takes no time.
 
     Nothing of a step holds on to the model, so that it is not in memory twice once the steps are run.
     """
-    planned = iter(on(backbone, plans([cell for _, of_strategy in compared for cell in of_strategy])))
     steps: list[Step] = []
     for strategy, of_strategy in compared:
         of_step = tuple(itertools.islice(planned, len(of_strategy)))
@@ -223,6 +251,14 @@ def _steps(
             step = replace(step, forecasts=tuple(_beyond(*pair) for pair in pairs))
         steps.append(replace(step, seconds=rate.total(step.to_run).total))
     return steps
+
+
+def _trials(backbone: Backbone, compared: Planned, encoder: Encoder | None) -> Iterator[Trial]:
+    """Resolve the cells of all strategies on the model that is loaded, those of an encoder on that."""
+    name = None if encoder is None else encoder.name
+    for _, alike in itertools.groupby(plans([cell for _, of_strategy in compared for cell in of_strategy]), weights):
+        of_model = list(alike)
+        yield from trials(of_model) if of_model[0].cell.model == name else on(backbone, of_model)
 
 
 def _beyond(plain: Forecast, calibrated: Forecast) -> Forecast:

@@ -21,7 +21,7 @@ class Strategy:
 
     Args:
         name: In words.
-        fields: Of its cells, beside rows, model and fold.
+        fields: Of its cells, beside rows, fold, and what all of them share; a model, where it is another one.
         is_needed: Whether there is no decision without it.
     """
 
@@ -89,7 +89,8 @@ def num_steps(num_rows: int) -> int:
 def cells(strategy: Strategy, task: TaskSpec, split: Split, shared: dict[str, Any]) -> list[Cell]:
     """Make the cells of a strategy: one for each fold of each division, the first where nothing is drawn."""
     num_repeats = None if strategy.fields["shots"] else 1
-    return [Cell(**shared, task=task, **strategy.fields, **place) for place in split.places(num_repeats)]
+    fields = {**shared, **strategy.fields}
+    return [Cell(task=task, **fields, **place) for place in split.places(num_repeats)]
 
 
 def _prompted(shots: int, *, is_needed: bool = False, is_all: bool = False) -> Sequence[Strategy]:

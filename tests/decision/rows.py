@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from peftbench.learners.progress import Silent
 from tests.tiny import tiny_folder
 
 
@@ -20,3 +21,13 @@ def write_model(folder: Path, settings: str = "[tune]\nnum_steps = 2\n") -> Path
     model = tiny_folder("llama", folder / "model")
     (model / "peftbench.toml").write_text(settings)
     return model
+
+
+class Listener(Silent):
+    """Remembers what is said."""
+
+    def __init__(self):
+        self.lines = []
+
+    def say(self, text):
+        self.lines.append(text)

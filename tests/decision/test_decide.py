@@ -9,20 +9,10 @@ from peftbench.decision.schedule import scheduled
 from peftbench.decision.strategies import Split
 from peftbench.errors import RecordError
 from peftbench.flow import run as flow
-from peftbench.learners.progress import SILENT, Silent
+from peftbench.learners.progress import SILENT
 from peftbench.spec.cell import TaskSpec
 from peftbench.store.results import Store
-from tests.decision.rows import write_model, write_rows
-
-
-class Listener(Silent):
-    """Remembers what is said."""
-
-    def __init__(self):
-        self.lines = []
-
-    def say(self, text):
-        self.lines.append(text)
+from tests.decision.rows import Listener, write_model, write_rows
 
 
 @pytest.fixture(scope="module")

@@ -51,7 +51,7 @@ def candidates(table: Table) -> tuple[list[Candidate], list[str]]:
     if len(table.tasks) > 1 or table.is_mixture:
         tasks = ", ".join(task.name for task in table.tasks)
         raise RecordError(f"a decision is on one task, and this table has {tasks}", hint="choose one of them")
-    fewer = [id(row) for curve in curves(table) if curve.first.is_tuned for row in curve.rows[:-1]]
+    fewer = [id(row) for curve in curves(table) if curve.first.is_learned for row in curve.rows[:-1]]
     rows = [row for row in table.rows if id(row) not in fewer]
     reasons = {names.full(row): _why_not(row, table.tasks[0].num_examples) for row in rows}
     records = [record for row in table.rows for record in row.records]

@@ -141,10 +141,11 @@ class Decision:
 def decide(table: Table, num_queries: int, labels: Sequence[int] | None = None) -> Decision:
     """Decide between tuning and prompting, for so many queries.
 
-    The best tuned candidate stands against the best prompted one, on the same rows, in a test that knows of how many
-    each is the best. What is shown to be more accurate is the verdict; where both are shown to be as good (`AS_GOOD`)
-    it is the cheaper one; else it is `either`. But where the best of all is not shown to be better than always
-    giving the most frequent label, it is `neither`. Right is what was answered rightly, whatever the task's metric.
+    The best tuned candidate, or classifier of embeddings, stands against the best prompted one, on the same rows, in a
+    test that knows of how many each is the best. What is shown to be more accurate is the verdict; where both are shown
+    to be as good (`AS_GOOD`) it is the cheaper one; else it is `either`. But where the best of all is not shown to be
+    better than always giving the most frequent label, it is `neither`. Right is what was answered rightly, whatever the
+    task's metric.
 
     Args:
         table: Rows on one task.
@@ -159,8 +160,8 @@ def decide(table: Table, num_queries: int, labels: Sequence[int] | None = None) 
     groups, name = clusters(records, table.tasks[0].num_examples), table.tasks[0].sha256
     choices = by_price(rows, num_queries, not_worse(rows, best(rows)))
     ordered = [candidate for choice in choices for candidate in present if candidate.row is choice.row]
-    tuned = [candidate for candidate in ordered if candidate.row.is_tuned]
-    prompted = [candidate for candidate in ordered if not candidate.row.is_tuned]
+    tuned = [candidate for candidate in ordered if candidate.row.is_learned]
+    prompted = [candidate for candidate in ordered if not candidate.row.is_learned]
     sides = [_best(side, choices, groups, name) if side else None for side in (tuned, prompted)]
     decision = Decision(
         table,

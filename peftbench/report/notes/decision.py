@@ -228,7 +228,7 @@ def _hundred(best: Best) -> str:
 
 def _name(decision: Decision, row: Row) -> str:
     """Name a row in a sentence: "lora on mini-gpt", "16 examples in the prompt"."""
-    if row.is_tuned:
+    if row.is_learned:
         return names.title(row)
     label = f" ({names.label(row).replace('calibrate=true', 'calibrated')})" if names.label(row) else ""
     models = {candidate.row.model for candidate in decision.candidates}

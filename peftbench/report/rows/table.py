@@ -114,6 +114,11 @@ class Row:
         return is_classifier(self.method)
 
     @property
+    def is_learned(self) -> bool:
+        """Whether something was learned from rows that no prompt shows: parameters, or a classifier."""
+        return self.is_tuned or self.is_classified
+
+    @property
     def is_icl(self) -> bool:
         """Whether it learned from shots in its prompt."""
         return self.method == "ICL"
@@ -262,8 +267,7 @@ def _task(record: Record) -> Task:
 
 def _order(row: Row) -> tuple[Any, ...]:
     """Sort by model, then zero-shot, ICL by shots, classifiers, methods in the registry's order, those of peft."""
-    learns = row.is_tuned or row.is_classified
-    place = 1 + [*CLASSIFIERS, *METHODS, *ENSEMBLES, row.method].index(row.method) if learns else 0
+    place = 1 + [*CLASSIFIERS, *METHODS, *ENSEMBLES, row.method].index(row.method) if row.is_learned else 0
     return row.model, place, row.num_shots, row.method, setting.sort_key(row.settings)
 
 
