@@ -58,8 +58,8 @@ class Encoder:
         missing = "; ".join(text for text, is_missing in left_out.items() if is_missing)
         return f"on {self.name} there is no {missing}" if missing else ""
 
-    def before(self, num_rows: int, num_steps: int) -> list[Strategy]:
-        """List what is run before the model's own strategies, being quick.
+    def quick(self, num_rows: int, num_steps: int) -> list[Strategy]:
+        """List what takes seconds, or a minute.
 
         Args:
             num_rows: Of the smallest training part.
@@ -72,8 +72,8 @@ class Encoder:
             found.append(self._strategy(name, method="lora", shots=num_rows, training=training, answer="head"))
         return found
 
-    def after(self, num_rows: int) -> list[Strategy]:
-        """List what is run after them: SetFit, which takes minutes."""
+    def slow(self, num_rows: int) -> list[Strategy]:
+        """List what takes minutes: SetFit."""
         if not (self.is_asked_for and self.is_sentence_model and _has(SETFIT)):
             return []
         return [self._strategy(f"SetFit on {self.name}", method=SETFIT, shots=num_rows)]

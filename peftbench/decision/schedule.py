@@ -203,8 +203,7 @@ def scheduled(
         compared = [strategy for strategy in compared if strategy.fields["learner"] == "icl"]
     planned = [(strategy, cells(strategy, task, split, settings)) for strategy in compared]
     if encoder is not None and (encoder.is_asked_for or _has_classes(first[0])):
-        before, after = _of_encoder(encoder, task, split, settings, pool)
-        planned = [*before, *planned, *after]
+        planned = _with_encoder(encoder, planned, task, split, settings, pool.num_training_rows)
     steps = _steps(_trials(backbone, planned, encoder), planned, rate, None if force else store)
     budget = BUDGET if budget is None else budget
     name = identify({"cells": [record_id for step in steps for record_id in step.ids], "budget": budget})
@@ -215,17 +214,17 @@ def scheduled(
 Planned = list[tuple[Strategy, list[Cell]]]
 
 
-def _of_encoder(
-    encoder: Encoder, task: TaskSpec, split: Split, settings: dict[str, Any], pool: Pool
-) -> tuple[Planned, Planned]:
-    """Plan the strategies of an encoder, before and after those of the model, which so is loaded once."""
+def _with_encoder(
+    encoder: Encoder, planned: Planned, task: TaskSpec, split: Split, settings: dict[str, Any], num_rows: int
+) -> Planned:
+    """Add an encoder's strategies: the quick ones behind what a decision needs, which runs first, SetFit at the end."""
     shared: dict[str, Any] = {name: value for name, value in settings.items() if name in OF_ENCODERS}
-    rows = pool.num_training_rows
-    before, after = (
+    quick, slow = (
         [(strategy, cells(strategy, task, split, shared)) for strategy in part]
-        for part in (encoder.before(rows, num_steps(rows)), encoder.after(rows))
+        for part in (encoder.quick(num_rows, num_steps(num_rows)), encoder.slow(num_rows))
     )
-    return before, after
+    needed = [pair for pair in planned if pair[0].is_needed]
+    return [*needed, *quick, *planned[len(needed) :], *slow]
 
 
 def _has_classes(plan: Plan) -> bool:

@@ -56,19 +56,19 @@ def names(strategies):
 def test_a_named_encoder_has_a_regression_a_layer_and_setfit(monkeypatch):
     monkeypatch.setattr(encoders, "_has", lambda _: True)
     encoder = Encoder("e", is_asked_for=True, is_sentence_model=True, has_family=True)
-    assert names(encoder.before(40, 60)) == ["logistic regression", "a layer and lora"]
-    assert names(encoder.after(40)) == ["SetFit"]
+    assert names(encoder.quick(40, 60)) == ["logistic regression", "a layer and lora"]
+    assert names(encoder.slow(40)) == ["SetFit"]
     assert encoder.remark == ""
-    assert encoder.before(40, 60)[1].fields["training"] == {"num_steps": 60}
-    assert replace(encoder, has_own_steps=True).before(40, 60)[1].fields["training"] == {}
+    assert encoder.quick(40, 60)[1].fields["training"] == {"num_steps": 60}
+    assert replace(encoder, has_own_steps=True).quick(40, 60)[1].fields["training"] == {}
     plain = replace(encoder, is_sentence_model=False)
-    assert plain.after(40) == []
+    assert plain.slow(40) == []
     assert plain.remark == "on e there is no SetFit (it is no sentence model)"
     foreign = replace(encoder, has_family=False)
-    assert names(foreign.before(40, 60)) == ["logistic regression"]
+    assert names(foreign.quick(40, 60)) == ["logistic regression"]
     assert foreign.remark == "on e there is no a layer with LoRA (the family of its config.json is not known here)"
     monkeypatch.setattr(encoders, "_has", lambda _: False)
-    assert encoder.after(40) == []
+    assert encoder.slow(40) == []
     assert "pip install 'peftbench[setfit]'" in encoder.remark
 
 
@@ -80,8 +80,8 @@ def test_a_sentence_model_that_is_installed_is_compared_by_what_takes_seconds(fo
     monkeypatch.setattr(registry.Packaged, "path", lambda _: folder / "sentence" / "model.safetensors")
     encoder = encoders.find(None, 9, listener)
     assert encoder == Encoder(installed.name, False, True, True, max_input_tokens=9)
-    assert names(encoder.before(40, 60)) == ["logistic regression"]
-    assert encoder.after(40) == []
+    assert names(encoder.quick(40, 60)) == ["logistic regression"]
+    assert encoder.slow(40) == []
     (line,) = listener.lines
     assert "is installed: logistic regression on its embeddings is compared, too, which takes seconds" in line
     assert encoders.find("none") is None
@@ -103,12 +103,14 @@ def test_a_masked_model_is_one_with_its_own_steps(tmp_path):
     assert (encoder.is_sentence_model, encoder.has_family, encoder.has_own_steps) == (False, True, True)
 
 
-def test_each_model_is_loaded_once_and_the_others_cells_are_what_they_were(folder, tmp_path, without_setfit):
+def test_what_a_decision_needs_comes_first_and_the_models_cells_are_what_they_were(folder, tmp_path, without_setfit):
     encoder = encoders.find(str(folder / "sentence"), max_input_tokens=9)
     found, plain = planned(folder, tmp_path, encoder), planned(folder, tmp_path, None)
     of_encoder = [step for step in found.steps if step.cells[0].model == encoder.name]
-    assert list(found.steps[:2]) == of_encoder
-    assert [step.ids for step in found.steps[2:]] == [step.ids for step in plain.steps]
+    rest = [step for step in found.steps if step not in of_encoder]
+    assert [step.ids for step in rest] == [step.ids for step in plain.steps]
+    num_needed = sum(step.strategy.is_needed for step in rest)
+    assert list(found.steps[num_needed : num_needed + 2]) == of_encoder
     assert all(step.seconds > 0 and step.is_chosen for step in of_encoder)
     assert [step.cells[0].scoring.answer for step in of_encoder] == [None, "head"]
     assert {step.cells[0].scoring.max_input_tokens for step in of_encoder} == {9}
@@ -117,8 +119,9 @@ def test_each_model_is_loaded_once_and_the_others_cells_are_what_they_were(folde
 
 @pytest.mark.parametrize("place", [0, 1])
 def test_what_was_learned_on_an_encoder_is_kept_and_predicts(folder, tmp_path, without_setfit, place):
-    step = planned(folder, tmp_path, encoders.find(str(folder / "sentence"))).steps[place]
-    kept = keep.keep(planned(folder, tmp_path, None).on_all_rows(step), tmp_path / "mine", SILENT)
+    found = planned(folder, tmp_path, encoders.find(str(folder / "sentence")))
+    step = [step for step in found.steps if step.cells[0].model == str(folder / "sentence")][place]
+    kept = keep.keep(found.on_all_rows(step), tmp_path / "mine", SILENT)
     path = kept.folder if kept.is_adapter else kept.folder / "usage.json"
     assert kept.is_adapter is (place == 1)
     assert str(path) in kept.command
