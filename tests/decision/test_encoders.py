@@ -17,6 +17,7 @@ from peftbench.errors import ModelError
 from peftbench.flow import predict
 from peftbench.learners.progress import SILENT
 from peftbench.store.results import Store
+from tests.costs.prices.files import API, H100, HAIKU, toml
 from tests.decision.rows import Listener, write_model, write_rows
 from tests.models.test_sentence_model import sentence_folder
 from tests.tiny import tiny_folder
@@ -141,7 +142,11 @@ def test_the_answer_names_the_encoder_and_its_price(folder, tmp_path, monkeypatc
     assert all(candidate["total_flops"] > 0 for candidate in found.values())
     assert (answer["tuned"]["num_candidates"], answer["prompted"]["num_candidates"]) == (4, 6)
     assert "--encoder sentence" in answer["run_next"]
+    (tmp_path / "prices.toml").write_text(toml(model=[HAIKU], hosting=[H100], training=[API]))
+    words += ["--prices", str(tmp_path / "prices.toml")]
     assert main([*words, "--format", "html", "--out", str(tmp_path / "answer.html")]) == 0
-    assert "logistic_regression" in (tmp_path / "answer.html").read_text()
+    page = (tmp_path / "answer.html").read_text()
+    assert "logistic_regression" in page
+    assert "In money, for 1,000,000 queries in 30 days" in " ".join(page.split())
     records = peftbench.Store(tmp_path).all()
     assert {record.learned.method for record in records if record.model.name == "sentence"} == set(found)
