@@ -5,8 +5,10 @@ import io
 import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
+from functools import cache
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import pandas as pd
 import torch
@@ -97,15 +99,18 @@ def their_model(path: Path, tokenizer: Any) -> Any:
 
     The tokenizer is ours: transformers' reading of a GGUF file does not split digits and blank lines as the file says.
     """
+    import gguf
     from lm_eval.models.huggingface import HFLM
     from transformers import AutoModelForCausalLM
 
     with _quiet():
         if path.is_dir():
             return HFLM(str(path), tokenizer=tokenizer, dtype="float32", device="cpu", batch_size=1)
-        # The harness's own call reads the file's words three times, for seconds each: twice for its config.
+        # The harness's own call reads the file's words three times, for seconds each: twice for its config. And
+        # transformers asks gguf for one and the same table of names once for each module.
         of_file = {"gguf_file": path.name, "config": read_config(path)}
-        model = AutoModelForCausalLM.from_pretrained(path.parent, **of_file, dtype=torch.float32)
+        with mock.patch("gguf.get_tensor_name_map", cache(gguf.get_tensor_name_map)):
+            model = AutoModelForCausalLM.from_pretrained(path.parent, **of_file, dtype=torch.float32)
         return HFLM(model, tokenizer=tokenizer, batch_size=1)
 
 
