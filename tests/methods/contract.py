@@ -110,7 +110,7 @@ def bare(case):
     """Start from a backbone with nothing attached; one that a broken method has left changed is loaded anew."""
     backbone = loaded(case.family)
     backbone.detach_all()
-    if what_is_there(backbone) != what_is_there(fresh(case.family)) or not is_as_loaded(backbone, case.family):
+    if what_is_there(backbone) != there_from_the_start(case.family) or not is_as_loaded(backbone, case.family):
         loaded.cache_clear()
     return State(case, loaded(case.family))
 
@@ -165,6 +165,11 @@ def what_is_there(backbone):
     hooks = [len(m._forward_hooks) + len(m._forward_pre_hooks) + len(m._backward_hooks) for m in modules.values()]
     hidden = [n for n, m in modules.items() if {"weight", "bias", "forward"} & vars(m).keys()]
     return list(modules), [n for n, _ in backbone.model.named_parameters()], hooks, hidden
+
+
+@cache
+def there_from_the_start(family):
+    return what_is_there(fresh(family))
 
 
 def is_as_loaded(backbone, family):
@@ -239,7 +244,7 @@ def a_role_that_matches_nothing_is_an_error_and_leaves_nothing_half_attached(sta
         )
         with lacking, pytest.raises(MethodError, match=f"'{missing}'"):
             state.method.attach(backbone, state.case.config)
-        assert what_is_there(backbone) == what_is_there(fresh(state.case.family)), missing
+        assert what_is_there(backbone) == there_from_the_start(state.case.family), missing
 
 
 # --- promises about an attached method
@@ -397,7 +402,7 @@ def merged_it_is_as_unmerged_and_nothing_of_it_is_left(state):
 
 def detaching_gives_the_loaded_model_back(state):
     state.backbone.detach_all()
-    assert what_is_there(state.backbone) == what_is_there(fresh(state.case.family))
+    assert what_is_there(state.backbone) == there_from_the_start(state.case.family)
     assert is_as_loaded(state.backbone, state.case.family)
 
 
@@ -484,6 +489,18 @@ def walk(case):
         state = step(state)
         for promise in promises:
             yield promise, state
+
+
+def check(promise, state, subtests):
+    """Check a promise; a broken one is told as a subtest, so that the others are checked as well.
+
+    One that is kept is none: opening hundreds of them costs more than most promises.
+    """
+    try:
+        promise(state)
+    except (Exception, pytest.fail.Exception):
+        with subtests.test(promise.__name__):
+            raise
 
 
 def reach(case, stage):

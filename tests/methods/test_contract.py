@@ -7,7 +7,7 @@ import pytest
 
 from peftbench import registry
 from peftbench.spec.cell import Training
-from tests.methods.contract import Case, it_learns_with_its_defaults, walk
+from tests.methods.contract import Case, check, it_learns_with_its_defaults, walk
 from tests.tiny import FAMILIES
 
 # Mistral is Llama's file with a window, and Qwen 2 has one. Gemma 3 has all that is Gemma's, and what is Gemma 2's but
@@ -48,8 +48,7 @@ CASES.append(Case("phi3", "ia3", (("places", "all"),)))  # gate and up share wha
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_a_method_keeps_its_promises(case, subtests):
     for promise, state in walk(case):
-        with subtests.test(promise.__name__):
-            promise(state)
+        check(promise, state, subtests)
 
 
 # What is cut to half a percent of a tiny model has hardly a weight left to learn with: it may keep more.
