@@ -57,10 +57,10 @@ def learned(backbone, name, settings, caches=(True,)):
         backbone.detach_all()
 
 
-@pytest.fixture(scope="module", params=["mini-gpt", "mini-t0"])
+@pytest.fixture(scope="module", params=["gpt2", "t5"])
 def pair(request):
     """The model as it is, and the same with a hook of accelerate's around each layer."""
-    plain, hooked = (load(request.param, device="cpu") for _ in range(2))
+    plain, hooked = (tiny_backbone(request.param) for _ in range(2))
     layers = [layer.module for layer in hooked.layers()]
     placement = dict.fromkeys(leaves(hooked.model, layers), FIRST)
     devices.dispatch(hooked.model, placement, force_hooks=True)
@@ -70,7 +70,7 @@ def pair(request):
 
 @pytest.mark.parametrize("name", registry.METHODS)
 def test_hooks_change_no_score_and_no_training(pair, name):
-    plain, hooked = (learned(backbone, name, {}) for backbone in pair)
+    plain, hooked = (learned(backbone, name, SMALL.get(name, {})) for backbone in pair)
     assert hooked.log == plain.log
     assert hooked.choices == plain.choices
     assert plain.values.keys() == hooked.values.keys()
