@@ -1,6 +1,7 @@
 """The commands by name: the module of a command is imported when the command is run, or its own help is shown."""
 
 from collections.abc import Callable
+from functools import cache
 from importlib import import_module
 from typing import Any
 
@@ -67,8 +68,9 @@ def load(name: str) -> Callable[..., None] | typer.Typer:
     return command
 
 
+@cache
 def built(name: str) -> Any:
-    """Import a command and read its options off its signature."""
+    """Import a command and read its options off its signature, once in a process: that takes long."""
     loaded = load(name)
     if not isinstance(loaded, typer.Typer):
         alone = typer.Typer(add_completion=False)
