@@ -3,6 +3,7 @@
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -147,7 +148,7 @@ def expand(name: str, *, as_mixture: bool = False) -> list[str]:
     if name not in registry.TASK_GROUPS:
         _path(name)
         return [name]
-    files = {task: schema.read(path) for task, path in registry.task_files().items()}
+    files = {task: _packaged(path) for task, path in registry.task_files().items()}
     # "lab" is the part of "lab-all" that runs when no task is named.
     tasks = [task for task, file in files.items() if (file.default if name == "lab" else file.group == name)]
     if not tasks:
@@ -157,7 +158,13 @@ def expand(name: str, *, as_mixture: bool = False) -> list[str]:
 
 def catalogue() -> list[TaskInfo]:
     """Describe the tasks that come with the package, without loading their rows."""
-    return [_info(schema.read(path), path.parent) for path in registry.task_files().values()]
+    return [_info(_packaged(path), path.parent) for path in registry.task_files().values()]
+
+
+@cache
+def _packaged(path: Path) -> TaskFile:
+    """Read a task that comes with the package, once in a process: a group is found by reading all of them."""
+    return schema.read(path)
 
 
 def _info(file: TaskFile, folder: Path) -> TaskInfo:

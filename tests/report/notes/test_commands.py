@@ -287,7 +287,8 @@ def test_tasks_are_named_by_their_group_where_they_are_one(tasks, options):
 
 def test_no_task_file_is_read_for_it(monkeypatch):
     """The report sees records, and plain names."""
-    monkeypatch.setattr("peftbench.tasks.schema.read", lambda *_: pytest.fail("a task's file was read"))
+    for reader in ("schema.read", "load._packaged"):
+        monkeypatch.setattr(f"peftbench.tasks.{reader}", lambda *_: pytest.fail("a task's file was read"))
     (table,) = build([record(task=task) for task in LAB])
     assert commands.again(table, table.rows[0]) == ["peftbench icl --model mini-gpt --shots 32"]
 
