@@ -1,5 +1,6 @@
 """Tests run offline, on one thread; those that need real data run where its folder is, and are no skips elsewhere."""
 
+import gc
 import os
 import shutil
 from collections.abc import Iterator
@@ -13,6 +14,7 @@ from tests import real
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+gc.disable()  # until all is imported
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -33,6 +35,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         without += [item for item in items if item.get_closest_marker("s3")]
     config.hook.pytest_deselected(items=without)
     items[:] = [item for item in items if item not in without]
+
+
+def pytest_collection_finish() -> None:
+    """Spare the collector of garbage what was imported: going through it takes as long as a test, each time."""
+    gc.freeze()
+    gc.enable()
 
 
 def _is_there(mark: pytest.Mark) -> bool:
