@@ -55,14 +55,14 @@ def server():
 
 def test_a_real_server_is_near_the_same_weights_here(server, tmp_path):
     store, task = Store(tmp_path), TaskSpec(name="examples/customer-messages/task.toml")
-    fields = {"learner": "icl", "task": task, "shots": 4, "templates": (0,), "limit": 10}
+    fields = {"learner": "icl", "task": task, "shots": 4, "templates": (0,), "limit": 6}
     cells = [Cell(model=f"served:{MODEL}", server=server, **fields), Cell(model=MODEL, device="cpu", **fields)]
     served, local = (outcome.record for outcome in run(cells, store))
     frames = [store.read_scores(record.id) for record in (served, local)]
     apart = np.abs(frames[0].log_prob - frames[1].log_prob)
     assert 0 < apart.max() < MOST_NATS * frames[0].num_tokens.max()
     chosen = [frame.loc[frame.groupby("row_id").ranked_by.idxmax()].choice.to_numpy() for frame in frames]
-    assert (chosen[0] == chosen[1]).sum() >= 9
+    assert (chosen[0] == chosen[1]).sum() >= 5
     assert served.model.server.kind == "llama.cpp"
     assert served.work["served_cached_tokens"] > served.work["served_sent_tokens"] / 2
     flops = {
