@@ -65,12 +65,12 @@ class Encoder:
             num_rows: Of the smallest training part.
             num_steps: Of training, where it brings none of its own.
         """
-        found = [self._strategy(f"logistic regression on {self.name}", method=REGRESSION, shots=num_rows)]
+        strategies = [self._strategy(f"logistic regression on {self.name}", method=REGRESSION, shots=num_rows)]
         if self.is_asked_for and self.has_family:
             training = {} if self.has_own_steps else {"num_steps": num_steps}
             name = f"a layer and lora on {self.name}"
-            found.append(self._strategy(name, method="lora", shots=num_rows, training=training, answer="head"))
-        return found
+            strategies.append(self._strategy(name, method="lora", shots=num_rows, training=training, answer="head"))
+        return strategies
 
     def slow(self, num_rows: int) -> list[Strategy]:
         """List what takes minutes: SetFit."""

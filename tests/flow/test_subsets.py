@@ -53,7 +53,7 @@ def test_a_part_s_value_is_that_of_its_outputs_against_its_references(outcome):
 
 def test_the_report_has_a_column_for_each_part_beside_all_rows(outcome):
     (header,) = [line for line in text.markdown(compose(outcome[0])).splitlines() if "old n 2" in line]
-    assert [part in header for part in ("toy chance", "toy old n 2", "toy new n 1")] == [True] * 3
+    assert [part in header for part in ("toy n", "toy old n 2", "toy new n 1")] == [True] * 3
     assert header.index("n 3") < header.index("old n 2")
 
 

@@ -4,6 +4,7 @@ import json
 import os
 import threading
 import time
+from collections import Counter
 from pathlib import Path
 
 import huggingface_hub
@@ -110,10 +111,11 @@ def test_a_fault_is_named_before_the_first_cell(form, fault, text, tmp_path):
 
 def test_the_noise_is_that_of_prompts_as_long_as_shots_are(tmp_path):
     with serving("bias") as (stub, server):
-        rows = stub.rows
+        rows, times = stub.rows, Counter()
 
         def moving(ids):
-            return rows(ids) - (0.05 if len(ids) > 50 and stub.requests % 3 == 0 else 0)
+            times[tuple(ids)] += 1
+            return rows(ids) - (0.05 if len(ids) > 50 and times[tuple(ids)] % 2 else 0)
 
         stub.rows = moving
         record, _ = scored(Store(tmp_path), cell(server))
