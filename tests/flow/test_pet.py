@@ -16,7 +16,7 @@ from peftbench.flow.trial import trials
 from peftbench.learners import pet_folder
 from peftbench.report.rows import options
 from peftbench.report.rows.table import build
-from peftbench.spec.cell import Cell, Fold, ScoringOptions, TaskSpec
+from peftbench.spec.cell import Cell, ScoringOptions, TaskSpec
 from peftbench.store.results import Store
 from peftbench.tasks.template import Template
 from tests.flow.test_run import ROWS
@@ -229,10 +229,3 @@ def test_as_it_is_typed(cell, folders, tmp_path, capsys, monkeypatch):
 def test_its_effort_is_that_of_all_trainings(cell):
     single = flops(changed(cell, method="full", method_config={}, templates=(0,)))
     assert flops(changed(cell, templates=(0, 1))) == 4 * single
-
-
-def test_each_fold_is_tested_by_models_of_the_others(cell, tmp_path):
-    spec = cell.task.model_copy(update={"test": None})
-    cells = [changed(cell, task=spec, shots=3, fold=Fold(index=index, of=2)) for index in range(2)]
-    records = [outcome.record for outcome in run(cells, Store(tmp_path / "results"))]
-    assert sum(record.results[0].num_examples for record in records) == len(ROWS)
