@@ -5,8 +5,10 @@ Matmul-class operators only, 2 FLOPs per multiply-add. `graph.py` counts a forwa
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import cache
 from typing import Any
 
+from torch._C import DispatchKey
 from torch.backends import mkldnn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -53,10 +55,15 @@ class Kernels(TorchDispatchMode):
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
         formula = flop_registry.get(func.overloadpacket)
-        if formula is None:
-            with self:  # in inference mode a composite operator arrives whole
-                out = func.decompose(*args, **kwargs)
-            return func(*args, **kwargs) if out is NotImplemented else out
+        if formula is None and _is_composite(func):
+            with self:  # in inference mode it arrives whole
+                return func.decompose(*args, **kwargs)
         out = func(*args, **kwargs)
-        self.flops += formula(*args, **kwargs, out_val=out)
+        if formula is not None:
+            self.flops += formula(*args, **kwargs, out_val=out)
         return out
+
+
+@cache
+def _is_composite(func: Any) -> bool:
+    return bool(func.has_kernel_for_dispatch_key(DispatchKey.CompositeImplicitAutograd))
