@@ -54,7 +54,7 @@ class TaskInfo:
 
 
 def load(spec: TaskSpec, *, as_pool: bool = False) -> Task:
-    """Load a task and check its rows and templates.
+    """Load a task and check its rows and templates; one that comes with the package and its rows, once in a process.
 
     Args:
         spec: Which task.
@@ -64,6 +64,18 @@ def load(spec: TaskSpec, *, as_pool: bool = False) -> Task:
     Raises:
         TaskError: An unknown name, a file that cannot be read, or faults in rows and templates, listed at once.
     """
+    path = registry.task_files().get(spec.name)
+    if path is not None and spec == TaskSpec(name=spec.name) and _packaged(path).data.is_beside:
+        return _with_rows(path, spec, as_pool)
+    return _loaded(spec, as_pool)
+
+
+@cache
+def _with_rows(_: Path, spec: TaskSpec, as_pool: bool) -> Task:
+    return _loaded(spec, as_pool)
+
+
+def _loaded(spec: TaskSpec, as_pool: bool) -> Task:
     if spec.template is None and spec.choices is not None:
         raise TaskError("choices were given without a template", hint='add --template "{{text}} ... ||| {{label}}"')
     if spec.name in registry.MIXTURES and spec.template is None:
