@@ -38,6 +38,9 @@ THIS_VERSION = f'{{\n  "schema_version": {SCHEMA_VERSION},'
 SEALED_SINCE = 2
 """Schema version from which on a record has a digest."""
 AGAIN = "type the command that made it again, with --force"
+UNWRITTEN = (
+    "nothing is half-written, finished records stay; where the folder can be written again, the same command goes on"
+)
 SINGLE_HINT = f"remove the file, or {AGAIN}"
 PACKED_HINT = f"{AGAIN}: a single file stands for the packed one"
 DAMAGE = (OSError, ValueError, KeyError, TypeError)
@@ -178,7 +181,7 @@ class Store:
                 yield staged
         except OSError as error:
             why = f"cannot write results to '{self.root}': {error.strerror or error}"
-            raise RecordError(why, hint="nothing half-written was left") from None
+            raise RecordError(why, hint=UNWRITTEN) from None
 
     def write(
         self,
@@ -214,9 +217,7 @@ class Store:
                 return self._place.publish(staged, record, lambda: self._standing(record.id), force=force)
         except OSError as error:
             path = self.records / f"{record.id}.json"
-            raise RecordError(
-                f"cannot write '{path}': {error.strerror}", hint="nothing half-written was left"
-            ) from None
+            raise RecordError(f"cannot write '{path}': {error.strerror or error}", hint=UNWRITTEN) from None
 
     def _standing(self, record_id: str) -> Record | None:
         """Return the record of this id that is in the folder with all that belongs to it, or None."""
