@@ -10,7 +10,7 @@ from peftbench.tasks.task import Row, Task
 def remark(task: Task, test: Sequence[Row], shots: Iterable[Row]) -> str | None:
     """Say in one line how many test rows are shots, of whatever seed, and how many repeat another; None where none is.
 
-    Rows are equal if they are but for their labels.
+    Rows are equal if they are but for their labels, and for what columns are called: shots may be another task's.
 
     Args:
         task: The task, which names the label's column.
@@ -36,5 +36,5 @@ def remark(task: Task, test: Sequence[Row], shots: Iterable[Row]) -> str | None:
 
 
 def _key(row: Row, label: str) -> str:
-    fields = {name: value for name, value in row.fields.items() if name != label}
-    return json.dumps(fields, sort_keys=True, default=str)
+    values = [row.fields[name] for name in sorted(row.fields) if name != label]
+    return json.dumps(values, sort_keys=True, default=str)

@@ -26,3 +26,12 @@ def test_test_rows_among_the_shots_and_repeated_ones_are_counted_in_one_line():
 
 def test_rows_are_equal_whatever_their_labels():
     assert "1 of 2 test rows are among the shots" in said(rows("a", "b"), rows("a", label=1))
+
+
+def test_shots_of_another_task_are_the_same_rows_whatever_their_column_is_called():
+    def of(*columns):
+        return tuple(Row(number, dict(fields, label=0), 0) for number, fields in enumerate(columns))
+
+    assert "1 of 2 test rows are among the shots" in said(rows("a", "b"), of({"sentence": "a"}))
+    pairs = of({"one": "a", "two": "b"}, {"one": "b", "two": "a"})
+    assert said(pairs, of({"first": "c", "second": "a"})) is None
