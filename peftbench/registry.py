@@ -111,7 +111,7 @@ TASK_FOLDERS = (PACKAGE / "tasks" / "library", PACKAGE / "lab" / "tasks")
 TASK_GROUPS = {
     "lab": "four held-out tasks",
     "lab-all": "all eight held-out tasks",
-    "lab-train": "what mini-t0 was trained on",
+    "lab-train": "what mini-t0 and mini-bert were trained on",
     "lab-validation": "what its settings were chosen on",
     "t0-heldout": "real tasks that T0 was not trained on",
     "raft": "RAFT's eleven tasks of 50 labelled rows",

@@ -13,7 +13,7 @@ NUM_EXAMPLES = 5
 GROUPS = {
     "lab-all": "Held-out tasks: no model is trained on them",
     "lab-validation": "Validation tasks: never trained on, never reported; settings are chosen on them",
-    "lab-train": "Training tasks: mini-t0 is taught these, on other sentences",
+    "lab-train": "Training tasks: mini-t0 and mini-bert are taught these, on other sentences",
 }
 HEAD = """# What the lab's models see
 
@@ -27,7 +27,7 @@ def document() -> str:
     parts = [HEAD]
     for group, title in GROUPS.items():
         parts += [f"## {title}\n", *(_task(name) for name in expand(group))]
-    parts += ["## mini-t0's training mixture\n", *(_family(family) for family in wordings()["weights"])]
+    parts += ["## The training mixture of mini-t0 and mini-bert\n", *(_family(family) for family in wordings()["weights"])]
     return "\n".join(parts)
 
 
