@@ -6,6 +6,7 @@ import subprocess
 import sys
 from functools import cache
 from graphlib import CycleError, TopologicalSorter
+from pathlib import Path
 
 import pytest
 
@@ -49,13 +50,22 @@ def for_types(tree: ast.Module) -> set[ast.AST]:
 
 
 @cache
+def parsed() -> dict[Path, list[ast.Import | ast.ImportFrom]]:
+    """File -> the imports in it that are run, those inside of functions included."""
+    trees = {path: ast.parse(path.read_text()) for path in sorted(PACKAGE.rglob("*.py"))}
+    return {
+        path: [node for node in set(ast.walk(tree)) - for_types(tree) if isinstance(node, ast.Import | ast.ImportFrom)]
+        for path, tree in trees.items()
+    }
+
+
+@cache
 def imports() -> list[tuple[str, str, str]]:
     """(file, its part, imported part) of each import of peftbench in peftbench that is run."""
     found = []
-    for path in sorted(PACKAGE.rglob("*.py")):
+    for path, nodes in parsed().items():
         part = path.relative_to(PACKAGE).parts[0].removesuffix(".py")
-        tree = ast.parse(path.read_text())
-        for node in set(ast.walk(tree)) - for_types(tree):
+        for node in nodes:
             names = []
             if isinstance(node, ast.ImportFrom) and node.module:
                 names = [
@@ -83,12 +93,11 @@ def test_imports_point_one_way():
 
 
 def module_imports() -> dict[str, set[str]]:
-    """Module -> the modules that it imports when it is run, those inside of functions included."""
-    modules = {".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts): path for path in PACKAGE.rglob("*.py")}
+    """Module -> the modules that it imports when it is run."""
+    modules = {".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts): path for path in parsed()}
     graph: dict[str, set[str]] = {}
     for module, path in modules.items():
-        tree = ast.parse(path.read_text())
-        nodes = [node for node in set(ast.walk(tree)) - for_types(tree) if isinstance(node, ast.ImportFrom)]
+        nodes = [node for node in parsed()[path] if isinstance(node, ast.ImportFrom)]
         names = {f"{node.module}.{alias.name}" for node in nodes for alias in node.names} | {
             str(node.module) for node in nodes
         }
