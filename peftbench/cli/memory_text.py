@@ -164,7 +164,7 @@ def _conventions(work: Workload) -> list[str]:
         f"{', '.join(map(str, work.choice_tokens))}; scoring in passes of about 4,096 tokens; training steps of "
         f"{work.batch_size} examples, {work.optimizer}",
         f"activations (kept, logits, work): {ACTIVATIONS}",
-        "4bit: the blocks' matrices in nf4, 0.5 byte a weight and a float32 scale for 64; all else in bfloat16",
+        "4bit: the blocks' matrices as --load 4bit packs them, 0.516 bytes a weight; all else in bfloat16",
         "MB is 10^6 bytes",
     ]
 

@@ -29,8 +29,8 @@ from peftbench.scoring.work import Pass
 
 DTYPE_BYTES = {"float32": 4, "bfloat16": 2, "float16": 2, "4bit": 2}
 """Bytes of a value that is computed; of 4-bit weights it is bfloat16."""
-QUANTIZED = 0.5 + FLOAT32_BYTES / 64
-"""Bytes of a 4-bit weight (nf4): half a byte, and a float32 scale for each 64 of them."""
+QUANTIZED = 0.5 + 1 / 64 + FLOAT32_BYTES / (64 * 256)
+"""Bytes of a 4-bit weight (nf4, double quantisation): half a byte, a byte of scale for 64, a float32 for 256 scales."""
 
 ACTIVATIONS = "what operators keep, logits and what is worked on; attention fused; workspaces of kernels left out"
 MOST_PACKED = 64

@@ -64,7 +64,7 @@ def model_memory(model: Described, work: Workload, methods: Mapping[str, MethodC
     Raises:
         MethodError: A method that does not fit.
     """
-    uses, remarks = [*_scoring(model, work)], []
+    uses, remarks = [*_scoring(model, work)], [*_unpackable(model)]
     for name, config in methods.items():
         try:
             added = registry.method(name).added(model.shape.sizes, config)
@@ -77,6 +77,13 @@ def model_memory(model: Described, work: Workload, methods: Mapping[str, MethodC
         if not _is_beside(added):
             remarks.append(f"{name} changes the weights themselves, which 4-bit ones do not allow")
     return ModelMemory(model, tuple(uses), tuple(remarks))
+
+
+def _unpackable(model: Described) -> Iterator[str]:
+    """Write of which models the rows of 4 bits are an estimate alone."""
+    sizes = model.shape.sizes
+    if sizes.is_encoder_decoder or sizes.is_encoder_only:
+        yield f"{model.name}: --load packs decoder-only models, so that its rows of 4 bits cannot be run here"
 
 
 def fitting(model: ModelMemory, work: Workload, methods: Mapping[str, MethodConfig], room: int) -> list[Use]:

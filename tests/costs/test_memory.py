@@ -75,8 +75,12 @@ def test_what_lies_over_a_matrix_makes_a_second_one():
 
 
 def test_weights_of_four_bits():
+    """2305.14314, section 3: 0.5 bits a parameter of scales become 8/64 + 32/(64 * 256) = 0.127 bits."""
     packed = LLAMA.d_model * (12 + 6 + 6 + 12 + 10 + 10 + 10)
-    assert replace(HALF, num_parameters=packed + 100, dtype="4bit").weight_bytes == packed * 0.5 + packed / 16 + 200
+    assert (
+        replace(HALF, num_parameters=packed + 100, dtype="4bit").weight_bytes
+        == round(packed * (4 + 8 / 64 + 32 / (64 * 256)) / 8) + 200
+    )
 
 
 def test_a_batch_is_packed_as_a_training_step_packs_it():
