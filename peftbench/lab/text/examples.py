@@ -27,7 +27,10 @@ def document() -> str:
     parts = [HEAD]
     for group, title in GROUPS.items():
         parts += [f"## {title}\n", *(_task(name) for name in expand(group))]
-    parts += ["## The training mixture of mini-t0 and mini-bert\n", *(_family(family) for family in wordings()["weights"])]
+    parts += [
+        "## The training mixture of mini-t0 and mini-bert\n",
+        *(_family(family) for family in wordings()["weights"]),
+    ]
     return "\n".join(parts)
 
 
