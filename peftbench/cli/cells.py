@@ -9,7 +9,7 @@ import typer
 
 from peftbench import registry
 from peftbench.cli.options import TASK, Format, OutputOptions, RunOptions, TaskOptions, WeightOptions, choices, numbers
-from peftbench.cli.progress import Watch, watch
+from peftbench.cli.progress import Watch, loading, watch
 from peftbench.errors import RecipeError
 from peftbench.report.rows import setting, units
 from peftbench.report.rows.metric import has_chance
@@ -122,7 +122,7 @@ def carry_out(
     progress = watch(quiet=output.quiet)
     store = Store(output.results)
     engine = None if workers is None else workers.engine(len(cells), store.root)  # its processes load meanwhile
-    with progress.waiting("loading torch and transformers"):
+    with loading(progress):
         from peftbench.flow.engines.dealing import run_on
         from peftbench.flow.run import run as run_cells
         from peftbench.models.threads import THREADS

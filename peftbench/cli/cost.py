@@ -151,7 +151,7 @@ def _memory(
     prices: str | None,
     form: Format,
 ) -> None:
-    from peftbench.cli.progress import watch
+    from peftbench.cli.progress import loading, watch
     from peftbench.costs.of_model import Workload
     from peftbench.errors import CostError
 
@@ -159,7 +159,7 @@ def _memory(
         other = "--prices, --audit, --verify and --measure show other things than --memory and --fit"
         raise CostError(other, hint="one command for each")
     workload = Workload(**work.table())
-    with watch(quiet=False).waiting("loading torch"):
+    with loading(watch(quiet=False)):
         configs = _configs(methods or list(cost_memory.METHODS), settings)
     default = [MODEL] if options.fit is None else []
     cost_memory.show(options, names or default, workload, configs, form, strict=methods is not None)
@@ -175,7 +175,7 @@ def _count(
     form: Format,
 ) -> None:
     from peftbench.cli import cost_text
-    from peftbench.cli.progress import watch
+    from peftbench.cli.progress import loading, watch
     from peftbench.cli.screen import say_next, stdout
     from peftbench.costs.describe import describe
     from peftbench.costs.of_model import Workload, model_costs
@@ -191,7 +191,7 @@ def _count(
             f"'{bare.name}' is known by its shapes only and cannot be measured",
             hint="--measure takes a model of `peftbench list models`, a folder with weights or a GGUF file",
         )
-    with watch(quiet=False).waiting("loading torch"):
+    with loading(watch(quiet=False)):
         configs = _configs(methods, settings)
     costs = [model_costs(model, workload, configs, strict=methods is not None) for model in models]
     timings = _timings(costs, workload, configs, checks.device) if checks.measure else []

@@ -135,12 +135,12 @@ def decide(
     ] = None,
 ) -> None:
     """Decide between examples in the prompt and tuning, from one file of labelled rows."""
-    from peftbench.cli.progress import watch
+    from peftbench.cli.progress import loading, watch
     from peftbench.cli.screen import say_next, stdout
 
     progress, seconds = watch(quiet=output.quiet), _seconds(split.budget)
     priced, number = _priced(prices, queries)
-    with progress.waiting("loading torch and transformers"):
+    with loading(progress):
         from peftbench.cli import schedule_text
         from peftbench.decision import decide as decision
         from peftbench.decision import encoders

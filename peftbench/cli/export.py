@@ -20,10 +20,10 @@ def export(
     quiet: Annotated[bool, Option("--quiet", "-q", help="No remarks.", metavar=FLAG)] = False,
 ) -> None:
     """Write an adapter so that other tools load it."""
-    from peftbench.cli.progress import watch
+    from peftbench.cli.progress import loading, watch
 
     progress = watch(quiet=quiet)
-    with progress.waiting("loading torch and transformers"):
+    with loading(progress):
         from peftbench.adapters import merged, saved
         from peftbench.adapters.peft import write
         from peftbench.models.load import load

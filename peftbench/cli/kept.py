@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from peftbench.cli.progress import watch
+from peftbench.cli.progress import loading, watch
 from peftbench.cli.screen import say_next
 from peftbench.errors import RecipeError
 from peftbench.spec.cell import Cell
@@ -23,7 +23,7 @@ def keep(cells: Sequence[Cell], folder: Path, *, threads: int | None, quiet: boo
         PeftbenchError: Nothing is learned, or a task in two ways; as learning; or the folder cannot be written.
     """
     progress = watch(quiet=quiet)
-    with progress.waiting("loading torch and transformers"):
+    with loading(progress):
         from peftbench.decision import keep as kept
         from peftbench.models.threads import THREADS
         from peftbench.tasks.load import load

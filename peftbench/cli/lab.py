@@ -34,11 +34,11 @@ def build(
     steps: Annotated[int | None, Option(help="Stop after N steps, for a trial.", metavar="N", min=1)] = None,
 ) -> None:
     """Make the embedded models again from their seed. What was interrupted goes on where it stopped."""
-    from peftbench.cli.progress import watch
+    from peftbench.cli.progress import loading, watch
     from peftbench.cli.screen import say_next
 
     progress = watch(quiet=False)
-    with progress.waiting("loading torch and transformers"):
+    with loading(progress):
         from peftbench.lab.training.build import build as build_model
         from peftbench.lab.training.build import models, read_spec
 

@@ -67,11 +67,11 @@ def predict(
     quiet: Annotated[bool, Option("--quiet", "-q", help="No progress, no remarks.", metavar=FLAG)] = False,
 ) -> None:
     """Predict the rows of a file with adapters, or with a record's shots."""
-    from peftbench.cli.progress import watch
+    from peftbench.cli.progress import loading, watch
 
     progress = watch(quiet=quiet)
     with _processes(jobs) as pool:
-        with progress.waiting("loading torch and transformers"):
+        with loading(progress):
             from peftbench.flow import predict as flow
             from peftbench.flow.engines.rows import Source, predicted
             from peftbench.models.threads import THREADS

@@ -3,6 +3,7 @@
 Titles and remarks hold names of strangers: they are text, no markup, and no terminal obeys them.
 """
 
+import gc
 import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -134,3 +135,15 @@ def watch(*, quiet: bool) -> Watch:
         return Silence()
     console = Console(stderr=True)
     return Bars(console) if console.is_terminal else Lines(console)
+
+
+@contextmanager
+def loading(progress: Watch) -> Iterator[None]:
+    """Wait for libraries to be imported; what they make stays, and looking through it for garbage takes its time."""
+    gc.disable()
+    try:
+        with progress.waiting("loading torch and transformers"):
+            yield
+    finally:
+        gc.freeze()
+        gc.enable()

@@ -118,7 +118,9 @@ def _answers(
     Raises:
         PeftbenchError: A model or an adapter that cannot be used; a row that cannot be answered.
     """
-    with progress.waiting("loading torch and transformers"):
+    from peftbench.cli.progress import loading
+
+    with loading(progress):
         from peftbench.flow import predict
         from peftbench.models.threads import THREADS
     THREADS.number = threads
