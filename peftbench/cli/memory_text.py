@@ -154,7 +154,7 @@ def _document(work: Workload, models: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def _title(model: ModelMemory) -> Text:
-    kind = "encoder-decoder" if model.model.shape.sizes.is_encoder_decoder else "decoder-only"
+    kind = model.model.shape.sizes.kind
     return Text(f"{model.model.name}: {model.model.num_parameters:,} parameters, {kind}", style="bold")
 
 

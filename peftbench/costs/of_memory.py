@@ -12,6 +12,7 @@ from peftbench.errors import MethodError
 from peftbench.methods.base import Added, MethodConfig
 from peftbench.scoring.batches import GPU_BUDGET
 from peftbench.scoring.passes import Prompt, Shapes
+from peftbench.scoring.work import rows_of
 
 DTYPES = ("float32", "bfloat16", "4bit")
 MOST_BATCH = 1024
@@ -113,9 +114,10 @@ def _largest(model: Described, work: Workload, methods: Mapping[str, MethodConfi
 
 def _scoring(model: Described, work: Workload) -> Iterator[Use]:
     sizes = model.shape.sizes
-    num_shots = [0, *([work.shots] if work.shots else [])]
+    # Shots of an encoder alone are whatever its few positions hold: no workload's number.
+    num_shots = [0, *([work.shots] if work.shots and not sizes.is_encoder_only else [])]
     for shots in num_shots:
-        prompt = _prompt(work, shots)
+        prompt = _prompt(work, shots, is_encoder_only=sizes.is_encoder_only)
         shapes = Shapes(sizes)
         common = shots * work.tokens_per_shot
         number = max(1, GPU_BUDGET // max(1, prompt.cost - (0 if sizes.is_encoder_decoder else common)))
@@ -125,8 +127,12 @@ def _scoring(model: Described, work: Workload) -> Iterator[Use]:
             yield Use("ICL" if shots else "zero-shot", dtype, None, None, peak)
 
 
-def _prompt(work: Workload, shots: int) -> Prompt:
+def _prompt(work: Workload, shots: int, *, is_encoder_only: bool) -> Prompt:
     """Build a query of the workload behind its shots; its choices share no tokens."""
+    if is_encoder_only:
+        around = work.query_tokens - sum(work.choice_tokens)
+        rows = tuple(around + masks for masks in rows_of(work.choice_tokens))
+        return Prompt(around, work.choice_tokens, work.choice_tokens, sum(rows) - around, len(rows), rows)
     fed = sum(tokens - 1 for tokens in work.choice_tokens)
     context = shots * work.tokens_per_shot + work.query_tokens - sum(work.choice_tokens)
     return Prompt(context, work.choice_tokens, work.choice_tokens, fed, fed + 1)

@@ -214,6 +214,8 @@ def test_without_a_model_all_that_have_a_name_are_asked_for(capsys):
     out = cost("--method ia3 --fit 24GB", capsys)
     assert max(map(len, out.splitlines())) <= 100
     lines = {tuple(line.split()[:2]): line.split()[2:] for line in out.splitlines()}
+    assert "-" not in lines["mini-bert", "zero-shot"]
+    assert ("mini-bert", "ICL") not in lines  # positions, and no workload, say how many shots
     assert lines["t0-11b", "ia3"][1] == "-"
     assert "*" in " ".join(lines["t0-11b", "ia3"])
     assert lines["gpt3-175b", "zero-shot"][1:] == ["-", "-", "-"]
