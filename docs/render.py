@@ -37,7 +37,7 @@ LAB_TABLE = ("<!-- table: made by `make render` -->\n", "<!-- end of table -->")
 WIDTH = 100
 STUDIES = (
     "methods", "losses", "icl-sensitivity", "icl-to-prefix", "lora-rank", "figure2", "prefix-length",
-    "p-tuning-encoders", "prompt-length-and-init", "real", "curve",
+    "p-tuning-encoders", "prompt-length-and-init", "real", "curve", "e2e",
 )  # fmt: skip
 """Folders of results/reference/ whose records cover fewer tasks than the others."""
 PICTURED = ("", "figure2", "real", "curve")

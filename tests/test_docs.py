@@ -24,6 +24,7 @@ DOCUMENTS = [
     *sorted((ROOT / "docs").glob("*.md")),
     ROOT / "results" / "reference" / "README.md",
     ROOT / "results" / "reference" / "real" / "README.md",
+    ROOT / "results" / "reference" / "e2e" / "README.md",
 ]
 
 
