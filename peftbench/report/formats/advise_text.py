@@ -38,7 +38,7 @@ def terminal(tables: Sequence[Advice], console: Console, options: str = "") -> s
         priced = advice.money
         parts += money_tables(priced, priced.shown, console.width) if priced else []
         parts += [Text(sentence, style="bold") for sentence in answers(advice, options)]
-        parts += ["", *(note(f"break-even: {break_even.sentence(pair)}", "") for pair in advice.break_evens)]
+        parts += ["", *(note(f"break-even: {text}", "") for text in break_even.sentences(advice.break_evens))]
         parts += [note(f"learning curves: {crossing.sentence(curves)}", "") for curves in advice.crossings]
         parts += [note(f"money: {line}", "") for line in (money.findings(priced) if priced else ())]
         parts += [note(line, "dim") for line in (*notes.caveats(advice), *conventions(advice))]

@@ -67,7 +67,7 @@ def compose(
     findings = [f"left out: {text}" for text in left_out]
     for table, of_table in zip(tables, crossed, strict=True):
         place = f"{_place(table, named)}: " if len(tables) > 1 else ""
-        findings += [f"{place}break-even: {break_even.sentence(pair)}" for pair in break_evens(table)]
+        findings += [f"{place}break-even: {text}" for text in break_even.sentences(break_evens(table))]
         findings += [f"{place}learning curves: {crossing.sentence(curves)}" for curves in of_table]
         findings += [f"{place}{text}" for text in remarks.sensitivity(table)]
         findings += remarks.cautions(table, place)

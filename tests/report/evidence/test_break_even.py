@@ -1,5 +1,5 @@
 from peftbench.report.evidence.break_even import break_evens
-from peftbench.report.notes.break_even import queries, sentence
+from peftbench.report.notes.break_even import queries, sentences
 from peftbench.report.rows.table import build
 from tests.report.records import record
 
@@ -15,7 +15,7 @@ def test_break_even_is_training_over_what_a_query_saves():
     one = only(record(), record("ia3", "mini-t0"))
     assert (one.plain, one.has_cached) == (6_051, False)
     text = "ia3 on mini-t0 has paid for its training after 6,051 queries against 32-shot ICL on mini-gpt"
-    assert sentence(one) == text
+    assert sentences([one]) == [text]
 
 
 def test_break_even_is_against_the_same_model_where_there_is_one():
@@ -39,13 +39,13 @@ def test_filling_the_cache_is_paid_once_by_the_other_side():
     # (9.1e12 - 1e11) / (57e6 - 47e6) = 900,000
     one = only(cached(57_000_000, 100_000_000_000), record("ia3", "mini-t0"))
     assert (one.plain, one.cached) == (6_051, 900_000)
-    assert sentence(one).endswith(", 900,000 queries where the shots' keys and values are cached")
+    assert sentences([one])[0].endswith(", 900,000 queries where the shots' keys and values are cached")
 
 
 def test_a_query_that_costs_no_less_never_pays():
     one = only(cached(47_000_000, 1), record("ia3", "mini-t0"))
     assert one.cached is None
-    assert sentence(one).endswith("on mini-gpt, never where the shots' keys and values are cached")
+    assert sentences([one])[0].endswith("on mini-gpt, never where the shots' keys and values are cached")
 
 
 def test_training_that_costs_less_than_the_cache_has_paid_at_once():
@@ -54,3 +54,18 @@ def test_training_that_costs_less_than_the_cache_has_paid_at_once():
 
 def test_one_query_is_no_plural():
     assert [queries(number) for number in (1, 2)] == ["1 query", "2 queries"]
+
+
+def test_rows_of_several_shots_are_told_apart_where_what_is_said_differs():
+    few, many = record("ia3", "mini-t0", shots=4), record("ia3", "mini-t0", shots=8)
+    (alike,) = build([record(), few, many])
+    assert len(sentences(break_evens(alike))) == 1
+    dear = [
+        cost.model_copy(update={"value": 2 * cost.value}) if cost.name == "training_flops" else cost
+        for cost in many.costs
+    ]
+    (apart,) = build([record(), few, many.model_copy(update={"costs": dear})])
+    assert [text.partition(" has ")[0] for text in sentences(break_evens(apart))] == [
+        "ia3 on mini-t0, 4 shots",
+        "ia3 on mini-t0, 8 shots",
+    ]
