@@ -1,35 +1,40 @@
 """Break-evens in words."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from peftbench.report.evidence.break_even import BreakEven
-from peftbench.report.rows import names
+from peftbench.report.rows import names, units
 
 NEVER = "never"
 
 
 def sentences(break_evens: Iterable[BreakEven]) -> list[str]:
-    """Write break-evens in a line each; of rows that differ in shots and not in what is said of them, in one line."""
-    pairs = list(break_evens)
-    said: dict[str, set[str]] = {}
-    for pair in pairs:
-        said.setdefault(_title(pair), set()).add(_sentence(pair, _title(pair)))
-    lines = [
-        _sentence(pair, _title(pair) if len(said[_title(pair)]) == 1 else names.full(pair.tuned)) for pair in pairs
-    ]
-    return list(dict.fromkeys(lines))
+    """Write break-evens in a line each; rows that differ in their shots alone share one, with ranges."""
+    groups: dict[tuple[str, str], list[BreakEven]] = {}
+    for pair in break_evens:
+        groups.setdefault((names.title(pair.tuned), rival(pair)), []).append(pair)
+    return [_sentence(*key, pairs) for key, pairs in groups.items()]
 
 
-def _title(break_even: BreakEven) -> str:
-    return names.title(break_even.tuned)
-
-
-def _sentence(break_even: BreakEven, name: str) -> str:
-    paid = NEVER if break_even.plain is None else f"after {queries(break_even.plain)}"
-    text = f"{name} has paid for its training {paid} against {rival(break_even)}"
-    if break_even.has_cached:
-        text += f", {queries(break_even.cached)} where the shots' keys and values are cached"
+def _sentence(title: str, prompted: str, pairs: Sequence[BreakEven]) -> str:
+    plain, cached = _span([pair.plain for pair in pairs]), _span([pair.cached for pair in pairs])
+    shots = sorted({number for pair in pairs for number in pair.tuned.shots})
+    is_range = len({(pair.plain, pair.cached) for pair in pairs}) > 1
+    name = f"{title}, {units.span(shots)} shots," if is_range else title
+    after = plain if plain == NEVER else f"after {plain}"
+    text = f"{name} has paid for its training {after} against {prompted}"
+    if pairs[0].has_cached:
+        text += f", {cached} where the shots' keys and values are cached"
     return text
+
+
+def _span(numbers: Sequence[int | None]) -> str:
+    known = [number for number in numbers if number is not None]
+    if not known:
+        return NEVER
+    least, most = min(known), max(known)
+    text = queries(most) if least == most else f"{least:,} to {queries(most)}"
+    return text if len(known) == len(numbers) else f"{text} or {NEVER}"
 
 
 def rival(break_even: BreakEven) -> str:
