@@ -37,10 +37,10 @@ LAB_TABLE = ("<!-- table: made by `make render` -->\n", "<!-- end of table -->")
 WIDTH = 100
 STUDIES = (
     "methods", "losses", "icl-sensitivity", "icl-to-prefix", "lora-rank", "figure2", "prefix-length",
-    "p-tuning-encoders", "prompt-length-and-init", "real", "curve", "e2e",
+    "p-tuning-encoders", "prompt-length-and-init", "real", "curve", "curve-lab", "e2e",
 )  # fmt: skip
 """Folders of results/reference/ whose records cover fewer tasks than the others."""
-PICTURED = ("", "figure2", "real", "curve")
+PICTURED = ("", "figure2", "real", "curve", "curve-lab")
 REAL_MODEL = "smollm2-135m"
 PAIRS = tuple(
     (a.replace("@", f"@{REAL_MODEL}"), b.replace("@", f"@{REAL_MODEL}"))

@@ -25,6 +25,7 @@ DOCUMENTS = [
     ROOT / "results" / "reference" / "README.md",
     ROOT / "results" / "reference" / "real" / "README.md",
     ROOT / "results" / "reference" / "e2e" / "README.md",
+    ROOT / "results" / "reference" / "curve-lab" / "README.md",
 ]
 
 
