@@ -388,10 +388,17 @@ def _plain_search(backbone: Backbone) -> Iterator[None]:
     model: nn.Module = backbone.model
     before = model.generation_config
     setattr(model, "generation_config", GenerationConfig())  # noqa: B010 (no attribute that Module declares)
+    head = backbone.model.get_output_embeddings().register_forward_pre_hook(_contiguous)
     try:
         yield
     finally:
+        head.remove()
         setattr(model, "generation_config", before)  # noqa: B010
+
+
+def _contiguous(_: nn.Module, states: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    """Copy the last tokens' states (rows, 1, d_model): of a slice, frozen weights would take one row at a time."""
+    return tuple(state.contiguous() for state in states)
 
 
 def _model(backbone: Backbone) -> GenerationMixin:
