@@ -4,7 +4,6 @@ head.safetensors holds coefficients (rows, d_model), intercepts (rows) and the c
 in float64: two classes have one row. classifier.json says by checksums that the parts belong together.
 """
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,9 +17,8 @@ from peftbench.classifiers.logistic_regression import Regression
 from peftbench.errors import MethodError
 from peftbench.models import sentence_model, weights
 from peftbench.models.sentence_model import SentenceModel
-from peftbench.spec.settings import Settings, checked
-from peftbench.store import files
-from peftbench.store.seal import FIELD, broken, sealed
+from peftbench.spec.settings import Settings
+from peftbench.store import files, seal
 
 HEAD, CARD = "head.safetensors", "classifier.json"
 FORMAT_VERSION = 1
@@ -89,7 +87,7 @@ def save(folder: Path, name: str, encoder: SentenceModel, head: Regression, besi
                 fingerprint=sentence_model.fingerprint(temporary),
                 head_sha256=weights.fingerprint([temporary / HEAD]),
             )
-            for file, text in {CARD: sealed(card.model_dump_json(indent=2)), **beside}.items():
+            for file, text in {CARD: seal.sealed(card.model_dump_json(indent=2)), **beside}.items():
                 (temporary / file).write_text(text, encoding="utf-8")
     except (OSError, SafetensorError) as error:
         raise MethodError(f"cannot write '{folder}': {error}", hint="nothing half-written was left") from None
@@ -122,15 +120,4 @@ def read(folder: Path) -> Card:
     Raises:
         MethodError: It is missing or damaged.
     """
-    path = folder / CARD
-    try:
-        text = path.read_text(encoding="utf-8")
-        table = json.loads(text)
-        fault = broken(text, table, is_needed=True)
-    except OSError as error:
-        raise MethodError(f"cannot read '{path}': {error.strerror}", hint=AGAIN) from None
-    except (ValueError, RecursionError, TypeError, AttributeError) as error:
-        raise MethodError(f"'{path}' is damaged: {error}", hint=AGAIN) from None
-    if fault:
-        raise MethodError(f"'{path}' {fault}", hint=AGAIN)
-    return checked(Card, {name: table[name] for name in table if name != FIELD}, f"'{path}'", MethodError)
+    return seal.read(folder / CARD, Card, MethodError, AGAIN)

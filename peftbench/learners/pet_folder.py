@@ -1,6 +1,5 @@
 """PET's models on disk: an adapter's folder for each, and pet.json, which says how they answer together."""
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -15,8 +14,7 @@ from peftbench.models.backbone import Backbone
 from peftbench.spec import limits
 from peftbench.spec.cell import Scoring
 from peftbench.spec.settings import Settings, checked
-from peftbench.store import files
-from peftbench.store.seal import FIELD, broken, sealed
+from peftbench.store import files, seal
 from peftbench.tasks.template import Template
 
 CARD = "pet.json"
@@ -72,7 +70,7 @@ def save(predictor: PetPredictor, folder: Path, beside: Mapping[str, str]) -> Pa
                     Part(folder=place.name, template=member.pattern.index, weight=member.weight, sha256=sha256)
                 )
             card = Card(models=tuple(parts))
-            for name, text in {CARD: sealed(card.model_dump_json(indent=2)), **beside}.items():
+            for name, text in {CARD: seal.sealed(card.model_dump_json(indent=2)), **beside}.items():
                 (temporary / name).write_text(text, encoding="utf-8")
     except (OSError, SafetensorError) as error:
         raise MethodError(f"cannot write '{folder}': {error}", hint="nothing half-written was left") from None
@@ -112,15 +110,4 @@ def read(folder: Path) -> Card:
     Raises:
         MethodError: It is missing or damaged.
     """
-    path = folder / CARD
-    try:
-        text = path.read_text(encoding="utf-8")
-        table = json.loads(text)
-        fault = broken(text, table, is_needed=True)
-    except OSError as error:
-        raise MethodError(f"cannot read '{path}': {error.strerror}", hint=AGAIN) from None
-    except (ValueError, RecursionError, TypeError, AttributeError) as error:
-        raise MethodError(f"'{path}' is damaged: {error}", hint=AGAIN) from None
-    if fault:
-        raise MethodError(f"'{path}' {fault}", hint=AGAIN)
-    return checked(Card, {name: table[name] for name in table if name != FIELD}, f"'{path}'", MethodError)
+    return seal.read(folder / CARD, Card, MethodError, AGAIN)
